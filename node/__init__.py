@@ -1,0 +1,1 @@
+"""A node of the cluster: core, ports, actors, adapters and the daemon that puts them together."""

@@ -1,0 +1,77 @@
+"""The audit: one consistent cut over all shards, added up per currency, and every replica's digest at that cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from node.actors.actor import Failed, Outcome, Reply, Spawn
+from node.actors.coordinator import Mark
+from node.actors.router import Call, Router
+from node.core.machine import Body
+from node.ports import Clock
+
+POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
+REPLICA_SECONDS = 5.0  # a replica that has not answered by then is reported as unreachable, not waited for
+
+
+class Auditor:
+    """Serves `audit` on the coordinator's node.
+
+    The answer is `[[currency, posted, held, incoming, debits, credits], ...], [[group, index, open rounds, [[node, digest or
+    null], ...]], ...]`: sums over all shards, and per group each replica's digest (null: not reachable).
+    """
+
+    def __init__(self, router: Router, clock: Clock, mark: Callable[[Mark], None], spawn: Spawn) -> None:
+        self._router = router
+        self._clock = clock
+        self._mark = mark
+        self._spawn = spawn
+
+    def audit(self, deadline: float, reply: Reply) -> None:
+        """Starts an audit; `reply` gets the report or a failure."""
+
+        def marked(name: str, answers: dict[int, Body] | Failed) -> None:
+            if isinstance(answers, Failed):
+                reply(answers)
+            else:
+                self._spawn(self._report(name, answers, deadline, reply))
+
+        self._mark(Mark(marked))
+
+    async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
+        limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
+        groups = [
+            [group, answers[group][1], answers[group][3], await self._digests(group, name, limit)]
+            for group in sorted(answers)
+        ]
+        reply([add_totals(list(answers.values())), groups])
+
+    async def _digests(self, group: int, name: str, limit: float) -> list[list[Any]]:
+        nodes = self._router.placement.replicas[group]
+        return [[node, await self._digest(group, node, name, limit)] for node in nodes]
+
+    async def _digest(self, group: int, node: int, name: str, limit: float) -> int | None:
+        while self._clock.monotonic() < limit:
+            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._router.call_once(Call(group, "mark", [name], limit, answer.set_result), node)
+            outcome = await answer
+            if not isinstance(outcome, Failed) and outcome[1]:
+                return int(outcome[2])
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+
+def add_totals(answers: list[Body]) -> list[list[Any]]:
+    """The ledgers' totals of all groups, added up per currency."""
+    sums: dict[str, list[int]] = {}
+    for answer in answers:
+        for part, totals in answer[4]:
+            if part != "ledger":
+                continue
+            for currency, *numbers in totals:
+                mine = sums.setdefault(currency, [0] * len(numbers))
+                for place, number in enumerate(numbers):
+                    mine[place] += number
+    return [[currency, *numbers] for currency, numbers in sorted(sums.items())]

@@ -1,0 +1,243 @@
+"""The coordinator: runs commit rounds while this node leads group 0, and is idle otherwise."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.actors.actor import Actor, Failed, Outcome, Reply
+from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.machine import Body, Kind
+from node.ports import Clock
+from protocol.columns import Transfers
+from protocol.errors import ErrorCode
+from protocol.status import Status
+
+EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
+DRAIN_MAX = 512  # gathered before the next round is cut
+VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the others' transactions for longer
+RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
+TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
+
+
+@dataclass(frozen=True, slots=True)
+class Leads:
+    """This node leads group 0 with this term, or (epoch 0) does not."""
+
+    epoch: int
+    records: dict[int, tuple[list[int], bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Transfers over several shards."""
+
+    batch: Transfers
+    debit_groups: NDArray[np.int32]
+    credit_groups: NDArray[np.int32]
+    deadline: float
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A group's answer, or why there is none."""
+
+    ask: Ask
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Group 0's answer to a record."""
+
+    record: Record
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Somebody wants a consistent cut; the reply gets each group's answer to the mark."""
+
+    reply: Callable[[str, dict[int, Body] | Failed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The node's clock has ticked."""
+
+
+CoordinatorEvent = Leads | Submit | Asked | Recorded | Mark | Ticked
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorPorts:
+    """What the coordinator is connected to."""
+
+    clock: Clock
+    call: Callable[[int, Body, Reply], None]  # a machine request to a group's leader, once
+    later: Callable[[float, Callable[[], None]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorStatistics:
+    """The coordinator at a glance."""
+
+    epoch: int
+    is_active: bool
+    in_flight: int
+    waiting: int
+    rounds: int
+
+
+class CoordinatorActor(Actor[CoordinatorEvent]):
+    """Wraps the pure coordinator."""
+
+    def __init__(self, groups: tuple[int, ...], name: str, ports: CoordinatorPorts) -> None:
+        super().__init__("coordinator", EVENTS_MAX, DRAIN_MAX)
+        self.core = Coordinator()
+        self._groups = groups
+        self._name = name
+        self._ports = ports
+        self._tickets: dict[Ticket, Submit] = {}
+        self._numbers = itertools.count(1)
+        self._voting: dict[int, float] = {}
+        self._marks: dict[str, Mark] = {}
+        self._transfers = 0
+        self._rounds = 0
+
+    def handle(self, events: list[CoordinatorEvent]) -> None:
+        """Submissions of one drain share the next round."""
+        for event in events:
+            match event:
+                case Leads(epoch, records):
+                    self._on_leads(epoch, records)
+                case Submit():
+                    self._on_submit(event)
+                case Asked(ask, outcome):
+                    self._on_asked(ask, outcome)
+                case Recorded(record, outcome):
+                    self._on_recorded(record, outcome)
+                case Mark():
+                    self._on_mark(event)
+                case Ticked():
+                    self._on_tick()
+        self._carry_out(self.core.go_on())
+
+    def _on_leads(self, epoch: int, records: dict[int, tuple[list[int], bytes]]) -> None:
+        if epoch == self.core.epoch and self.core.active:
+            return
+        self._resign()
+        if epoch:
+            self._carry_out(self.core.lead(epoch, self._groups, records))
+
+    def _resign(self) -> None:
+        failed = Failed(ErrorCode.not_leader, "the coordinator has changed")
+        self.core.resign()
+        tickets, self._tickets = self._tickets, {}
+        for submit in tickets.values():
+            submit.reply(failed)
+        marks, self._marks = self._marks, {}
+        for name, mark in marks.items():
+            mark.reply(name, failed)
+        self._voting.clear()
+        self._transfers = 0
+
+    def _on_submit(self, submit: Submit) -> None:
+        if not self.core.active:
+            submit.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
+        elif self._transfers + len(submit.batch) > TRANSFERS_WAITING_MAX:
+            submit.reply(Failed(ErrorCode.busy, "the coordinator's queue is full", 20))
+        else:
+            ticket = Ticket(next(self._numbers))
+            self._tickets[ticket] = submit
+            self._transfers += len(submit.batch)
+            self._carry_out(self.core.submit(ticket, submit.batch, submit.debit_groups, submit.credit_groups))
+
+    def _on_asked(self, ask: Ask, outcome: Outcome) -> None:
+        if ask.body[1] != self.core.epoch or not self.core.active:
+            return
+        if isinstance(outcome, Failed):
+            self._ports.later(RETRY_SECONDS, lambda: self._ask(ask))
+            return
+        self._carry_out(self.core.asked(ask, outcome))
+        if not self.core.active:
+            self._resign()
+
+    def _on_recorded(self, record: Record, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            if outcome.code is ErrorCode.busy:
+                self._ports.later(RETRY_SECONDS, lambda: self._record(record))
+            return  # otherwise group 0 has another leader, and `Leads` is on its way
+        self._carry_out(self.core.recorded(record.round_id))
+
+    def _on_mark(self, mark: Mark) -> None:
+        name = f"{self._name}.{self.core.epoch}.{next(self._numbers)}"
+        if not self.core.active:
+            mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
+            return
+        self._marks[name] = mark
+        self._carry_out(self.core.mark(name))
+
+    def _on_tick(self) -> None:
+        now = self._ports.clock.monotonic()
+        for round_id, since in list(self._voting.items()):
+            if round_id not in self.core.voting:
+                del self._voting[round_id]
+            elif now - since > VOTES_TIMEOUT_SECONDS:
+                self._carry_out(self.core.abandon(round_id))
+
+    # -- effects --------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Ask():
+                    self._ask(effect)
+                case Record():
+                    self._record(effect)
+                case Forget(round_ids):
+                    self._ports.call(0, [Kind.apply, "decisions", ["forget", list(round_ids)]], lambda _: None)
+                case Answered(ticket, statuses):
+                    self._answer(ticket, statuses)
+                case Marked(name, answers):
+                    self._marks.pop(name).reply(name, answers)
+
+    def _ask(self, ask: Ask) -> None:
+        if ask.body[1] != self.core.epoch:
+            return
+        match ask.body[0]:
+            case "epoch":
+                request: list[Any] = [Kind.epoch, ask.body[1]]
+            case "mark":
+                request = [Kind.mark, ask.body[2]]
+            case _:
+                request = [Kind.round, *ask.body[1:]]
+                if ask.body[4] is not None:
+                    self._rounds += ask.body[4][0] not in self._voting
+                    self._voting.setdefault(ask.body[4][0], self._ports.clock.monotonic())
+        self._ports.call(ask.group, request, lambda outcome: self.inbox.push(Asked(ask, outcome)))
+
+    def _record(self, record: Record) -> None:
+        body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
+        request = [Kind.apply, "decisions", body]
+        self._ports.call(0, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
+
+    def _answer(self, ticket: Ticket, statuses: bytes) -> None:
+        submit = self._tickets.pop(ticket)
+        self._transfers -= len(submit.batch)
+        if max(statuses) >= Status.undecided:
+            submit.reply(Failed(ErrorCode.busy, "shards did not vote in time", 50))
+        else:
+            submit.reply([statuses])
+
+    def statistics(self) -> CoordinatorStatistics:
+        """The coordinator as it is now."""
+        return CoordinatorStatistics(
+            self.core.epoch, self.core.active, self.core.in_flight, self._transfers, self._rounds
+        )

@@ -1,0 +1,104 @@
+"""The events of a replica: a closed union."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from node.actors.actor import Reply
+from node.core.machine import Body, Loaded
+from node.core.raft import Message, Persist, SnapshotMeta
+
+
+@dataclass(slots=True)
+class Command:
+    """A part's command from a client. Transfers are merged with their neighbours into one command of the log."""
+
+    part: str
+    body: Body
+    reply: Reply
+    deadline: float  # monotonic seconds; after it the client has given up
+    size: int = 1  # transfers in it
+    loaded: Loaded = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Propose:
+    """A request of the machine itself: round, epoch or mark from the coordinator, or what the time asks for."""
+
+    request: Body
+    reply: Reply
+    loaded: Loaded = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Query:
+    """A question. Linearizable unless `stale`; it waits for what is undecided until its deadline."""
+
+    part: str
+    body: Body
+    reply: Reply
+    deadline: float
+    stale: bool = False
+    loaded: Loaded = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of this group's log from a peer."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """What the log writer was given is on disk."""
+
+    persist: Persist
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The node's clock has ticked."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """The connection of a peer's process broke."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRows:
+    """Rows that a command or a question was waiting for."""
+
+    item: Command | Propose | Query
+    rows: Mapping[tuple[str, int], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The shard's file holds the state at `meta.index`."""
+
+    meta: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A snapshot has been streamed to a peer, or that failed."""
+
+    message: Message  # the log's snapshot message, to be sent behind the data
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Ask this node to hand the group's leadership to `node`."""
+
+    node: int
+
+
+ReplicaEvent = (
+    Command | Propose | Query | Received | Persisted | Ticked | PeerLost | LoadedRows | Checkpointed | Exported | Lead
+)

@@ -1,0 +1,52 @@
+"""The log writer: one a node, the only one that touches the log file. A drain of its inbox is one durable transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.actors.actor import Actor
+from node.ports import LogStore, LogWrite
+
+WRITES_MAX = 10_000  # every group can have several under way; the groups' own limits bound the bytes
+DRAIN_MAX = 1_000  # one transaction; larger ones only make everybody wait longer
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A group's write and what to call when it is on disk."""
+
+    write: LogWrite
+    done: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LogWriterStatistics:
+    """Counts since the start."""
+
+    transactions: int
+    writes: int
+
+
+class LogWriter(Actor[Write]):
+    """Writes in order of arrival; `done` is called in that order too. A storage failure stops the node."""
+
+    def __init__(self, store: LogStore) -> None:
+        super().__init__("log writer", WRITES_MAX, DRAIN_MAX)
+        self._store = store
+        self._transactions = 0
+        self._writes = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            batch = await self.inbox.drain(self._drain_max)
+            await self._store.write([item.write for item in batch])
+            self._transactions += 1
+            self._writes += len(batch)
+            for item in batch:
+                item.done()
+
+    def statistics(self) -> LogWriterStatistics:
+        """What it has done so far."""
+        return LogWriterStatistics(self._transactions, self._writes)

@@ -1,0 +1,179 @@
+"""Links to the other nodes: one outgoing connection each, opened again for ever, on which this node talks and asks.
+
+Messages of the replicated log are collected until the loop turns, so that all groups share one frame and one write a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from node.actors.actor import Failed, Reply
+from node.core.raft import Message as LogMessage
+from node.ports import Connection, Transport
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Failure,
+    Goodbye,
+    Hello,
+    Message,
+    Placed,
+    Raft,
+    Reply as ReplyMessage,
+    Request,
+    SnapshotAck,
+    SnapshotPiece,
+    Welcome,
+    check_welcome,
+)
+from protocol.placement import NodeAddress
+
+RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
+PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
+CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
+FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
+RAFT_MESSAGES_MAX = 8_192  # collected for one peer in one turn of the loop; beyond it they are dropped, as a network would
+
+
+class Link:
+    """The connection to one peer; implements `Handler`."""
+
+    def __init__(self, hello: Hello, address: NodeAddress, transport: Transport, lost: Callable[[int], None]) -> None:
+        self.address = address
+        self.dropped = 0
+        self._hello = hello
+        self._transport = transport
+        self._on_lost = lost
+        self._connection: Connection | None = None
+        self._is_welcome = False
+        self._closed = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, Reply] = {}
+        self._pieces: dict[tuple[int, int], asyncio.Future[bool]] = {}
+        self._collected: list[Any] = []
+        self._collected_bytes = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the peer has welcomed us on an open connection."""
+        return self._is_welcome
+
+    async def run(self) -> None:
+        """Connects again and again, until cancelled."""
+        while True:
+            self._closed.clear()
+            try:
+                await self._transport.connect(self.address.host, self.address.port, self._connected)
+                await self._closed.wait()
+            except (OSError, TimeoutError):
+                pass
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _connected(self, connection: Connection) -> Link:
+        self._connection = connection
+        connection.send(self._hello)
+        return self
+
+    def received(self, message: Message) -> None:
+        """Answers to our calls, and the peer's words on the connection."""
+        match message:
+            case Welcome():
+                if (error := check_welcome(message, self._hello.cluster, self.address.id)) is not None:
+                    raise error
+                self._is_welcome = True
+            case ReplyMessage(number, body):
+                if (reply := self._calls.pop(number, None)) is not None:
+                    reply(body)
+            case Failure(number, code, text, retry_after_ms, hint):
+                if number and (reply := self._calls.pop(number, None)) is not None:
+                    reply(Failed(_error_code(code), text, retry_after_ms, hint))
+            case SnapshotAck(_, snapshot_id, number, ok):
+                if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
+                    waiter.set_result(ok)
+            case Placed() | Goodbye():
+                pass
+            case _:
+                raise ProtocolError(f"unexpected {type(message).__name__} from node {self.address.id}")
+
+    def lost(self) -> None:
+        """The connection broke: whoever waits is told, and the groups may campaign."""
+        was_welcome, self._is_welcome = self._is_welcome, False
+        self._connection = None
+        self._collected = []
+        self._closed.set()
+        calls, self._calls = self._calls, {}
+        for reply in calls.values():
+            reply(Failed(ErrorCode.not_leader, f"connection to node {self.address.id} lost"))
+        for waiter in self._pieces.values():
+            if not waiter.done():
+                waiter.set_result(False)
+        self._pieces.clear()
+        if was_welcome:
+            self._on_lost(self.address.id)
+
+    def send(self, message: Message) -> None:
+        """Sends if the link is up; else the message is lost, as on any network."""
+        if self._is_welcome and self._connection is not None:
+            self._connection.send(message)
+
+    def collect(self, group: int, message: LogMessage) -> None:
+        """Sends with all other messages of the log of this turn of the loop."""
+        if not self._is_welcome or len(self._collected) >= RAFT_MESSAGES_MAX:
+            self.dropped += 1
+            return
+        if not self._collected:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._collected.append([group, message.pack()])
+        self._collected_bytes += sum(len(entry.data) for entry in message.entries)
+        if self._collected_bytes > FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._collected:
+            collected, self._collected, self._collected_bytes = self._collected, [], 0
+            self.send(Raft(collected))
+
+    def call(self, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply) -> None:
+        """Asks the peer; `reply` is called once, at the latest when the connection breaks."""
+        if not self._is_welcome or self._connection is None:
+            reply(Failed(ErrorCode.not_leader, f"node {self.address.id} is not connected"))
+        elif len(self._calls) >= CALLS_MAX:
+            reply(Failed(ErrorCode.busy, f"too many calls to node {self.address.id}", 20))
+        else:
+            number = next(self._numbers)
+            self._calls[number] = reply
+            self._connection.send(Request(number, operation, group, deadline_ms, version, body))
+
+    async def send_piece(self, piece: SnapshotPiece) -> bool:
+        """Sends a piece of a snapshot; whether the peer has stored it."""
+        if not self._is_welcome:
+            return False
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pieces[piece.snapshot_id, piece.number] = waiter
+        self.send(piece)
+        try:
+            return await asyncio.wait_for(waiter, PIECE_TIMEOUT_SECONDS)
+        except TimeoutError:
+            self._pieces.pop((piece.snapshot_id, piece.number), None)
+            return False
+
+    def close(self) -> None:
+        """Says goodbye."""
+        if self._connection is not None:
+            self.send(Goodbye("the node stops"))
+            self._connection.close()
+
+
+def _error_code(code: str) -> ErrorCode:
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return ErrorCode.internal
+
+
+def make_hello(cluster: str, node: int, token: str, incarnation: int) -> Hello:
+    """What this node says when it connects to a peer."""
+    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, incarnation)

@@ -1,0 +1,253 @@
+"""How requests become entries at a leader: gather while entries are in flight, resolve, propose, and hand back the answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from node.actors.actor import Failed, Reply
+from node.actors.events import Command, Propose
+from node.core.machine import Body, Kind, Need, pack_entry
+from node.core.raft import ProposalDropped
+from protocol.columns import Flag, Transfers
+from protocol.errors import ErrorCode
+from protocol.status import TRANSFERS_MAX, Status
+
+if TYPE_CHECKING:
+    from node.actors.replica import Replica, ReplicaPorts
+
+ENTRIES_IN_FLIGHT_MAX = 4  # one being written, one being replicated, one being applied, one to spare; more only splits batches
+REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
+WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
+RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
+
+
+@dataclass(slots=True)
+class Slot:
+    """A command on its way, and which rows of the entry's merged command are its own."""
+
+    command: Command
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class Group:
+    """One request of an entry, made of one or several commands."""
+
+    request: Body
+    slots: list[Slot]
+    reply: Reply | None = None  # of a `Propose`
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A proposed entry."""
+
+    index: int
+    term: int
+    groups: list[Group]
+
+
+class Pipeline:
+    """Owned by one replica."""
+
+    def __init__(self, replica: Replica, ports: ReplicaPorts) -> None:
+        self._replica = replica
+        self._ports = ports
+        self._waiting: deque[Command | Propose] = deque()
+        self._blocked: list[Command] = []  # rows that wait for another round's decision
+        self._loading = 0
+        self._in_flight: deque[InFlight] = deque()
+        self._timestamp_ns = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._in_flight) + len(self._blocked)
+
+    def start(self, timestamp_ns: int) -> None:
+        """This replica now leads; stamps go on behind the last applied one."""
+        self._timestamp_ns = timestamp_ns
+
+    def add(self, event: Command | Propose) -> None:
+        """Queues a request, or refuses it at once."""
+        if not self._replica.is_serving:
+            event.reply(self._replica.not_leader())
+        elif len(self._waiting) >= WAITING_MAX and isinstance(event, Command):
+            event.reply(Failed(ErrorCode.busy, "the shard's queue is full", RETRY_AFTER_MS))
+        else:
+            self._waiting.append(event)
+
+    def add_first(self, command: Command | Propose) -> None:
+        """Puts a command back whose stored rows have been read."""
+        if self._replica.is_serving:
+            self._waiting.appendleft(command)
+        else:
+            command.reply(self._replica.not_leader())
+
+    def tick(self) -> None:
+        """Proposes what the time asks for, and tries blocked rows again."""
+        if self._replica.is_serving:
+            self._unblock()
+            for request in self._replica.machine.due(self._ports.clock.wall_ns()):
+                self._waiting.append(Propose(request, lambda _: None))
+
+    def fail_all(self, failed: Failed) -> None:
+        """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
+        for entry in self._in_flight:
+            for group in entry.groups:
+                _fail(group, failed)
+        for event in [*self._waiting, *self._blocked]:
+            event.reply(failed)
+        self._in_flight.clear()
+        self._waiting.clear()
+        self._blocked.clear()
+
+    # -- proposing ------------------------------------------------------------------------------------------------
+
+    def propose(self, can_propose: bool) -> bool:
+        """Makes entries of what waits while there is room in flight; whether any was proposed."""
+        proposed = False
+        while can_propose and self._waiting and len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX:
+            groups, transfers = self._take()
+            if not groups:
+                break
+            self._timestamp_ns = max(self._ports.clock.wall_ns(), self._timestamp_ns + 1)
+            data = pack_entry(self._timestamp_ns, [group.request for group in groups])
+            self._timestamp_ns += transfers
+            try:
+                first, _ = self._replica.raft.propose([data])
+            except ProposalDropped as dropped:
+                failed = Failed(ErrorCode.busy, dropped.reason, RETRY_AFTER_MS)
+                for group in groups:
+                    _fail(group, failed)
+                return proposed
+            self._in_flight.append(InFlight(first, self._replica.term, groups))
+            proposed = True
+        return proposed
+
+    def _take(self) -> tuple[list[Group], int]:
+        groups: list[Group] = []
+        transfers = 0
+        while self._waiting and len(groups) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
+            event = self._waiting.popleft()
+            if isinstance(event, Propose):
+                group = self._resolve_round(event)
+                transfers += TRANSFERS_MAX // 8 if event.request[0] == Kind.round else 0
+            else:
+                commands = self._take_mergeable(event)
+                transfers += sum(command.size for command in commands)
+                group = self._resolve(commands)
+            if group is not None:
+                groups.append(group)
+        return groups, transfers
+
+    def _take_mergeable(self, first: Command) -> list[Command]:
+        """The command and the transfers right behind it that make one batch with it."""
+        commands = [first]
+        size = first.size
+        while self._waiting and _merges(commands[-1]) and not commands[-1].loaded:
+            following = self._waiting[0]
+            if not isinstance(following, Command) or not _merges(following) or following.loaded:
+                break
+            if size + following.size > TRANSFERS_MAX or following.part != first.part:
+                break
+            size += following.size
+            commands.append(following)
+            self._waiting.popleft()
+        return commands
+
+    def _resolve(self, commands: list[Command]) -> Group | None:
+        body = commands[0].body
+        if len(commands) > 1:
+            body = ["transfers", Transfers.concatenate([Transfers.unpack(c.body[1]) for c in commands]).pack()]
+        resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
+        if isinstance(resolved, Need):
+            for command in commands:
+                self._replica.load(command, resolved)
+            return None
+        slots, start = [], 0
+        for command in commands:
+            slots.append(Slot(command, start, start + command.size))
+            start += command.size
+        return Group([Kind.apply, commands[0].part, resolved], slots)
+
+    def _resolve_round(self, event: Propose) -> Group | None:
+        """The bodies inside a PREPARE are resolved too."""
+        request = event.request
+        if request[0] == Kind.round and request[4] is not None:
+            round_id, count, bodies = request[4]
+            resolved = []
+            for part, body in bodies:
+                done = self._replica.machine.resolve(part, body, event.loaded)
+                if isinstance(done, Need):
+                    self._replica.load(event, done)
+                    return None
+                resolved.append([part, done])
+            request = [*request[:4], [round_id, count, resolved]]
+        return Group(request, [], event.reply)
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def applied(self, index: int, term: int, answers: list[Body]) -> None:
+        """The entry at `index` has been applied: answers whoever waits for it here."""
+        if self._in_flight and self._in_flight[0].index == index:
+            entry = self._in_flight.popleft()
+            if entry.term != term:
+                for group in entry.groups:
+                    _fail(group, self._replica.not_leader())
+                return
+            for group, answer in zip(entry.groups, answers, strict=True):
+                self._answer(group, answer)
+                if group.request[0] == Kind.round:
+                    self._unblock()
+
+    def _answer(self, group: Group, answer: Body) -> None:
+        if group.reply is not None:
+            group.reply(answer)
+            return
+        if group.request[2][0] != "transfers":
+            group.slots[0].command.reply(answer)
+            return
+        statuses: bytes = answer[1]
+        if max(statuses) < Status.undecided:
+            for slot in group.slots:
+                slot.command.reply(["transfers", statuses[slot.start : slot.stop]])
+            return
+        for slot in group.slots:
+            own = statuses[slot.start : slot.stop]
+            if max(own) < Status.undecided:
+                slot.command.reply(["transfers", own])
+            else:
+                self._block(slot.command)
+
+    def _block(self, command: Command) -> None:
+        """Tried again as a whole after the round: rows that were created already are then `exists`."""
+        if self._ports.clock.monotonic() > command.deadline:
+            command.reply(Failed(ErrorCode.busy, "a commit round on these accounts is not decided yet", RETRY_AFTER_MS))
+        else:
+            command.loaded = {}
+            self._blocked.append(command)
+
+    def _unblock(self) -> None:
+        self._waiting.extendleft(reversed(self._blocked))
+        self._blocked.clear()
+
+
+def _merges(command: Command) -> bool:
+    """Whether another batch may follow in the same command: not behind a chain that is still open."""
+    if command.body[0] != "transfers":
+        return False
+    flags = command.body[1][4] if len(command.body[1]) > 4 else b""
+    return not flags or not int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked
+
+
+def _fail(group: Group, failed: Failed) -> None:
+    if group.reply is not None:
+        group.reply(failed)
+    for slot in group.slots:
+        slot.command.reply(failed)
+
+

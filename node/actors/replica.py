@@ -1,0 +1,368 @@
+"""A group's replica: the replicated log and the state machine side by side.
+
+Everything goes one way: events in, the log's core stepped, then its effects in their fixed order: send what may go at once,
+write, apply, answer. What depends on the write goes out when the log writer says it is on disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from node.actors.actor import Actor, Failed
+from node.actors.events import (
+    Checkpointed,
+    Command,
+    Exported,
+    Lead,
+    LoadedRows,
+    PeerLost,
+    Persisted,
+    Propose,
+    Query,
+    Received,
+    ReplicaEvent,
+    Ticked,
+)
+from node.actors.pipeline import Pipeline
+from node.actors.snapshots import Incoming, export
+from node.core.machine import Loaded, Machine, Need
+from node.core.raft import Entry, EntryKind, Message, MessageKind, NodeId, Persist, ProposalDropped, Raft, Ready, Role, SnapshotMeta
+from node.ports import Clock, LogCut, LogWrite, ShardStore
+from protocol.errors import ErrorCode
+
+EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
+DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
+QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPorts:
+    """What a replica is connected to."""
+
+    clock: Clock
+    send: Callable[[NodeId, int, Message], None]  # to a peer's replica of the group
+    send_piece: Callable[..., Coroutine[Any, Any, bool]]  # one piece of a snapshot; true when the peer has stored it
+    write: Callable[[LogWrite, Callable[[], None]], None]  # to the log writer
+    leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatistics:
+    """A replica at a glance."""
+
+    group: int
+    role: str
+    term: int
+    leader: int
+    commit: int
+    applied: int
+    first_index: int
+    last_index: int
+    waiting: int
+    refused: int
+
+
+class Replica(Actor[ReplicaEvent]):
+    """One group on this node."""
+
+    def __init__(
+        self,
+        group: int,
+        make_machine: Callable[[], Machine],
+        machine: Machine,
+        store: ShardStore,
+        ports: ReplicaPorts,
+        checkpoint_bytes: int,
+    ) -> None:
+        super().__init__(f"replica {group}", EVENTS_MAX, DRAIN_MAX)
+        self.group = group
+        self.raft: Raft  # set once the stores are read
+        self.machine = machine
+        self.store = store
+        self.incoming = Incoming(store)
+        self.is_serving = False
+        self._make_machine = make_machine
+        self._ports = ports
+        self._pipeline = Pipeline(self, ports)
+        self._reads: dict[int, list[Query]] = {}
+        self._confirmed: deque[tuple[int, list[Query]]] = deque()
+        self._undecided: list[Query] = []
+        self._new_queries: list[Query] = []
+        self._checkpoint_bytes = checkpoint_bytes
+        self._log_bytes = 0
+        self._is_checkpointing = False
+        self._exports: dict[NodeId, None] = {}
+        self._installing: Persist | None = None
+        self._seen = (Role.follower, NodeId(0), -1)
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def handle(self, events: list[ReplicaEvent]) -> None:
+        """Steps the log with every event, then lets the effects out until there are none."""
+        for event in events:
+            match event:
+                case Received(message):
+                    self._on_message(message)
+                case Command() | Propose():
+                    self._pipeline.add(event)
+                case Query():
+                    self._on_query(event)
+                case Persisted(persist):
+                    self._on_persisted(persist)
+                case Ticked():
+                    self._on_tick()
+                case PeerLost(node):
+                    self.raft.peer_lost(NodeId(node))
+                case LoadedRows(item, rows):
+                    self._on_loaded(item, rows)
+                case Checkpointed(meta):
+                    self._on_checkpointed(meta)
+                case Exported(message, is_complete):
+                    self._on_exported(message, is_complete)
+                case Lead(node):
+                    self.raft.transfer_leadership(NodeId(node))
+        self._ask_read_point()
+        self._let_out()
+        if self._pipeline.propose(self._can_propose()):
+            self._let_out()
+
+    def _can_propose(self) -> bool:
+        return self.is_serving and self._installing is None
+
+    def _on_message(self, message: Message) -> None:
+        if message.kind is MessageKind.snapshot and not self.incoming.holds(message):
+            return  # its data is not here: the sender tries again
+        self.raft.step(message)
+
+    def _on_query(self, query: Query) -> None:
+        if query.stale:
+            self._answer(query)
+        elif not self.is_serving:
+            query.reply(self.not_leader())
+        elif len(self._new_queries) + len(self._undecided) >= QUERIES_WAITING_MAX:
+            query.reply(Failed(ErrorCode.busy, "too many reads wait", 20))
+        else:
+            self._new_queries.append(query)
+
+    def _on_tick(self) -> None:
+        self.raft.tick()
+        self._pipeline.tick()
+        again, self._undecided = self._undecided, []
+        for query in again:
+            self._answer(query)
+
+    def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
+        item.loaded = {**item.loaded, **rows}
+        if isinstance(item, Query):
+            self._answer(item)
+        else:
+            self._pipeline.add_first(item)
+
+    @property
+    def term(self) -> int:
+        """The term that was seen last."""
+        return self._seen[2]
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this replica leads its group."""
+        return self._seen[0] is Role.leader
+
+    def hand_over(self, is_up: Callable[[int], bool]) -> bool:
+        """Asks the best reachable peer to take over; false where there is none."""
+        peers = [peer for peer in self.raft.status().peers if is_up(int(peer.node)) and not peer.is_learner]
+        peers = [peer for peer in peers if peer.node != self.raft.config.id]
+        if not peers:
+            return False
+        best = max(peers, key=lambda peer: peer.match)
+        self.inbox.push(Lead(int(best.node)))
+        return True
+
+    def not_leader(self) -> Failed:
+        """What a request is told that has come to the wrong replica."""
+        return Failed(ErrorCode.not_leader, f"group {self.group}", 0, int(self._seen[1]))
+
+    # -- effects --------------------------------------------------------------------------------------------------
+
+    def _let_out(self) -> None:
+        while self._installing is None and (ready := self.raft.ready()) is not None:
+            for message in ready.messages:
+                self._send(message)
+            if ready.persist is not None:
+                self._persist(ready.persist)
+            self._note_role(ready)
+            self._apply(ready.committed)
+            for read in ready.reads:
+                self._confirmed.append((read.index, self._reads.pop(read.context)))
+            for context in ready.reads_lost:
+                for query in self._reads.pop(context, []):
+                    query.reply(self.not_leader())
+            self._answer_confirmed()
+
+    def _send(self, message: Message) -> None:
+        if message.kind is MessageKind.snapshot:
+            self._export(message)
+        else:
+            self._ports.send(message.to, self.group, message)
+
+    def _persist(self, persist: Persist) -> None:
+        if persist.snapshot is not None:
+            self._installing = persist
+            return
+        if not persist.must_sync:
+            self._on_persisted(persist)
+            return
+        write = LogWrite(self.group, persist.hard_state, persist.entries)
+        self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
+
+    def _on_persisted(self, persist: Persist) -> None:
+        self.raft.persisted(persist)
+        for message in persist.responses:
+            if message.to != self.raft.config.id:
+                self._send(message)
+
+    def _note_role(self, ready: Ready) -> None:
+        seen = (ready.role, ready.leader, ready.term)
+        if seen == self._seen:
+            return
+        was_leading_term = self._seen[2] if self._seen[0] is Role.leader else -1
+        self._seen = seen
+        if ready.role is not Role.leader or ready.term != was_leading_term:
+            self._stop_serving()
+        self._ports.leads(self.group, int(ready.leader), ready.term, self.is_serving)
+
+    def _stop_serving(self) -> None:
+        self.is_serving = False
+        failed = self.not_leader()
+        self._pipeline.fail_all(failed)
+        for query in [*self._undecided, *self._new_queries]:
+            query.reply(failed)
+        self._undecided, self._new_queries = [], []
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        if not entries:
+            return
+        for entry in entries:
+            answers = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.normal else b"")
+            self._log_bytes += len(entry.data)
+            self._pipeline.applied(entry.index, entry.term, answers)
+        self.raft.applied(entries[-1].index)
+        if self._seen[0] is Role.leader and not self.is_serving and entries[-1].term == self._seen[2]:
+            self.is_serving = True
+            self._pipeline.start(self.machine.timestamp_ns)
+            self._ports.leads(self.group, int(self._seen[1]), self._seen[2], True)
+        if self._undecided:
+            again, self._undecided = self._undecided, []
+            for query in again:
+                self._answer(query)
+        if self._log_bytes >= self._checkpoint_bytes and not self._is_checkpointing and not self._exports:
+            self.checkpoint()
+
+    # -- reads ----------------------------------------------------------------------------------------------------
+
+    def _ask_read_point(self) -> None:
+        if not self._new_queries:
+            return
+        queries, self._new_queries = self._new_queries, []
+        try:
+            self._reads[self.raft.read_index()] = queries
+        except ProposalDropped:
+            for query in queries:
+                query.reply(self.not_leader())
+
+    def _answer_confirmed(self) -> None:
+        while self._confirmed and self._confirmed[0][0] <= self.machine.applied:
+            for query in self._confirmed.popleft()[1]:
+                self._answer(query)
+
+    def _answer(self, query: Query) -> None:
+        answer = self.machine.query(query.part, query.body, query.loaded)
+        if isinstance(answer, Need):
+            self.load(query, answer)
+        elif not answer.refused or query.stale:
+            query.reply(answer.body)
+        elif self._ports.clock.monotonic() > query.deadline:
+            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", 20))
+        else:
+            self._undecided.append(query)
+
+    def load(self, item: Command | Propose | Query, need: Need) -> None:
+        """Reads stored rows for a command or a question; they come back as an event."""
+
+        async def read() -> None:
+            self.inbox.push(LoadedRows(item, await self.store.read(need.keys)))
+
+        self._ports.spawn(read())
+
+    # -- checkpoints and snapshots --------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Writes what has changed to the shard's file, beside the running machine."""
+        self._is_checkpointing = True
+        self._log_bytes = 0
+        meta = self.raft.snapshot_meta(self.machine.applied)
+        changes = [*self.machine.changes(), Incoming.meta_row(meta)]
+
+        async def write() -> None:
+            await self.store.write(changes)
+            self.inbox.push(Checkpointed(meta))
+
+        self._ports.spawn(write())
+
+    def _on_checkpointed(self, meta: SnapshotMeta) -> None:
+        self._is_checkpointing = False
+        previous = self.incoming.latest
+        self.incoming.latest = meta
+        self.raft.offer_snapshot(meta)
+        if previous is not None and previous.index > self.raft.status().first_index:
+            self.raft.compact(previous.index)
+            cut = LogCut(previous.index, previous.term, previous.checksum)
+            self._ports.write(LogWrite(self.group, cut=cut), lambda: None)
+
+    def _export(self, message: Message) -> None:
+        if message.to in self._exports or self._is_checkpointing:
+            self.raft.report_snapshot(message.to, False)
+            return
+        self._exports[message.to] = None
+
+        async def stream() -> None:
+            is_complete = await export(self.store, self.group, message, self._ports.send_piece)
+            self.inbox.push(Exported(message, is_complete))
+
+        self._ports.spawn(stream())
+
+    def _on_exported(self, message: Message, is_complete: bool) -> None:
+        del self._exports[message.to]
+        if is_complete:
+            self._ports.send(message.to, self.group, message)
+        self.raft.report_snapshot(message.to, is_complete)
+
+    def after(self) -> Awaitable[None] | None:
+        """A received snapshot is installed before the next event is looked at."""
+        return None if self._installing is None else self._install(self._installing)
+
+    async def _install(self, persist: Persist) -> None:
+        assert persist.snapshot is not None
+        self.machine = await self.incoming.install(persist.snapshot, self._make_machine())
+        meta = persist.snapshot
+        cut = LogCut(meta.index, meta.term, meta.checksum)
+        write = LogWrite(self.group, persist.hard_state, persist.entries, cut, restart=True)
+        self._installing = None
+        self._log_bytes = 0
+        self.raft.applied(meta.index)
+        self.raft.offer_snapshot(meta)
+        self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
+
+    def statistics(self) -> ReplicaStatistics:
+        """The replica as it is now."""
+        status = self.raft.status()
+        return ReplicaStatistics(
+            self.group, status.role.value, status.term, int(status.leader), status.commit, self.machine.applied,
+            status.first_index, status.last_index, len(self._pipeline), self.inbox.refused,
+        )  # fmt: skip
+
+

@@ -1,0 +1,134 @@
+"""TCP as frames: a listening socket and outgoing connections, on `asyncio.Protocol` because streams cost ten times as much."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from node.ports import Connection, Handler, MakeHandler
+from protocol.errors import ProtocolError
+from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, header
+from protocol.messages import Message, decode, encode, failure
+
+WRITE_BUFFER_BYTES_MAX = 64 << 20  # a peer or client that reads this slowly is cut off; it will come back
+CONNECT_TIMEOUT_SECONDS = 2.0
+BACKLOG = 1_024  # connections that wait to be accepted after a node's restart
+
+
+class Wire(asyncio.Protocol):
+    """One connection: frames in to its handler, messages out. Collects what is sent until the loop turns."""
+
+    def __init__(self, make_handler: MakeHandler, frame_bytes_max: int) -> None:
+        self._decoder = FrameDecoder(frame_bytes_max)
+        self.is_open = False
+        self._make_handler = make_handler
+        self._handler: Handler | None = None
+        self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    # -- from asyncio ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES_MAX)
+        self.is_open = True
+        self._handler = self._make_handler(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Cuts frames and hands on their messages; whatever is wrong ends the connection with an error."""
+        handler = self._handler
+        if handler is None or not self.is_open:
+            return
+        try:
+            for body in self._decoder.feed(data):
+                handler.received(decode(body))
+                if not self.is_open:
+                    return
+        except ProtocolError as error:
+            self.refuse(error)
+
+    def pause_writing(self) -> None:
+        """The other side does not read."""
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end, from either side."""
+        self.is_open = False
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.lost()
+
+    # -- for the handler ------------------------------------------------------------------------------------------
+
+    @property
+    def peer_name(self) -> str:
+        """The other side's address, for logs."""
+        if self._transport is None:
+            return "?"
+        name = self._transport.get_extra_info("peername")
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+
+    def allow(self, frame_bytes_max: int) -> None:
+        """Raises the limit of what the other side may send, after its handshake."""
+        self._decoder.limit_bytes = frame_bytes_max
+
+    def send(self, message: Message) -> None:
+        """Sends with everything else of this turn of the loop; does nothing on a closed connection."""
+        if not self.is_open:
+            return
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        body = encode(message)
+        self._pieces.append(header(body))
+        self._pieces.append(body)
+
+    def _flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if self._transport is not None and self.is_open:
+            self._transport.writelines(pieces)
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Tells the other side why, then closes."""
+        self.send(failure(error))
+        self.close()
+
+    def close(self) -> None:
+        """Sends what is collected, then closes."""
+        if self._transport is not None and self.is_open:
+            self._flush()
+            self.is_open = False
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Closes without sending."""
+        if self._transport is not None:
+            self.is_open = False
+            self._transport.abort()
+
+
+class TcpTransport:
+    """Implements `Transport`."""
+
+    def __init__(self) -> None:
+        self._server: asyncio.AbstractServer | None = None
+
+    async def listen(self, host: str, port: int, make_handler: MakeHandler) -> None:
+        """Accepts connections. Raises OSError where the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Wire(make_handler, HELLO_FRAME_BYTES_MAX), host, port, backlog=BACKLOG
+        )
+
+    async def connect(self, host: str, port: int, make_handler: MakeHandler) -> Connection:
+        """Opens a connection. Raises OSError or TimeoutError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            _, wire = await loop.create_connection(lambda: Wire(make_handler, FRAME_BYTES_MAX), host, port)
+        return wire
+
+    async def close(self) -> None:
+        """Stops listening; open connections stay."""
+        if self._server is not None:
+            self._server.close()

@@ -1,0 +1,138 @@
+"""cluster.toml as frozen dataclasses. Every setting is required to make sense with the others before a node starts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from protocol.placement import NodeAddress
+
+SHARDS_MAX = 1_024
+NODES_MAX = 64
+NAME_CHARACTERS_MAX = 64
+
+
+class ConfigError(Exception):
+    """A setting that cannot be: names the setting and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What the cluster is; the same on every node, for ever."""
+
+    name: str
+    shards: int = 16
+    replication: int = 3
+    nodes: int = 5
+    host: str = "127.0.0.1"
+    base_port: int = 7101
+
+    def addresses(self) -> tuple[NodeAddress, ...]:
+        """Where the nodes listen, node 1 first."""
+        return tuple(NodeAddress(node, self.host, self.base_port + node - 1) for node in range(1, self.nodes + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """Who may connect."""
+
+    client_token: str = ""
+    peer_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimingSettings:
+    """The clock of the replicated log."""
+
+    tick_ms: int = 50
+    heartbeat_ticks: int = 2
+    election_ticks: int = 20
+    lost_leader_ticks: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """How much lies behind the last checkpoints."""
+
+    log_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings."""
+
+    cluster: ClusterSettings
+    security: SecuritySettings = SecuritySettings()
+    timing: TimingSettings = TimingSettings()
+    storage: StorageSettings = StorageSettings()
+
+
+def load(path: Path) -> Config:
+    """Reads and checks a file. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return from_table(table)
+
+
+def from_table(table: Mapping[str, Any]) -> Config:
+    """Checks a parsed file. Raises ConfigError."""
+    sections = {field.name for field in fields(Config)}
+    for name in table:
+        if name not in sections:
+            raise ConfigError(f"[{name}]: no such section; expected {', '.join(sorted(sections))}")
+    config = Config(
+        _section(ClusterSettings, table, "cluster"),
+        _section(SecuritySettings, table, "security"),
+        _section(TimingSettings, table, "timing"),
+        _section(StorageSettings, table, "storage"),
+    )
+    _check(config)
+    return config
+
+
+Section = TypeVar("Section")
+
+
+def _section(kind: type[Section], table: Mapping[str, Any], section: str) -> Section:
+    values = table.get(section, {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{section}: expected a section")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"{section}.{name}: no such setting; expected {', '.join(known)}")
+        expected = {"int": int, "str": str}[str(known[name].type)]
+        if type(value) is not expected:
+            raise ConfigError(f"{section}.{name}: expected {expected.__name__}, got {value!r}")
+    for name, field in known.items():
+        if field.default is MISSING and name not in values:
+            raise ConfigError(f"{section}.{name}: missing")
+    return kind(**values)
+
+
+def _check(config: Config) -> None:
+    cluster, timing = config.cluster, config.timing
+    rules = [
+        (0 < len(cluster.name) <= NAME_CHARACTERS_MAX, "cluster.name", f"1 to {NAME_CHARACTERS_MAX} characters"),
+        (1 <= cluster.shards <= SHARDS_MAX, "cluster.shards", f"1 to {SHARDS_MAX}"),
+        (1 <= cluster.nodes <= NODES_MAX, "cluster.nodes", f"1 to {NODES_MAX}"),
+        (1 <= cluster.replication <= cluster.nodes, "cluster.replication", "1 to the number of nodes"),
+        (1 <= cluster.base_port <= 65_535 - cluster.nodes, "cluster.base_port", "a port with room for every node"),
+        (bool(cluster.host), "cluster.host", "a name or an address"),
+        (1 <= timing.tick_ms <= 10_000, "timing.tick_ms", "1 to 10000"),
+        (timing.heartbeat_ticks >= 1, "timing.heartbeat_ticks", "1 or more"),
+        (timing.election_ticks >= 3 * timing.heartbeat_ticks, "timing.election_ticks", "three heartbeats or more"),
+        (timing.lost_leader_ticks >= 1, "timing.lost_leader_ticks", "1 or more"),
+        (config.storage.log_bytes >= 1 << 20, "storage.log_bytes", "1048576 or more"),
+    ]
+    for holds, name, expected in rules:
+        if not holds:
+            raise ConfigError(f"{name}: expected {expected}")

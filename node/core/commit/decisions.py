@@ -1,0 +1,86 @@
+"""Group 0's part that remembers what rounds were decided, until every shard has carried the decision out."""
+
+from __future__ import annotations
+
+import zlib
+
+import msgpack
+
+from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+
+TABLE = "decision"
+
+
+class Decisions:
+    """Records of decided rounds: round id to `[groups, packed decision]`.
+
+    Commands: `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Question: `["open"]`.
+    """
+
+    name = "decisions"
+    tables = (TABLE,)
+
+    def __init__(self) -> None:
+        self.records: dict[int, tuple[list[int], bytes]] = {}
+        self._dirty: dict[int, None] = {}
+
+    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
+        """Commands are logged as they come."""
+        return body
+
+    def apply(self, body: Body, at: At) -> Answer:
+        """Records one round or forgets some; repeating either changes nothing."""
+        match body:
+            case ["record", forgotten, round_id, groups, decision]:
+                self._forget(forgotten)
+                self.records.setdefault(round_id, (groups, decision))
+                self._dirty[round_id] = None
+            case ["forget", forgotten]:
+                self._forget(forgotten)
+            case _:
+                raise AssertionError(f"unknown command {body[:1]}")
+        return Answer(["recorded"])
+
+    def _forget(self, round_ids: list[int]) -> None:
+        for round_id in round_ids:
+            if self.records.pop(round_id, None) is not None:
+                self._dirty[round_id] = None
+
+    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
+        """Group 0 takes no part in rounds."""
+        raise AssertionError("group 0 takes no part in rounds")
+
+    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+        """Group 0 takes no part in rounds."""
+        raise AssertionError("group 0 takes no part in rounds")
+
+    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
+        """`["open"]`: all records."""
+        return Answer([[round_id, groups, decision] for round_id, (groups, decision) in self.records.items()])
+
+    def due(self, now_ns: int) -> Body | None:
+        """Nothing here depends on the time."""
+        return None
+
+    def totals(self) -> Body:
+        """How many rounds are not carried out everywhere."""
+        return [len(self.records)]
+
+    def digest(self, seed: int) -> int:
+        """Over the records in order of their ids."""
+        return zlib.crc32(msgpack.packb(sorted(self.records.items())), seed)
+
+    def changes(self) -> list[Change]:
+        """One row a record."""
+        changes = []
+        for round_id in self._dirty:
+            record = self.records.get(round_id)
+            changes.append(Change(TABLE, round_id, None if record is None else msgpack.packb(record)))
+        self._dirty.clear()
+        return changes
+
+    def restore(self, rows: Rows) -> None:
+        """Loads the records."""
+        self.records = {round_id: tuple(msgpack.unpackb(value)) for round_id, value in rows(TABLE)}  # type: ignore[misc]  # two items
+
+

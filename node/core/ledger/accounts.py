@@ -1,0 +1,104 @@
+"""Accounts in columns: one row an account, a dictionary from id to row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.core.ledger.limits import (
+    CURRENCY_MASK, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT, AccountState, Int32s, Int64s, Marks, Positions, currency_text,
+)  # fmt: skip
+
+COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "last_segment")
+"""What a balance page holds, in this order."""
+
+
+class Accounts:
+    """Growable columns. `unsettled` is what open rounds have reserved of debits: it may yet come back or leave."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.capacity = 0
+        self.rows: dict[str, int] = {}
+        self.names: list[str] = []
+        self.owners: dict[int, str] = {}
+        self.metadata: dict[int, bytes] = {}
+        self.posted: Int64s = np.zeros(0, np.int64)
+        self.held: Int64s = np.zeros(0, np.int64)
+        self.incoming: Int64s = np.zeros(0, np.int64)
+        self.unsettled: Int64s = np.zeros(0, np.int64)
+        self.minimum: Int64s = np.zeros(0, np.int64)
+        self.maximum: Int64s = np.zeros(0, np.int64)
+        self.version: Int64s = np.zeros(0, np.int64)  # the log index of the entry that changed the account last
+        self.kind: Int32s = np.zeros(0, np.int32)
+        self.last_segment: Int32s = np.zeros(0, np.int32)
+        self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
+        self.credit_sum: Int64s = np.zeros(0, np.int64)
+        self.tight: Marks = np.zeros(0, np.bool_)
+        self.dirty_pages: Marks = np.zeros(0, np.bool_)
+        self.dirty_statics: Marks = np.zeros(0, np.bool_)
+
+    def add(self, names: Sequence[str], kinds: Sequence[int], minimums: Sequence[int], maximums: Sequence[int]) -> int:
+        """Appends accounts with new ids; the first one's row."""
+        first, last = self.count, self.count + len(names)
+        self._reserve(last)
+        self.rows.update(zip(names, range(first, last), strict=True))
+        self.names.extend(names)
+        self.kind[first:last] = kinds
+        self.minimum[first:last] = minimums
+        self.maximum[first:last] = maximums
+        self.last_segment[first:last] = NOT_HERE
+        pages = slice(first // PAGE_ACCOUNTS, (last - 1) // PAGE_ACCOUNTS + 1)
+        self.dirty_pages[pages] = True
+        self.dirty_statics[pages] = True
+        self.count = last
+        return first
+
+    def _reserve(self, count: int) -> None:
+        if count <= self.capacity:
+            return
+        wanted = max(count, self.capacity + self.capacity // 4)
+        self.capacity = -(-wanted // PAGE_ACCOUNTS) * PAGE_ACCOUNTS
+        for name in (*COLUMNS, "debit_sum", "credit_sum", "tight"):
+            setattr(self, name, _grown(getattr(self, name), self.capacity))
+        pages = self.capacity // PAGE_ACCOUNTS
+        self.dirty_pages = _grown(self.dirty_pages, pages)
+        self.dirty_statics = _grown(self.dirty_statics, pages)
+
+    def rows_of(self, names: Sequence[str]) -> Int32s:
+        """The row of each id, -1 where there is none."""
+        if len(names) > 1:
+            try:
+                return np.array(itemgetter(*names)(self.rows), np.int32)
+            except KeyError:
+                pass
+        get = self.rows.get
+        return np.array([get(name, NOT_HERE) for name in names], np.int32)
+
+    def currency(self, row: int) -> str:
+        """ISO 4217 letters."""
+        return currency_text(int(self.kind[row]) & CURRENCY_MASK)
+
+    def state(self, row: int) -> AccountState:
+        """Open, frozen or closed."""
+        return AccountState(int(self.kind[row]) >> STATE_SHIFT)
+
+    def touch(self, rows: Int32s | Positions, index: int) -> None:
+        """Marks accounts as changed by the entry at `index`."""
+        self.version[rows] = index
+        self.dirty_pages[rows // PAGE_ACCOUNTS] = True
+
+    def touch_one(self, row: int, index: int) -> None:
+        """`touch` for a single account."""
+        self.version[row] = index
+        self.dirty_pages[row // PAGE_ACCOUNTS] = True
+
+
+def _grown(column: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = np.zeros(size, column.dtype)
+    grown[: len(column)] = column
+    return grown

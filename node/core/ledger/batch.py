@@ -1,0 +1,113 @@
+"""A logged batch of transfers: the client's columns with rows in place of account ids, and what the leader found out."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from node.core.ledger.limits import Codes, Int32s, Int64s, NDArray
+from protocol.columns import SEPARATOR
+
+
+@dataclass(slots=True)
+class Batch:
+    """Logged columns; their order is that of the log entry behind the command's name."""
+
+    debit: bytes  # int32 rows; -1 not found, -2 - k the k-th of `others`
+    credit: bytes
+    ids: bytes
+    amount: bytes
+    flags: bytes
+    code: bytes
+    reference: str
+    hold_ids: bytes
+    ttl: bytes
+    through: int  # segments before this one were searched for the ids
+    hints: list[int]  # position, status, ...: rows whose outcome is known already
+    hold_hints: list[int]  # position, status, ...: what became of a hold that ended long ago
+    others: str  # accounts of other shards, joined
+    others_count: int
+    numbers: bytes = b""  # legs only: int32 transaction numbers
+    sides: bytes = b""  # legs only: `Side` of each row
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return len(self.amount) // 8
+
+    @classmethod
+    def of(cls, body: list[Any]) -> Batch:
+        """Reads a logged body."""
+        return cls(*body[1:])
+
+    def logged(self, name: str) -> list[Any]:
+        """The body to log."""
+        body: list[Any] = [
+            name, self.debit, self.credit, self.ids, self.amount, self.flags, self.code, self.reference,
+            self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
+        ]  # fmt: skip
+        return [*body, self.numbers, self.sides] if self.sides else body
+
+    def debit_rows(self) -> Int32s:
+        """A view."""
+        return np.frombuffer(self.debit, np.int32)
+
+    def credit_rows(self) -> Int32s:
+        """A view."""
+        return np.frombuffer(self.credit, np.int32)
+
+    def amounts(self) -> Int64s:
+        """Minor units, a view."""
+        return np.frombuffer(self.amount, np.int64)
+
+    def flag_bits(self) -> NDArray[np.uint16]:
+        """`Flag` bits, one a row."""
+        return np.frombuffer(self.flags, np.uint16) if self.flags else np.zeros(self.count, np.uint16)
+
+    def codes(self) -> NDArray[np.uint32]:
+        """The user's codes, one a row."""
+        return np.frombuffer(self.code, np.uint32) if self.code else np.zeros(self.count, np.uint32)
+
+    def side_bits(self) -> Codes:
+        """Legs only: `Side` of each row, a view."""
+        return np.frombuffer(self.sides, np.uint8)
+
+    def number_rows(self) -> Int32s:
+        """Legs only: transaction numbers, a view."""
+        return np.frombuffer(self.numbers, np.int32)
+
+    def id_at(self, position: int) -> bytes:
+        """The 16 bytes of an id."""
+        return self.ids[16 * position : 16 * position + 16]
+
+    def hold_id(self, position: int) -> bytes:
+        """The 16 bytes of the hold that a row names."""
+        return self.hold_ids[16 * position : 16 * position + 16] if self.hold_ids else bytes(16)
+
+    def ttl_seconds(self, position: int) -> int:
+        """How long a hold lives."""
+        return int.from_bytes(self.ttl[4 * position : 4 * position + 4], "little") if self.ttl else 0
+
+    def code_at(self, position: int) -> int:
+        """The user's code of a row."""
+        return int.from_bytes(self.code[4 * position : 4 * position + 4], "little") if self.code else 0
+
+    def reference_at(self, position: int) -> str:
+        """The user's reference of a row."""
+        return self.reference.split(SEPARATOR)[position] if self.reference else ""
+
+    def other(self, value: int) -> str:
+        """The account of another shard that a row value below -1 stands for."""
+        return self.others.split(SEPARATOR)[-2 - value]
+
+    def ints(self, column: bytes, letter: str) -> list[int]:
+        """A fixed-width column as plain integers, without numpy's fixed cost."""
+        return list(struct.unpack(f"<{self.count}{letter}", column)) if column else [0] * self.count
+
+
+def pairs(flat: list[int]) -> dict[int, int]:
+    """position, status, ... as a dictionary."""
+    return dict(zip(flat[0::2], flat[1::2], strict=True)) if flat else {}

@@ -1,0 +1,109 @@
+"""The ledger's state: what the commands work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from node.core.ledger.accounts import Accounts
+from node.core.ledger.batch import Batch
+from node.core.ledger.history import History
+from node.core.ledger.holds import Hold, Holds
+from node.core.ledger.ids import NO_KEYS, Run, key_of
+from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, Int64s, Keys
+from node.core.ledger.segment import Columns
+from protocol.columns import Flag
+from protocol.status import Status
+
+if TYPE_CHECKING:
+    from node.core.ledger.rounds import Prepared
+
+
+@dataclass(slots=True)
+class Books:
+    """Accounts, record, holds and open rounds of one shard."""
+
+    accounts: Accounts = field(default_factory=Accounts)
+    history: History = field(default_factory=History)
+    holds: Holds = field(default_factory=Holds)
+    rounds: dict[int, list[Prepared]] = field(default_factory=dict)
+    changed_rounds: dict[int, None] = field(default_factory=dict)
+    turnover: dict[int, list[int]] = field(default_factory=dict)  # currency code -> [debits, credits] ever
+
+    def seal(self) -> None:
+        """Seals full history; called after each command."""
+        if self.history.seal(self.accounts):
+            self.holds.seal()
+
+    def is_stale(self, through: int) -> bool:
+        """Whether segments that nobody searched for a batch's ids have left the window since it was resolved."""
+        return through < self.history.window_start
+
+    def add_turnover(self, currency: int, debits: int, credits: int) -> None:
+        """Counts money that has moved."""
+        sums = self.turnover.setdefault(currency, [0, 0])
+        sums[0] += debits
+        sums[1] += credits
+
+    def add_turnovers(self, rows: Sequence[int] | Int64s, kinds: Sequence[int], is_debit: bool) -> None:
+        """Counts amounts by the accounts' kinds."""
+        amounts, codes = np.asarray(rows, np.int64), np.asarray(kinds, np.int32) & CURRENCY_MASK
+        if not len(amounts):
+            return
+        for code in [int(codes[0])] if (codes == codes[0]).all() else np.unique(codes).tolist():
+            moved = wide_sum(amounts[codes == code])
+            self.add_turnover(code, moved if is_debit else 0, 0 if is_debit else moved)
+
+    def find_prepared(self, id: bytes) -> bool:
+        """Whether an open round holds this id."""
+        if not self.rounds:
+            return False
+        key = key_of(id)
+        return any(part.has(id, key) for parts in self.rounds.values() for part in parts)
+
+    def suspects(self, batch_run: Run, through: int) -> Keys:
+        """Keys of the batch that occur in the record or in an open round."""
+        found = [self.history.suspects(batch_run, through)]
+        found.extend(part.run.common(batch_run) for parts in self.rounds.values() for part in parts)
+        found = [keys for keys in found if len(keys)]
+        return np.concatenate(found) if found else NO_KEYS
+
+    def end_hold(self, hold: Hold, status: Status) -> None:
+        """Closes a hold and gives its rest back."""
+        self.accounts.held[hold.debit] -= hold.rest
+        self.holds.end(hold.id, status)
+
+
+def recorded_status(source: Columns, position: int, batch: Batch, row: int, debit: int, credit: int) -> int:
+    """What a repeated id is answered: the recorded failure, `exists`, or which field differs."""
+    recorded = int(source.status[position])
+    if recorded:
+        return recorded
+    flags = int.from_bytes(batch.flags[2 * row : 2 * row + 2], "little") if batch.flags else 0
+    hold_id, ttl = source.extra_at(position)
+    amount = int.from_bytes(batch.amount[8 * row : 8 * row + 8], "little", signed=True)
+    differs = (
+        (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
+        (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
+        (not _same(source, int(source.debit[position]), batch, debit), Status.exists_with_different_debit_account),
+        (not _same(source, int(source.credit[position]), batch, credit), Status.exists_with_different_credit_account),
+        (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
+        (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
+        (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
+        (ttl != batch.ttl_seconds(row), Status.exists_with_different_ttl),
+    )
+    return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
+
+
+def _same(source: Columns, recorded: int, batch: Batch, value: int) -> bool:
+    if recorded >= -1 or value >= -1:
+        return recorded == value
+    return source.others.at(-2 - recorded) == batch.other(value)
+
+
+def wide_sum(column: Int64s) -> int:
+    """An exact sum that may exceed 64 bits."""
+    return (int((column >> 32).sum()) << 32) + int((column & 0xFFFFFFFF).sum())

@@ -1,0 +1,326 @@
+"""The exact path: transfers judged one by one, in order, on plain integers.
+
+`Exact` is made for one command and the rows of it that need this path. `judge` says what becomes of a row without changing
+anything; `post` (a transfer of this shard) and `reserve` (a leg of a round) carry it out and note how to take it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from node.core.ledger.batch import Batch, pairs
+from node.core.ledger.books import Books, recorded_status
+from node.core.ledger.holds import Hold
+from node.core.ledger.limits import NANOSECONDS, NOT_HERE, Side
+from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
+from protocol.columns import Flag
+from protocol.status import Status
+
+KIND = int(Flag.hold | Flag.capture | Flag.void)
+LINKED, HOLD, CAPTURE, VOID = int(Flag.linked), int(Flag.hold), int(Flag.capture), int(Flag.void)
+DEBIT, CREDIT, BOTH = int(Side.debit), int(Side.credit), int(Side.both)
+
+
+@dataclass(slots=True)
+class Lines:
+    """The rows in question as plain lists; `positions` are their places in the batch."""
+
+    positions: list[int]
+    debit: list[int]
+    credit: list[int]
+    amount: list[int]
+    flags: list[int]
+    sides: list[int]
+    suspect: list[bool]  # whether the id may be known already
+    index: dict[bytes, int] = field(default_factory=dict)  # ids of these rows that are recorded by this command
+
+
+class Exact:
+    """One command's rows on the exact path."""
+
+    def __init__(self, books: Books, batch: Batch, lines: Lines, timestamp_ns: int) -> None:
+        self.books = books
+        self.batch = batch
+        self.lines = lines
+        self.timestamp_ns = timestamp_ns
+        self.hints = pairs(batch.hints)
+        self.hold_hints = pairs(batch.hold_hints)
+        self.sheet = Sheet(books.accounts)
+        self.sheet.load(lines.debit + lines.credit)
+        self.statuses = [0] * len(lines.positions)
+        self.known = [False] * len(lines.positions)  # answered from the record: not recorded again
+        self.moved = list(lines.amount)  # for a void what it released
+        self.journal: list[Callable[[], None]] | None = None
+        self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def judge(self, line: int) -> int:
+        """The row's status if it came now."""
+        lines = self.lines
+        position, side, flags = lines.positions[line], lines.sides[line], lines.flags[line]
+        debit, credit = lines.debit[line], lines.credit[line]
+        hint = self.hints.get(position)
+        if hint is None and side & DEBIT and lines.suspect[line]:
+            hint = self._known_status(line) or None
+        if hint is not None:
+            self.known[line] = True
+            return hint
+        if side & DEBIT and debit < 0:
+            return Status.debit_account_not_found
+        if side & CREDIT and credit < 0 and (not flags & VOID or credit == NOT_HERE):
+            return Status.credit_account_not_found
+        giver = self.sheet.cell(debit) if side & DEBIT else None
+        taker = self.sheet.cell(credit) if side & CREDIT and credit >= 0 else None
+        if giver is not None and taker is not None and giver.currency != taker.currency:
+            return Status.accounts_must_have_the_same_currency
+        undecided = 0
+        if giver is not None and flags & (CAPTURE | VOID):
+            status = self._hold_status(line)
+            if status == Status.undecided:
+                undecided = status
+            elif status:
+                return status
+            if flags & VOID:
+                return undecided
+        return self._account_status(line, giver, taker) or undecided
+
+    def _account_status(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
+        flags, amount = self.lines.flags[line], self.lines.amount[line]
+        if flags & VOID:
+            return 0
+        if (giver is not None and giver.state) or (taker is not None and taker.state):
+            return _state_status(giver, taker)
+        given = taken = 0
+        if giver is not None and not flags & CAPTURE:
+            given = giver.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
+        if taker is not None and not flags & HOLD:
+            taken = taker.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
+        return min(given, taken) if given and taken else given or taken
+
+    def _known_status(self, line: int) -> int:
+        batch, lines = self.batch, self.lines
+        position = lines.positions[line]
+        id = batch.id_at(position)
+        debit, credit = lines.debit[line], lines.credit[line]
+        earlier = lines.index.get(id)
+        if earlier is not None:
+            return self.statuses[earlier] or self._repeated_status(earlier, line)
+        if (found := self.books.history.find(id, batch.through)) is not None:
+            return recorded_status(*found, batch, position, debit, credit)
+        return int(Status.undecided) if self.books.find_prepared(id) else 0
+
+    def _repeated_status(self, earlier: int, line: int) -> int:
+        batch, lines = self.batch, self.lines
+        first, second = lines.positions[earlier], lines.positions[line]
+        flags = lines.flags[line]
+        differs = (
+            (lines.flags[earlier] != flags, Status.exists_with_different_flags),
+            (batch.hold_id(first) != batch.hold_id(second), Status.exists_with_different_hold_id),
+            (lines.debit[earlier] != lines.debit[line], Status.exists_with_different_debit_account),
+            (self._credit_name(earlier) != self._credit_name(line), Status.exists_with_different_credit_account),
+            (lines.amount[earlier] != lines.amount[line] and not flags & VOID, Status.exists_with_different_amount),
+            (batch.code_at(first) != batch.code_at(second), Status.exists_with_different_code),
+            (batch.reference_at(first) != batch.reference_at(second), Status.exists_with_different_reference),
+            (batch.ttl_seconds(first) != batch.ttl_seconds(second), Status.exists_with_different_ttl),
+        )
+        return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
+
+    def _credit_name(self, line: int) -> int | str:
+        credit = self.lines.credit[line]
+        return credit if credit >= NOT_HERE else self.batch.other(credit)
+
+    def _hold_status(self, line: int) -> int:
+        lines, holds = self.lines, self.books.holds
+        position = lines.positions[line]
+        id = self.batch.hold_id(position)
+        hold = holds.open.get(id)
+        if hold is None:
+            return holds.ended_status(id) or self.hold_hints.get(position, int(Status.hold_not_found))
+        if hold.debit != lines.debit[line]:
+            return Status.hold_has_different_debit_account
+        if (hold.other or hold.credit) != self._credit_name(line):
+            return Status.hold_has_different_credit_account
+        if hold.expired or hold.expiry_ns <= self.timestamp_ns:
+            return Status.hold_expired
+        if lines.flags[line] & VOID:
+            return Status.undecided if hold.voiding or hold.undecided else 0
+        if hold.voiding:
+            return Status.undecided
+        if lines.amount[line] > hold.rest:
+            is_open = lines.amount[line] <= hold.rest + hold.undecided
+            return Status.undecided if is_open else Status.exceeds_hold_amount
+        return 0
+
+    # -- carrying out ---------------------------------------------------------------------------------------------
+
+    def post(self, line: int) -> None:
+        """Carries out a judged transfer of this shard."""
+        lines = self.lines
+        amount, kind = lines.amount[line], lines.flags[line] & KIND
+        giver = self._open_cell(lines.debit[line])
+        if kind == VOID:
+            self._void(line, giver)
+            return
+        if kind == HOLD:
+            giver.held += amount
+            self._open_hold(line, amount)
+            return
+        taker = self._open_cell(lines.credit[line])
+        giver.posted -= amount
+        taker.posted += amount
+        if kind == CAPTURE:
+            giver.held -= amount
+            self._capture(self.books.holds.open[self.batch.hold_id(lines.positions[line])], amount)
+        self.books.add_turnover(giver.currency, amount, amount)
+        if self.journal is not None:
+            self.journal.append(lambda: self.books.add_turnover(giver.currency, -amount, -amount))
+
+    def reserve(self, line: int) -> None:
+        """Sets aside what a judged leg of a round needs."""
+        lines = self.lines
+        amount, kind, side = lines.amount[line], lines.flags[line] & KIND, lines.sides[line]
+        debit, credit = lines.debit[line], lines.credit[line]
+        if side & DEBIT:
+            giver = self._open_cell(debit)
+            own = self.own.setdefault(debit, Own())
+            if kind in (CAPTURE, VOID):
+                amount = self._reserve_hold(line, kind)
+            else:
+                giver.held += amount
+            giver.unsettled += amount
+            own.unsettled += amount
+            own.leaving += 0 if kind in (HOLD, VOID) else amount
+        if side & CREDIT and kind not in (HOLD, VOID):
+            taker = self._open_cell(credit)
+            taker.incoming += amount
+            self.own.setdefault(credit, Own()).incoming += amount
+
+    def _reserve_hold(self, line: int, kind: int) -> int:
+        hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
+        self._note_hold(hold)
+        if kind == VOID:
+            hold.voiding = True
+            self.moved[line] = hold.rest
+            return hold.rest
+        amount = self.lines.amount[line]
+        hold.rest -= amount
+        hold.undecided += amount
+        return amount
+
+    def _void(self, line: int, giver: Cell) -> None:
+        hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
+        giver.held -= hold.rest
+        self.moved[line] = hold.rest
+        self.books.holds.end(hold.id, Status.hold_already_voided)
+        if self.journal is not None:
+            self.journal.append(lambda: self.books.holds.reopen(hold))
+
+    def _capture(self, hold: Hold, amount: int) -> None:
+        self._note_hold(hold)
+        hold.rest -= amount
+        if not hold.rest and not hold.undecided:
+            self.books.holds.end(hold.id, Status.hold_already_captured)
+            if self.journal is not None:
+                self.journal.append(lambda: self.books.holds.reopen(hold))
+
+    def _open_hold(self, line: int, amount: int) -> None:
+        position, credit = self.lines.positions[line], self.lines.credit[line]
+        id = self.batch.id_at(position)
+        expiry_ns = self.timestamp_ns + position + self.batch.ttl_seconds(position) * NANOSECONDS
+        self.books.holds.add(id, self.lines.debit[line], credit, "", amount, expiry_ns)
+        if self.journal is not None:
+            self.journal.append(lambda: self.books.holds.remove(id))
+
+    def _open_cell(self, row: int) -> Cell:
+        cell = self.sheet.cell(row)
+        cell.changed = True
+        if self.journal is not None:
+            before = (cell.posted, cell.held, cell.incoming, cell.unsettled)
+            self.journal.append(lambda: _put_back(cell, before))
+        return cell
+
+    def _note_hold(self, hold: Hold) -> None:
+        self.books.holds.touch(hold)
+        if self.journal is not None:
+            before = (hold.rest, hold.undecided, hold.voiding)
+            self.journal.append(lambda: _put_hold_back(hold, before))
+
+    # -- one after the other --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Applies all rows in order, chains as a whole."""
+        line, flags = 0, self.lines.flags
+        while line < len(flags):
+            if flags[line] & LINKED:
+                last = line
+                while last + 1 < len(flags) and flags[last] & LINKED:
+                    last += 1
+                self._run_chain(line, last + 1)
+                line = last + 1
+                continue
+            status = self.statuses[line] = int(self.judge(line))
+            if not status:
+                self.post(line)
+            self._note_id(line, status)
+            line += 1
+
+    def _run_chain(self, first: int, last: int) -> None:
+        if self.lines.flags[last - 1] & LINKED:
+            self._fail(first, last, last - 1, int(Status.linked_event_chain_open))
+            return
+        self.journal = []
+        for line in range(first, last):
+            status = int(self.judge(line))
+            if status:
+                self.undo()
+                self._fail(first, last, line, status)
+                self._note_id(line, status)
+                break
+            self.post(line)
+            self._note_id(line, 0)
+        self.journal = None
+
+    def _fail(self, first: int, last: int, failing: int, status: int) -> None:
+        for line in range(first, last):
+            self.statuses[line] = int(Status.linked_event_failed)
+            self.lines.index.pop(self.batch.id_at(self.lines.positions[line]), None) if line < failing else None
+        self.statuses[failing] = status
+
+    def undo(self) -> None:
+        """Takes back what the journal holds, the latest first."""
+        assert self.journal is not None
+        for step in reversed(self.journal):
+            step()
+        self.journal = []
+
+    def note_waiting(self, line: int) -> None:
+        """Remembers an id that from here on waits for the round's decision."""
+        if self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
+            self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
+            self.statuses[line] = int(Status.undecided)
+
+    def _note_id(self, line: int, status: int) -> None:
+        if not self.known[line] and self.lines.suspect[line] and Status(status).is_recorded:
+            self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
+
+
+def _state_status(giver: Cell | None, taker: Cell | None) -> int:
+    if giver is not None and giver.is_closed:
+        return Status.debit_account_closed
+    if taker is not None and taker.is_closed:
+        return Status.credit_account_closed
+    if giver is not None and giver.is_frozen:
+        return Status.debit_account_frozen
+    return Status.credit_account_frozen
+
+
+def _put_back(cell: Cell, before: tuple[int, int, int, int]) -> None:
+    cell.posted, cell.held, cell.incoming, cell.unsettled = before
+
+
+def _put_hold_back(hold: Hold, before: tuple[int, int, bool]) -> None:
+    hold.rest, hold.undecided, hold.voiding = before
+
+

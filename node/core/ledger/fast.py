@@ -1,0 +1,149 @@
+"""The fast path: whole columns at once, wherever no order of the batch could break a limit.
+
+`in_question` proves the worst case: every account pays all its debits of the batch before any credit comes, and takes all
+its credits before any debit leaves. Rows of accounts that stand this are safe in any order, so they commute with each other
+and with the rows in question, which go to the exact path.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.core.ledger.accounts import Accounts
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books
+from node.core.ledger.ids import Run, keys_of
+from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, NDArray, Int64s, Keys, Marks, Positions
+from protocol.columns import Flag
+
+ORDINARY = ~int(Flag.linked) & 0xFFFF
+
+
+def in_question(
+    accounts: Accounts, debit: Positions, credit: Positions, debited: Int64s, credited: Int64s
+) -> tuple[Marks, Marks] | None:
+    """Which debits and which credits touch an account that some order could take past a limit; None if any may."""
+    if _may_wrap(debited) or _may_wrap(credited):
+        return None
+    a = accounts
+    np.add.at(a.debit_sum, debit, debited)
+    np.add.at(a.credit_sum, credit, credited)
+    short = a.posted[debit] - a.held[debit] < a.minimum[debit] + a.debit_sum[debit]
+    over = a.posted[credit] + a.incoming[credit] > a.maximum[credit] - a.credit_sum[credit]
+    a.debit_sum[debit] = 0
+    a.credit_sum[credit] = 0
+    if not short.any() and not over.any():
+        return short, over
+    tight_debits, tight_credits = debit[short], credit[over]
+    a.tight[tight_debits] = True
+    a.tight[tight_credits] = True
+    questions = a.tight[debit], a.tight[credit]
+    a.tight[tight_debits] = False
+    a.tight[tight_credits] = False
+    return questions
+
+
+def _may_wrap(amounts: Int64s) -> bool:
+    """Whether the sum could leave the bound; also true for an amount below 0, which only unjudged rows have."""
+    if not len(amounts):
+        return False
+    return int(amounts.min()) < 0 or int(amounts.max()) * len(amounts) >= BALANCE_BOUND
+
+
+def repeated_keys(sorted_keys: Keys) -> Keys:
+    """Keys that occur more than once."""
+    return sorted_keys[1:][sorted_keys[1:] == sorted_keys[:-1]]
+
+
+def known_rows(books: Books, batch: Batch, keys: Keys, run: Run) -> Marks | None:
+    """Rows whose id may be in the record, in an open round or twice in the batch; None if there is none."""
+    twice = repeated_keys(run.keys)
+    found = books.suspects(run, batch.through)
+    if not len(twice) and not len(found):
+        return None
+    return np.isin(keys, np.concatenate((twice, found)))
+
+
+def hinted(batch: Batch, count: int) -> Marks | None:
+    """Rows that the leader has answered already; None if there is none."""
+    if not batch.hints:
+        return None
+    marks = np.zeros(count, np.bool_)
+    marks[batch.hints[0::2]] = True
+    return marks
+
+
+def with_chains(question: Marks, flags: NDArray[np.uint16]) -> Marks:
+    """The marks, and all rows of linked chains."""
+    linked = (flags & Flag.linked) != 0
+    if not linked.any():
+        return question
+    chained = question | linked
+    chained[1:] |= linked[:-1]
+    return chained
+
+
+def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Marks, Marks | None]:
+    """Rows of a local batch for the exact path, and among all rows those whose id may be known."""
+    accounts, n = books.accounts, batch.count
+    debit, credit = batch.debit_rows(), batch.credit_rows()
+    suspect = known_rows(books, batch, keys, run)
+    question = np.zeros(n, np.bool_)
+    for marks in (suspect, hinted(batch, n)):
+        if marks is not None:
+            question |= marks
+    if batch.flags:
+        question |= (batch.flag_bits() & ORDINARY) != 0
+        question = with_chains(question, batch.flag_bits())
+    missing = (debit < 0) | (credit < 0)
+    if missing.any():
+        question |= missing
+    if not accounts.count:
+        return np.ones(n, np.bool_), suspect
+    amounts = batch.amounts()
+    giver, taker = debit.astype(np.intp), credit.astype(np.intp)
+    if question.any():
+        giver, taker = np.maximum(giver, 0), np.maximum(taker, 0)
+        amounts = _counted(batch, amounts, missing)
+    kinds = accounts.kind[giver]
+    unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
+    question |= unlike
+    tight = in_question(accounts, giver, taker, amounts, amounts)
+    if tight is None:
+        return np.ones(n, np.bool_), suspect
+    question |= tight[0] | tight[1]
+    return question, suspect
+
+
+def _counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:
+    """Amounts for the worst case: rows that cannot move money count 0."""
+    counted = amounts.copy()
+    counted[missing] = 0
+    counted[batch.hints[0::2]] = 0
+    counted[(batch.flag_bits() & Flag.void) != 0] = 0
+    return counted
+
+
+def post_rows(books: Books, debit: Positions, credit: Positions, amounts: Int64s, index: int) -> None:
+    """Posts ordinary transfers that are proven safe."""
+    accounts = books.accounts
+    np.subtract.at(accounts.posted, debit, amounts)
+    np.add.at(accounts.posted, credit, amounts)
+    accounts.touch(debit, index)
+    accounts.touch(credit, index)
+    kinds = accounts.kind[debit]
+    moved = int(amounts.sum())
+    if (kinds == kinds[0]).all():
+        books.add_turnover(int(kinds[0]), moved, moved)
+        return
+    for kind in np.unique(kinds).tolist():
+        moved = int(amounts[kinds == kind].sum())
+        books.add_turnover(kind, moved, moved)
+
+
+def sorted_run(ids: bytes) -> tuple[Keys, Run]:
+    """Keys of the ids as they come, and sorted."""
+    keys = keys_of(ids)
+    ordered = keys.copy()
+    ordered.sort()
+    return keys, Run(ordered)

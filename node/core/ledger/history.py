@@ -1,0 +1,257 @@
+"""The record of transfers: an open tail, a window of sealed segments, and a directory of all older ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from node.core.ledger.accounts import Accounts
+from node.core.ledger.batch import Batch
+from node.core.ledger.ids import NO_KEYS, Run, intervals_of, key_of, keys_of, merged
+from node.core.ledger.limits import (
+    CREDIT_LEG, RECENT_MAX, SEGMENT_TRANSFERS, SMALL_BATCH, WINDOW_SEGMENTS, Codes, Int32s, Int64s, Keys, Marks,
+    Positions,
+)  # fmt: skip
+from node.core.ledger.segment import NO_ID, Columns, Links, Sealed, Segment
+from protocol.columns import SEPARATOR, TRANSFERS_MAX
+
+
+class History:
+    """Appends, finds by id, seals. Everything in it is a function of the log alone, but for `retired`."""
+
+    def __init__(self) -> None:
+        self.sealed = 0  # segments so far; the open tail will become segment number `sealed`
+        self.window: dict[int, Sealed] = {}
+        self.directory: list[list[tuple[int, int]]] = []  # key ranges of segments that have left the window
+        self._ranges: tuple[Keys, Keys, Int32s] | None = None  # the same, flattened: lowest, highest, segment
+        self.retired: dict[int, Sealed] = {}  # left the window, not surely readable from the store yet
+        self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
+        self.recent: dict[bytes, int] = {}
+        self.recent_lowest, self.recent_highest = 2**64, -1
+        self.runs: list[Run] = []  # sorted keys of the tail, ever smaller
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def append(
+        self, batch: Batch, statuses: Codes, chosen: Positions | None, timestamps_ns: Int64s, amount: Int64s,
+        credit_legs: Marks | None = None, keys: Keys | None = None,
+    ) -> None:  # fmt: skip
+        """Records the chosen rows of a batch (all, if None). `keys` are the sorted keys of all, if known."""
+        tail = self.tail
+        size = batch.count if chosen is None else len(chosen)
+        if not size:
+            return
+        self._make_room(size)
+        first, last = tail.count, tail.count + size
+        pick: Any = slice(None) if chosen is None else chosen
+        tail.ids[first:last] = np.frombuffer(batch.ids, np.uint64).reshape(-1, 2)[pick]
+        tail.debit[first:last] = batch.debit_rows()[pick]
+        tail.credit[first:last] = batch.credit_rows()[pick]
+        tail.amount[first:last] = amount[pick]
+        tail.code[first:last] = batch.codes()[pick] if batch.code else 0
+        tail.flags[first:last] = batch.flag_bits()[pick] if batch.flags else 0
+        tail.status[first:last] = statuses[pick]
+        tail.timestamp_ns[first:last] = timestamps_ns[pick]
+        if credit_legs is not None:
+            tail.flags[first:last][credit_legs[pick]] |= CREDIT_LEG
+        self._append_texts(batch, first, size, chosen)
+        if batch.hold_ids or batch.ttl:
+            for place in np.flatnonzero((tail.flags[first:last] & ~np.uint16(CREDIT_LEG)) > 1).tolist():
+                position = place if chosen is None else int(chosen[place])
+                tail.extras[first + place] = (batch.hold_id(position), batch.ttl_seconds(position))
+        tail.count = last
+        self._index(first, last, keys if chosen is None and credit_legs is None else None)
+
+    def append_one(
+        self, id: bytes, debit: int, credit: int, amount: int, code: int, flags: int, status: int, timestamp_ns: int,
+        reference: str = "", extra: tuple[bytes, int] = (NO_ID, 0),
+    ) -> None:  # fmt: skip
+        """Records a single transfer."""
+        self._make_room(1)
+        tail = self.tail
+        position = tail.count
+        tail.ids[position] = (int.from_bytes(id[:8], "little"), int.from_bytes(id[8:], "little"))
+        tail.debit[position] = debit
+        tail.credit[position] = credit
+        tail.amount[position] = amount
+        tail.code[position] = code
+        tail.flags[position] = flags
+        tail.status[position] = status
+        tail.timestamp_ns[position] = timestamp_ns
+        if reference:
+            tail.references.append(position, 1, reference)
+        if extra != (NO_ID, 0):
+            tail.extras[position] = extra
+        tail.count = position + 1
+        if not flags & CREDIT_LEG:
+            self._index_one(id, position)
+
+    def _append_texts(self, batch: Batch, first: int, size: int, chosen: Positions | None) -> None:
+        tail = self.tail
+        if batch.reference:
+            joined = batch.reference
+            if chosen is not None:
+                references = joined.split(SEPARATOR)
+                joined = SEPARATOR.join([references[row] for row in chosen.tolist()])
+            tail.references.append(first, size, joined)
+        if batch.others:
+            shift = tail.others_count
+            tail.others.append(shift, batch.others_count, batch.others)
+            tail.others_count += batch.others_count
+            if shift:
+                for column in (tail.debit[first : first + size], tail.credit[first : first + size]):
+                    column[column <= -2] -= shift
+
+    def _make_room(self, size: int) -> None:
+        tail = self.tail
+        if tail.count + size <= len(tail.amount):
+            return
+        for name in ("ids", "debit", "credit", "amount", "code", "flags", "status", "timestamp_ns"):
+            column = getattr(tail, name)
+            grown = np.zeros((len(column) + size + TRANSFERS_MAX, *column.shape[1:]), column.dtype)
+            grown[: tail.count] = column[: tail.count]
+            setattr(tail, name, grown)
+
+    def _index(self, first: int, last: int, keys: Keys | None) -> None:
+        tail = self.tail
+        if last - first < SMALL_BATCH:
+            packed = tail.ids[first:last].tobytes()
+            for position in range(first, last):
+                if not tail.flags[position] & CREDIT_LEG:
+                    self._index_one(packed[16 * (position - first) : 16 * (position - first) + 16], position)
+            return
+        if keys is None:
+            keys = keys_of(tail.ids[first:last].tobytes())[(tail.flags[first:last] & CREDIT_LEG) == 0]
+            keys.sort()
+        if len(keys):
+            self._add_run(Run(keys))
+
+    def _index_one(self, id: bytes, position: int) -> None:
+        key = key_of(id)
+        self.recent[id] = position
+        self.recent_lowest = min(self.recent_lowest, key)
+        self.recent_highest = max(self.recent_highest, key)
+        if len(self.recent) >= RECENT_MAX:
+            self.flush_recent()
+
+    def flush_recent(self) -> None:
+        """Turns the dictionary of the latest ids into sorted keys."""
+        if self.recent:
+            keys = keys_of(b"".join(self.recent))
+            keys.sort()
+            self.recent.clear()
+            self.recent_lowest, self.recent_highest = 2**64, -1
+            self._add_run(Run(keys))
+
+    def _add_run(self, run: Run) -> None:
+        self.runs.append(run)
+        self.tail.forget()
+        while len(self.runs) > 1 and len(self.runs[-2].keys) < 2 * len(self.runs[-1].keys):
+            last = self.runs.pop()
+            self.runs[-1] = merged(self.runs[-1], last)
+
+    # -- finding --------------------------------------------------------------------------------------------------
+
+    @property
+    def window_start(self) -> int:
+        """The oldest segment in memory."""
+        return max(0, self.sealed - WINDOW_SEGMENTS)
+
+    def suspects(self, batch: Run, through: int) -> Keys:
+        """Keys of the batch that occur in the tail or in a segment from `through` on."""
+        self.flush_recent()
+        found = [run.common(batch) for run in self._runs_from(through)]
+        found = [keys for keys in found if len(keys)]
+        return np.concatenate(found) if found else NO_KEYS
+
+    def _runs_from(self, through: int) -> Iterator[Run]:
+        yield from self.runs
+        for number in range(max(through, self.window_start), self.sealed):
+            yield self.window[number].run
+
+    def find(self, id: bytes, through: int) -> tuple[Columns, int] | None:
+        """The record of an id in the tail or in a segment from `through` on."""
+        if (position := self.recent.get(id)) is not None:
+            return self.tail, position
+        key = key_of(id)
+        if any(run.has(key) for run in self.runs) and (position := self.tail.find(id)) >= 0:
+            return self.tail, position
+        for number in range(max(through, self.window_start), self.sealed):
+            sealed = self.window[number]
+            if sealed.run.has(key) and (position := sealed.segment.find(id)) >= 0:
+                return sealed.segment, position
+        return None
+
+    def old_segments(self, batch: Run) -> list[int]:
+        """Segments that have left the window and whose key ranges hold a key of the batch."""
+        if not self.directory or not len(batch.keys):
+            return []
+        lowest, highest, numbers = self._flat_directory()
+        near = np.flatnonzero((lowest <= np.uint64(batch.highest)) & (highest >= np.uint64(batch.lowest)))
+        if not len(near):
+            return []
+        first = batch.keys.searchsorted(lowest[near], "left")
+        last = batch.keys.searchsorted(highest[near], "right")
+        return [int(number) for number in np.unique(numbers[near][last > first])]
+
+    def _flat_directory(self) -> tuple[Keys, Keys, Int32s]:
+        if self._ranges is None:
+            flat = [(low, high, number) for number, ranges in enumerate(self.directory) for low, high in ranges]
+            self._ranges = (
+                np.array([low for low, _, _ in flat], np.uint64),
+                np.array([high for _, high, _ in flat], np.uint64),
+                np.array([number for _, _, number in flat], np.int32),
+            )
+        return self._ranges
+
+    # -- sealing --------------------------------------------------------------------------------------------------
+
+    def seal(self, accounts: Accounts) -> bool:
+        """Seals the tail if it is full; whether it did. Called after each command, so at a batch boundary."""
+        if self.tail.count < SEGMENT_TRANSFERS:
+            return False
+        self.flush_recent()
+        run = self.runs[0] if self.runs else Run(NO_KEYS)
+        for other in self.runs[1:]:
+            run = merged(run, other)
+        rows = np.unique(np.concatenate((self.tail.debit[: self.tail.count], self.tail.credit[: self.tail.count])))
+        rows = rows[rows >= 0]
+        links = Links(rows, accounts.last_segment[rows])
+        accounts.last_segment[rows] = self.sealed
+        self.window[self.sealed] = Sealed(Segment(self.sealed, self.tail.pack()), run, links)
+        self.sealed += 1
+        self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
+        self.runs = []
+        for sealed in self.window.values():
+            sealed.segment.forget()
+        if len(self.window) > WINDOW_SEGMENTS:
+            number = len(self.directory)
+            leaving = self.window.pop(number)
+            self.retired[number] = leaving
+            self.directory.append(intervals_of(leaving.run.keys))
+            self._ranges = None
+        return True
+
+    def load_tail(self, packed: bytes) -> None:
+        """Fills a fresh tail from a checkpoint."""
+        segment = Segment(-1, packed)
+        self._make_room(segment.count)
+        tail, n = self.tail, segment.count
+        for name in ("ids", "debit", "credit", "amount", "code", "flags", "status", "timestamp_ns"):
+            getattr(tail, name)[:n] = getattr(segment, name)
+        tail.references, tail.others, tail.others_count = segment.references, segment.others, segment.others_count
+        tail.extras = segment.extras_all()
+        tail.count = n
+        keys = tail.keys()
+        if len(keys):
+            self.runs = [Run(keys)]
+
+    def load_window(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        """Fills the window from a checkpoint."""
+        for number, value in rows:
+            packed, links = msgpack.unpackb(value)
+            segment = Segment(number, packed)
+            self.window[number] = Sealed(segment, Run(segment.keys()), Links.unpack(links))

@@ -1,0 +1,125 @@
+"""Open holds, and what became of those that have ended."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgpack
+
+from node.core.ledger.limits import WINDOW_SEGMENTS
+from protocol.status import Status
+
+
+@dataclass(slots=True)
+class Hold:
+    """Money set aside. `rest` is what captures may still take; `undecided` is what open rounds are taking."""
+
+    serial: int
+    id: bytes
+    debit: int  # row
+    credit: int  # row, or -2: an account of another shard, named in `other`
+    other: str
+    rest: int
+    expiry_ns: int
+    undecided: int = 0
+    voiding: bool = False  # an open round is voiding it
+    expired: bool = False  # its time has passed while a round was open: it ends with the round
+
+    def pack(self) -> bytes:
+        """All fields as bytes."""
+        packed: bytes = msgpack.packb([
+            self.serial, self.id, self.debit, self.credit, self.other, self.rest, self.expiry_ns, self.undecided, self.voiding,
+            self.expired,
+        ])  # fmt: skip
+        return packed
+
+
+def stored_key(id: bytes) -> int:
+    """Where an ended hold is stored. A digest, because a row's key has 63 bits; the row repeats the id."""
+    return int.from_bytes(blake2b(id, digest_size=8).digest(), "big") >> 1
+
+
+class Holds:
+    """Open holds by id. Ended ones stay in memory while the segment of their end is in the window."""
+
+    def __init__(self) -> None:
+        self.open: dict[bytes, Hold] = {}
+        self.ended: list[dict[bytes, int]] = [{}]  # by segment of their end, the oldest first
+        self.unsaved_ended: dict[bytes, int] = {}
+        self.saving_ended: dict[bytes, int] = {}
+        self.changed: dict[int, bytes] = {}  # serial -> id
+        self.next_serial = 0
+        self._expiries: list[tuple[int, bytes]] = []
+
+    def add(self, id: bytes, debit: int, credit: int, other: str, amount: int, expiry_ns: int) -> None:
+        """Opens a hold."""
+        hold = Hold(self.next_serial, id, debit, credit, other, amount, expiry_ns)
+        self.next_serial += 1
+        self.open[id] = hold
+        self.changed[hold.serial] = id
+        heapq.heappush(self._expiries, (hold.expiry_ns, hold.id))
+
+    def remove(self, id: bytes) -> None:
+        """Takes back an `add` of the same chain."""
+        self.changed[self.open.pop(id).serial] = id
+
+    def end(self, id: bytes, status: Status) -> None:
+        """Closes a hold; from now on it answers `status`."""
+        self.changed[self.open.pop(id).serial] = id
+        self.ended[-1][id] = int(status)
+        self.unsaved_ended[id] = int(status)
+
+    def reopen(self, hold: Hold) -> None:
+        """Takes back an `end` of the same chain."""
+        self.open[hold.id] = hold
+        self.changed[hold.serial] = hold.id
+        del self.ended[-1][hold.id]
+        del self.unsaved_ended[hold.id]
+
+    def touch(self, hold: Hold) -> None:
+        """Marks a hold as changed."""
+        self.changed[hold.serial] = hold.id
+
+    def ended_status(self, id: bytes) -> int:
+        """What became of a hold that ended lately, 0 if none is known."""
+        for ended in self.ended:
+            if id in ended:
+                return ended[id]
+        return 0
+
+    def unstored_status(self, id: bytes) -> int:
+        """The same for those whose row the store may not hold yet."""
+        return self.unsaved_ended.get(id) or self.saving_ended.get(id, 0)
+
+    def seal(self) -> None:
+        """Moves the window on with the history's."""
+        self.ended.append({})
+        if len(self.ended) > WINDOW_SEGMENTS + 1:
+            del self.ended[0]
+
+    def earliest_ns(self) -> int | None:
+        """When the next hold expires that no open round touches."""
+        while self._expiries:
+            expiry_ns, id = self._expiries[0]
+            hold = self.open.get(id)
+            if hold is not None and hold.expiry_ns == expiry_ns and not hold.expired:
+                return expiry_ns
+            heapq.heappop(self._expiries)
+        return None
+
+    def take_due(self, now_ns: int) -> list[Hold]:
+        """Holds whose time has passed, in id order; they are not looked at again."""
+        due: dict[bytes, Hold] = {}
+        while (earliest := self.earliest_ns()) is not None and earliest <= now_ns:
+            _, id = heapq.heappop(self._expiries)
+            due[id] = self.open[id]
+        return [due[id] for id in sorted(due)]
+
+    def load(self, packed: bytes) -> None:
+        """Reads an open hold of a checkpoint."""
+        hold = Hold(*msgpack.unpackb(packed))
+        self.open[hold.id] = hold
+        if not hold.expired:
+            heapq.heappush(self._expiries, (hold.expiry_ns, hold.id))

@@ -1,0 +1,63 @@
+"""The ledger's bounds and the codes that its columns hold. Names, not numbers, are what the other modules use."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+Keys = NDArray[np.uint64]
+Marks = NDArray[np.bool_]
+Codes = NDArray[np.uint8]
+Positions = NDArray[np.intp]
+
+BALANCE_BOUND = 2**62  # posted - held and posted + incoming stay within it, so that sums of two never wrap
+NO_MINIMUM = -BALANCE_BOUND  # an account without a floor still ends where arithmetic does
+NO_MAXIMUM = BALANCE_BOUND
+PAGE_ACCOUNTS = 1_024  # accounts a checkpoint page: 64 kB of balances, a good size for one stored row
+SEGMENT_TRANSFERS = 16_384  # transfers a sealed segment: two full requests, under 1 MiB as a stored row
+WINDOW_SEGMENTS = 8  # sealed segments in memory: 131,072 transfers may be in flight between resolve and apply
+SMALL_BATCH = 48  # below it a plain loop beats the fixed cost of columns
+RECENT_MAX = 512  # ids kept in a dictionary before they become a sorted array
+INTERVALS = 4  # key ranges kept of an old segment; more than one, so that a few odd ids do not stretch its range
+MANY_LOOKUPS = 16  # from here on a dictionary of a segment's ids is cheaper than scans
+HISTORY_LIMIT_MAX = 1_000  # rows of one page of history
+OWNER_BYTES_MAX = 64  # an account id's length: owners are often accounts or users
+METADATA_BYTES_MAX = 1_024  # a few labels; documents belong elsewhere
+
+CREDIT_LEG = 0x8000  # flag bit of a history row whose id belongs to another shard: not found by id
+STATE_SHIFT = 16  # an account's kind: currency code below, state above; equal kinds below 1 << 16 may trade
+CURRENCY_MASK = 0xFFFF
+NOT_HERE = -1  # row of an account that was not found
+NANOSECONDS = 1_000_000_000
+
+
+class AccountState(IntEnum):
+    """What an account lets happen."""
+
+    open = 0
+    frozen = 1
+    closed = 2
+
+
+class Side(IntEnum):
+    """Which of a leg's accounts live in this shard."""
+
+    debit = 1
+    credit = 2
+    both = 3
+
+
+def currency_code(currency: str) -> int:
+    """A number above 0 for three capital letters: the same in every shard, and it fits 16 bits."""
+    first, second, third = (ord(letter) - 65 for letter in currency)
+    return (first * 26 + second) * 26 + third + 1
+
+
+def currency_text(code: int) -> str:
+    """The three letters of a currency code."""
+    rest = code - 1
+    return "".join(chr(65 + letter) for letter in (rest // 676, rest // 26 % 26, rest % 26))

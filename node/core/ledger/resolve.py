@@ -1,0 +1,219 @@
+"""At the leader, before the log: account ids become rows, and what cannot change any more is found out once for all.
+
+That is the shape of each transfer, ids that sealed segments hold, and holds that ended before the window. Where stored
+segments must be read for it, a `Need` says which.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books, recorded_status
+from node.core.ledger.fast import sorted_run
+from node.core.ledger.holds import stored_key
+from node.core.ledger.ids import Run
+from node.core.ledger.limits import NOT_HERE, Codes, Int32s, Marks, NDArray, Side
+from node.core.ledger.segment import Segment
+from node.core.machine.part import Body, Loaded, Need
+from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
+from protocol.errors import ProtocolError
+from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, Status
+
+SEGMENTS = "ledger_segments"
+ENDED_HOLDS = "ledger_ended_holds"
+KIND = Flag.hold | Flag.capture | Flag.void
+UTF8_BYTES_MAX = 4  # of one character
+
+
+def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
+    """["transfers", columns] as it is logged."""
+    transfers = Transfers.unpack(body[1])
+    debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
+    batch = _batch(books, transfers, debit, credit)
+    shape = _shape(transfers, debit, credit, is_legs=False)
+    if transfers.flags:
+        abroad = (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0)
+        if abroad.any():
+            _name_others(batch, transfers, debit, credit, np.zeros(len(transfers), np.bool_), abroad)
+    return _with_hints(books, "transfers", batch, shape, None, loaded)
+
+
+def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
+    """["legs", columns, numbers, sides] as it is logged."""
+    transfers = Transfers.unpack(body[1])
+    numbers, sides = body[2], body[3]
+    n = len(transfers)
+    if not isinstance(numbers, bytes) or not isinstance(sides, bytes) or len(numbers) != 4 * n or len(sides) != n:
+        raise ProtocolError("legs: expected a transaction number and a side for each row")
+    side_bits = np.frombuffer(sides, np.uint8)
+    if side_bits.min() < Side.debit or side_bits.max() > Side.both or np.frombuffer(numbers, np.int32).min() < 0:
+        raise ProtocolError("legs: expected sides of 1 to 3 and transaction numbers from 0")
+    debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
+    batch = _batch(books, transfers, debit, credit)
+    batch.numbers, batch.sides = numbers, sides
+    abroad = (side_bits & Side.debit) == 0, (side_bits & Side.credit) == 0
+    shape = _shape(transfers, debit, credit, is_legs=True)
+    _name_others(batch, transfers, debit, credit, *abroad)
+    return _with_hints(books, "legs", batch, shape, ~abroad[0], loaded)
+
+
+def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) -> Batch:
+    return Batch(
+        debit.tobytes(), credit.tobytes(), transfers.ids, transfers.amount, transfers.flags, transfers.code,
+        transfers.reference, transfers.hold_ids, transfers.ttl, books.history.sealed, [], [], "", 0,
+    )  # fmt: skip
+
+
+def _name_others(
+    batch: Batch, transfers: Transfers, debit: Int32s, credit: Int32s, debit_abroad: Marks, credit_abroad: Marks
+) -> None:
+    """Puts accounts of other shards into the batch as texts."""
+    texts: list[str] = []
+    for column, abroad, names in ((debit, debit_abroad, transfers.debits), (credit, credit_abroad, transfers.credits)):
+        places = np.flatnonzero(abroad)
+        if len(places):
+            all_names = names()
+            column[places] = -2 - np.arange(len(texts), len(texts) + len(places))
+            texts.extend(all_names if len(places) == len(all_names) else [all_names[row] for row in places.tolist()])
+    batch.debit, batch.credit = debit.tobytes(), credit.tobytes()
+    batch.others, batch.others_count = SEPARATOR.join(texts), len(texts)
+
+
+# -- shape --------------------------------------------------------------------------------------------------------
+
+
+def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, is_legs: bool) -> Codes:
+    """Statuses of rows whose form is wrong, the smallest reason each."""
+    shape = np.zeros(len(transfers), np.uint8)
+    reasons: list[tuple[NDArray[Any], Status]] = []
+    _check_optional(transfers, reasons)
+    same = debit == credit
+    if same.any():
+        names = zip(transfers.debits(), transfers.credits(), strict=True)
+        reasons.append((np.array([giver == taker for giver, taker in names]), Status.accounts_must_be_different))
+    amounts, flags = transfers.amounts(), transfers.flag_bits()
+    if int(amounts.min()) <= 0:
+        moves = (flags & Flag.void) == 0
+        reasons.append(((amounts < 0) & moves, Status.amount_must_not_be_negative))
+        reasons.append(((amounts == 0) & moves, Status.amount_must_not_be_zero))
+    ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
+    equal = ids[:, 0] == ids[:, 1]
+    if equal.any():
+        reasons.append((equal & (ids[:, 0] == 2**64 - 1), Status.id_must_not_be_int_max))
+        reasons.append((equal & (ids[:, 0] == 0), Status.id_must_not_be_zero))
+    for marks, status in sorted(reasons, key=lambda reason: -reason[1]):
+        shape[marks] = status
+    if not is_legs and flags[-1] & Flag.linked:
+        shape[-1] = Status.linked_event_chain_open
+    return shape
+
+
+def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Status]]) -> None:
+    """Reasons in columns that may be left out."""
+    if transfers.reference and max(map(len, transfers.reference.split(SEPARATOR))) > REFERENCE_BYTES_MAX // UTF8_BYTES_MAX:
+        texts = transfers.reference.split(SEPARATOR)
+        too_long = np.array([len(text.encode()) > REFERENCE_BYTES_MAX for text in texts])
+        reasons.append((too_long, Status.reference_too_long))
+    if not (transfers.flags or transfers.ttl or transfers.hold_ids):
+        return
+    n, flags = len(transfers), transfers.flag_bits()
+    ttl = np.frombuffer(transfers.ttl, np.uint32) if transfers.ttl else np.zeros(n, np.uint32)
+    packed = transfers.hold_ids or bytes(16 * n)
+    hold_ids = np.frombuffer(packed, np.uint64).reshape(-1, 2)
+    has_hold_id = (hold_ids != 0).any(axis=1)
+    is_hold, ends_hold = (flags & Flag.hold) != 0, (flags & (Flag.capture | Flag.void)) != 0
+    ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
+    kind = flags & int(KIND)
+    reasons += [
+        (ttl > TTL_SECONDS_MAX, Status.ttl_too_long),
+        (ends_hold & (hold_ids == ids).all(axis=1), Status.hold_id_must_be_different),
+        (ends_hold & ~has_hold_id, Status.hold_id_must_not_be_zero),
+        (~ends_hold & has_hold_id, Status.hold_id_must_be_zero),
+        (is_hold & (ttl == 0), Status.hold_must_have_ttl),
+        (~is_hold & (ttl != 0), Status.ttl_reserved_for_hold),
+        ((kind & (kind - np.minimum(kind, 1))) != 0, Status.flags_are_mutually_exclusive),
+        ((flags & ~np.uint16(ALL_FLAGS)) != 0, Status.reserved_flag),
+    ]
+
+
+# -- the past -----------------------------------------------------------------------------------------------------
+
+
+def _with_hints(
+    books: Books, name: str, batch: Batch, shape: Codes, searched: Marks | None, loaded: Loaded
+) -> Body | Need:
+    hints = {row: int(shape[row]) for row in np.flatnonzero(shape).tolist()} if shape.any() else {}
+    found = known_ids(books, batch, searched, loaded)
+    if isinstance(found, Need):
+        return found
+    hints.update({row: status for row, status in found.items() if row not in hints})
+    holds: dict[int, int] | Need = _ended_holds(books, batch, loaded) if batch.hold_ids else {}
+    if isinstance(holds, Need):
+        return holds
+    batch.hints = [number for row in sorted(hints) for number in (row, hints[row])]
+    batch.hold_hints = [number for row in sorted(holds) for number in (row, holds[row])]
+    return batch.logged(name)
+
+
+def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded) -> dict[int, int] | Need:
+    """Rows whose ids sealed segments hold, with the status that they are answered."""
+    history = books.history
+    if not history.sealed:
+        return {}
+    ids = batch.ids if searched is None else np.frombuffer(batch.ids, "V16")[searched].tobytes()
+    if not ids:
+        return {}
+    keys, run = sorted_run(ids)
+    old = history.old_segments(run)
+    keys_needed = tuple((SEGMENTS, number) for number in old if number not in history.retired)
+    if any(key not in loaded for key in keys_needed):
+        return Need(keys_needed)
+    rows = np.flatnonzero(searched) if searched is not None else np.arange(batch.count)
+    debit, credit = batch.debit_rows(), batch.credit_rows()
+    found: dict[int, int] = {}
+    for number in [*old, *history.window]:
+        segment, common = _segment_and_common(books, number, run, loaded)
+        for place in np.flatnonzero(np.isin(keys, common)).tolist() if len(common) else []:
+            row = int(rows[place])
+            if (position := segment.find(batch.id_at(row))) >= 0:
+                found[row] = recorded_status(segment, position, batch, row, int(debit[row]), int(credit[row]))
+    return found
+
+
+def _segment_and_common(books: Books, number: int, run: Run, loaded: Loaded) -> tuple[Segment, NDArray[np.uint64]]:
+    sealed = books.history.window.get(number) or books.history.retired.get(number)
+    if sealed is not None:
+        return sealed.segment, sealed.run.common(run)
+    segment = stored_segment(number, loaded)
+    return segment, Run(segment.keys()).common(run)
+
+
+def stored_segment(number: int, loaded: Loaded) -> Segment:
+    """A segment that was read for a `Need`."""
+    packed = loaded[SEGMENTS, number]
+    assert packed is not None, f"segment {number} is not in the store"
+    return Segment(number, packed)
+
+
+def _ended_holds(books: Books, batch: Batch, loaded: Loaded) -> dict[int, int] | Need:
+    """Rows that name a hold which is not open, with what became of it."""
+    holds = books.holds
+    hints: dict[int, int] = {}
+    needed: dict[tuple[str, int], None] = {}
+    ends_hold = (batch.flag_bits() & (Flag.capture | Flag.void)) != 0
+    for row in np.flatnonzero(ends_hold).tolist():
+        id = batch.hold_id(row)
+        if id in holds.open:
+            continue
+        if status := holds.ended_status(id) or holds.unstored_status(id):
+            hints[row] = status
+            continue
+        key = (ENDED_HOLDS, stored_key(id))
+        needed[key] = None
+        value = loaded.get(key)
+        if value is not None and value[:16] == id:
+            hints[row] = value[16]
+    return hints if all(key in loaded for key in needed) else Need(tuple(needed))

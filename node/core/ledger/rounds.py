@@ -1,0 +1,293 @@
+"""Commit rounds: legs are judged and reserved at PREPARE, carried out or released at DECIDE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books
+from node.core.ledger.exact import CAPTURE, HOLD, KIND, VOID, Exact
+from node.core.ledger.fast import hinted, in_question, known_rows, sorted_run
+from node.core.ledger.ids import Run
+from node.core.ledger.limits import (
+    CURRENCY_MASK, NANOSECONDS, NOT_HERE, SMALL_BATCH, Codes, Int64s, Marks, Positions, Side,
+)  # fmt: skip
+from node.core.ledger.transfers import lines_of, small_lines
+from node.core.machine.part import At, Body, Statuses
+from protocol.status import Status
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Legs of an open round."""
+
+    batch: Batch
+    known: Marks  # rows whose ids were known before: their outcome is not recorded again
+    reserved: Marks  # rows that hold a reservation
+    moved: Int64s  # amounts; for a void what it will release
+    run: Run = field(init=False)  # sorted keys of the ids that this round holds
+
+    def __post_init__(self) -> None:
+        own = self.owned()
+        ids = self.batch.ids if own.all() else np.frombuffer(self.batch.ids, "V16")[own].tobytes()
+        self.run = sorted_run(ids)[1]
+
+    def owned(self) -> Marks:
+        """Rows whose ids wait for this round's decision."""
+        owned: Marks = ((self.batch.side_bits() & Side.debit) != 0) & ~self.known
+        return owned
+
+    def has(self, id: bytes, key: int) -> bool:
+        """Whether this id waits for the decision."""
+        if not self.run.has(key):
+            return False
+        rows = np.frombuffer(self.batch.ids, np.uint64).reshape(-1, 2)
+        first, second = np.frombuffer(id, np.uint64)
+        return bool(((rows[:, 0] == first) & (rows[:, 1] == second) & self.owned()).any())
+
+    def touches(self, row: int) -> bool:
+        """Whether a reservation is on this account."""
+        here = (self.batch.debit_rows() == row) | (self.batch.credit_rows() == row)
+        return bool((here & self.reserved).any())
+
+    def pack(self) -> list[Any]:
+        """For a checkpoint."""
+        return [self.batch.logged("legs"), self.known.tobytes(), self.reserved.tobytes(), self.moved.tobytes()]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> Prepared:
+        """Reads `pack`."""
+        body, known, reserved, moved = packed
+        marks = (np.frombuffer(column, np.bool_) for column in (known, reserved))
+        return cls(Batch.of(body), *marks, np.frombuffer(moved, np.int64))
+
+
+def prepare(books: Books, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
+    """Votes, one a transaction, and the currency code of each row's account here (0: unknown)."""
+    batch = Batch.of(body)
+    votes = np.zeros(count, np.uint8)
+    if books.is_stale(batch.through):
+        votes[batch.number_rows()] = Status.retry
+        return votes, bytes(2 * batch.count)
+    prepared = _judge(books, batch, votes, at)
+    books.rounds.setdefault(round_id, []).append(prepared)
+    books.changed_rounds[round_id] = None
+    return votes, _currencies(books, batch)
+
+
+def _currencies(books: Books, batch: Batch) -> bytes:
+    rows = np.where(batch.side_bits() & Side.debit, batch.debit_rows(), batch.credit_rows())
+    if not books.accounts.count:
+        return bytes(2 * batch.count)
+    codes = books.accounts.kind[np.maximum(rows, 0)] & CURRENCY_MASK
+    codes[rows < 0] = 0
+    return codes.astype(np.uint16).tobytes()
+
+
+def _judge(books: Books, batch: Batch, votes: Statuses, at: At) -> Prepared:
+    n, numbers = batch.count, batch.number_rows()
+    prepared_known, reserved = np.zeros(n, np.bool_), np.ones(n, np.bool_)
+    moved = batch.amounts().copy()
+    if n < SMALL_BATCH:
+        question, lines = np.ones(n, np.bool_), small_lines(batch)
+        order = np.argsort(numbers, kind="stable")
+        if (np.diff(order) < 0).any():
+            lines = lines_of(batch, order, np.ones(n, np.bool_))
+    else:
+        question, suspect = _questions(books, batch, len(votes))
+        plain = np.flatnonzero(~question)
+        _reserve_rows(books, batch, plain, at)
+        order = np.flatnonzero(question)
+        order = order[np.argsort(numbers[order], kind="stable")]
+        if not len(order):
+            return Prepared(batch, prepared_known, reserved, moved)
+        lines = lines_of(batch, order, suspect)
+    exact = Exact(books, batch, lines, at.timestamp_ns)
+    _reserve_transactions(exact, numbers[order].tolist(), votes)
+    exact.sheet.write(at.index)
+    prepared_known[order] = exact.known
+    moved[order] = exact.moved
+    reserved = votes[numbers] == 0
+    return Prepared(batch, prepared_known, reserved, moved)
+
+
+def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | None]:
+    """Rows for the exact path: whole transactions."""
+    accounts, n = books.accounts, batch.count
+    keys, run = sorted_run(batch.ids)
+    suspect = known_rows(books, batch, keys, run)
+    if not accounts.count:
+        return np.ones(n, np.bool_), suspect
+    sides, debit, credit = batch.side_bits(), batch.debit_rows(), batch.credit_rows()
+    gives, takes = (sides & Side.debit) != 0, (sides & Side.credit) != 0
+    question = (gives & (debit < 0)) | (takes & (credit < 0))
+    for marks in (suspect, hinted(batch, n)):
+        if marks is not None:
+            question |= marks
+    if batch.flags:
+        question |= (batch.flag_bits() & KIND) != 0
+    giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
+    giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
+    question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
+    question |= gives & takes & (giver_kinds != taker_kinds)
+    amounts = batch.amounts()
+    if question.any():
+        amounts = amounts.copy()
+        amounts[(debit == NOT_HERE) | (credit == NOT_HERE)] = 0
+        amounts[batch.hints[0::2]] = 0
+        amounts[(batch.flag_bits() & VOID) != 0] = 0
+    tight = in_question(accounts, giver[gives], taker[takes], amounts[gives], amounts[takes])
+    if tight is None:
+        return np.ones(n, np.bool_), suspect
+    question[gives] |= tight[0]
+    question[takes] |= tight[1]
+    if question.any():
+        in_question_numbers = np.zeros(count, np.bool_)
+        in_question_numbers[batch.number_rows()[question]] = True
+        question = in_question_numbers[batch.number_rows()]
+    return question, suspect
+
+
+def _reserve_rows(books: Books, batch: Batch, rows: Positions, at: At) -> None:
+    """Reserves ordinary legs that are proven safe."""
+    accounts, amounts, sides = books.accounts, batch.amounts()[rows], batch.side_bits()[rows]
+    gives, takes = (sides & Side.debit) != 0, (sides & Side.credit) != 0
+    giver, taker = batch.debit_rows()[rows][gives].astype(np.intp), batch.credit_rows()[rows][takes].astype(np.intp)
+    np.add.at(accounts.held, giver, amounts[gives])
+    np.add.at(accounts.unsettled, giver, amounts[gives])
+    np.add.at(accounts.incoming, taker, amounts[takes])
+    accounts.touch(giver, at.index)
+    accounts.touch(taker, at.index)
+
+
+def _reserve_transactions(exact: Exact, numbers: list[int], votes: Statuses) -> None:
+    """Reserves transaction by transaction, each as a whole or not at all."""
+    first = 0
+    while first < len(numbers):
+        last = first
+        while last < len(numbers) and numbers[last] == numbers[first]:
+            last += 1
+        exact.journal, exact.own = [], {}
+        failed = 0
+        for line in range(first, last):
+            status = int(exact.judge(line))
+            if status and not failed:
+                failed = status
+                exact.undo()
+            if not failed:
+                exact.reserve(line)
+            if not exact.known[line]:
+                exact.note_waiting(line)
+        votes[numbers[first]] = failed
+        first = last
+    exact.journal = None
+
+
+# -- the decision -------------------------------------------------------------------------------------------------
+
+
+def decide(books: Books, round_id: int, statuses: Statuses, at: At) -> None:
+    """Carries out or releases every leg of the round; a round that is not open changes nothing."""
+    for prepared in books.rounds.pop(round_id, ()):
+        books.changed_rounds[round_id] = None
+        _settle(books, prepared, statuses[prepared.batch.number_rows()], at)
+
+
+def _settle(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
+    batch = prepared.batch
+    sides, moved = batch.side_bits(), prepared.moved
+    gives, takes = (sides & Side.debit) != 0, (sides & Side.credit) != 0
+    happens = final == 0
+    assert not (happens & ~prepared.reserved).any(), "a transaction that was refused here cannot be decided to happen"
+    special = (batch.flag_bits() & KIND) != 0
+    for row in np.flatnonzero(special & prepared.reserved).tolist():
+        _settle_special(books, batch, row, int(moved[row]), bool(happens[row]), at)
+    plain = prepared.reserved & ~special
+    _settle_plain(books, batch, plain & gives, plain & takes, happens, at)
+    _record(books, prepared, final, gives, at)
+
+
+def _settle_plain(books: Books, batch: Batch, debits: Marks, credits: Marks, happens: Marks, at: At) -> None:
+    accounts, amounts = books.accounts, batch.amounts()
+    giver, given = batch.debit_rows()[debits].astype(np.intp), amounts[debits]
+    taker, taken = batch.credit_rows()[credits].astype(np.intp), amounts[credits]
+    np.subtract.at(accounts.held, giver, given)
+    np.subtract.at(accounts.unsettled, giver, given)
+    np.subtract.at(accounts.incoming, taker, taken)
+    accounts.touch(giver, at.index)
+    accounts.touch(taker, at.index)
+    paid, received = happens[debits], happens[credits]
+    np.subtract.at(accounts.posted, giver[paid], given[paid])
+    np.add.at(accounts.posted, taker[received], taken[received])
+    books.add_turnovers(given[paid], accounts.kind[giver[paid]], is_debit=True)
+    books.add_turnovers(taken[received], accounts.kind[taker[received]], is_debit=False)
+
+
+def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:
+    accounts = books.accounts
+    kind = int(batch.flag_bits()[row]) & KIND
+    side, debit, credit = batch.sides[row], int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
+    if side & Side.credit and kind == CAPTURE:
+        accounts.incoming[credit] -= amount
+        accounts.touch_one(credit, at.index)
+        if happens:
+            accounts.posted[credit] += amount
+            books.add_turnover(int(accounts.kind[credit]) & CURRENCY_MASK, 0, amount)
+    if not side & Side.debit:
+        return
+    accounts.unsettled[debit] -= amount
+    accounts.touch_one(debit, at.index)
+    if kind == HOLD:
+        _settle_hold(books, batch, row, amount, happens, at)
+    elif kind == CAPTURE:
+        _settle_capture(books, batch.hold_id(row), debit, amount, happens)
+    else:
+        hold = books.holds.open[batch.hold_id(row)]
+        hold.voiding = False
+        books.holds.touch(hold)
+        if happens:
+            books.end_hold(hold, Status.hold_already_voided)
+        elif hold.expired:
+            books.end_hold(hold, Status.hold_expired)
+
+
+def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:
+    if not happens:
+        books.accounts.held[batch.debit_rows()[row]] -= amount
+        return
+    credit = int(batch.credit_rows()[row])
+    other = "" if credit >= 0 else batch.other(credit)
+    expiry_ns = at.timestamp_ns + batch.ttl_seconds(row) * NANOSECONDS
+    books.holds.add(batch.id_at(row), int(batch.debit_rows()[row]), max(credit, -2), other, amount, expiry_ns)
+
+
+def _settle_capture(books: Books, hold_id: bytes, debit: int, amount: int, happens: bool) -> None:
+    accounts, hold = books.accounts, books.holds.open[hold_id]
+    hold.undecided -= amount
+    books.holds.touch(hold)
+    if happens:
+        accounts.posted[debit] -= amount
+        accounts.held[debit] -= amount
+        books.add_turnover(int(accounts.kind[debit]) & CURRENCY_MASK, amount, 0)
+    else:
+        hold.rest += amount
+    if hold.undecided:
+        return
+    if not hold.rest:
+        books.end_hold(hold, Status.hold_already_captured)
+    elif hold.expired:
+        books.end_hold(hold, Status.hold_expired)
+
+
+def _record(books: Books, prepared: Prepared, final: Codes, gives: Marks, at: At) -> None:
+    """Both sides remember what happened; the debit side also remembers refusals, under the id."""
+    happens = final == 0
+    final_recorded = happens | ((final >= Status.debit_account_not_found) & (final <= Status.cancelled))
+    recorded = final_recorded & ~prepared.known & (happens | gives)
+    chosen = None if recorded.all() else np.flatnonzero(recorded)
+    timestamps_ns = np.full(prepared.batch.count, at.timestamp_ns)
+    books.history.append(prepared.batch, final, chosen, timestamps_ns, prepared.moved, credit_legs=~gives)

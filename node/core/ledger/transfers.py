@@ -1,0 +1,94 @@
+"""Applying a batch of transfers: columns where that is proven safe, one by one where not, small batches in plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books
+from node.core.ledger.exact import Exact, Lines
+from node.core.ledger.fast import post_rows, questions_of, sorted_run
+from node.core.ledger.limits import SMALL_BATCH, Marks, Positions, Side
+from node.core.machine.part import At
+from protocol.status import Status
+
+RECORDED: Marks = np.zeros(256, np.bool_)
+RECORDED[[int(status) for status in Status if status.is_recorded]] = True
+
+
+def apply_transfers(books: Books, batch: Batch, at: At) -> bytes:
+    """One status a row; the books changed accordingly."""
+    if books.is_stale(batch.through):
+        return bytes([Status.retry]) * batch.count
+    if batch.count < SMALL_BATCH:
+        return _apply_small(books, batch, at)
+    return _apply_columns(books, batch, at)
+
+
+def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
+    n = batch.count
+    keys, run = sorted_run(batch.ids)
+    question, suspect = questions_of(books, batch, keys, run)
+    statuses = np.zeros(n, np.uint8)
+    amounts = batch.amounts()
+    timestamps_ns = np.arange(at.timestamp_ns, at.timestamp_ns + n)
+    debit, credit = batch.debit_rows().astype(np.intp), batch.credit_rows().astype(np.intp)
+    if not question.any():
+        post_rows(books, debit, credit, amounts, at.index)
+        books.history.append(batch, statuses, None, timestamps_ns, amounts, keys=run.keys)
+        return statuses.tobytes()
+    plain = np.flatnonzero(~question)
+    if len(plain):
+        post_rows(books, debit[plain], credit[plain], amounts[plain], at.index)
+    rows = np.flatnonzero(question)
+    exact = Exact(books, batch, lines_of(batch, rows, suspect), at.timestamp_ns)
+    exact.run()
+    exact.sheet.write(at.index)
+    statuses[rows] = exact.statuses
+    recorded = RECORDED[statuses]
+    recorded[rows[exact.known]] = False
+    moved = amounts.copy()
+    moved[rows] = exact.moved
+    chosen = None if recorded.all() else np.flatnonzero(recorded)
+    books.history.append(batch, statuses, chosen, timestamps_ns, moved, keys=run.keys)
+    return statuses.tobytes()
+
+
+def lines_of(batch: Batch, rows: Positions, suspect: Marks | None) -> Lines:
+    """The given rows as plain lists."""
+    sides = batch.side_bits()[rows].tolist() if batch.sides else [int(Side.both)] * len(rows)
+    return Lines(
+        rows.tolist(), batch.debit_rows()[rows].tolist(), batch.credit_rows()[rows].tolist(),
+        batch.amounts()[rows].tolist(), batch.flag_bits()[rows].tolist(), sides,
+        [False] * len(rows) if suspect is None else suspect[rows].tolist(),
+    )  # fmt: skip
+
+
+def small_lines(batch: Batch) -> Lines:
+    """All rows as plain lists, without numpy's fixed cost."""
+    n = batch.count
+    return Lines(
+        list(range(n)), batch.ints(batch.debit, "i"), batch.ints(batch.credit, "i"), batch.ints(batch.amount, "q"),
+        batch.ints(batch.flags, "H"), list(batch.sides) if batch.sides else [int(Side.both)] * n, [True] * n,
+    )  # fmt: skip
+
+
+def _apply_small(books: Books, batch: Batch, at: At) -> bytes:
+    lines = small_lines(batch)
+    exact = Exact(books, batch, lines, at.timestamp_ns)
+    exact.run()
+    exact.sheet.write(at.index)
+    shift = books.history.tail.others_count
+    if batch.others:
+        books.history.tail.others.append(shift, batch.others_count, batch.others)
+        books.history.tail.others_count += batch.others_count
+    for line, status in enumerate(exact.statuses):
+        if exact.known[line] or not RECORDED[status]:
+            continue
+        credit = lines.credit[line]
+        books.history.append_one(
+            batch.id_at(line), lines.debit[line], credit - shift if credit <= -2 else credit, exact.moved[line],
+            batch.code_at(line), lines.flags[line], status, at.timestamp_ns + line, batch.reference_at(line),
+            (batch.hold_id(line), batch.ttl_seconds(line)),
+        )  # fmt: skip
+    return bytes(exact.statuses)

@@ -1,0 +1,46 @@
+"""The state machine of a group: a composition of parts, driven by the entries of an ordered log.
+
+A *part* (`Part`) owns some state: the ledger is the first; orders, limits and personal data follow. The machine knows only the
+composition: which parts there are, how an entry is cut into requests, and which commit rounds are open. A new part is
+added by naming it where machines are made; it touches no other.
+
+An entry is `[timestamp_ns, [request, ...]]`. Requests are independent of each other and applied in order:
+
+| request | meaning | answer |
+|---|---|---|
+| apply | one command of one part | the part's answer |
+| together | commands of any parts, all or none | every part's answer, or the first refusal |
+| round | decisions of earlier commit rounds, then maybe a PREPARE | the votes |
+| epoch | a new coordinator: lower epochs are refused from here on | the rounds still open here |
+| mark | a consistent cut: remembers totals and digest at this index | totals and digest |
+
+Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
+at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.
+
+`together` is a round of one shard: every part prepares, then all decide alike. So undoing needs no code of its own.
+
+Left out: the log, time, storage and the network; they are the replica actor's.
+"""
+
+from node.core.machine.decision import pack_decision, unpack_decision
+from node.core.machine.entry import Kind, pack_entry, unpack_entry
+from node.core.machine.machine import Machine
+from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
+
+__all__ = [
+    "Answer",
+    "At",
+    "Body",
+    "Change",
+    "Kind",
+    "Loaded",
+    "Machine",
+    "Need",
+    "Part",
+    "Rows",
+    "Statuses",
+    "pack_decision",
+    "pack_entry",
+    "unpack_decision",
+    "unpack_entry",
+]

@@ -1,0 +1,80 @@
+"""Consensus of one group: a Raft replica as a pure state machine, shaped on etcd's raft with asynchronous writes.
+
+Events go in by `step`, `tick`, `propose` and the like; effects come out of `ready`; nothing else happens. There is no
+clock, no I/O and no randomness but the generator in the configuration, so a simulator runs exactly this code.
+
+The shell's loop::
+
+    ready = raft.ready()
+    send(ready.messages)                 # at once
+    write(ready.persist)                 # in order; several may be under way
+        raft.persisted(persist)          # when durable; then send its responses that go to other nodes
+    apply(ready.committed)
+        raft.applied(index)              # changes of membership come into force here
+
+Invariants, and where they are held:
+- A message that shows a term, a vote or an acknowledgement leaves after the write it speaks of (`Persist.responses`).
+  A leader counts itself by the same rule. Appends and heartbeats of the same Ready may leave before it.
+- Only entries of the leader's own term are committed by counting (`replication.maybe_commit`).
+- The log never changes at or below the commit index; commit, term and, within a term, match never fall.
+  The one exception is a peer that says itself that it lost entries.
+- A write counts as stable only in the term in which it was handed out (`Raft.persisted`).
+- Entries carry a checksum chained over the log; an append that breaks the chain is refused and counted.
+- Entries are applied only when they are durable here.
+- Reads are confirmed by a majority that answers a context which was never used before (`reads`).
+- One change of membership at a time, after the leader has committed in its term, in force when applied.
+
+A replica whose disk lost what it once acknowledged is *recovering*: it follows and stores, but neither votes nor
+counts, until the lost range is back and proven committed by a leader that was elected without it. If the only majority
+that is alive includes it, the group waits for the others: that is the price of not losing a payment.
+`Persist.acknowledged` is what the shell must store, in a place that does not share the fate of the log, to notice it.
+
+Pass as `Restored.snapshot` the meta stored with the machine's checkpoint: then a broken log below it does no harm.
+
+Left out on purpose: leader leases and reads by followers (they trust clocks), forwarding of proposals (the gateway does
+it), snapshot data (the shell streams it; the core exchanges metas only), witnesses, and priorities.
+"""
+
+from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta, Step, Transition
+from node.core.raft.message import Message, MessageKind
+from node.core.raft.progress import ProgressState
+from node.core.raft.raft import Raft
+from node.core.raft.ready import (
+    PeerStatus,
+    Persist,
+    ProposalDropped,
+    RaftConfig,
+    ReadState,
+    Ready,
+    Restored,
+    Role,
+    Status,
+)
+from node.core.raft.types import NOBODY, Entry, EntryKind, HardState, NodeId, chain_checksum
+
+__all__ = [
+    "Raft",
+    "RaftConfig",
+    "Restored",
+    "Ready",
+    "Persist",
+    "ReadState",
+    "Role",
+    "ProposalDropped",
+    "Message",
+    "MessageKind",
+    "Entry",
+    "EntryKind",
+    "HardState",
+    "SnapshotMeta",
+    "Membership",
+    "MembershipChange",
+    "Step",
+    "Transition",
+    "Status",
+    "PeerStatus",
+    "ProgressState",
+    "NodeId",
+    "NOBODY",
+    "chain_checksum",
+]

@@ -1,0 +1,115 @@
+"""Campaigns and votes."""
+
+from __future__ import annotations
+
+from node.core.raft.message import Message, MessageKind
+from node.core.raft.quorum import VoteResult, joint_vote
+from node.core.raft.ready import Role
+from node.core.raft.reconfigure import has_unapplied_change
+from node.core.raft.replication import append, broadcast_append
+from node.core.raft.state import (
+    Candidate,
+    Follower,
+    Leader,
+    State,
+    become_candidate,
+    become_follower,
+    become_leader,
+    become_pre_candidate,
+    reset_timers,
+)
+from node.core.raft.types import NOBODY, EntryKind, NodeId
+
+
+def campaign(state: State, *, transfer: bool = False) -> None:
+    """Starts an election unless this replica leads, may not, or does not know all voters yet.
+
+    A transfer skips the pre-vote: the leader itself asked for it.
+    """
+    if isinstance(state.role, Leader) or not state.is_promotable or has_unapplied_change(state):
+        return
+    _ask_for_votes(state, pre=state.config.pre_vote and not transfer, forced=transfer)
+
+
+def _ask_for_votes(state: State, *, pre: bool, forced: bool) -> None:
+    if pre:
+        become_pre_candidate(state)
+        kind, reply, term = MessageKind.pre_vote, MessageKind.pre_vote_reply, state.term + 1
+    else:
+        become_candidate(state)
+        kind, reply, term = MessageKind.vote, MessageKind.vote_reply, state.term
+    log = state.log
+    for node in state.membership.all_voters:
+        if node == state.id:
+            # Its own vote counts once it is durable, like everybody else's.
+            state.responses.append(Message(reply, node, node, term))
+        else:
+            state.messages.append(Message(kind, node, state.id, term, log.last_term, log.last_index, forced=forced))
+
+
+def refuses_candidate(state: State, message: Message) -> bool:
+    """Whether a vote of a higher term is ignored, because a leader was heard from less than a timeout ago."""
+    return (
+        state.config.check_quorum
+        and not message.forced
+        and state.leader != NOBODY
+        and state.election_elapsed < state.config.election_ticks
+    )
+
+
+def on_vote_request(state: State, message: Message) -> None:
+    """Grants a vote or pre-vote to a log that is up to date. Learners vote too: they may not know that they do."""
+    is_pre = message.kind is MessageKind.pre_vote
+    reply = MessageKind.pre_vote_reply if is_pre else MessageKind.vote_reply
+    is_free = (
+        state.vote == message.sender
+        or (state.vote == NOBODY and state.leader == NOBODY)
+        or (is_pre and message.term > state.term)
+    )
+    granted = is_free and not state.recovering and state.log.is_up_to_date(message.index, message.log_term)
+    if granted and not is_pre:
+        state.election_elapsed = 0
+        state.vote = message.sender
+    term = message.term if granted else state.term
+    state.responses.append(Message(reply, message.sender, state.id, term, reject=not granted))
+
+
+def on_vote_reply(state: State, role: Candidate, message: Message) -> None:
+    """Counts an answer, and moves on once majorities have decided."""
+    awaited = MessageKind.pre_vote_reply if role.kind is Role.pre_candidate else MessageKind.vote_reply
+    if message.kind is not awaited:
+        return
+    role.votes.setdefault(message.sender, not message.reject)
+    members = state.membership
+    result = joint_vote(members.voters, members.outgoing, role.votes)
+    if result is VoteResult.won and role.kind is Role.pre_candidate:
+        _ask_for_votes(state, pre=False, forced=False)
+    elif result is VoteResult.won:
+        leader = become_leader(state)
+        append(state, leader, EntryKind.normal, (b"",))
+        broadcast_append(state, leader)
+    elif result is VoteResult.lost:
+        become_follower(state, state.term, NOBODY)
+
+
+def tick_election(state: State) -> None:
+    """One tick without being leader: campaigns when the wait is over."""
+    state.election_elapsed += 1
+    if state.election_elapsed < state.election_timeout or not state.is_promotable:
+        return
+    state.election_elapsed = 0
+    if state.hurried:
+        state.hurried -= 1
+        reset_timers(state)
+    campaign(state)
+
+
+def leader_lost(state: State, node: NodeId) -> None:
+    """The process of a node is gone. If it led, campaign after a short random wait; votes still decide."""
+    if state.leader != node or not isinstance(state.role, Follower):
+        return
+    config = state.config
+    state.leader = NOBODY
+    state.hurried = config.lost_leader_campaigns_max
+    state.election_elapsed = 0
+    state.election_timeout = config.random.randint(1, config.lost_leader_ticks)

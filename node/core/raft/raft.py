@@ -1,0 +1,292 @@
+"""The face of a replica: events go in as method calls, effects come out of `ready`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from node.core.raft import election, following, reads, reconfigure, replication
+from node.core.raft.membership import MembershipChange, SnapshotMeta
+from node.core.raft.message import Message, MessageKind
+from node.core.raft.ready import PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
+from node.core.raft.state import Candidate, Follower, Leader, State, become_follower, respond_append
+from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
+
+_FROM_LEADER = (MessageKind.append, MessageKind.heartbeat, MessageKind.snapshot)
+
+
+class Raft:
+    """One replica of one group. Every method returns at once; nothing happens outside until `ready` is obeyed."""
+
+    __slots__ = ("_durable", "_handed", "_handed_snapshot", "_hard", "_leader", "_role", "state")
+
+    def __init__(self, config: RaftConfig, restored: Restored) -> None:
+        self.state = State(config, restored)
+        hard = self.state.hard_state
+        self._hard = (hard.term, hard.vote, hard.commit)
+        self._role = Role.follower
+        self._leader = NOBODY
+        self._handed = 0
+        self._durable = 0
+        self._handed_snapshot: SnapshotMeta | None = None
+
+    def step(self, message: Message) -> None:
+        """Takes a message from a peer."""
+        state = self.state
+        if message.term > state.term:
+            if not self._enter_term(message):
+                return
+        elif message.term < state.term:
+            self._answer_stale(message)
+            return
+        role = state.role
+        if isinstance(role, Leader):
+            self._step_leader(role, message)
+        else:
+            self._step_other(role, message)
+
+    def _step_leader(self, role: Leader, message: Message) -> None:
+        state = self.state
+        match message.kind:
+            case MessageKind.append_reply:
+                replication.on_append_reply(state, role, message)
+            case MessageKind.heartbeat_reply:
+                replication.on_heartbeat_reply(state, role, message)
+            case MessageKind.vote | MessageKind.pre_vote:
+                election.on_vote_request(state, message)
+            case MessageKind.append | MessageKind.heartbeat | MessageKind.snapshot:
+                assert message.sender == state.id, "two leaders in one term"
+            case MessageKind.vote_reply | MessageKind.pre_vote_reply | MessageKind.timeout_now:
+                pass
+            case _:
+                assert_never(message.kind)
+
+    def _step_other(self, role: Follower | Candidate, message: Message) -> None:
+        state = self.state
+        match message.kind:
+            case MessageKind.append:
+                following.on_append(state, message)
+            case MessageKind.heartbeat:
+                following.on_heartbeat(state, message)
+            case MessageKind.snapshot:
+                following.on_snapshot(state, message)
+            case MessageKind.vote | MessageKind.pre_vote:
+                election.on_vote_request(state, message)
+            case MessageKind.vote_reply | MessageKind.pre_vote_reply:
+                if isinstance(role, Candidate):
+                    election.on_vote_reply(state, role, message)
+            case MessageKind.timeout_now:
+                if isinstance(role, Follower):
+                    election.campaign(state, transfer=True)
+            case MessageKind.append_reply | MessageKind.heartbeat_reply:
+                pass
+            case _:
+                assert_never(message.kind)
+
+    def _enter_term(self, message: Message) -> bool:
+        state, kind = self.state, message.kind
+        if kind in (MessageKind.vote, MessageKind.pre_vote) and election.refuses_candidate(state, message):
+            return False
+        if kind is MessageKind.pre_vote or (kind is MessageKind.pre_vote_reply and not message.reject):
+            return True  # speaks of a term that nobody has opened yet
+        become_follower(state, message.term, message.sender if kind in _FROM_LEADER else NOBODY)
+        return True
+
+    def _answer_stale(self, message: Message) -> None:
+        state = self.state
+        if message.kind in _FROM_LEADER:
+            # Shows a leader that was away the newer term; without it, a node in a higher term could be locked out.
+            if state.config.check_quorum or state.config.pre_vote:
+                respond_append(state, message.sender, 0)
+        elif message.kind is MessageKind.pre_vote:
+            reply = Message(MessageKind.pre_vote_reply, message.sender, state.id, state.term, reject=True)
+            state.responses.append(reply)
+
+    def tick(self) -> None:
+        """One unit of time has passed."""
+        state = self.state
+        if isinstance(state.role, Leader):
+            replication.tick_leader(state, state.role)
+        else:
+            election.tick_election(state)
+
+    def propose(self, data: Sequence[bytes]) -> tuple[int, int]:
+        """Appends one entry for each item and sends them; returns the first and last index.
+
+        Raises ProposalDropped with the leader to try; then nothing was appended. An index alone is no promise: the
+        entry is committed when it comes back in `Ready.committed` with the term of the proposal.
+        """
+        assert data, "a proposal has entries"
+        state = self.state
+        role = replication.leading(state)
+        replication.check_may_propose(state, role)
+        span = replication.append(state, role, EntryKind.normal, data)
+        replication.broadcast_append(state, role)
+        return span
+
+    def propose_change(self, change: MembershipChange) -> tuple[int, int]:
+        """Proposes a change of membership, in force once applied; raises ProposalDropped, also if it does not fit."""
+        state = self.state
+        return reconfigure.propose_change(state, replication.leading(state), change)
+
+    def read_index(self) -> int:
+        """Registers a linearizable read; its context comes back in `Ready.reads` or `Ready.reads_lost`.
+
+        Raises ProposalDropped where another node leads, and on a leader that has not committed in its term yet.
+        """
+        return reads.read_index(self.state, replication.leading(self.state))
+
+    def campaign(self) -> None:
+        """Starts an election now, if this replica may."""
+        election.campaign(self.state)
+
+    def transfer_leadership(self, to: NodeId) -> None:
+        """Hands leadership to a voter; raises ProposalDropped where another node leads."""
+        replication.transfer_leadership(self.state, replication.leading(self.state), to)
+
+    def step_down(self) -> None:
+        """Makes a leader resign, as one must whose disk has stalled; no effect elsewhere."""
+        if isinstance(self.state.role, Leader):
+            become_follower(self.state, self.state.term, NOBODY)
+
+    def forget_leader(self) -> None:
+        """A follower no longer defends its leader against other candidates; its election timeout goes on."""
+        if isinstance(self.state.role, Follower):
+            self.state.leader = NOBODY
+
+    def peer_lost(self, node: NodeId) -> None:
+        """The connection to a node's process broke."""
+        state = self.state
+        if isinstance(state.role, Leader):
+            replication.report_unreachable(state.role, node)
+        else:
+            election.leader_lost(state, node)
+
+    def report_unreachable(self, node: NodeId) -> None:
+        """A message to a node was dropped on the way out."""
+        if isinstance(self.state.role, Leader):
+            replication.report_unreachable(self.state.role, node)
+
+    def report_snapshot(self, node: NodeId, ok: bool) -> None:
+        """Streaming a snapshot to a node ended, well or not."""
+        if isinstance(self.state.role, Leader):
+            replication.report_snapshot(self.state.role, node, ok)
+
+    def offer_snapshot(self, snapshot: SnapshotMeta) -> None:
+        """Names the latest snapshot that the shell can stream from here."""
+        state = self.state
+        assert snapshot.index <= state.log.applied, "a snapshot covers applied entries only"
+        if state.offered_snapshot is None or snapshot.index >= state.offered_snapshot.index:
+            state.offered_snapshot = snapshot
+
+    def snapshot_meta(self, index: int) -> SnapshotMeta:
+        """The meta of a snapshot taken at the applied index, for the shell to store with its data."""
+        state = self.state
+        assert index == state.log.applied, "the membership is known for the applied index only"
+        term = state.log.term_at(index)
+        assert term is not None, "the applied index is in the log"
+        return SnapshotMeta(index, term, state.log.checksum_at(index), state.membership)
+
+    def ready(self) -> Ready | None:
+        """Takes all effects since the last call; None if there are none."""
+        state, log = self.state, self.state.log
+        role = state.role
+        if isinstance(role, Leader) and role.reads_unsent:
+            reads.broadcast_heartbeat(state, role)
+        committed = log.next_committed(state.config.committed_bytes_max, state.config.apply_unstable)
+        persist = self._take_persist()
+        if not (
+            persist is not None or state.messages or committed or state.reads_confirmed or state.reads_lost
+            or role.kind is not self._role or state.leader != self._leader
+        ):  # fmt: skip
+            return None
+        if committed:
+            log.applying = committed[-1].index
+        result = Ready(
+            tuple(state.messages), persist, committed, tuple(state.reads_confirmed), tuple(state.reads_lost),
+            role.kind, state.leader, state.term,
+        )  # fmt: skip
+        state.messages = []
+        state.reads_confirmed = []
+        state.reads_lost = []
+        self._role = role.kind
+        self._leader = state.leader
+        return result
+
+    def _take_persist(self) -> Persist | None:
+        state, log = self.state, self.state.log
+        term, vote, commit = self._hard
+        moved = state.term != term or state.vote != vote
+        hard_state = HardState(state.term, state.vote, log.commit) if moved or log.commit != commit else None
+        last = log.last_index
+        entries = tuple(log.entries[log.handed - log.base_index :]) if log.handed < last else ()
+        snapshot = log.pending_snapshot if log.pending_snapshot is not self._handed_snapshot else None
+        if hard_state is None and not entries and not state.responses and snapshot is None:
+            return None
+        self._handed += 1
+        mark = (state.term, last, log.last_term) if log.stable < last else None
+        must_sync = moved or bool(entries) or snapshot is not None
+        persist = Persist(self._handed, hard_state, entries, snapshot, tuple(state.responses), mark, must_sync)
+        state.responses = []
+        log.handed = last
+        self._hard = (state.term, state.vote, log.commit)
+        if snapshot is not None:
+            self._handed_snapshot = snapshot
+        return persist
+
+    def persisted(self, persist: Persist) -> None:
+        """A write, and all before it, is durable. The caller then sends the responses that go to other nodes."""
+        self._durable += 1
+        assert persist.number == self._durable, "writes become durable in the order in which they were handed out"
+        state = self.state
+        for message in persist.responses:
+            if message.to == state.id:
+                self.step(message)
+        # After a change of term a later write, still under way, may replace these very entries on the disk, even by
+        # ones that look the same by now; that write carries a mark of its own.
+        if persist.mark is not None and persist.mark[0] == state.term:
+            state.log.stable_to(persist.mark[1], persist.mark[2])
+        if persist.snapshot is not None:
+            state.log.installed(persist.snapshot)
+
+    def applied(self, index: int) -> None:
+        """The machine above has applied everything up to `index`; changes of membership come into force by it."""
+        reconfigure.apply_changes(self.state, index)
+        reconfigure.applied_to(self.state, index)
+
+    def compact(self, index: int) -> int:
+        """Cuts the log at an applied index, or below it while a snapshot is under way; returns where it is cut now.
+
+        The shell may delete stored entries up to the returned index, once a snapshot at or above it is durable.
+        """
+        role = self.state.role
+        if isinstance(role, Leader):
+            pending = [peer.pending_snapshot for peer in role.progress.values() if peer.pending_snapshot]
+            index = min([index, *pending])
+        self.state.log.compact(index)
+        return self.state.log.base_index
+
+    def status(self) -> Status:
+        """The replica at a glance."""
+        state, log, role = self.state, self.state.log, self.state.role
+        leader = role if isinstance(role, Leader) else None
+        return Status(
+            id=state.id, role=role.kind, term=state.term, vote=state.vote, leader=state.leader,
+            transferee=leader.transferee if leader else NOBODY,
+            commit=log.commit, applied=log.applied, stable=log.stable,
+            first_index=log.first_index, last_index=log.last_index,
+            uncommitted_bytes=leader.uncommitted_bytes if leader else 0,
+            reads_pending=len(leader.reads) if leader else 0,
+            recovering=state.recovering, chain_refused=state.chain_refused, membership=state.membership,
+            peers=_peers(state, leader) if leader else (),
+        )  # fmt: skip
+
+
+def _peers(state: State, leader: Leader) -> tuple[PeerStatus, ...]:
+    return tuple(
+        PeerStatus(
+            node, peer.match, peer.next, peer.state, peer.is_paused, node in state.membership.learners,
+            peer.recent_active, peer.recovering, peer.pending_snapshot, peer.inflights.count, peer.inflights.is_full,
+        )
+        for node, peer in leader.progress.items()
+    )  # fmt: skip

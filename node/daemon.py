@@ -1,0 +1,327 @@
+"""The composition root: the only file that names actors and adapters together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from node.actors.actor import Failed, Outcome, Reply
+from node.actors.audit import Auditor
+from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Leads, Mark, Submit
+from node.actors.coordinator import Ticked as CoordinatorTicked
+from node.actors.events import PeerLost, Ticked
+from node.actors.log_writer import LogWriter, Write
+from node.actors.peers import Link, make_hello
+from node.actors.replica import Replica, ReplicaPorts
+from node.actors.router import Call, Router
+from node.actors.session import Rules, Session, SessionHost
+from node.actors.snapshots import RAFT_TABLE, restore
+from node.config import Config
+from node.core.commit import Decisions
+from node.core.ledger import Ledger
+from node.core.machine import Body, Machine
+from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
+from node.core.ring import place
+from node.ports import Clock, Connection, LogStore, LogWrite, ShardStore, StoredGroup, Transport
+from protocol.errors import ErrorCode
+from protocol.messages import Placed, SnapshotAck, SnapshotPiece
+from protocol.placement import Placement
+
+log = structlog.get_logger()
+
+CALL_DEADLINE_SECONDS = 5.0  # one attempt of a call between nodes; the caller tries again
+STOP_SECONDS = 5.0  # for leaders to hand over before a node that stops gracefully goes
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """The outside of a node."""
+
+    transport: Transport
+    log: LogStore
+    shard: Callable[[int], ShardStore]
+    clock: Clock
+    random: random.Random
+    incarnation: int
+
+
+def make_placement(config: Config) -> Placement:
+    """The cluster's first placement table: a pure function of its settings, the same on every node."""
+    cluster = config.cluster
+    return place(cluster.addresses(), cluster.shards, cluster.replication, None)
+
+
+def make_machine(group: int) -> Machine:
+    """The composition of parts: add a new part here."""
+    return Machine([Decisions()] if group == 0 else [Ledger()])
+
+
+class Node:
+    """One process of the cluster."""
+
+    def __init__(self, number: int, config: Config, adapters: Adapters) -> None:
+        self.number = number
+        self.config = config
+        self.placement = make_placement(config)
+        self.router = Router(number, self.placement, adapters.clock)
+        self.sessions: dict[Session, None] = {}
+        self.replicas: dict[int, Replica] = {}
+        self._adapters = adapters
+        self._writer = LogWriter(adapters.log)
+        self._coordinator = self._make_coordinator()
+        self._links = self._make_links()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stop = asyncio.Event()
+        self._is_placed_dirty = False
+        self.is_serving = asyncio.Event()
+
+    # -- making ---------------------------------------------------------------------------------------------------
+
+    def _make_links(self) -> dict[int, Link]:
+        token = self.config.security.peer_token
+        hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.incarnation)
+        return {
+            address.id: Link(hello, address, self._adapters.transport, self._lost_peer)
+            for address in self.placement.nodes
+            if address.id != self.number
+        }
+
+    def _make_coordinator(self) -> CoordinatorActor:
+        def call(group: int, request: Body, reply: Reply) -> None:
+            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
+            self.router.call_once(Call(group, "machine", request, deadline, reply))
+
+        def later(seconds: float, work: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_later(seconds, work)
+
+        groups = tuple(range(1, self.placement.shards + 1))
+        return CoordinatorActor(groups, f"{self.number}", CoordinatorPorts(self._adapters.clock, call, later))
+
+    async def _make_replica(self, group: int, stored: StoredGroup) -> Replica:
+        machine = make_machine(group)
+        store = self._adapters.shard(group)
+        await store.open([*machine.tables, RAFT_TABLE])
+        members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
+        ports = ReplicaPorts(
+            self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn
+        )  # fmt: skip
+        replica = Replica(group, lambda: make_machine(group), machine, store, ports, self._checkpoint_bytes())
+        meta = await replica.incoming.load_meta()
+        await restore(machine, store)
+        config = self._raft_config(Membership(voters=members))
+        replica.raft = Raft(config, _restored(stored, meta, config.membership))
+        return replica
+
+    def _checkpoint_bytes(self) -> int:
+        """A log is cut at the checkpoint before the last, so twice this lies in memory and on disk."""
+        groups = len(self.placement.groups_on(self.number))
+        return max(1 << 20, self.config.storage.log_bytes // (2 * groups))
+
+    def _raft_config(self, membership: Membership) -> RaftConfig:
+        timing = self.config.timing
+        return RaftConfig(
+            id=NodeId(self.number), membership=membership, election_ticks=timing.election_ticks,
+            heartbeat_ticks=timing.heartbeat_ticks, lost_leader_ticks=timing.lost_leader_ticks,
+            random=random.Random(self._adapters.random.getrandbits(64)),
+        )  # fmt: skip
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Opens the stores, serves until `stop`, closes. An actor's exception ends it."""
+        self._wire()
+        try:
+            stored = await self._adapters.log.open()
+            for group in self.placement.groups_on(self.number):
+                self.replicas[group] = await self._make_replica(group, stored.get(group, StoredGroup()))
+            self.router.replicas = self.replicas
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                running = [tasks.create_task(work) for work in self._work()]
+                await self._listen()
+                self.is_serving.set()
+                await self._stop.wait()
+                await self._hand_over()
+                for task in running:
+                    task.cancel()
+        finally:
+            await self._close()
+
+    def _wire(self) -> None:
+        self.router.links = self._links
+        self.router.submit = lambda *arguments: self._offer_submit(Submit(*arguments))
+        auditor = Auditor(self.router, self._adapters.clock, self._mark, self._spawn)
+        self.router.audit = auditor.audit
+        self.router.cluster = self._cluster
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        actors = [self._writer.run(), self._coordinator.run(), self._tick()]
+        links = [link.run() for link in self._links.values()]
+        return [*actors, *links, *(replica.run() for replica in self.replicas.values())]
+
+    async def _listen(self) -> None:
+        address = self.placement.address(self.number)
+        assert address is not None
+        security = self.config.security
+        peers = tuple(node.id for node in self.placement.nodes if node.id != self.number)
+        rules = Rules(self.config.cluster.name, security.client_token, security.peer_token, peers)
+        host = SessionHost(
+            lambda session: self.sessions.setdefault(session), lambda session: self.sessions.pop(session, None),
+            self._take_piece, self._leaders_of,
+        )  # fmt: skip
+
+        def accept(connection: Connection) -> Session:
+            return Session(connection, self.router, rules, host)
+
+        await self._adapters.transport.listen(address.host, address.port, accept)
+
+    async def _tick(self) -> None:
+        seconds = self.config.timing.tick_ms / 1000
+        while True:
+            await asyncio.sleep(seconds)
+            for replica in self.replicas.values():
+                replica.inbox.offer(Ticked())
+            self._coordinator.inbox.offer(CoordinatorTicked())
+
+    def stop(self) -> None:
+        """Asks the node to stop gracefully."""
+        self._stop.set()
+
+    async def _hand_over(self) -> None:
+        """Gives leadership away, so that clients hardly notice."""
+        await self._adapters.transport.close()
+        deadline = self._adapters.clock.monotonic() + STOP_SECONDS
+        while self._adapters.clock.monotonic() < deadline:
+            leading = [replica for replica in self.replicas.values() if replica.is_leader]
+            if not [replica for replica in leading if replica.hand_over(self._is_up)]:
+                break
+            await asyncio.sleep(self.config.timing.tick_ms / 1000)
+        for session in list(self.sessions):
+            session.close()
+        for link in self._links.values():
+            link.close()
+
+    def _is_up(self, node: int) -> bool:
+        return node in self._links and self._links[node].is_up
+
+    async def _close(self) -> None:
+        await self._adapters.transport.close()
+        for replica in self.replicas.values():
+            await replica.store.close()
+        await self._adapters.log.close()
+
+    # -- between the actors ---------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
+
+    def _send(self, node: NodeId, group: int, message: Any) -> None:
+        if (link := self._links.get(int(node))) is not None:
+            link.collect(group, message)
+
+    async def _send_piece(self, node: NodeId, piece: SnapshotPiece) -> bool:
+        link = self._links.get(int(node))
+        return link is not None and await link.send_piece(piece)
+
+    def _write(self, write: LogWrite, done: Callable[[], None]) -> None:
+        self._writer.inbox.push(Write(write, done))
+
+    def _lost_peer(self, node: int) -> None:
+        for group, leader in enumerate(self.router.leaders):
+            if leader == node:
+                self._set_leader(group, 0)
+        for replica in self.replicas.values():
+            replica.inbox.push(PeerLost(node))
+
+    def _take_piece(self, piece: SnapshotPiece, connection: Connection) -> None:
+        replica = self.replicas.get(piece.group)
+        if replica is None:
+            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, False))
+            return
+
+        async def take() -> None:
+            is_stored = await replica.incoming.take(piece)
+            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, is_stored))
+
+        self._spawn(take())
+
+    def _offer_submit(self, submit: Submit) -> None:
+        self._offer_coordinator(submit, submit.reply)
+
+    def _mark(self, mark: Mark) -> None:
+        self._offer_coordinator(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
+
+    def _offer_coordinator(self, event: Submit | Mark, reply: Reply) -> None:
+        if not self._coordinator.inbox.offer(event):
+            reply(Failed(ErrorCode.busy, "the coordinator's inbox is full", 20))
+
+    # -- who leads ------------------------------------------------------------------------------------------------
+
+    def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
+        """A replica here has another leader, or begins or ends to serve."""
+        mine = leader == self.number
+        self._set_leader(group, leader if not mine or is_serving else 0)
+        if group == 0:
+            decisions = self.replicas[0].machine.parts["decisions"]
+            assert isinstance(decisions, Decisions)
+            epoch = term if mine and is_serving else 0
+            self._coordinator.inbox.push(Leads(epoch, dict(decisions.records) if epoch else {}))
+
+    def _set_leader(self, group: int, leader: int) -> None:
+        if self.router.leaders[group] != leader:
+            self.router.leaders[group] = leader
+            if not self._is_placed_dirty:
+                self._is_placed_dirty = True
+                asyncio.get_running_loop().call_soon(self._publish)
+
+    def _publish(self) -> None:
+        """Tells clients and peers who leads; a peer believes only what this node says of itself."""
+        self._is_placed_dirty = False
+        placed = Placed(self.placement.pack(), list(self.router.leaders))
+        for session in self.sessions:
+            if not session.is_peer:
+                session.push(placed)
+        for link in self._links.values():
+            link.send(placed)
+
+    def _leaders_of(self, node: int, leaders: list[int]) -> None:
+        """What a peer says about itself, for groups without a replica here."""
+        for group, leader in enumerate(leaders[: len(self.router.leaders)]):
+            if group in self.replicas:
+                continue
+            if leader == node:
+                self._set_leader(group, node)
+            elif self.router.leaders[group] == node:
+                self._set_leader(group, 0)
+
+    # -- status ---------------------------------------------------------------------------------------------------
+
+    def _cluster(self, deadline: float, reply: Reply) -> None:
+        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator]`."""
+        up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
+        coordinator = self._coordinator.statistics()
+        groups = [
+            [s.group, s.role, s.term, s.leader, s.commit, s.applied, s.last_index, s.waiting]
+            for s in (replica.statistics() for replica in self.replicas.values())
+        ]
+        outcome: Outcome = [
+            self.placement.pack(), list(self.router.leaders), self.number, sorted(up), groups,
+            [coordinator.epoch, coordinator.is_active, coordinator.in_flight, coordinator.rounds],
+        ]  # fmt: skip
+        reply(outcome)
+
+
+def _restored(stored: StoredGroup, meta: SnapshotMeta | None, membership: Membership) -> Restored:
+    """The log behind the checkpoint. A checkpoint ahead of the log (a snapshot whose installation was cut short) wins."""
+    if meta is None:
+        meta = SnapshotMeta(0, 0, 0, membership)
+    entries = tuple(entry for entry in stored.entries if entry.index > meta.index)
+    if entries and entries[0].index != meta.index + 1:
+        entries = ()
+    return Restored(stored.hard_state, entries, meta, meta.index, stored.acknowledged)

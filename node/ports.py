@@ -1,0 +1,166 @@
+"""What the actors need from the outside, as protocols. Adapters implement them; the simulator brings twins with faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from node.core.machine import Change
+from node.core.raft import Entry, HardState, NodeId
+from protocol.errors import ProtocolError
+from protocol.messages import Message
+
+
+class StorageFailed(Exception):
+    """A write or an fsync failed, or a file is not what it should be. The node stops; nothing is retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogCut:
+    """Where a group's log begins: everything up to `index` is in the shard's checkpoint."""
+
+    index: int
+    term: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogWrite:
+    """What one group wants on disk."""
+
+    group: int
+    hard_state: HardState | None = None
+    entries: Sequence[Entry] = ()  # stored entries at or above the first one's index are dropped before
+    cut: LogCut | None = None  # forget everything at or below
+    restart: bool = False  # with `cut`: forget all entries, the log goes on behind the cut (an installed snapshot)
+
+
+@dataclass(slots=True)
+class StoredGroup:
+    """What a group finds on disk when the node starts."""
+
+    hard_state: HardState = field(default_factory=lambda: HardState(0, NodeId(0), 0))
+    cut: LogCut = LogCut(0, 0, 0)
+    entries: list[Entry] = field(default_factory=list)
+    acknowledged: int = 0  # the highest index this replica ever acknowledged
+
+
+class LogStore(Protocol):
+    """The node's one log file, for all groups."""
+
+    async def open(self) -> dict[int, StoredGroup]:
+        """Reads everything. Raises StorageFailed on a foreign or newer file."""
+        ...
+
+    async def write(self, writes: Sequence[LogWrite]) -> None:
+        """One durable transaction: returns when all of it is on disk. Raises StorageFailed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ShardStore(Protocol):
+    """A group's checkpoint: tables of (integer key, bytes), written atomically."""
+
+    async def open(self, tables: Sequence[str]) -> None: ...
+
+    async def load(self, table: str) -> list[tuple[int, bytes]]:
+        """All rows in key order."""
+        ...
+
+    async def read(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], bytes | None]: ...
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """One durable transaction."""
+        ...
+
+    async def export(self, after: tuple[str, int] | None, bytes_max: int) -> list[tuple[str, int, bytes]]:
+        """The rows behind `after` in (table, key) order, about `bytes_max` of them; empty at the end."""
+        ...
+
+    async def begin_import(self) -> None:
+        """Starts a fresh, empty copy beside the live one."""
+        ...
+
+    async def add_import(self, rows: Sequence[tuple[str, int, bytes]]) -> None: ...
+
+    async def finish_import(self) -> None:
+        """The copy replaces the live one, atomically and durably."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time. The simulator's jumps."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, for stamps only."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, for intervals only."""
+        ...
+
+
+class Handler(Protocol):
+    """What is done with a connection's messages."""
+
+    def received(self, message: Message) -> None:
+        """A message. Raises ProtocolError to refuse it, which closes the connection."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone; called once."""
+        ...
+
+
+class Connection(Protocol):
+    """One connection that carries messages."""
+
+    is_open: bool
+
+    @property
+    def peer_name(self) -> str:
+        """The other side's address, for logs."""
+        ...
+
+    def allow(self, frame_bytes_max: int) -> None:
+        """Raises the limit of what the other side may send, after its handshake."""
+        ...
+
+    def send(self, message: Message) -> None:
+        """Sends, in order; does nothing on a closed connection."""
+        ...
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Tells the other side why, then closes."""
+        ...
+
+    def close(self) -> None:
+        """Sends what is collected, then closes."""
+        ...
+
+    def abort(self) -> None:
+        """Closes without sending."""
+        ...
+
+
+MakeHandler = Callable[[Connection], Handler]
+
+
+class Transport(Protocol):
+    """How connections are made."""
+
+    async def listen(self, host: str, port: int, make_handler: MakeHandler) -> None:
+        """Accepts connections until closed. Raises OSError where the address cannot be had."""
+        ...
+
+    async def connect(self, host: str, port: int, make_handler: MakeHandler) -> Connection:
+        """Opens a connection. Raises OSError or TimeoutError."""
+        ...
+
+    async def close(self) -> None:
+        """Stops listening."""
+        ...

@@ -1,0 +1,175 @@
+"""Starting a node's process: arguments, data folder, logging, loop, signals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import gc
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import structlog
+import uvloop
+
+from node.adapters.clock import SystemClock
+from node.adapters.sqlite_log import SqliteLog
+from node.adapters.sqlite_shard import SqliteShard
+from node.adapters.tcp import TcpTransport
+from node.config import Config, ConfigError, load
+from node.daemon import Adapters, Node
+from node.ports import StorageFailed
+
+DATA_FORMAT = 1  # of the data folder; a newer one is refused
+EXIT_REFUSED = 2  # the node did not start: settings or data folder
+EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
+
+log = structlog.get_logger()
+
+
+class RefusedToStart(Exception):
+    """Why a node does not start, in one sentence with the remedy."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a node; the exit code."""
+    options = _parse(arguments)
+    _configure_logging()
+    try:
+        _refuse_optimised()
+        config = load(options.config)
+        if not 1 <= options.node <= config.cluster.nodes:
+            raise RefusedToStart(f"node {options.node}: expected 1 to {config.cluster.nodes}")
+        with _claim(options.data, config, options.node):
+            return _run(config, options.node, options.data)
+    except (ConfigError, RefusedToStart) as error:
+        print(f"refused to start: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m node", description="Runs one ringpay node.")
+    parser.add_argument("--config", type=Path, required=True, help="cluster.toml, the same for every node")
+    parser.add_argument("--node", type=int, required=True, help="this node's number, from 1")
+    parser.add_argument("--data", type=Path, required=True, help="this node's data folder")
+    return parser.parse_args(arguments)
+
+
+def _refuse_optimised() -> None:
+    if not __debug__:
+        raise RefusedToStart("python -O removes the checks that keep the books right; start without -O")
+
+
+def _configure_logging() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _claim(folder: Path, config: Config, node: int) -> IO[str]:
+    """Locks the data folder and checks that it is this node's. The lock goes with the returned file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise RefusedToStart(f"{folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise RefusedToStart(f"{folder}: another process uses it") from error
+    cluster = config.cluster
+    mine = {
+        "format": DATA_FORMAT, "cluster": cluster.name, "node": node, "shards": cluster.shards,
+        "replication": cluster.replication, "nodes": cluster.nodes,
+    }  # fmt: skip
+    try:
+        _check_identity(folder / "node.json", mine)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _check_identity(path: Path, mine: dict[str, object]) -> None:
+    if not path.exists():
+        if any(child.suffix == ".db" for child in path.parent.iterdir()):
+            raise RefusedToStart(f"{path.parent}: holds data but no {path.name}; it is foreign or damaged")
+        temporary = path.with_suffix(".new")
+        with temporary.open("w") as file:
+            json.dump(mine, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        return
+    try:
+        found = json.loads(path.read_text())
+        version = int(found["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedToStart(f"{path}: damaged") from error
+    if version > DATA_FORMAT:
+        raise RefusedToStart(f"{path}: written by a newer version (format {version}, this is {DATA_FORMAT})")
+    for name, value in mine.items():
+        if found.get(name) != value:
+            raise RefusedToStart(f"{path.parent}: belongs to {name} {found.get(name)!r}, started as {value!r}")
+
+
+def _run(config: Config, number: int, folder: Path) -> int:
+    stamp = f"{config.cluster.name} node {number}"
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(config, number, folder, stamp))
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            log.error("stopped", reason=str(error), exc_info=not isinstance(error, (StorageFailed, OSError)) and error)
+        return EXIT_FAILED
+    except (StorageFailed, OSError) as error:
+        log.error("refused to start", reason=str(error))
+        print(f"refused to start: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
+    adapters = Adapters(
+        TcpTransport(), SqliteLog(folder, stamp), lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
+        SystemClock(), random.Random(secrets.randbits(128)), time.time_ns(),
+    )  # fmt: skip
+    node = Node(number, config, adapters)
+    loop = asyncio.get_running_loop()
+    for number_of_signal in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number_of_signal, node.stop)
+    running = asyncio.ensure_future(node.run())
+    serving = asyncio.ensure_future(node.is_serving.wait())
+    await asyncio.wait([running, serving], return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        address = node.placement.address(node.number)
+        log.info("serving", node=node.number, address=f"{address.host}:{address.port}" if address else "")
+        gc.collect()
+        gc.freeze()
+    serving.cancel()
+    await running
+    log.info("stopped gracefully", node=node.number)
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves

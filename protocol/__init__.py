@@ -1,0 +1,18 @@
+"""The wire: everything that a client and a node, or two nodes, must agree about.
+
+PROTOCOL.md in this folder specifies it with test vectors, well enough to write a client in another language; the tests
+hold the code against that document. The modules, each on its own and imported by its own name:
+
+- `frames`: length, checksum and body; strict msgpack.
+- `messages`: the ten messages and the handshake.
+- `columns`: a batch of transfers; `status`: what becomes of each; `errors`: why a request was not carried out.
+- `operations`: what can be asked for.
+- `ids`, `money`: transfer ids, currencies and exact amounts.
+- `placement`: from an account to its shard, from a shard to its nodes.
+- `client`: the client.
+
+Invariants: all but `client` is pure (no clock, randomness or I/O). Bytes from outside raise `ProtocolError` and nothing
+else. An amount is an integer in minor units. A change to what travels raises `messages.PROTOCOL_VERSION`.
+
+Left out on purpose: compression and encryption are the transport's; what an operation means is the node's.
+"""

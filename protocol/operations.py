@@ -1,0 +1,28 @@
+"""The operations that a request can ask for; PROTOCOL.md gives their bodies."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+
+
+@unique
+class Operation(StrEnum):
+    """The `operation` of a request."""
+
+    accounts = "accounts"  # create accounts
+    update = "update"  # change an account's limits, owner, metadata or state
+    transfers = "transfers"  # a batch of transfers
+    outcome = "outcome"  # settle what became of a transfer whose answer was lost
+    account = "account"  # read accounts
+    history = "history"  # read an account's transfers
+    transfer = "transfer"  # read a transfer by its id
+    cluster = "cluster"  # members, placement, leaders
+    audit = "audit"  # whether the books balance
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it can change the books, so that a lost answer leaves the outcome unknown."""
+        return self in _WRITES
+
+
+_WRITES = frozenset({Operation.accounts, Operation.update, Operation.transfers, Operation.outcome})

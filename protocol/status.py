@@ -1,0 +1,116 @@
+"""Outcomes of transfers and of account commands, one byte each.
+
+The numeric order is the order of precedence: where several reasons apply, the smallest number is reported. `created` is
+0, so that "all went well" is one comparison over a column. Names follow TigerBeetle's where it has one for the same
+thing.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+
+@unique
+class Status(IntEnum):
+    """What became of one transfer."""
+
+    created = 0
+    exists = 1
+
+    # The shape of the request: the same for ever, so nothing is recorded under the id.
+    linked_event_failed = 2
+    linked_event_chain_open = 3
+    id_must_not_be_zero = 4
+    id_must_not_be_int_max = 5
+    reserved_flag = 6
+    flags_are_mutually_exclusive = 7
+    ttl_reserved_for_hold = 8
+    hold_must_have_ttl = 9
+    hold_id_must_be_zero = 10
+    hold_id_must_not_be_zero = 11
+    hold_id_must_be_different = 12
+    amount_must_not_be_zero = 13
+    amount_must_not_be_negative = 14
+    accounts_must_be_different = 15
+    ttl_too_long = 16
+    reference_too_long = 17
+
+    # The id was used before, for something else.
+    exists_with_different_flags = 20
+    exists_with_different_hold_id = 21
+    exists_with_different_debit_account = 22
+    exists_with_different_credit_account = 23
+    exists_with_different_amount = 24
+    exists_with_different_code = 25
+    exists_with_different_reference = 26
+    exists_with_different_ttl = 27
+
+    # The state of the books: recorded under the id, so that a repeated request gets the same answer for ever.
+    debit_account_not_found = 40
+    credit_account_not_found = 41
+    accounts_must_have_the_same_currency = 42
+    hold_not_found = 43
+    hold_has_different_debit_account = 44
+    hold_has_different_credit_account = 45
+    hold_already_captured = 46
+    hold_already_voided = 47
+    hold_expired = 48
+    exceeds_hold_amount = 49
+    debit_account_closed = 50
+    credit_account_closed = 51
+    debit_account_frozen = 52
+    credit_account_frozen = 53
+    overflows_debit_account = 54
+    overflows_credit_account = 55
+    insufficient_funds = 56
+    exceeds_maximum_balance = 57
+    cancelled = 58
+
+    # Not decided yet; never the final answer to a client. The same request may be tried again.
+    undecided = 100
+    retry = 101
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether trying the same request again can give another answer."""
+        return self >= Status.undecided
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the books remember this outcome under the transfer's id."""
+        return self == Status.created or Status.debit_account_not_found <= self <= Status.cancelled
+
+
+@unique
+class AccountStatus(IntEnum):
+    """What became of one account command."""
+
+    created = 0
+    exists = 1
+    updated = 2
+    id_must_not_be_empty = 10
+    id_too_long = 11
+    id_has_invalid_characters = 12
+    currency_unknown = 13
+    minimum_exceeds_maximum_balance = 14
+    balance_limit_out_of_range = 15
+    owner_too_long = 16
+    metadata_too_large = 17
+    exists_with_different_currency = 20
+    exists_with_different_minimum_balance = 21
+    exists_with_different_maximum_balance = 22
+    exists_with_different_owner = 23
+    exists_with_different_metadata = 24
+    account_not_found = 30
+    account_closed = 31
+    account_already_closed = 32
+    account_not_empty = 33
+    limit_excludes_balance = 34
+    retry = 101
+
+
+ACCOUNT_ID_BYTES_MAX = 64  # fits a prefixed UUID with a tag and a currency; keeps a million ids well under 200 MB
+TRANSFERS_MAX = 8_192  # a request: large enough that fixed costs vanish, small enough to stay under a frame of 1 MiB
+AMOUNT_MAX = 2**62 - 1  # one amount; sums are proven before they are added
+REFERENCE_BYTES_MAX = 64  # an ISO 20022 EndToEndId has 35 characters
+TTL_SECONDS_MAX = 366 * 86_400  # a card authorisation lives for days; a year bounds the memory that a hold keeps

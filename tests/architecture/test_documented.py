@@ -1,0 +1,86 @@
+"""Every script and every setting can be found by a reader."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.architecture.sources import ROOT, programs, text_of
+
+README_LINES_MAX = 200
+NAMES = [path.name for path in programs()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_explains_itself(name: str, tmp_path: Path) -> None:
+    """`--help` works from any folder, says how the script is used, and does nothing else."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RINGPAY_VENV": "off",
+    }
+    shown = subprocess.run(
+        [ROOT / "scripts" / name, "--help"],
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "usage" in shown.stdout.lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_is_in_the_readme(name: str) -> None:
+    """The README names each script by its path."""
+    assert f"scripts/{name}" in text_of(ROOT / "README.md")
+
+
+def test_script_names_have_no_suffix() -> None:
+    """What a person runs has a plain name; helpers have a suffix and begin with an underscore."""
+    assert [name for name in NAMES if "." in name or name.startswith("_")] == []
+    helpers = [path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and path.name not in NAMES]
+    assert [name for name in helpers if not name.startswith("_")] == []
+
+
+def test_readme_is_short() -> None:
+    """The README is read in one sitting."""
+    assert len(text_of(ROOT / "README.md").splitlines()) <= README_LINES_MAX
+
+
+def _settings(table: dict[str, Any]) -> list[str]:
+    names = []
+    for name, value in table.items():
+        inner = value if isinstance(value, list) else [value]
+        tables = [item for item in inner if isinstance(item, dict)]
+        names += [name] if not tables else [below for item in tables for below in _settings(item)]
+    return names
+
+
+def _is_commented(name: str, lines: list[str]) -> bool:
+    """A comment behind the setting, or the end of one on the line above it."""
+    for number, line in enumerate(lines):
+        if line.split("=")[0].strip() == name and "=" in line:
+            above = lines[number - 1].strip() if number else ""
+            if not ("#" in line or above.startswith("#")):
+                return False
+    return True
+
+
+def test_every_setting_is_documented() -> None:
+    """Each setting of cluster.toml carries a comment there or is named in the README."""
+    text = text_of(ROOT / "cluster.toml")
+    readme = text_of(ROOT / "README.md")
+    names = _settings(tomllib.loads(text))
+    assert names
+    lines = text.splitlines()
+    assert [name for name in names if not _is_commented(name, lines) and f"`{name}`" not in readme] == []

@@ -1,0 +1,131 @@
+"""Scripts prepare their own environment: once, from any folder, together, and with clear words when they cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import _venv
+import pytest
+
+from tests.architecture.sources import ROOT
+
+PROGRAM = """#!/usr/bin/env python3
+import _venv
+_venv.ensure()
+import subprocess, sys
+import marker
+print(sys.prefix, sys.flags.optimize, *sys.argv[1:])
+subprocess.run([sys.executable, "-c", "import marker"], check=True, cwd="/")
+"""
+UNKNOWN_PACKAGE = "ringpay-does-not-exist==1.0 --hash=sha256:" + "0" * 64 + "\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project with the real bootstrap, a lock without packages and a program; prepared once."""
+    root = tmp_path_factory.mktemp("project with spaces")
+    (root / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "_venv.py", root / "scripts")
+    (root / "requirements.lock").write_text("# nothing\n")
+    (root / "marker.py").touch()
+    program = root / "scripts" / "program"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    first = run(root, program, "--flag", "two words")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.split("\n")[0] == f"{root / '.venv'} 0 --flag two words"
+    assert "making .venv" in first.stderr
+    assert "environment ready" in first.stderr
+    return root
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment, without what would lead a child to another environment; pip asks no index."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RINGPAY_VENV")}
+    return kept | {"PIP_NO_INDEX": "1"} | extra
+
+
+def run(cwd: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_second_run_prepares_nothing(project: Path, tmp_path: Path) -> None:
+    """With a current stamp nothing is said or done; a link, another folder and interpreter options change nothing."""
+    link = tmp_path / "link"
+    link.symlink_to(project / "scripts" / "program")
+    again = run(tmp_path, sys.executable, "-O", link, "x")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == f"{project / '.venv'} 1 x\n"
+
+
+def test_changed_lock_is_installed_once_by_scripts_that_start_together(project: Path) -> None:
+    """One of them installs, the other waits, both run."""
+    (project / "requirements.lock").write_text("# changed\n")
+    started = [
+        subprocess.Popen(
+            [project / "scripts" / "program"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ends = [process.communicate(timeout=100) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert sum("installing" in said for _, said in ends) == 1
+    assert all(out == f"{project / '.venv'} 0\n" for out, _ in ends)
+
+
+def test_failed_install_is_told_and_mended(project: Path) -> None:
+    """What cannot be installed has its own exit code; with a good lock file the same environment serves again."""
+    (project / "requirements.lock").write_text(UNKNOWN_PACKAGE)
+    failed = run(project, "scripts/program")
+    assert failed.returncode == _venv.EXIT_NOT_INSTALLED
+    assert "could not be installed" in failed.stderr
+    (project / "requirements.lock").write_text("# mended\n")
+    mended = run(project, project / ".venv" / "bin" / "python", "scripts/program")
+    assert mended.returncode == 0, mended.stderr
+    assert "making .venv" not in mended.stderr
+
+
+def test_interrupted_install_starts_afresh(project: Path) -> None:
+    """An environment whose packages may be half written is made anew, even when its own interpreter is asked."""
+    (project / ".venv" / _venv.STAMP.name).unlink()
+    (project / ".venv" / _venv.PREPARING.name).touch()
+    again = run(project, project / ".venv" / "bin" / "python", "scripts/program")
+    assert again.returncode == 0, again.stderr
+    assert "making .venv" in again.stderr
+
+
+def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Python that is too old says so, where no newer one is found."""
+    monkeypatch.delenv("RINGPAY_VENV", raising=False)
+    monkeypatch.setattr(_venv, "OLDEST", (99, 0))
+    monkeypatch.setattr(_venv, "NEWER_NAMES", ())
+    with pytest.raises(SystemExit) as stopped:
+        _venv.ensure()
+    assert stopped.value.code == _venv.EXIT_TOO_OLD
+    assert "Python 99.0 or newer is needed" in capsys.readouterr().err
+
+
+def test_missing_venv_module_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Debian splits the venv module off: its package is named."""
+    monkeypatch.delenv("RINGPAY_VENV", raising=False)
+    monkeypatch.setattr(_venv, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(_venv, "VENV_PYTHON", tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(_venv, "STAMP", tmp_path / ".venv" / "ringpay.stamp")
+    monkeypatch.setattr(_venv, "PREPARING", tmp_path / ".venv" / "ringpay.preparing")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stopped:
+        _venv.ensure()
+    assert stopped.value.code == _venv.EXIT_NO_VENV_MODULE
+    assert "apt-get install python3-venv" in capsys.readouterr().err

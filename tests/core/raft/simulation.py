@@ -1,0 +1,250 @@
+"""A group of replicas in one thread, with a network and disks that fail, and checkers that look after every step."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+
+from node.core.raft import (
+    Entry,
+    HardState,
+    Membership,
+    Message,
+    MessageKind,
+    NodeId,
+    Persist,
+    ProposalDropped,
+    Raft,
+    RaftConfig,
+    Ready,
+    Restored,
+    Role,
+    SnapshotMeta,
+)
+
+
+@dataclass(slots=True)
+class Disk:
+    """What survives a crash."""
+
+    hard: HardState = field(default_factory=HardState)
+    snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
+    entries: list[Entry] = field(default_factory=list)
+    acknowledged: int = 0
+
+    @property
+    def last_index(self) -> int:
+        return self.snapshot.index + len(self.entries)
+
+    def write(self, persist: Persist) -> None:
+        if persist.snapshot is not None:
+            self.snapshot, self.entries = persist.snapshot, []
+        if persist.entries:
+            entries = [entry for entry in persist.entries if entry.index > self.snapshot.index]
+            assert entries[0].index <= self.last_index + 1, "a write must not leave a gap"
+            self.entries[entries[0].index - self.snapshot.index - 1 :] = entries
+        if persist.hard_state is not None:
+            self.hard = persist.hard_state
+        if persist.acknowledged is not None:
+            self.acknowledged = persist.acknowledged
+
+    def checksum_at(self, index: int) -> int | None:
+        """Checksum at an index; None where it is not there or under the snapshot."""
+        position = index - self.snapshot.index - 1
+        return self.entries[position].checksum if 0 <= position < len(self.entries) else None
+
+
+class Group:
+    """The replicas, the messages under way, and what was ever committed."""
+
+    def __init__(self, count: int, seed: int, **settings: object) -> None:
+        self.random = Random(seed)
+        self.settings = settings
+        self.ids = [NodeId(number + 1) for number in range(count)]
+        self.disks = {node: Disk() for node in self.ids}
+        self.writes: dict[NodeId, deque[Persist]] = {node: deque() for node in self.ids}
+        self.rafts: dict[NodeId, Raft] = {}
+        self.network: list[Message] = []
+        self.cut: set[NodeId] = set()
+        self.committed: list[tuple[int, int]] = []
+        self.leaders: dict[int, NodeId] = {}
+        self.floors: dict[NodeId, tuple[int, int]] = {}
+        self.matches: dict[tuple[NodeId, int, NodeId], int] = {}
+        self.reads: dict[tuple[NodeId, int, int], int] = {}
+        self.reads_done = 0
+        self.lossy_disks = False
+        for node in self.ids:
+            self.start(node)
+
+    def start(self, node: NodeId) -> None:
+        """Starts a replica from its disk."""
+        options: dict[str, object] = {
+            "election_ticks": 10, "heartbeat_ticks": 2, "message_bytes_max": 200, "inflight_messages_max": 4,
+            "inflight_bytes_max": 600, "uncommitted_bytes_max": 2_000, "committed_bytes_max": 300, **self.settings,
+        }  # fmt: skip
+        config = RaftConfig(
+            id=node,
+            membership=Membership(tuple(self.ids)),
+            random=Random(self.random.random()),
+            **options,  # type: ignore[arg-type]  # settings of a test, by name
+        )
+        disk = self.disks[node]
+        restored = Restored(
+            disk.hard, tuple(disk.entries), disk.snapshot, disk.snapshot.index, disk.acknowledged
+        )
+        raft = Raft(config, restored)
+        if disk.snapshot.index:
+            raft.offer_snapshot(disk.snapshot)
+        self.rafts[node] = raft
+        self.writes[node].clear()
+        self.floors[node] = (0, 0)
+
+    def crash(self, node: NodeId, lost_entries: int = 0) -> None:
+        """Kills a replica; writes that were not durable are gone, and on a bad disk the last entries as well."""
+        disk = self.disks[node]
+        if lost_entries:
+            del disk.entries[-lost_entries:]
+        del self.rafts[node]
+        self.writes[node].clear()
+
+    def take(self, node: NodeId) -> None:
+        """Obeys one Ready, but for the disk, which takes its time."""
+        raft = self.rafts[node]
+        ready = raft.ready()
+        if ready is None:
+            return
+        self.network += ready.messages
+        if ready.persist is not None:
+            self.writes[node].append(ready.persist)
+        self._apply(node, ready)
+        for read in ready.reads:
+            floor = self.reads.pop((node, ready.term, read.context))
+            assert read.index >= floor, "a read misses what was committed before it"
+            self.reads_done += 1
+
+    def _apply(self, node: NodeId, ready: Ready) -> None:
+        for entry in ready.committed:
+            if entry.index <= len(self.committed):
+                expected = self.committed[entry.index - 1]
+                assert expected == (entry.term, entry.checksum), "two entries committed at one index"
+            else:
+                assert entry.index == len(self.committed) + 1, "a gap in what is committed"
+                self.committed.append((entry.term, entry.checksum))
+        if ready.committed:
+            self.rafts[node].applied(ready.committed[-1].index)
+
+    def flush(self, node: NodeId) -> None:
+        """The oldest write of a node becomes durable."""
+        if self.writes[node]:
+            persist = self.writes[node].popleft()
+            self.disks[node].write(persist)
+            self.rafts[node].persisted(persist)
+            self.network += [message for message in persist.responses if message.to != node]
+
+    def deliver(self, message: Message) -> None:
+        """A message arrives, if it can; it travels in packed form."""
+        sender = self.rafts.get(message.sender)
+        is_cut = message.to not in self.rafts or message.to in self.cut or message.sender in self.cut
+        if not is_cut:
+            self.rafts[message.to].step(Message.unpack(message.pack()))
+        if message.kind is MessageKind.snapshot and sender is not None:
+            sender.report_snapshot(message.to, not is_cut)
+
+    def settle(self, rounds: int = 200) -> None:
+        """Runs everything that is under way to its end, in order."""
+        for _ in range(rounds):
+            for node in list(self.rafts):
+                self.take(node)
+                while self.writes[node]:
+                    self.flush(node)
+                    self.take(node)
+            due, self.network = self.network, []
+            for message in due:
+                self.deliver(message)
+            self.check()
+            if not self.network:
+                return
+
+    def leader(self) -> NodeId | None:
+        """The leader of the highest term, if there is one."""
+        found = [
+            (raft.status().term, node) for node, raft in self.rafts.items() if raft.status().role is Role.leader
+        ]
+        return max(found)[1] if found else None
+
+    def elect(self, node: NodeId) -> Raft:
+        """Makes a node leader and lets everything settle."""
+        self.rafts[node].campaign()
+        self.settle()
+        assert self.rafts[node].status().role is Role.leader
+        return self.rafts[node]
+
+    def checkpoint(self, node: NodeId) -> None:
+        """Takes a snapshot at the applied index and cuts the log there."""
+        raft, disk = self.rafts[node], self.disks[node]
+        meta = raft.snapshot_meta(raft.status().applied)
+        if meta.index > disk.snapshot.index:
+            disk.entries = [entry for entry in disk.entries if entry.index > meta.index]
+            disk.snapshot = meta
+            raft.offer_snapshot(meta)
+            raft.compact(meta.index)
+
+    def read(self, node: NodeId) -> None:
+        """Asks for a read point that must show everything known as committed now."""
+        raft = self.rafts[node]
+        try:
+            context = raft.read_index()
+        except ProposalDropped:
+            return
+        floor = max(raft.status().commit for raft in self.rafts.values())
+        key = (node, raft.status().term, context)
+        assert key not in self.reads, "a read context is used twice"
+        self.reads[key] = floor
+
+    def check(self) -> None:
+        """The invariants of the TLA+ specification that can be seen from outside, after every step."""
+        for node, raft in self.rafts.items():
+            state = raft.state
+            log = state.log
+            term, commit = self.floors[node]
+            assert state.term >= term and log.commit >= commit, "term or commit index fell"
+            self.floors[node] = (state.term, log.commit)
+            if raft.state.role.kind is Role.leader:
+                assert self.leaders.setdefault(state.term, node) == node, "two leaders in one term"
+                self._check_leader(node, raft)
+        self._check_log_matching()
+        if not self.lossy_disks:
+            self._check_durable()
+
+    def _check_leader(self, node: NodeId, raft: Raft) -> None:
+        for peer in raft.status().peers:
+            key = (node, raft.state.term, peer.node)
+            assert peer.recovering or self.lossy_disks or peer.match >= self.matches.get(key, 0), "match fell"
+            self.matches[key] = peer.match
+        if raft.state.term == max(self.leaders) and self.committed:
+            log, index = raft.state.log, len(self.committed)
+            assert log.last_index >= index, "the leader lacks a committed entry"
+            if index >= log.base_index:
+                assert log.checksum_at(index) == self.committed[-1][1], "the leader lacks a committed entry"
+
+    def _check_log_matching(self) -> None:
+        logs = [raft.state.log for raft in self.rafts.values()]
+        for position, first in enumerate(logs):
+            for second in logs[:position]:
+                for index in range(
+                    min(first.last_index, second.last_index), max(first.base_index, second.base_index), -1
+                ):
+                    if first.term_at(index) == second.term_at(index):
+                        assert first.checksum_at(index) == second.checksum_at(index), "logs do not match"
+                        break
+
+    def _check_durable(self) -> None:
+        if not self.committed:
+            return
+        index, checksum = len(self.committed), self.committed[-1][1]
+        copies = [
+            disk for disk in self.disks.values()
+            if disk.snapshot.index >= index or disk.checksum_at(index) == checksum
+        ]  # fmt: skip
+        assert len(copies) > len(self.ids) // 2, "a committed entry is not durable on a majority"

@@ -1,0 +1,118 @@
+"""Many seeds of lost, doubled and reordered messages, partitions, crashes and bad disks; invariants after each step."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.core.raft import NodeId, ProposalDropped, Role
+from tests.core.raft.simulation import Group
+
+
+def disturb(group: Group, node: NodeId) -> None:
+    """One random event that is not the normal course of things."""
+    random = group.random
+    raft = group.rafts.get(node)
+    chance = random.random()
+    if raft is None:
+        if chance < 0.3:
+            group.start(node)
+    elif chance < 0.15:
+        lost = 0
+        is_anyone_down = len(group.rafts) < len(group.ids) or any(r.status().recovering for r in group.rafts.values())
+        if group.lossy_disks and not is_anyone_down:
+            lost = random.randint(0, 5)
+        group.crash(node, lost)
+        for other in group.rafts.values():
+            other.peer_lost(node)
+        if lost:
+            group.start(node)
+    elif chance < 0.3:
+        group.checkpoint(node)
+    elif chance < 0.45:
+        group.cut ^= {node}
+    elif chance < 0.6:
+        group.cut.clear()
+    elif chance < 0.7:
+        raft.peer_lost(random.choice(group.ids))
+    elif chance < 0.8:
+        raft.step_down()
+    elif chance < 0.9 and raft.status().role is Role.leader:
+        raft.transfer_leadership(random.choice(group.ids))
+    else:
+        raft.campaign()
+
+
+def step(group: Group) -> None:
+    """One random event."""
+    random = group.random
+    node = random.choice(group.ids)
+    raft = group.rafts.get(node)
+    chance = random.random()
+    if chance < 0.02 or raft is None:
+        disturb(group, node)
+    elif chance < 0.10:
+        raft.tick()
+    elif chance < 0.16:
+        leader = group.leader()
+        if leader is not None:
+            try:
+                count = random.choice([1, 1, 5])
+                group.rafts[leader].propose([random.randbytes(random.randint(0, 60)) for _ in range(count)])
+            except ProposalDropped:
+                pass
+    elif chance < 0.20:
+        group.read(node)
+    elif chance < 0.45:
+        group.take(node)
+    elif chance < 0.65:
+        group.flush(node)
+    elif group.network:
+        position = random.randrange(len(group.network)) if random.random() < 0.3 else 0
+        message = group.network[position] if random.random() < 0.05 else group.network.pop(position)
+        if random.random() > 0.03:
+            group.deliver(message)
+
+
+def heal(group: Group) -> None:
+    """Repairs everything; the group must agree again and take proposals."""
+    group.cut.clear()
+    for node in group.ids:
+        if node not in group.rafts:
+            group.start(node)
+    for round_number in range(220):
+        for raft in group.rafts.values():
+            raft.tick()
+        group.settle()
+        leader = group.leader()
+        if leader is not None and round_number < 200:
+            try:
+                group.rafts[leader].propose([b"healed"])
+            except ProposalDropped:
+                continue
+    group.settle()
+    states = [raft.status() for raft in group.rafts.values()]
+    assert len({(status.commit, status.term) for status in states}) == 1, "the group does not agree after healing"
+    assert not any(status.recovering for status in states)
+    assert states[0].commit == len(group.committed)
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("count", [3, 5])
+def test_nothing_is_lost_or_doubled_whatever_fails(count: int, seed: int) -> None:
+    """Election safety, log matching, leader completeness, durable commits, monotone state, linearizable reads."""
+    group = Group(count, seed)
+    for _ in range(1_500):
+        step(group)
+        group.check()
+    heal(group)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_disk_that_loses_acknowledged_entries_loses_no_commit(seed: int) -> None:
+    """One replica at a time comes back without the end of its log; what was committed stays."""
+    group = Group(3, 1_000 + seed)
+    group.lossy_disks = True
+    for _ in range(1_500):
+        step(group)
+        group.check()
+    heal(group)

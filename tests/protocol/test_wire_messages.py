@@ -1,0 +1,156 @@
+"""Messages: round trip, garbage, and the handshake."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import frames, messages
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.messages import Hello, Kind, Message, Reply, Request, SnapshotAck, Welcome
+from tests.protocol.wire_examples import LEAF, MESSAGES
+
+HELLO = Hello(messages.PROTOCOL_VERSION, "demo", "peer", 2, "secret", 1)
+
+
+@given(MESSAGES)
+def test_round_trip(message: Message) -> None:
+    """Every message arrives as it was sent."""
+    assert messages.decode(messages.encode(message)) == message
+
+
+@given(MESSAGES)
+def test_byte_at_a_time(message: Message) -> None:
+    """A message that drips in is the same message."""
+    decoder = frames.FrameDecoder(frames.FRAME_BYTES_MAX)
+    stream = frames.encode_body(messages.encode(message))
+    bodies = [body for byte in stream for body in decoder.feed(bytes([byte]))]
+    assert [messages.decode(body) for body in bodies] == [message]
+
+
+def decode_or_refuse(body: bytes) -> None:
+    try:
+        message = messages.decode(body)
+    except ProtocolError as error:
+        assert error.code == ErrorCode.bad_message
+        assert len(str(error)) < messages.TEXT_CHARACTERS_MAX
+    else:
+        messages.encode(message)
+
+
+@given(st.binary(max_size=100))
+def test_garbage_gives_protocol_error_only(body: bytes) -> None:
+    """Random bytes are a message or a ProtocolError."""
+    decode_or_refuse(body)
+
+
+@given(MESSAGES, st.data())
+def test_mutated_bodies_give_protocol_error_only(message: Message, data: st.DataObject) -> None:
+    """Valid bodies with bytes changed, cut or added are a message or a ProtocolError."""
+    body = bytearray(messages.encode(message))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(body)))
+        body[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    decode_or_refuse(bytes(body))
+
+
+@given(MESSAGES, st.data())
+def test_mutated_fields_give_protocol_error_only(message: Message, data: st.DataObject) -> None:
+    """Valid messages with a field of another type or one more or less are a message or a ProtocolError."""
+    row: list[Any] = frames.unpack(messages.encode(message))
+    place = data.draw(st.integers(0, len(row)))
+    values: list[Any] = data.draw(st.lists(LEAF | st.lists(LEAF, max_size=2) | st.floats(), max_size=2))
+    row[place : place + 1] = values
+    decode_or_refuse(frames.pack(row))
+
+
+@pytest.mark.parametrize("row", [[], {}, 1, "x", None, [99], ["1"], [True], [None], [[]], [1.0], [-1], [2**64 - 1]])
+def test_no_kind_no_message(row: object) -> None:
+    """A body must be a list that begins with a known kind."""
+    with pytest.raises(ProtocolError, match="message"):
+        messages.decode(frames.pack(row))
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "value"),
+    [
+        (Reply(1, []), "id", 0),
+        (Reply(1, []), "id", 2**63),
+        (Reply(1, []), "id", True),
+        (Request(1, "audit", -1, 0, 0, []), "group", -2),
+        (Request(1, "audit", -1, 0, 0, []), "operation", "x" * 4_097),
+        (Request(1, "audit", -1, 0, 0, []), "body", {}),
+        (SnapshotAck(1, 1, 1, True), "ok", 1),
+        (HELLO, "role", "admin"),
+        (HELLO, "role", ["peer"]),
+    ],
+)
+def test_field_errors_name_the_field(message: Message, field: str, value: object) -> None:
+    """A field out of range is named."""
+    row: list[Any] = frames.unpack(messages.encode(message))
+    row[1 + [each.name for each in dataclasses.fields(message)].index(field)] = value
+    with pytest.raises(ProtocolError, match=f"{type(message).__name__}: {field} must be"):
+        messages.decode(frames.pack(row))
+
+
+def test_every_kind_has_its_message() -> None:
+    """Kinds and message classes stand one to one."""
+    made = [frames.unpack(messages.encode(message))[0] for message in _one_of_each()]
+    assert sorted(made) == [int(kind) for kind in Kind]
+
+
+def _one_of_each() -> list[Message]:
+    return [
+        HELLO, Welcome(1, "", 1, 1, [], [], 1, 1), Request(1, "", 0, 0, 0, []), Reply(1, []),
+        messages.Failure(0, "", "", 0, 0), messages.Placed([], []), messages.Goodbye(""), messages.Raft([]),
+        messages.SnapshotPiece(0, 0, 0, 0, 0, True, b"", 0), SnapshotAck(0, 0, 0, True),
+    ]  # fmt: skip
+
+
+def refusal(**changes: Any) -> ErrorCode | None:
+    hello = dataclasses.replace(HELLO, **changes)
+    error = messages.check_hello(hello, "demo", client_token="public", peer_token="secret", peers=(1, 2, 3))
+    return error.code if error else None
+
+
+def test_handshake_of_a_peer() -> None:
+    """A peer names the version, the cluster, its secret and itself rightly; the first thing wrong is told."""
+    assert refusal() is None
+    assert refusal(version=2, cluster="other") == ErrorCode.wrong_version
+    assert refusal(cluster="other", token="") == ErrorCode.wrong_cluster
+    assert refusal(cluster="") == ErrorCode.wrong_cluster
+    assert refusal(token="public", node=9) == ErrorCode.not_authenticated
+    assert refusal(token="sécret") == ErrorCode.not_authenticated
+    assert refusal(node=9) == ErrorCode.unknown_peer
+    assert refusal(node=0) == ErrorCode.unknown_peer
+
+
+def test_handshake_of_a_client() -> None:
+    """A client may leave the cluster open, and has a token of its own."""
+    assert refusal(role="client", node=0, token="public", cluster="") is None
+    assert refusal(role="client", node=0, token="public", cluster="other") == ErrorCode.wrong_cluster
+    assert refusal(role="client", node=0, token="secret") == ErrorCode.not_authenticated
+    assert refusal(role="client", node=1, token="public") == ErrorCode.bad_message
+    assert messages.check_hello(Hello(1, "", "client", 0, "anything", 0), "demo") is None
+
+
+def test_welcome_is_checked() -> None:
+    """Who connected hangs up on another version, cluster or node than expected."""
+    welcome = Welcome(1, "demo", 2, 1, [], [], 1, 1)
+    assert messages.check_welcome(welcome, "") is None
+    assert messages.check_welcome(welcome, "demo", 2) is None
+    other = messages.check_welcome(welcome, "other"), messages.check_welcome(welcome, "demo", 3)
+    newer = messages.check_welcome(dataclasses.replace(welcome, version=2), "demo")
+    codes = [error and error.code for error in (*other, newer)]
+    assert codes == [ErrorCode.wrong_cluster, ErrorCode.unknown_peer, ErrorCode.wrong_version]
+
+
+def test_failure_fits_the_wire() -> None:
+    """However long an error's text is, its failure can be sent."""
+    message = messages.failure(ProtocolError("x" * 10_000, ErrorCode.busy), 5, 20, 3)
+    assert messages.decode(messages.encode(message)) == message
+    assert (message.code, message.id, message.retry_after_ms, message.hint) == ("busy", 5, 20, 3)

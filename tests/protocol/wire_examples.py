@@ -1,0 +1,42 @@
+"""Messages for tests, and strategies that make them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from protocol.messages import (
+    Failure,
+    Goodbye,
+    Hello,
+    Message,
+    Placed,
+    Raft,
+    Reply,
+    Request,
+    SnapshotAck,
+    SnapshotPiece,
+    Welcome,
+)
+
+SMALL = st.integers(0, 2**32 - 1)
+LARGE = st.integers(0, 2**63 - 1)
+POSITIVE = st.integers(1, 2**63 - 1)
+NODE = st.integers(0, 2**31 - 1)
+TEXT = st.text(max_size=40)
+ROLE = st.sampled_from(["client", "peer"])
+LEAF = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | TEXT | st.binary(max_size=40)
+BODY = st.lists(LEAF | st.lists(LEAF, max_size=3), max_size=4)
+LEADERS = st.lists(NODE, max_size=5)
+
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, SMALL, TEXT, ROLE, NODE, TEXT, LARGE),
+    st.builds(Welcome, SMALL, TEXT, NODE, SMALL, BODY, LEADERS, SMALL, SMALL),
+    st.builds(Request, POSITIVE, TEXT, st.integers(-1, 2**31 - 1), SMALL, LARGE, BODY),
+    st.builds(Reply, POSITIVE, BODY),
+    st.builds(Failure, LARGE, TEXT, TEXT, SMALL, NODE),
+    st.builds(Placed, BODY, LEADERS),
+    st.builds(Goodbye, TEXT),
+    st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
+    st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
+    st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans()),
+)
