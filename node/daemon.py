@@ -24,10 +24,10 @@ from node.actors.snapshots import RAFT_TABLE, restore
 from node.config import Config
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
-from node.core.machine import Body, Machine
+from node.core.machine import Answer, Body, Machine
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
 from node.core.ring import place
-from node.ports import Clock, Connection, LogStore, LogWrite, ShardStore, StoredGroup, Transport
+from node.ports import Clock, Connection, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
 from protocol.placement import Placement
@@ -53,7 +53,7 @@ class Adapters:
 def make_placement(config: Config) -> Placement:
     """The cluster's first placement table: a pure function of its settings, the same on every node."""
     cluster = config.cluster
-    return place(cluster.addresses(), cluster.shards, cluster.replication, None)
+    return place(cluster.addresses(), cluster.shards, cluster.replication).placement
 
 
 def make_machine(group: int) -> Machine:
@@ -108,13 +108,17 @@ class Node:
         await store.open([*machine.tables, RAFT_TABLE])
         members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
-            self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn
+            self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn
         )  # fmt: skip
         replica = Replica(group, lambda: make_machine(group), machine, store, ports, self._checkpoint_bytes())
         meta = await replica.incoming.load_meta()
         await restore(machine, store)
         config = self._raft_config(Membership(voters=members))
-        replica.raft = Raft(config, _restored(stored, meta, config.membership))
+        restored = _restored(stored, meta, config.membership)
+        if meta is not None and (not stored.entries or stored.entries[-1].index < meta.index):
+            cut = LogCut(meta.index, meta.term, meta.checksum)
+            await self._adapters.log.write([LogWrite(group, cut=cut, restart=True)])
+        replica.raft = Raft(config, restored)
         return replica
 
     def _checkpoint_bytes(self) -> int:
@@ -268,10 +272,11 @@ class Node:
         mine = leader == self.number
         self._set_leader(group, leader if not mine or is_serving else 0)
         if group == 0:
-            decisions = self.replicas[0].machine.parts["decisions"]
-            assert isinstance(decisions, Decisions)
             epoch = term if mine and is_serving else 0
-            self._coordinator.inbox.push(Leads(epoch, dict(decisions.records) if epoch else {}))
+            answer = self.replicas[0].machine.query("decisions", ["open"], {})
+            assert isinstance(answer, Answer)
+            records = {round_id: (groups, decision) for round_id, groups, decision in answer.body}
+            self._coordinator.inbox.push(Leads(epoch, records))
 
     def _set_leader(self, group: int, leader: int) -> None:
         if self.router.leaders[group] != leader:

@@ -13,9 +13,10 @@ class Operation(StrEnum):
     update = "update"  # change an account's limits, owner, metadata or state
     transfers = "transfers"  # a batch of transfers
     outcome = "outcome"  # settle what became of a transfer whose answer was lost
-    account = "account"  # read accounts
+    balances = "balances"  # read accounts
     history = "history"  # read an account's transfers
-    transfer = "transfer"  # read a transfer by its id
+    transfer = "transfer"  # read a transfer by its id and debit account
+    find_by_id = "find"  # read a transfer by its id alone (`find` is a method of text)
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance
 

@@ -64,7 +64,7 @@ class Auditor:
 
 
 def add_totals(answers: list[Body]) -> list[list[Any]]:
-    """The ledgers' totals of all groups, added up per currency."""
+    """The ledgers' totals of all groups, added up per currency; as text, since sums may need more than 64 bits."""
     sums: dict[str, list[int]] = {}
     for answer in answers:
         for part, totals in answer[4]:
@@ -74,4 +74,4 @@ def add_totals(answers: list[Body]) -> list[list[Any]]:
                 mine = sums.setdefault(currency, [0] * len(numbers))
                 for place, number in enumerate(numbers):
                     mine[place] += number
-    return [[currency, *numbers] for currency, numbers in sorted(sums.items())]
+    return [[currency, *map(str, numbers)] for currency, numbers in sorted(sums.items())]

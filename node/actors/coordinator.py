@@ -166,7 +166,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._ports.later(RETRY_SECONDS, lambda: self._ask(ask))
             return
         self._carry_out(self.core.asked(ask, outcome))
-        if not self.core.active:
+        if outcome[0] == "stale_epoch":
             self._resign()
 
     def _on_recorded(self, record: Record, outcome: Outcome) -> None:

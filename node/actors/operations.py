@@ -44,7 +44,7 @@ def check_update(body: list[Any]) -> list[str]:
     kinds: dict[str, Callable[[object], bool]] = {
         "minimum": _is_limit,
         "maximum": _is_limit,
-        "status": lambda value: value in ("open", "frozen", "closed"),
+        "status": lambda value: type(value) is int and 0 <= value <= 2,
         "owner": lambda value: type(value) is str,
         "metadata": lambda value: type(value) is bytes,
     }
@@ -76,7 +76,7 @@ def check_balances(body: list[Any]) -> list[str]:
 def check_history(body: list[Any]) -> list[str]:
     """`[account id, cursor or null, rows, newest first]`; the account."""
     _check(len(body) == 4 and type(body[0]) is str, "[account id, cursor, rows, newest first]")
-    _check(body[1] is None or type(body[1]) is list, "a cursor from an earlier page, or null")
+    _check(body[1] is None or type(body[1]) is int, "a cursor from an earlier page, or null")
     _check(type(body[2]) is int and 1 <= body[2] <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
     _check(type(body[3]) is bool, "newest first as true or false")
     return [body[0]]

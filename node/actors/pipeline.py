@@ -208,7 +208,10 @@ class Pipeline:
         if group.reply is not None:
             group.reply(answer)
             return
-        if group.request[2][0] != "transfers":
+        if answer[0] == "outcome" and answer[1] >= Status.undecided:
+            self._block(group.slots[0].command)
+            return
+        if answer[0] != "transfers":
             group.slots[0].command.reply(answer)
             return
         statuses: bytes = answer[1]

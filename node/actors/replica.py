@@ -29,7 +29,7 @@ from node.actors.events import (
 from node.actors.pipeline import Pipeline
 from node.actors.snapshots import Incoming, export
 from node.core.machine import Loaded, Machine, Need
-from node.core.raft import Entry, EntryKind, Message, MessageKind, NodeId, Persist, ProposalDropped, Raft, Ready, Role, SnapshotMeta
+from node.core.raft import Entry, EntryKind, HardState, Message, MessageKind, NodeId, Persist, ProposalDropped, Raft, Ready, Role, SnapshotMeta
 from node.ports import Clock, LogCut, LogWrite, ShardStore
 from protocol.errors import ErrorCode
 
@@ -42,6 +42,7 @@ QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undeci
 class ReplicaPorts:
     """What a replica is connected to."""
 
+    node: int
     clock: Clock
     send: Callable[[NodeId, int, Message], None]  # to a peer's replica of the group
     send_piece: Callable[..., Coroutine[Any, Any, bool]]  # one piece of a snapshot; true when the peer has stored it
@@ -97,6 +98,8 @@ class Replica(Actor[ReplicaEvent]):
         self._is_checkpointing = False
         self._exports: dict[NodeId, None] = {}
         self._installing: Persist | None = None
+        self._unwritten: deque[Persist] = deque()
+        self._hard_state: HardState | None = None  # a commit index that waits for the next write
         self._seen = (Role.follower, NodeId(0), -1)
 
     # -- events ---------------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ class Replica(Actor[ReplicaEvent]):
     def hand_over(self, is_up: Callable[[int], bool]) -> bool:
         """Asks the best reachable peer to take over; false where there is none."""
         peers = [peer for peer in self.raft.status().peers if is_up(int(peer.node)) and not peer.is_learner]
-        peers = [peer for peer in peers if peer.node != self.raft.config.id]
+        peers = [peer for peer in peers if peer.node != NodeId(self._ports.node)]
         if not peers:
             return False
         best = max(peers, key=lambda peer: peer.match)
@@ -213,16 +216,28 @@ class Replica(Actor[ReplicaEvent]):
         if persist.snapshot is not None:
             self._installing = persist
             return
-        if not persist.must_sync:
-            self._on_persisted(persist)
-            return
-        write = LogWrite(self.group, persist.hard_state, persist.entries)
-        self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
+        self._hard_state = persist.hard_state or self._hard_state
+        if persist.must_sync:
+            write = LogWrite(self.group, self._hard_state, persist.entries)
+            self._hard_state = None
+            self._unwritten.append(persist)
+            self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
+        elif self._unwritten:
+            self._unwritten.append(persist)
+        else:
+            self._release(persist)
 
     def _on_persisted(self, persist: Persist) -> None:
+        """Writes end in order; those that only moved the commit index end with the one before them."""
+        assert self._unwritten[0] is persist, "writes become durable in the order in which they were handed out"
+        self._release(self._unwritten.popleft())
+        while self._unwritten and not self._unwritten[0].must_sync:
+            self._release(self._unwritten.popleft())
+
+    def _release(self, persist: Persist) -> None:
         self.raft.persisted(persist)
         for message in persist.responses:
-            if message.to != self.raft.config.id:
+            if message.to != NodeId(self._ports.node):
                 self._send(message)
 
     def _note_role(self, ready: Ready) -> None:
@@ -305,6 +320,7 @@ class Replica(Actor[ReplicaEvent]):
         self._is_checkpointing = True
         self._log_bytes = 0
         meta = self.raft.snapshot_meta(self.machine.applied)
+        assert meta is not None, "the applied entry is in the log"
         changes = [*self.machine.changes(), Incoming.meta_row(meta)]
 
         async def write() -> None:
@@ -352,6 +368,7 @@ class Replica(Actor[ReplicaEvent]):
         cut = LogCut(meta.index, meta.term, meta.checksum)
         write = LogWrite(self.group, persist.hard_state, persist.entries, cut, restart=True)
         self._installing = None
+        self._unwritten.append(persist)
         self._log_bytes = 0
         self.raft.applied(meta.index)
         self.raft.offer_snapshot(meta)

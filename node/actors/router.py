@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome, Reply
-from node.actors.events import Command, Propose, Query, ReplicaEvent
+from node.actors.events import Command, Lead, Propose, Query, ReplicaEvent
 from node.actors.operations import OPERATIONS
 from node.actors.peers import Link
 from node.actors.replica import Replica
@@ -70,12 +70,20 @@ class Router:
         if known is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         accounts = known.check(body)
+        if group > COORDINATOR and not peer:
+            self._check_group(group, accounts)
         if group >= 0:
             self._here(Call(group, operation, body, deadline, reply))
         elif not accounts:
             self._route_whole(operation, body, deadline, reply)
         else:
             self._route(operation, body, accounts, deadline, reply)
+
+    def _check_group(self, group: int, accounts: list[str]) -> None:
+        """A client that names the group must be right, or an account could be opened where nobody finds it."""
+        shards = self.placement.shards
+        if shards > 1 and (shards_of(accounts, shards) + 1 != group).any():
+            raise ProtocolError(f"group {group}: not the group of these accounts", ErrorCode.bad_request)
 
     def _route_whole(self, operation: str, body: list[Any], deadline: float, reply: Reply) -> None:
         if operation == "cluster":
@@ -191,6 +199,8 @@ def _event_of(call: Call) -> ReplicaEvent:
             return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
         case "machine":
             return Propose(body, reply)
+        case "lead":
+            return Lead(int(body[0]))
         case "mark":
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:

@@ -27,6 +27,7 @@ class Incoming:
         self._store = store
         self._snapshot_id = 0
         self._next = 0
+        self._checksum = 0
         self._complete: tuple[int, int] | None = None  # index and term of what lies ready
         self.latest: SnapshotMeta | None = None
 
@@ -44,11 +45,12 @@ class Incoming:
     async def take(self, piece: SnapshotPiece) -> bool:
         """Stores a piece; false when it does not fit what came before, so that the sender starts again."""
         if piece.number == 0:
-            self._snapshot_id, self._next, self._complete = piece.snapshot_id, 0, None
+            self._snapshot_id, self._next, self._checksum, self._complete = piece.snapshot_id, 0, 0, None
             await self._store.begin_import()
         if (piece.snapshot_id, piece.number) != (self._snapshot_id, self._next):
             return False
-        if zlib.crc32(piece.data) != piece.checksum:
+        self._checksum = zlib.crc32(piece.data, self._checksum)
+        if self._checksum != piece.checksum:
             return False
         self._next += 1
         rows = msgpack.unpackb(piece.data, max_bin_len=len(piece.data), max_str_len=1024)
@@ -74,7 +76,7 @@ class Incoming:
 
 async def restore(machine: Machine, store: ShardStore) -> None:
     """Loads a machine from its store."""
-    tables = {table: await store.load(table) for table in machine.tables}
+    tables = {table: await store.load(table) for table in machine.live_tables}
     machine.restore(lambda table: tables.pop(table))
 
 
@@ -85,12 +87,14 @@ async def export(
     assert message.snapshot is not None
     snapshot_id = next(_snapshot_ids)
     after: tuple[str, int] | None = None
+    checksum = 0
     for number in itertools.count():
         rows = await store.export(after, PIECE_BYTES)
         data: bytes = msgpack.packb(rows)
+        checksum = zlib.crc32(data, checksum)
         meta = message.snapshot
         piece = SnapshotPiece(
-            group, snapshot_id, meta.index, meta.term, number, not rows, data, zlib.crc32(data)
+            group, snapshot_id, meta.index, meta.term, number, not rows, data, checksum
         )  # fmt: skip
         if not await send_piece(message.to, piece):
             return False

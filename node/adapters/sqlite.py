@@ -63,7 +63,7 @@ class SqliteFile:
 
         try:
             # aiosqlite's public calls are one statement a hop; a whole transaction in one hop needs its internal one.
-            return await asyncio.shield(connection._execute(on_thread))  # type: ignore[no-any-return]  # untyped there
+            return await asyncio.shield(connection._execute(on_thread))  # type: ignore[no-untyped-call]  # untyped there
         except sqlite3.Error as error:
             raise StorageFailed(f"{self.path}: {error}") from error
 

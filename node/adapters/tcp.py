@@ -43,9 +43,8 @@ class Wire(asyncio.Protocol):
             return
         try:
             for body in self._decoder.feed(data):
-                handler.received(decode(body))
-                if not self.is_open:
-                    return
+                if self._is_writable():
+                    handler.received(decode(body))
         except ProtocolError as error:
             self.refuse(error)
 
@@ -83,6 +82,9 @@ class Wire(asyncio.Protocol):
         body = encode(message)
         self._pieces.append(header(body))
         self._pieces.append(body)
+
+    def _is_writable(self) -> bool:
+        return self.is_open
 
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []

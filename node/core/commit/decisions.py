@@ -18,7 +18,8 @@ class Decisions:
     """
 
     name = "decisions"
-    tables = (TABLE,)
+    tables: tuple[str, ...] = (TABLE,)
+    archive_tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.records: dict[int, tuple[list[int], bytes]] = {}
@@ -81,6 +82,6 @@ class Decisions:
 
     def restore(self, rows: Rows) -> None:
         """Loads the records."""
-        self.records = {round_id: tuple(msgpack.unpackb(value)) for round_id, value in rows(TABLE)}  # type: ignore[misc]  # two items
+        self.records = {round_id: tuple(msgpack.unpackb(value)) for round_id, value in rows(TABLE)}
 
 

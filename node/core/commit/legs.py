@@ -40,9 +40,10 @@ def cut_legs(
     present[credit_groups] = True
     legs: dict[int, Legs] = {}
     for group in np.flatnonzero(present).tolist():
-        sides = np.where(debit_groups == group, DEBIT, 0) | np.where(credit_groups == group, CREDIT, 0)
+        sides = np.where(debit_groups == group, np.uint8(DEBIT), np.uint8(0))
+        sides |= np.where(credit_groups == group, np.uint8(CREDIT), np.uint8(0))
         rows = np.flatnonzero(sides)
-        sides = sides[rows].astype(np.uint8)
+        sides = sides[rows]
         body: Body = ["legs", batch.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes()]
         legs[group] = Legs(rows, sides, body)
     return legs

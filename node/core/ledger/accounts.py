@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.ledger.limits import (
-    CURRENCY_MASK, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT, AccountState, Int32s, Int64s, Marks, Positions, currency_text,
+    CURRENCY_MASK,
+    NOT_HERE,
+    PAGE_ACCOUNTS,
+    STATE_SHIFT,
+    AccountState,
+    Int32s,
+    Int64s,
+    Marks,
+    Positions,
+    currency_text,
 )  # fmt: skip
 
 COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "last_segment")

@@ -1,4 +1,4 @@
-"""A logged batch of transfers: the client's columns with rows in place of account ids, and what the leader found out."""
+"""A logged batch of transfers: the client's columns with rows in place of account ids, and the leader's findings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from node.core.ledger.limits import Codes, Int32s, Int64s, NDArray
+from node.core.ledger.limits import Codes, Int32s, Int64s
 from protocol.columns import SEPARATOR
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.history import History
 from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
-from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, Int64s, Keys
+from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, Int32s, Int64s, Keys
 from node.core.ledger.segment import Columns
 from protocol.columns import Flag
 from protocol.status import Status
@@ -48,9 +47,9 @@ class Books:
         sums[0] += debits
         sums[1] += credits
 
-    def add_turnovers(self, rows: Sequence[int] | Int64s, kinds: Sequence[int], is_debit: bool) -> None:
+    def add_turnovers(self, amounts: Int64s, kinds: Int32s, is_debit: bool) -> None:
         """Counts amounts by the accounts' kinds."""
-        amounts, codes = np.asarray(rows, np.int64), np.asarray(kinds, np.int32) & CURRENCY_MASK
+        codes = kinds & CURRENCY_MASK
         if not len(amounts):
             return
         for code in [int(codes[0])] if (codes == codes[0]).all() else np.unique(codes).tolist():

@@ -1,7 +1,8 @@
 """The exact path: transfers judged one by one, in order, on plain integers.
 
-`Exact` is made for one command and the rows of it that need this path. `judge` says what becomes of a row without changing
-anything; `post` (a transfer of this shard) and `reserve` (a leg of a round) carry it out and note how to take it back.
+`Exact` is made for one command and the rows of it that need this path. `judge` says what becomes of a row without
+changing anything; `post` (a transfer of this shard) and `reserve` (a leg of a round) carry it out and note how to take
+it back.
 """
 
 from __future__ import annotations

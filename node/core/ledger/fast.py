@@ -1,19 +1,20 @@
 """The fast path: whole columns at once, wherever no order of the batch could break a limit.
 
-`in_question` proves the worst case: every account pays all its debits of the batch before any credit comes, and takes all
-its credits before any debit leaves. Rows of accounts that stand this are safe in any order, so they commute with each other
-and with the rows in question, which go to the exact path.
+`in_question` proves the worst case: every account pays all its debits of the batch before any credit comes, and takes
+all its credits before any debit leaves. Rows of accounts that stand this are safe in any order, so they commute with
+each other and with the rows in question, which go to the exact path.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.ids import Run, keys_of
-from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, NDArray, Int64s, Keys, Marks, Positions
+from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
 
 ORDINARY = ~int(Flag.linked) & 0xFFFF
@@ -52,7 +53,8 @@ def _may_wrap(amounts: Int64s) -> bool:
 
 def repeated_keys(sorted_keys: Keys) -> Keys:
     """Keys that occur more than once."""
-    return sorted_keys[1:][sorted_keys[1:] == sorted_keys[:-1]]
+    repeated: Keys = sorted_keys[1:][sorted_keys[1:] == sorted_keys[:-1]]
+    return repeated
 
 
 def known_rows(books: Books, batch: Batch, keys: Keys, run: Run) -> Marks | None:
@@ -78,7 +80,7 @@ def with_chains(question: Marks, flags: NDArray[np.uint16]) -> Marks:
     linked = (flags & Flag.linked) != 0
     if not linked.any():
         return question
-    chained = question | linked
+    chained: Marks = question | linked
     chained[1:] |= linked[:-1]
     return chained
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,11 +13,22 @@ from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.ids import NO_KEYS, Run, intervals_of, key_of, keys_of, merged
 from node.core.ledger.limits import (
-    CREDIT_LEG, RECENT_MAX, SEGMENT_TRANSFERS, SMALL_BATCH, WINDOW_SEGMENTS, Codes, Int32s, Int64s, Keys, Marks,
+    CREDIT_LEG,
+    NOT_HERE,
+    RECENT_MAX,
+    SEGMENT_TRANSFERS,
+    SMALL_BATCH,
+    WINDOW_SEGMENTS,
+    Codes,
+    Int32s,
+    Int64s,
+    Keys,
+    Marks,
     Positions,
 )  # fmt: skip
 from node.core.ledger.segment import NO_ID, Columns, Links, Sealed, Segment
-from protocol.columns import SEPARATOR, TRANSFERS_MAX
+from protocol.columns import SEPARATOR
+from protocol.status import TRANSFERS_MAX
 
 
 class History:
@@ -24,6 +36,7 @@ class History:
 
     def __init__(self) -> None:
         self.sealed = 0  # segments so far; the open tail will become segment number `sealed`
+        self.chain = 0  # checksum over all sealed segments
         self.window: dict[int, Sealed] = {}
         self.directory: list[list[tuple[int, int]]] = []  # key ranges of segments that have left the window
         self._ranges: tuple[Keys, Keys, Int32s] | None = None  # the same, flattened: lowest, highest, segment
@@ -97,13 +110,20 @@ class History:
                 references = joined.split(SEPARATOR)
                 joined = SEPARATOR.join([references[row] for row in chosen.tolist()])
             tail.references.append(first, size, joined)
-        if batch.others:
-            shift = tail.others_count
-            tail.others.append(shift, batch.others_count, batch.others)
-            tail.others_count += batch.others_count
-            if shift:
-                for column in (tail.debit[first : first + size], tail.credit[first : first + size]):
-                    column[column <= -2] -= shift
+        shift = self.append_others(batch)
+        if shift:
+            for column in (tail.debit[first : first + size], tail.credit[first : first + size]):
+                column[column <= -2] -= shift
+
+    def append_others(self, batch: Batch) -> int:
+        """Keeps the batch's accounts of other shards; by how much their numbers have moved."""
+        tail = self.tail
+        shift = tail.others_count
+        if not batch.others:
+            return 0
+        tail.others.append(shift, batch.others_count, batch.others)
+        tail.others_count += batch.others_count
+        return shift
 
     def _make_room(self, size: int) -> None:
         tail = self.tail
@@ -174,8 +194,8 @@ class History:
 
     def find(self, id: bytes, through: int) -> tuple[Columns, int] | None:
         """The record of an id in the tail or in a segment from `through` on."""
-        if (position := self.recent.get(id)) is not None:
-            return self.tail, position
+        if (recent := self.recent.get(id)) is not None:
+            return self.tail, recent
         key = key_of(id)
         if any(run.has(key) for run in self.runs) and (position := self.tail.find(id)) >= 0:
             return self.tail, position
@@ -217,11 +237,14 @@ class History:
         run = self.runs[0] if self.runs else Run(NO_KEYS)
         for other in self.runs[1:]:
             run = merged(run, other)
-        rows = np.unique(np.concatenate((self.tail.debit[: self.tail.count], self.tail.credit[: self.tail.count])))
+        rows = np.sort(np.concatenate((self.tail.debit[: self.tail.count], self.tail.credit[: self.tail.count])))
         rows = rows[rows >= 0]
+        rows = rows[np.diff(rows, prepend=np.int32(NOT_HERE)) != 0]  # far faster than np.unique, which hashes
         links = Links(rows, accounts.last_segment[rows])
         accounts.last_segment[rows] = self.sealed
-        self.window[self.sealed] = Sealed(Segment(self.sealed, self.tail.pack()), run, links)
+        packed = self.tail.pack()
+        self.chain = zlib.crc32(packed, self.chain)
+        self.window[self.sealed] = Sealed(Segment(self.sealed, packed), run, links)
         self.sealed += 1
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.runs = []

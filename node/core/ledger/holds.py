@@ -30,8 +30,8 @@ class Hold:
     def pack(self) -> bytes:
         """All fields as bytes."""
         packed: bytes = msgpack.packb([
-            self.serial, self.id, self.debit, self.credit, self.other, self.rest, self.expiry_ns, self.undecided, self.voiding,
-            self.expired,
+            self.serial, self.id, self.debit, self.credit, self.other, self.rest, self.expiry_ns, self.undecided,
+            self.voiding, self.expired,
         ])  # fmt: skip
         return packed
 

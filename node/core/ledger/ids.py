@@ -1,7 +1,7 @@
 """Keys of transfer ids: 64 bits that order roughly by time, kept sorted, so that a batch is checked with few C calls.
 
-A key is 40 bits of the id's millisecond timestamp above 24 bits mixed from all of it. Equal ids have equal keys; equal keys
-only make two ids worth comparing in full. The mixing keeps ids that count upwards apart.
+A key is 40 bits of the id's millisecond timestamp above 24 bits mixed from all of it. Equal ids have equal keys; equal
+keys only make two ids worth comparing in full. The mixing keeps ids that count upwards apart.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class Run:
         bounds = np.array([self.lowest, self.highest], np.uint64)
         first = int(batch.keys.searchsorted(bounds[0], "left"))
         last = int(batch.keys.searchsorted(bounds[1], "right"))
-        part = batch.keys[first:last]
+        part: Keys = batch.keys[first:last]
         found = self.keys.take(self.keys.searchsorted(part), mode="clip")
-        return part[found == part]
+        common: Keys = part[found == part]
+        return common
 
 
 def merged(first: Run, second: Run) -> Run:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, recorded_status
 from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
 from node.core.ledger.ids import Run
-from node.core.ledger.limits import NOT_HERE, Codes, Int32s, Marks, NDArray, Side
+from node.core.ledger.limits import NOT_HERE, Codes, Int32s, Marks, Side
 from node.core.ledger.segment import Segment
 from node.core.machine.part import Body, Loaded, Need
 from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
@@ -113,8 +114,8 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, is_legs: bool) -
 
 def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Status]]) -> None:
     """Reasons in columns that may be left out."""
-    if transfers.reference and max(map(len, transfers.reference.split(SEPARATOR))) > REFERENCE_BYTES_MAX // UTF8_BYTES_MAX:
-        texts = transfers.reference.split(SEPARATOR)
+    texts = transfers.reference.split(SEPARATOR) if transfers.reference else []
+    if texts and max(map(len, texts)) > REFERENCE_BYTES_MAX // UTF8_BYTES_MAX:
         too_long = np.array([len(text.encode()) > REFERENCE_BYTES_MAX for text in texts])
         reasons.append((too_long, Status.reference_too_long))
     if not (transfers.flags or transfers.ttl or transfers.hold_ids):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack
 import numpy as np
 
 from node.core.ledger.batch import Batch
@@ -14,7 +13,15 @@ from node.core.ledger.exact import CAPTURE, HOLD, KIND, VOID, Exact
 from node.core.ledger.fast import hinted, in_question, known_rows, sorted_run
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import (
-    CURRENCY_MASK, NANOSECONDS, NOT_HERE, SMALL_BATCH, Codes, Int64s, Marks, Positions, Side,
+    CURRENCY_MASK,
+    NANOSECONDS,
+    NOT_HERE,
+    SMALL_BATCH,
+    Codes,
+    Int64s,
+    Marks,
+    Positions,
+    Side,
 )  # fmt: skip
 from node.core.ledger.transfers import lines_of, small_lines
 from node.core.machine.part import At, Body, Statuses
@@ -62,21 +69,25 @@ class Prepared:
     def unpack(cls, packed: list[Any]) -> Prepared:
         """Reads `pack`."""
         body, known, reserved, moved = packed
-        marks = (np.frombuffer(column, np.bool_) for column in (known, reserved))
-        return cls(Batch.of(body), *marks, np.frombuffer(moved, np.int64))
+        known_rows, reserved_rows = np.frombuffer(known, np.bool_), np.frombuffer(reserved, np.bool_)
+        return cls(Batch.of(body), known_rows, reserved_rows, np.frombuffer(moved, np.int64))
 
 
 def prepare(books: Books, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-    """Votes, one a transaction, and the currency code of each row's account here (0: unknown)."""
+    """Votes, one a transaction; then of each row the currency code of its account here (uint16, 0: unknown) and its own status.
+
+    Of a transaction that fails, only the first failing row has a status.
+    """
     batch = Batch.of(body)
-    votes = np.zeros(count, np.uint8)
+    votes, reasons = np.zeros(count, np.uint8), np.zeros(batch.count, np.uint8)
     if books.is_stale(batch.through):
         votes[batch.number_rows()] = Status.retry
-        return votes, bytes(2 * batch.count)
-    prepared = _judge(books, batch, votes, at)
+        reasons[:] = Status.retry
+        return votes, bytes(2 * batch.count) + reasons.tobytes()
+    prepared = _judge(books, batch, votes, reasons, at)
     books.rounds.setdefault(round_id, []).append(prepared)
     books.changed_rounds[round_id] = None
-    return votes, _currencies(books, batch)
+    return votes, _currencies(books, batch) + reasons.tobytes()
 
 
 def _currencies(books: Books, batch: Batch) -> bytes:
@@ -88,7 +99,7 @@ def _currencies(books: Books, batch: Batch) -> bytes:
     return codes.astype(np.uint16).tobytes()
 
 
-def _judge(books: Books, batch: Batch, votes: Statuses, at: At) -> Prepared:
+def _judge(books: Books, batch: Batch, votes: Statuses, reasons: Statuses, at: At) -> Prepared:
     n, numbers = batch.count, batch.number_rows()
     prepared_known, reserved = np.zeros(n, np.bool_), np.ones(n, np.bool_)
     moved = batch.amounts().copy()
@@ -107,7 +118,7 @@ def _judge(books: Books, batch: Batch, votes: Statuses, at: At) -> Prepared:
             return Prepared(batch, prepared_known, reserved, moved)
         lines = lines_of(batch, order, suspect)
     exact = Exact(books, batch, lines, at.timestamp_ns)
-    _reserve_transactions(exact, numbers[order].tolist(), votes)
+    _reserve_transactions(exact, numbers[order].tolist(), order.tolist(), votes, reasons)
     exact.sheet.write(at.index)
     prepared_known[order] = exact.known
     moved[order] = exact.moved
@@ -164,7 +175,9 @@ def _reserve_rows(books: Books, batch: Batch, rows: Positions, at: At) -> None:
     accounts.touch(taker, at.index)
 
 
-def _reserve_transactions(exact: Exact, numbers: list[int], votes: Statuses) -> None:
+def _reserve_transactions(
+    exact: Exact, numbers: list[int], rows: list[int], votes: Statuses, reasons: Statuses
+) -> None:
     """Reserves transaction by transaction, each as a whole or not at all."""
     first = 0
     while first < len(numbers):
@@ -177,6 +190,7 @@ def _reserve_transactions(exact: Exact, numbers: list[int], votes: Statuses) -> 
             status = int(exact.judge(line))
             if status and not failed:
                 failed = status
+                reasons[rows[line]] = status
                 exact.undo()
             if not failed:
                 exact.reserve(line)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from node.core.ledger.ids import Run, keys_of
-from node.core.ledger.limits import CREDIT_LEG, MANY_LOOKUPS, Codes, Int32s, Int64s, Keys, NDArray
+from node.core.ledger.limits import CREDIT_LEG, MANY_LOOKUPS, Codes, Int32s, Int64s, Keys
 from protocol.columns import SEPARATOR
 
 NO_ID = bytes(16)
@@ -47,7 +48,7 @@ class Texts:
         texts = [""] * count
         for start, (size, joined) in zip(self.starts, self.chunks, strict=True):
             texts[start : start + size] = joined.split(SEPARATOR)
-        return SEPARATOR.join(texts)
+        return SEPARATOR.join(texts) if any(texts) else ""
 
     def forget(self) -> None:
         """Drops what was split for reading."""
@@ -106,20 +107,26 @@ class Columns:
         keys = keys_of(self.ids[: self.count].tobytes())
         keys = keys[(self.flags[: self.count] & CREDIT_LEG) == 0]
         keys.sort()
-        return keys
+        own: Keys = keys
+        return own
 
     def id_at(self, position: int) -> bytes:
         """The 16 bytes of an id."""
-        return self.ids[position].tobytes()
+        packed: bytes = self.ids[position].tobytes()
+        return packed
 
     def extra_at(self, position: int) -> tuple[bytes, int]:
         """Hold id and ttl."""
         return self.extras.get(position, (NO_ID, 0))
 
+    def extras_all(self) -> dict[int, tuple[bytes, int]]:
+        """Hold fields of all positions that have any."""
+        return self.extras
+
     def pack(self) -> bytes:
-        """All columns as bytes; `unpack_segment` reads them."""
+        """All columns as bytes; `Segment` reads them."""
         n = self.count
-        extras = sorted(self.extras.items())
+        extras = sorted(self.extras_all().items())
         packed: bytes = msgpack.packb([
             n, self.ids[:n].tobytes(), self.debit[:n].tobytes(), self.credit[:n].tobytes(), self.amount[:n].tobytes(),
             self.code[:n].tobytes(), self.flags[:n].tobytes(), self.status[:n].tobytes(),

@@ -1,4 +1,4 @@
-"""Applying a batch of transfers: columns where that is proven safe, one by one where not, small batches in plain Python."""
+"""Applying a batch of transfers: columns where proven safe, one by one where not, small ones in plain Python."""
 
 from __future__ import annotations
 
@@ -78,17 +78,14 @@ def _apply_small(books: Books, batch: Batch, at: At) -> bytes:
     exact = Exact(books, batch, lines, at.timestamp_ns)
     exact.run()
     exact.sheet.write(at.index)
-    shift = books.history.tail.others_count
-    if batch.others:
-        books.history.tail.others.append(shift, batch.others_count, batch.others)
-        books.history.tail.others_count += batch.others_count
-    for line, status in enumerate(exact.statuses):
-        if exact.known[line] or not RECORDED[status]:
-            continue
+    statuses = exact.statuses
+    recorded = [line for line, status in enumerate(statuses) if RECORDED[status] and not exact.known[line]]
+    shift = books.history.append_others(batch) if recorded else 0
+    for line in recorded:
         credit = lines.credit[line]
         books.history.append_one(
             batch.id_at(line), lines.debit[line], credit - shift if credit <= -2 else credit, exact.moved[line],
-            batch.code_at(line), lines.flags[line], status, at.timestamp_ns + line, batch.reference_at(line),
+            batch.code_at(line), lines.flags[line], statuses[line], at.timestamp_ns + line, batch.reference_at(line),
             (batch.hold_id(line), batch.ttl_seconds(line)),
         )  # fmt: skip
-    return bytes(exact.statuses)
+    return bytes(statuses)

@@ -46,6 +46,12 @@ class Machine:
         """All checkpoint tables of the composition."""
         return (TABLE, *(table for part in self.parts.values() for table in part.tables))
 
+    @property
+    def live_tables(self) -> tuple[str, ...]:
+        """The tables that `restore` reads."""
+        archives = [table for part in self.parts.values() for table in part.archive_tables]
+        return tuple(table for table in self.tables if table not in archives)
+
     # -- the log --------------------------------------------------------------------------------------------------
 
     def apply(self, index: int, data: bytes) -> list[Body]:
@@ -91,9 +97,10 @@ class Machine:
         for round_id, decision in decisions:
             self._decide(round_id, unpack_decision(decision), at)
         self._advance_oldest_open(oldest_open)
-        return ["decided"] if prepare is None else self._prepare(*prepare, at)
+        return ["decided"] if prepare is None else self._prepare(prepare, at)
 
-    def _prepare(self, round_id: int, count: int, commands: list[Body], at: At) -> Body:
+    def _prepare(self, prepare: Body, at: At) -> Body:
+        round_id, count, commands = prepare
         if round_id in self.rounds:
             return self.rounds[round_id].answer
         if round_id in self._finished or round_id < self._oldest_open:

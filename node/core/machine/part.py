@@ -49,7 +49,7 @@ Loaded = Mapping[tuple[str, int], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command or a question gave. `refused` undoes a request made of several commands."""
+    """What a command or a question gave. `refused`: an open round may still change it, so a linearizable read waits."""
 
     body: Body
     refused: bool = False
@@ -59,7 +59,8 @@ class Part(Protocol):
     """A deterministic piece of a shard's state. Never reads a clock, a random source, a file or the order of a set."""
 
     name: str
-    tables: tuple[str, ...]
+    tables: tuple[str, ...]  # all checkpoint tables
+    archive_tables: tuple[str, ...]  # those of them that grow with history: read row by row for a `Need`, never as a whole
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
         """At the leader, before the log: turns a client's command into the one that is logged (names become rows)."""

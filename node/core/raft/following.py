@@ -60,12 +60,15 @@ def on_heartbeat(state: State, message: Message) -> None:
 
 
 def on_snapshot(state: State, message: Message) -> None:
-    """Replaces the log by a snapshot if that leads further than what is committed here."""
+    """Replaces the log by a snapshot if that leads further than what is committed here.
+
+    The snapshot may be older than this node's membership: the entries behind it bring the change, as for any follower.
+    """
     follow(state, message)
     snapshot = message.snapshot
     assert snapshot is not None, "a snapshot message carries its meta"
     log = state.log
-    if snapshot.index > log.commit and state.id in snapshot.membership.everyone:
+    if snapshot.index > log.commit:
         if log.term_at(snapshot.index) == snapshot.term and not state.recovering:
             log.commit_to(snapshot.index)
         else:

@@ -97,10 +97,15 @@ class Log:
         self.entries.extend(entries)
 
     def first_conflict(self, entries: Sequence[Entry]) -> int:
-        """Position of the first entry that is new or differs here; the number of entries if none is."""
+        """Position of the first entry that is new or of another term here; the number of entries if none is."""
+        base = self.base_index + 1
         for position, entry in enumerate(entries):
-            if self.term_at(entry.index) != entry.term:
+            if entry.index > self.last_index:
                 return position
+            own = self.entries[entry.index - base]
+            if own.term != entry.term:
+                return position
+            assert own.checksum == entry.checksum, "two entries have one index and term"
         return len(entries)
 
     def commit_to(self, index: int) -> None:

@@ -179,13 +179,17 @@ class Raft:
         if state.offered_snapshot is None or snapshot.index >= state.offered_snapshot.index:
             state.offered_snapshot = snapshot
 
-    def snapshot_meta(self, index: int) -> SnapshotMeta:
-        """The meta of a snapshot taken at the applied index, for the shell to store with its data."""
-        state = self.state
-        assert index == state.log.applied, "the membership is known for the applied index only"
-        term = state.log.term_at(index)
-        assert term is not None, "the applied index is in the log"
-        return SnapshotMeta(index, term, state.log.checksum_at(index), state.membership)
+    def snapshot_meta(self, index: int) -> SnapshotMeta | None:
+        """The meta of a checkpoint taken at the applied index, to be stored with its data in one transaction.
+
+        None while a snapshot from the leader is being installed: it overtakes any checkpoint.
+        """
+        log = self.state.log
+        term = log.term_at(index)
+        if log.pending_snapshot is not None or term is None:
+            return None
+        assert index == log.applied, "the membership is known for the applied index only"
+        return SnapshotMeta(index, term, log.checksum_at(index), self.state.membership)
 
     def ready(self) -> Ready | None:
         """Takes all effects since the last call; None if there are none."""

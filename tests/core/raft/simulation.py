@@ -73,7 +73,9 @@ class Group:
         self.matches: dict[tuple[NodeId, int, NodeId], int] = {}
         self.reads: dict[tuple[NodeId, int, int], int] = {}
         self.reads_done = 0
+        self.starts = dict.fromkeys(self.ids, 0)
         self.lossy_disks = False
+        self.has_changes = False
         for node in self.ids:
             self.start(node)
 
@@ -90,15 +92,14 @@ class Group:
             **options,  # type: ignore[arg-type]  # settings of a test, by name
         )
         disk = self.disks[node]
-        restored = Restored(
-            disk.hard, tuple(disk.entries), disk.snapshot, disk.snapshot.index, disk.acknowledged
-        )
+        restored = Restored(disk.hard, tuple(disk.entries), disk.snapshot, disk.snapshot.index, disk.acknowledged)
         raft = Raft(config, restored)
         if disk.snapshot.index:
             raft.offer_snapshot(disk.snapshot)
         self.rafts[node] = raft
         self.writes[node].clear()
         self.floors[node] = (0, 0)
+        self.starts[node] += 1
 
     def crash(self, node: NodeId, lost_entries: int = 0) -> None:
         """Kills a replica; writes that were not durable are gone, and on a bad disk the last entries as well."""
@@ -119,9 +120,11 @@ class Group:
             self.writes[node].append(ready.persist)
         self._apply(node, ready)
         for read in ready.reads:
-            floor = self.reads.pop((node, ready.term, read.context))
+            floor = self.reads.pop((node, self.starts[node], read.context))
             assert read.index >= floor, "a read misses what was committed before it"
             self.reads_done += 1
+        for context in ready.reads_lost:
+            del self.reads[(node, self.starts[node], context)]
 
     def _apply(self, node: NodeId, ready: Ready) -> None:
         for entry in ready.committed:
@@ -142,10 +145,10 @@ class Group:
             self.rafts[node].persisted(persist)
             self.network += [message for message in persist.responses if message.to != node]
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message, is_lost: bool = False) -> None:
         """A message arrives, if it can; it travels in packed form."""
         sender = self.rafts.get(message.sender)
-        is_cut = message.to not in self.rafts or message.to in self.cut or message.sender in self.cut
+        is_cut = is_lost or message.to not in self.rafts or message.to in self.cut or message.sender in self.cut
         if not is_cut:
             self.rafts[message.to].step(Message.unpack(message.pack()))
         if message.kind is MessageKind.snapshot and sender is not None:
@@ -163,14 +166,12 @@ class Group:
             for message in due:
                 self.deliver(message)
             self.check()
-            if not self.network:
+            if not due:
                 return
 
     def leader(self) -> NodeId | None:
         """The leader of the highest term, if there is one."""
-        found = [
-            (raft.status().term, node) for node, raft in self.rafts.items() if raft.status().role is Role.leader
-        ]
+        found = [(raft.status().term, node) for node, raft in self.rafts.items() if raft.status().role is Role.leader]
         return max(found)[1] if found else None
 
     def elect(self, node: NodeId) -> Raft:
@@ -184,7 +185,7 @@ class Group:
         """Takes a snapshot at the applied index and cuts the log there."""
         raft, disk = self.rafts[node], self.disks[node]
         meta = raft.snapshot_meta(raft.status().applied)
-        if meta.index > disk.snapshot.index:
+        if meta is not None and meta.index > disk.snapshot.index:
             disk.entries = [entry for entry in disk.entries if entry.index > meta.index]
             disk.snapshot = meta
             raft.offer_snapshot(meta)
@@ -198,7 +199,7 @@ class Group:
         except ProposalDropped:
             return
         floor = max(raft.status().commit for raft in self.rafts.values())
-        key = (node, raft.status().term, context)
+        key = (node, self.starts[node], context)
         assert key not in self.reads, "a read context is used twice"
         self.reads[key] = floor
 
@@ -214,13 +215,14 @@ class Group:
                 assert self.leaders.setdefault(state.term, node) == node, "two leaders in one term"
                 self._check_leader(node, raft)
         self._check_log_matching()
-        if not self.lossy_disks:
+        if not self.lossy_disks and not self.has_changes:
             self._check_durable()
 
     def _check_leader(self, node: NodeId, raft: Raft) -> None:
         for peer in raft.status().peers:
             key = (node, raft.state.term, peer.node)
-            assert peer.recovering or self.lossy_disks or peer.match >= self.matches.get(key, 0), "match fell"
+            may_fall = peer.recovering or self.lossy_disks or self.has_changes
+            assert may_fall or peer.match >= self.matches.get(key, 0), "match fell"
             self.matches[key] = peer.match
         if raft.state.term == max(self.leaders) and self.committed:
             log, index = raft.state.log, len(self.committed)

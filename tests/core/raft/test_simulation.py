@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from node.core.raft import NodeId, ProposalDropped, Role
+from node.core.raft import Membership, MembershipChange, NodeId, ProposalDropped, Role, Step, Transition
 from tests.core.raft.simulation import Group
+
+STEPS = 8_000
+"""Enough for some ten elections a seed."""
+SEEDS = 12
+"""Kept small, so that the whole suite stays quick; a sweep over thousands of seeds only has to raise it."""
+
+CHANGES = (Step.add_voter, Step.add_voter, Step.add_learner, Step.remove)
 
 
 def disturb(group: Group, node: NodeId) -> None:
@@ -28,7 +35,7 @@ def disturb(group: Group, node: NodeId) -> None:
             group.start(node)
     elif chance < 0.3:
         group.checkpoint(node)
-    elif chance < 0.45:
+    elif chance < 0.40:
         group.cut ^= {node}
     elif chance < 0.6:
         group.cut.clear()
@@ -48,11 +55,11 @@ def step(group: Group) -> None:
     node = random.choice(group.ids)
     raft = group.rafts.get(node)
     chance = random.random()
-    if chance < 0.02 or raft is None:
+    if chance < 0.01 or raft is None:
         disturb(group, node)
-    elif chance < 0.10:
+    elif chance < 0.17:
         raft.tick()
-    elif chance < 0.16:
+    elif chance < 0.22:
         leader = group.leader()
         if leader is not None:
             try:
@@ -60,17 +67,55 @@ def step(group: Group) -> None:
                 group.rafts[leader].propose([random.randbytes(random.randint(0, 60)) for _ in range(count)])
             except ProposalDropped:
                 pass
-    elif chance < 0.20:
+    elif chance < 0.25:
         group.read(node)
-    elif chance < 0.45:
+    elif chance < 0.40:
         group.take(node)
-    elif chance < 0.65:
+    elif chance < 0.55:
         group.flush(node)
     elif group.network:
         position = random.randrange(len(group.network)) if random.random() < 0.3 else 0
         message = group.network[position] if random.random() < 0.05 else group.network.pop(position)
-        if random.random() > 0.03:
-            group.deliver(message)
+        group.deliver(message, is_lost=random.random() < 0.03)
+
+
+def reconfigure(group: Group) -> None:
+    """The leader, if there is one, proposes a random change of membership."""
+    random = group.random
+    leader = group.leader()
+    if leader is None:
+        return
+    steps = tuple((random.choice(CHANGES), random.choice(group.ids)) for _ in range(random.choice([0, 1, 1, 2, 3])))
+    try:
+        group.rafts[leader].propose_change(MembershipChange(steps, random.choice(list(Transition))))
+    except ProposalDropped:
+        pass
+
+
+def reunite(group: Group) -> None:
+    """Brings every node back as a voter."""
+    group.cut.clear()
+    for node in group.ids:
+        if node not in group.rafts:
+            group.start(node)
+    for _ in range(200):
+        for raft in group.rafts.values():
+            raft.tick()
+        group.settle()
+        leader = group.leader()
+        if leader is None:
+            continue
+        membership = group.rafts[leader].status().membership
+        missing = [node for node in group.ids if node not in membership.voters]
+        steps = tuple((Step.add_voter, node) for node in missing)
+        try:
+            if membership.is_joint or missing:
+                group.rafts[leader].propose_change(
+                    MembershipChange() if membership.is_joint else MembershipChange(steps)
+                )
+        except ProposalDropped:
+            pass
+    assert all(raft.status().membership == Membership(tuple(group.ids)) for raft in group.rafts.values())
 
 
 def heal(group: Group) -> None:
@@ -96,23 +141,37 @@ def heal(group: Group) -> None:
     assert states[0].commit == len(group.committed)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("count", [3, 5])
 def test_nothing_is_lost_or_doubled_whatever_fails(count: int, seed: int) -> None:
     """Election safety, log matching, leader completeness, durable commits, monotone state, linearizable reads."""
     group = Group(count, seed)
-    for _ in range(1_500):
+    for _ in range(STEPS):
         step(group)
         group.check()
     heal(group)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_disk_that_loses_acknowledged_entries_loses_no_commit(seed: int) -> None:
     """One replica at a time comes back without the end of its log; what was committed stays."""
     group = Group(3, 1_000 + seed)
     group.lossy_disks = True
-    for _ in range(1_500):
+    for _ in range(STEPS):
         step(group)
         group.check()
+    heal(group)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_changes_of_membership_lose_nothing(seed: int) -> None:
+    """Random simple and joint changes among all the other faults."""
+    group = Group(5, 2_000 + seed)
+    group.has_changes = True
+    for _ in range(STEPS):
+        if group.random.random() < 0.01:
+            reconfigure(group)
+        step(group)
+        group.check()
+    reunite(group)
     heal(group)

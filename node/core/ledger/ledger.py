@@ -1,0 +1,149 @@
+"""The ledger as a part of a shard's state machine: every command and question goes through here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.core.ledger import checkpoint, rounds
+from node.core.ledger.account_commands import apply_accounts, apply_update, resolve_accounts, resolve_update
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books, wide_sum
+from node.core.ledger.limits import CURRENCY_MASK, currency_text
+from node.core.ledger.queries import (
+    answer_account,
+    answer_accounts,
+    answer_history,
+    answer_statistics,
+    answer_transfer,
+)  # fmt: skip
+from node.core.ledger.resolve import resolve_legs, resolve_transfers
+from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
+from node.core.ledger.transfers import apply_transfers
+from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from protocol.errors import ProtocolError
+
+DUE: Body = ["expire"]
+
+
+class Ledger:
+    """Accounts, transfers, holds and their record for one shard. Implements `Part`."""
+
+    name = "ledger"
+    tables: tuple[str, ...] = (*checkpoint.LIVE_TABLES, *checkpoint.ARCHIVE_TABLES)
+    archive_tables: tuple[str, ...] = checkpoint.ARCHIVE_TABLES
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self._saver = checkpoint.Saver()
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
+        """A client's command as it is to be logged. Raises ProtocolError for one that has the wrong form."""
+        match body:
+            case ["transfers", _]:
+                return resolve_transfers(self.books, body, loaded)
+            case ["legs", _, _, _]:
+                return resolve_legs(self.books, body, loaded)
+            case ["accounts", _]:
+                return resolve_accounts(body)
+            case ["update", *_]:
+                return resolve_update(self.books, body)
+            case ["cancel", *_]:
+                return resolve_cancel(self.books, body, loaded)
+            case ["expire"]:
+                return body
+            case _:
+                raise ProtocolError("ledger: expected transfers, legs, accounts, update, cancel or expire")
+
+    def apply(self, body: Body, at: At) -> Answer:
+        """Carries out a logged command."""
+        answer = self._apply(body, at)
+        self.books.seal()
+        return Answer(answer)
+
+    def _apply(self, body: Body, at: At) -> Body:
+        match body[0]:
+            case "transfers":
+                return ["transfers", apply_transfers(self.books, Batch.of(body), at)]
+            case "accounts":
+                return ["accounts", apply_accounts(self.books, body, at)]
+            case "update":
+                return ["update", int(apply_update(self.books, body, at))]
+            case "cancel":
+                return apply_cancel(self.books, body, at)
+            case "expire":
+                return ["expire", apply_expire(self.books, at)]
+            case _:
+                raise AssertionError(f"unknown command {body[0]}")
+
+    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
+        """Reserves the legs of a round: votes, and a uint16 currency code a row for the coordinator to compare."""
+        assert body[0] == "legs", f"a round brings legs, not {body[0]}"
+        return rounds.prepare(self.books, round_id, body, count, at)
+
+    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+        """Carries out or releases what the round reserved."""
+        rounds.decide(self.books, round_id, statuses, at)
+        self.books.seal()
+
+    def due(self, now_ns: int) -> Body | None:
+        """["expire"] when a hold's time has passed."""
+        earliest = self.books.holds.earliest_ns()
+        return None if earliest is None or earliest > now_ns else DUE
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
+        """Answers from the applied state. `loaded` holds all rows named by the last `Need`."""
+        match body:
+            case ["account", _]:
+                return answer_account(self.books, body)
+            case ["accounts", _]:
+                return answer_accounts(self.books, body)
+            case ["transfer", _]:
+                return answer_transfer(self.books, body, loaded)
+            case ["history", _, _, _, _] | ["history", _, _, _, _, _]:
+                return answer_history(self.books, body, loaded)
+            case ["statistics"]:
+                return answer_statistics(self.books)
+            case _:
+                raise ProtocolError("ledger: expected account, accounts, transfer, history or statistics")
+
+    def undecided_rounds_touching(self, account_id: str) -> list[int]:
+        """Open rounds with a reservation on the account: a linearizable read of it waits for them."""
+        row = self.books.accounts.rows.get(account_id)
+        if row is None:
+            return []
+        parts = self.books.rounds.items()
+        return [round_id for round_id, prepared in parts if any(part.touches(row) for part in prepared)]
+
+    def totals(self) -> Body:
+        """A row a currency: [code, posted, held, incoming, debits ever, credits ever], minor units, sorted by code."""
+        accounts = self.books.accounts
+        currencies = accounts.kind[: accounts.count] & CURRENCY_MASK
+        rows: Body = []
+        for code in np.unique(currencies).tolist():
+            here = currencies == code
+            columns = (accounts.posted, accounts.held, accounts.incoming)
+            sums = [wide_sum(column[: accounts.count][here]) for column in columns]
+            rows.append([currency_text(code), *sums, *self.books.turnover.get(code, (0, 0))])
+        return sorted(rows)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def digest(self, seed: int) -> int:
+        """64 bits over all state that replicas share."""
+        return checkpoint.digest(self.books, seed)
+
+    def changes(self) -> list[Change]:
+        """What has changed since the last call."""
+        return self._saver.changes(self.books)
+
+    def restore(self, rows: Rows) -> None:
+        """Loads a checkpoint into a fresh ledger. Reads no archive table."""
+        checkpoint.restore(self.books, rows)
+        self._saver.saved_segments = self.books.history.sealed
+        self._saver.saved_retired = len(self.books.history.directory)
+
+

@@ -1,0 +1,204 @@
+"""Questions about the applied state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from node.core.ledger.books import Books
+from node.core.ledger.checkpoint import LINKS
+from node.core.ledger.limits import (
+    CREDIT_LEG,
+    HISTORY_LIMIT_MAX,
+    NO_MAXIMUM,
+    NO_MINIMUM,
+    NOT_HERE,
+    SEGMENT_TRANSFERS,
+)  # fmt: skip
+from node.core.ledger.resolve import SEGMENTS, stored_segment
+from node.core.ledger.segment import Columns, Links
+from node.core.ledger.settling import find_anywhere
+from node.core.machine.part import Answer, Body, Loaded, Need
+from protocol.errors import ProtocolError
+from protocol.status import TRANSFERS_MAX
+
+POSITION_BITS = 20  # of a cursor: more than a segment's positions
+
+
+def account_fields(books: Books, id: object) -> list[Any] | None:
+    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided]."""
+    accounts = books.accounts
+    row = accounts.rows.get(id) if isinstance(id, str) else None
+    if row is None:
+        return None
+    minimum, maximum = int(accounts.minimum[row]), int(accounts.maximum[row])
+    incoming = int(accounts.incoming[row])
+    return [
+        id, accounts.currency(row), int(accounts.posted[row]), int(accounts.held[row]), incoming,
+        None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
+        int(accounts.state(row)), accounts.owners.get(row, ""), accounts.metadata.get(row, b""),
+        int(accounts.version[row]), bool(incoming or accounts.unsettled[row]),
+    ]  # fmt: skip
+
+
+def answer_account(books: Books, body: Body) -> Answer:
+    """["account", fields or None]."""
+    row = account_fields(books, body[1])
+    return Answer(["account", row], refused=row is not None and row[-1])
+
+
+def answer_accounts(books: Books, body: Body) -> Answer:
+    """["accounts", [fields or None, ...]]."""
+    if not isinstance(body[1], list) or len(body[1]) > TRANSFERS_MAX:
+        raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
+    rows = [account_fields(books, id) for id in body[1]]
+    return Answer(["accounts", rows], refused=any(row is not None and row[-1] for row in rows))
+
+
+def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
+    """["transfer", row or None]: a row as in history, then what is left of its hold (None: not open)."""
+    id = body[1]
+    if not isinstance(id, bytes) or len(id) != 16:
+        raise ProtocolError("transfer: expected a 16-byte id")
+    found = find_anywhere(books, id, loaded)
+    if isinstance(found, Need):
+        return found
+    if found is None:
+        return Answer(["transfer", None])
+    hold = books.holds.open.get(id)
+    return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]])
+
+
+def _row(books: Books, source: Columns, position: int) -> list[Any]:
+    """[id, debit id, credit id, amount, code, flags, reference, timestamp_ns, status]."""
+    return [
+        source.id_at(position), _name(books, source, int(source.debit[position])),
+        _name(books, source, int(source.credit[position])), int(source.amount[position]),
+        int(source.code[position]), int(source.flags[position]) & ~CREDIT_LEG, source.references.at(position),
+        int(source.timestamp_ns[position]), int(source.status[position]),
+    ]  # fmt: skip
+
+
+def _name(books: Books, source: Columns, value: int) -> str | None:
+    if value >= 0:
+        return books.accounts.names[value]
+    return None if value == NOT_HERE else source.others.at(-2 - value)
+
+
+class Pages:
+    """Reads an account's history segment by segment, collecting what must be loaded first."""
+
+    def __init__(self, books: Books, row: int, loaded: Loaded) -> None:
+        self.books = books
+        self.row = row
+        self.loaded = loaded
+        self.used: list[tuple[str, int]] = []
+
+    def links(self, number: int) -> Links | None:
+        """The links of a sealed segment, None if they must be loaded."""
+        history = self.books.history
+        if (sealed := history.window.get(number) or history.retired.get(number)) is not None:
+            return sealed.links
+        self.used.append((LINKS, number))
+        packed = self.loaded.get((LINKS, number))
+        return None if packed is None else Links.unpack(packed)
+
+    def segment(self, number: int) -> Columns | None:
+        """A segment or the tail, None if it must be loaded."""
+        history = self.books.history
+        if number == history.sealed:
+            return history.tail
+        if (sealed := history.window.get(number) or history.retired.get(number)) is not None:
+            return sealed.segment
+        self.used.append((SEGMENTS, number))
+        return stored_segment(number, self.loaded) if (SEGMENTS, number) in self.loaded else None
+
+    def before(self, number: int) -> int | None:
+        """The segment before this one that holds the account, -1 if there is none; None if links must be loaded."""
+        if number == self.books.history.sealed:
+            return int(self.books.accounts.last_segment[self.row])
+        links = self.links(number)
+        return None if links is None else links.previous_of(self.row)
+
+
+def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
+    """["history", rows, cursor of the next page or None]; rows are None for an account that does not exist."""
+    _, id, cursor, limit, is_newest_first, with_failed = [*body, False][:6]
+    row = books.accounts.rows.get(id) if isinstance(id, str) else None
+    is_cursor = cursor is None or (isinstance(cursor, int) and cursor >= 0)
+    if not isinstance(limit, int) or not 1 <= limit <= HISTORY_LIMIT_MAX or not is_cursor:
+        raise ProtocolError(f"history: expected a cursor or None and a limit of 1 to {HISTORY_LIMIT_MAX}")
+    if row is None:
+        return Answer(["history", None, None])
+    pages = Pages(books, row, loaded)
+    order = _newest_first if is_newest_first else _oldest_first
+    found = order(pages, cursor, limit + 1, bool(with_failed))
+    if found is None:
+        return Need(tuple(dict.fromkeys(pages.used)))
+    rows = [_row(books, source, position) for _, source, position in found[:limit]]
+    following = None
+    if len(found) > limit:
+        number, _, position = found[limit]
+        following = number << POSITION_BITS | position
+    return Answer(["history", rows, following])
+
+
+Found = list[tuple[int, Columns, int]]
+
+
+def _newest_first(pages: Pages, cursor: int | None, limit: int, with_failed: bool) -> Found | None:
+    number: int | None = pages.books.history.sealed if cursor is None else cursor >> POSITION_BITS
+    last = None if cursor is None else cursor & ((1 << POSITION_BITS) - 1)
+    found: Found = []
+    while number is not None and 0 <= number <= pages.books.history.sealed and len(found) < limit:
+        source = pages.segment(number)
+        if source is None:
+            return None
+        places = _places(source, pages.row, with_failed)
+        places = places[::-1] if last is None else [place for place in reversed(places) if place <= last]
+        found += [(number, source, place) for place in places[: limit - len(found)]]
+        last = None
+        if len(found) < limit:
+            number = pages.before(number)
+    return None if number is None else found
+
+
+def _oldest_first(pages: Pages, cursor: int | None, limit: int, with_failed: bool) -> Found | None:
+    first = 0 if cursor is None else cursor >> POSITION_BITS
+    start = 0 if cursor is None else cursor & ((1 << POSITION_BITS) - 1)
+    chain: list[int] = []
+    number: int | None = pages.books.history.sealed
+    while number is not None and number >= first:
+        chain.append(number)
+        number = pages.before(number)
+    if number is None:
+        return None
+    found: Found = []
+    for number in reversed(chain):
+        source = pages.segment(number)
+        if source is None:
+            return None
+        places = [place for place in _places(source, pages.row, with_failed) if number != first or place >= start]
+        found += [(number, source, place) for place in places[: limit - len(found)]]
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _places(source: Columns, row: int, with_failed: bool) -> list[int]:
+    n = source.count
+    here = (source.debit[:n] == row) | (source.credit[:n] == row)
+    if not with_failed:
+        here &= source.status[:n] == 0
+    return [int(place) for place in np.flatnonzero(here)]
+
+
+def answer_statistics(books: Books) -> Answer:
+    """["statistics", {name: number}]."""
+    history = books.history
+    return Answer(["statistics", {
+        "accounts": books.accounts.count, "segments": history.sealed, "tail": history.tail.count,
+        "segment_transfers": SEGMENT_TRANSFERS, "unsaved_segments": len(history.retired),
+        "open_holds": len(books.holds.open), "open_rounds": len(books.rounds),
+    }])  # fmt: skip

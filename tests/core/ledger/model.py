@@ -1,0 +1,320 @@
+"""The ledger's rules again, as plainly as possible: dictionaries, one transfer after the other, nothing clever."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.columns import Flag
+from protocol.status import Status
+
+BOUND = 2**62
+
+
+@dataclass
+class Transfer:
+    """One row as a client means it."""
+
+    id: int
+    debit: str
+    credit: str
+    amount: int
+    flags: int = 0
+    code: int = 0
+    reference: str = ""
+    hold_id: int = 0
+    ttl: int = 0
+    number: int = 0  # legs only
+    side: int = 3  # legs only
+
+
+@dataclass
+class Account:
+    """Balances and limits."""
+
+    currency: str
+    minimum: int
+    maximum: int
+    state: int = 0
+    posted: int = 0
+    held: int = 0
+    incoming: int = 0
+    unsettled: int = 0
+
+
+@dataclass
+class Model:
+    """A shard's books."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    record: dict[int, tuple[int, Transfer]] = field(default_factory=dict)
+    holds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
+    rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
+    own: dict[str, list[int]] = field(default_factory=dict)  # of a transaction: [incoming, unsettled, leaving]
+
+    def apply(self, rows: list[Transfer], now_ns: int) -> list[int]:
+        """A batch of one shard."""
+        statuses: list[int] = []
+        while len(statuses) < len(rows):
+            first = len(statuses)
+            last = first
+            while last < len(rows) and rows[last].flags & Flag.linked:
+                last += 1
+            if last == len(rows):
+                statuses += [Status.linked_event_failed] * (last - first - 1) + [Status.linked_event_chain_open]
+                break
+            statuses += self.chain(rows[first : last + 1], now_ns, first)
+        return [int(status) for status in statuses]
+
+    def chain(self, rows: list[Transfer], now_ns: int, first: int) -> list[int]:
+        """One transfer, or several that happen together or not at all."""
+        before = deepcopy((self.accounts, self.record, self.holds, self.ended))
+        for place, row in enumerate(rows):
+            known, status = self.judge(row, now_ns)
+            if status:
+                self.accounts, self.record, self.holds, self.ended = before
+                if not known and Status(status).is_recorded:
+                    self.record[row.id] = (status, row)
+                return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
+            self.post(row, now_ns + first + place)
+            self.record[row.id] = (0, row)
+        return [0] * len(rows)
+
+    def judge(self, row: Transfer, now_ns: int) -> tuple[bool, int]:
+        """Whether the id was known before, and the status."""
+        if shape := self.shape(row):
+            return True, shape
+        if row.side & 1 and (known := self.known(row)) is not None:
+            return True, known
+        giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
+        reasons: list[int] = []
+        is_void = bool(row.flags & Flag.void)
+        if row.side & 1 and giver is None:
+            return False, Status.debit_account_not_found
+        if row.side & 2 and taker is None and not is_void:
+            return False, Status.credit_account_not_found
+        giver = giver if row.side & 1 else None
+        taker = taker if row.side & 2 else None
+        if giver and taker and giver.currency != taker.currency:
+            return False, Status.accounts_must_have_the_same_currency
+        if giver and row.flags & (Flag.capture | Flag.void):
+            reasons.append(self.hold_status(row, now_ns))
+        if not is_void:
+            for account, closed, frozen in (
+                (giver, Status.debit_account_closed, Status.debit_account_frozen),
+                (taker, Status.credit_account_closed, Status.credit_account_frozen),
+            ):
+                if account and account.state:
+                    reasons.append(closed if account.state == 2 else frozen)
+            if giver and not row.flags & Flag.capture:
+                reasons.append(self.debit_status(row, giver))
+            if taker and not row.flags & Flag.hold:
+                reasons.append(self.credit_status(row, taker))
+        return False, min((int(reason) for reason in reasons if reason), default=0)
+
+    def shape(self, row: Transfer) -> int:
+        """Wrong form."""
+        kinds = row.flags & (Flag.hold | Flag.capture | Flag.void)
+        ends = bool(row.flags & (Flag.capture | Flag.void))
+        checks = (
+            (row.id == 0, Status.id_must_not_be_zero),
+            (row.flags & ~15, Status.reserved_flag),
+            (kinds & (kinds - 1), Status.flags_are_mutually_exclusive),
+            (row.ttl and not row.flags & Flag.hold, Status.ttl_reserved_for_hold),
+            (not row.ttl and row.flags & Flag.hold, Status.hold_must_have_ttl),
+            (row.hold_id and not ends, Status.hold_id_must_be_zero),
+            (not row.hold_id and ends, Status.hold_id_must_not_be_zero),
+            (ends and row.hold_id == row.id, Status.hold_id_must_be_different),
+            (row.amount == 0 and not row.flags & Flag.void, Status.amount_must_not_be_zero),
+            (row.amount < 0 and not row.flags & Flag.void, Status.amount_must_not_be_negative),
+            (row.debit == row.credit, Status.accounts_must_be_different),
+        )
+        return min((int(status) for wrong, status in checks if wrong), default=0)
+
+    def known(self, row: Transfer) -> int | None:
+        """What a repeated id is answered."""
+        if row.id in self.record:
+            status, old = self.record[row.id]
+            if status:
+                return status
+            for name, different in (
+                ("flags", Status.exists_with_different_flags), ("hold_id", Status.exists_with_different_hold_id),
+                ("debit", Status.exists_with_different_debit_account),
+                ("credit", Status.exists_with_different_credit_account),
+                ("amount", Status.exists_with_different_amount), ("code", Status.exists_with_different_code),
+                ("reference", Status.exists_with_different_reference), ("ttl", Status.exists_with_different_ttl),
+            ):  # fmt: skip
+                ignored = name == "amount" and row.flags & Flag.void
+                if getattr(old, name) != getattr(row, name) and not ignored:
+                    return int(different)
+            return int(Status.exists)
+        waiting = (leg.id for legs in self.rounds.values() for leg, known, _, _ in legs if leg.side & 1 and not known)
+        return int(Status.undecided) if row.id in waiting else None
+
+    def hold_status(self, row: Transfer, now_ns: int) -> int:
+        """Whether the hold that the row names allows it."""
+        hold = self.holds.get(row.hold_id)
+        if hold is None:
+            return self.ended.get(row.hold_id, int(Status.hold_not_found))
+        if hold["debit"] != row.debit:
+            return Status.hold_has_different_debit_account
+        if hold["credit"] != row.credit:
+            return Status.hold_has_different_credit_account
+        if hold["expired"] or hold["expiry_ns"] <= now_ns:
+            return Status.hold_expired
+        if row.flags & Flag.void:
+            return Status.undecided if hold["voiding"] or hold["undecided"] else 0
+        if hold["voiding"]:
+            return Status.undecided
+        if row.amount > hold["rest"]:
+            return Status.undecided if row.amount <= hold["rest"] + hold["undecided"] else Status.exceeds_hold_amount
+        return 0
+
+    def debit_status(self, row: Transfer, giver: Account) -> int:
+        """Whether the money is there."""
+        incoming, unsettled, _ = self.own.get(row.debit, [0, 0, 0])
+        free = giver.posted - giver.held - row.amount
+        others = giver.incoming - incoming + giver.unsettled - unsettled
+        if free >= -BOUND and free + incoming >= giver.minimum:
+            return 0
+        if others and free + incoming + others >= giver.minimum:
+            return Status.undecided
+        return Status.overflows_debit_account if free < -BOUND else Status.insufficient_funds
+
+    def credit_status(self, row: Transfer, taker: Account) -> int:
+        """Whether there is room for the money."""
+        incoming, unsettled, leaving = self.own.get(row.credit, [0, 0, 0])
+        full = taker.posted + taker.incoming + row.amount
+        others = taker.incoming - incoming + taker.unsettled - unsettled
+        if full <= BOUND and full - leaving <= taker.maximum:
+            return 0
+        if others and full - leaving - others <= taker.maximum:
+            return Status.undecided
+        return Status.overflows_credit_account if full > BOUND else Status.exceeds_maximum_balance
+
+    def post(self, row: Transfer, now_ns: int) -> None:
+        """Moves the money."""
+        giver = self.accounts[row.debit]
+        if row.flags & Flag.void:
+            giver.held -= self.holds.pop(row.hold_id)["rest"]
+            self.ended[row.hold_id] = Status.hold_already_voided
+            return
+        if row.flags & Flag.hold:
+            giver.held += row.amount
+            self.open_hold(row, now_ns)
+            return
+        taker = self.accounts[row.credit]
+        giver.posted -= row.amount
+        taker.posted += row.amount
+        if row.flags & Flag.capture:
+            giver.held -= row.amount
+            self.holds[row.hold_id]["rest"] -= row.amount
+            self.close_hold(row.hold_id)
+
+    def open_hold(self, row: Transfer, now_ns: int) -> None:
+        """Opens a hold."""
+        self.holds[row.id] = {
+            "debit": row.debit, "credit": row.credit, "rest": row.amount, "undecided": 0, "voiding": False,
+            "expired": False, "expiry_ns": now_ns + row.ttl * 10**9,
+        }  # fmt: skip
+
+    def close_hold(self, id: int) -> None:
+        """Ends a hold that is used up, or whose time passed during a round."""
+        hold = self.holds[id]
+        if hold["undecided"] or hold["voiding"]:
+            return
+        if not hold["rest"] or hold["expired"]:
+            self.accounts[hold["debit"]].held -= hold["rest"]
+            self.ended[id] = Status.hold_expired if hold["rest"] else Status.hold_already_captured
+            del self.holds[id]
+
+    def expire(self, now_ns: int) -> None:
+        """Ends holds whose time has passed."""
+        for id in sorted(self.holds):
+            if self.holds[id]["expiry_ns"] <= now_ns:
+                self.holds[id]["expired"] = True
+                self.close_hold(id)
+
+    def prepare(self, round_id: int, rows: list[Transfer], count: int, now_ns: int) -> list[int]:
+        """Reserves a round's legs; a vote a transaction."""
+        votes = [0] * count
+        legs = self.rounds.setdefault(round_id, [])
+        for number in sorted({row.number for row in rows}):
+            before = deepcopy((self.accounts, self.holds))
+            self.own = {}
+            members = [row for row in rows if row.number == number]
+            start = len(legs)
+            for row in members:
+                known, status = self.judge(row, now_ns)
+                if status and not votes[number]:
+                    votes[number] = status
+                    self.accounts, self.holds = before
+                moved = self.reserve(row) if not votes[number] else 0
+                legs.append((row, known, False, moved))
+            legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
+        self.own = {}
+        return votes
+
+    def reserve(self, row: Transfer) -> int:
+        """Sets aside what a leg needs; the amount."""
+        amount = row.amount
+        if row.side & 1:
+            giver = self.accounts[row.debit]
+            if row.flags & Flag.void:
+                self.holds[row.hold_id]["voiding"] = True
+                amount = self.holds[row.hold_id]["rest"]
+            elif row.flags & Flag.capture:
+                self.holds[row.hold_id]["rest"] -= amount
+                self.holds[row.hold_id]["undecided"] += amount
+            else:
+                giver.held += amount
+            giver.unsettled += amount
+            own = self.own.setdefault(row.debit, [0, 0, 0])
+            own[1] += amount
+            own[2] += 0 if row.flags & (Flag.hold | Flag.void) else amount
+        if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
+            self.accounts[row.credit].incoming += amount
+            self.own.setdefault(row.credit, [0, 0, 0])[0] += amount
+        return amount
+
+    def decide(self, round_id: int, statuses: list[int], now_ns: int) -> None:
+        """Carries out or releases."""
+        for row, known, reserved, amount in self.rounds.pop(round_id, []):
+            status = statuses[row.number]
+            if reserved:
+                self.settle(row, amount, status == 0, now_ns)
+            if row.side & 1 and not known and Status(status).is_recorded:
+                self.record[row.id] = (status, row)
+
+    def settle(self, row: Transfer, amount: int, happens: bool, now_ns: int) -> None:
+        """One reserved leg."""
+        if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
+            self.accounts[row.credit].incoming -= amount
+            self.accounts[row.credit].posted += amount if happens else 0
+        if not row.side & 1:
+            return
+        giver = self.accounts[row.debit]
+        giver.unsettled -= amount
+        if row.flags & Flag.void:
+            hold = self.holds[row.hold_id]
+            hold["voiding"] = False
+            if happens:
+                giver.held -= amount
+                del self.holds[row.hold_id]
+                self.ended[row.hold_id] = Status.hold_already_voided
+            else:
+                self.close_hold(row.hold_id)
+        elif row.flags & Flag.capture:
+            hold = self.holds[row.hold_id]
+            hold["undecided"] -= amount
+            hold["rest"] += 0 if happens else amount
+            giver.posted -= amount if happens else 0
+            giver.held -= amount if happens else 0
+            self.close_hold(row.hold_id)
+        else:
+            giver.posted -= amount if happens and not row.flags & Flag.hold else 0
+            giver.held -= 0 if happens and row.flags & Flag.hold else amount
+            if happens and row.flags & Flag.hold:
+                self.open_hold(row, now_ns)

@@ -1,0 +1,129 @@
+"""Both apply paths do what the plain model does, over random commands, rounds and checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from node.core.ledger import history, rounds, sheet, transfers
+from protocol.columns import Flag
+from tests.core.ledger.driving import Driver
+from tests.core.ledger.model import BOUND, Account, Model, Transfer
+
+ACCOUNTS: dict[str, tuple[str, int | None, int | None]] = {
+    "a": ("EUR", 0, None), "b": ("EUR", 0, 120), "c": ("EUR", -50, None), "world": ("EUR", None, None),
+    "full": ("EUR", None, 60), "dollar": ("USD", None, None), "ice": ("EUR", None, None), "shut": ("EUR", 0, None),
+}  # fmt: skip
+PLACES = [*ACCOUNTS, "world", "a", "b", "c", "missing"]
+IDS = st.integers(1, 24).map(lambda n: n << 80 | n)
+FLAGS = [0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 16]
+
+
+@st.composite
+def a_transfer(draw: st.DrawFn) -> Transfer:
+    flags = draw(st.sampled_from(FLAGS))
+    row = Transfer(
+        draw(IDS), draw(st.sampled_from(PLACES)), draw(st.sampled_from(PLACES)),
+        draw(st.sampled_from([1, 10, 10, 50, 70, 100, 0, -5, BOUND - 1, BOUND // 2])), flags,
+    )  # fmt: skip
+    if flags & (Flag.capture | Flag.void):
+        row.hold_id = draw(IDS)
+    if flags & Flag.hold:
+        row.ttl = draw(st.sampled_from([1, 5, 0]))
+    row.code = draw(st.sampled_from([0, 0, 7]))
+    row.reference = draw(st.sampled_from(["", "", "rent"]))
+    return row
+
+
+@st.composite
+def a_leg(draw: st.DrawFn) -> Transfer:
+    row = draw(a_transfer())
+    row.side = draw(st.sampled_from([1, 2, 3]))
+    row.number = draw(st.integers(0, 3))
+    if row.side == 1:
+        row.credit = draw(st.sampled_from(["far", "away"]))
+    if row.side == 2:
+        row.debit = draw(st.sampled_from(["far", "away"]))
+    return row
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("apply"), st.lists(a_transfer(), min_size=1, max_size=12)),
+    st.tuples(st.just("apply"), st.lists(a_transfer(), min_size=1, max_size=12)),
+    st.tuples(st.just("prepare"), st.lists(a_leg(), min_size=1, max_size=8)),
+    st.tuples(st.just("decide"), st.tuples(st.integers(0, 9), st.lists(st.sampled_from([0, 0, 0, 56]), min_size=4, max_size=4))),
+    st.tuples(st.just("expire"), st.sampled_from([1, 2_000_000_000])),
+    st.tuples(st.just("save"), st.none()),
+)  # fmt: skip
+
+
+def opened() -> tuple[Driver, Model]:
+    driver, model = Driver(), Model()
+    driver.accounts(*((id, *limits) for id, limits in ACCOUNTS.items()))
+    for id, (currency, minimum, maximum) in ACCOUNTS.items():
+        model.accounts[id] = Account(
+            currency, -BOUND if minimum is None else minimum, BOUND if maximum is None else maximum
+        )
+    driver.command("update", "ice", {"status": 1})
+    driver.command("update", "shut", {"status": 2})
+    model.accounts["ice"].state, model.accounts["shut"].state = 1, 2
+    return driver, model
+
+
+def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
+    """Plays the steps on ledger and model together; the digest at the end."""
+    patches = [mock.patch.object(module, "SMALL_BATCH", small_batch) for module in (transfers, rounds, sheet)]
+    patches.append(mock.patch.object(history, "SEGMENT_TRANSFERS", 20))
+    with patches[0], patches[1], patches[2], patches[3]:
+        driver, model = opened()
+        prepared: dict[int, list[int]] = {}
+        for number, (kind, detail) in enumerate(steps):
+            if kind == "apply":
+                got = driver.transfers(detail)
+                assert got == model.apply(detail, driver.now_ns), (number, detail)
+            elif kind == "prepare":
+                votes = driver.prepare(number, detail, 4)
+                assert votes == model.prepare(number, detail, 4, driver.now_ns), (number, detail)
+                prepared[number] = votes
+            elif kind == "decide":
+                _decide(driver, model, prepared, *detail)
+            elif kind == "expire":
+                driver.command("expire", passed_ns=detail)
+                model.expire(driver.now_ns)
+            else:
+                driver.save()
+                restored = driver.restored()
+                assert restored.ledger.digest(1) == driver.ledger.digest(1)
+                driver = restored
+            _compare(driver, model)
+        return driver.ledger.digest(0)
+
+
+def _decide(driver: Driver, model: Model, prepared: dict[int, list[int]], which: int, wishes: list[int]) -> None:
+    if not prepared:
+        return
+    round_id = sorted(prepared)[which % len(prepared)]
+    statuses = [vote or wish for vote, wish in zip(prepared.pop(round_id), wishes, strict=True)]
+    driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at())
+    model.decide(round_id, statuses, driver.now_ns)
+
+
+def _compare(driver: Driver, model: Model) -> None:
+    for id, account in model.accounts.items():
+        assert driver.balances(id) == (account.posted, account.held, account.incoming), id
+        assert -BOUND <= account.posted - account.held and account.posted + account.incoming <= BOUND
+    books = driver.ledger.books
+    assert {id: hold.rest for id, hold in books.holds.open.items()} == {
+        id.to_bytes(16, "big"): hold["rest"] for id, hold in model.holds.items()
+    }
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(STEPS, min_size=1, max_size=12))
+def test_columns_and_single_steps_agree_with_the_model(steps: list[tuple[str, Any]]) -> None:
+    """Statuses and balances are the model's on either path, and both paths leave the same state."""
+    assert play(steps, small_batch=0) == play(steps, small_batch=10**6)
