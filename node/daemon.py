@@ -108,9 +108,18 @@ class Node:
         await store.open([*machine.tables, RAFT_TABLE])
         members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
-            self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn
+            self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn,
+            self._is_up,
         )  # fmt: skip
-        replica = Replica(group, lambda: make_machine(group), machine, store, ports, self._checkpoint_bytes())
+        replica = Replica(
+            group,
+            lambda: make_machine(group),
+            machine,
+            store,
+            ports,
+            self._checkpoint_bytes(),
+            self.placement.replicas[group][0],
+        )
         meta = await replica.incoming.load_meta()
         await restore(machine, store)
         config = self._raft_config(Membership(voters=members))

@@ -35,7 +35,9 @@ RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one cost
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
-RAFT_MESSAGES_MAX = 8_192  # collected for one peer in one turn of the loop; beyond it they are dropped, as a network would
+RAFT_MESSAGES_MAX = (
+    8_192  # collected for one peer in one turn of the loop; beyond it they are dropped, as a network would
+)
 
 
 class Link:

@@ -19,7 +19,9 @@ from protocol.status import TRANSFERS_MAX, Status
 if TYPE_CHECKING:
     from node.actors.replica import Replica, ReplicaPorts
 
-ENTRIES_IN_FLIGHT_MAX = 4  # one being written, one being replicated, one being applied, one to spare; more only splits batches
+ENTRIES_IN_FLIGHT_MAX = (
+    4  # one being written, one being replicated, one being applied, one to spare; more only splits batches
+)
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
@@ -120,7 +122,7 @@ class Pipeline:
             try:
                 first, _ = self._replica.raft.propose([data])
             except ProposalDropped as dropped:
-                failed = Failed(ErrorCode.busy, dropped.reason, RETRY_AFTER_MS)
+                failed = Failed(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
                 for group in groups:
                     _fail(group, failed)
                 return proposed
@@ -252,5 +254,3 @@ def _fail(group: Group, failed: Failed) -> None:
         group.reply(failed)
     for slot in group.slots:
         slot.command.reply(failed)
-
-

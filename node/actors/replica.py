@@ -29,12 +29,26 @@ from node.actors.events import (
 from node.actors.pipeline import Pipeline
 from node.actors.snapshots import Incoming, export
 from node.core.machine import Loaded, Machine, Need
-from node.core.raft import Entry, EntryKind, HardState, Message, MessageKind, NodeId, Persist, ProposalDropped, Raft, Ready, Role, SnapshotMeta
+from node.core.raft import (
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    MessageKind,
+    NodeId,
+    Persist,
+    ProposalDropped,
+    Raft,
+    Ready,
+    Role,
+    SnapshotMeta,
+)
 from node.ports import Clock, LogCut, LogWrite, ShardStore
 from protocol.errors import ErrorCode
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
+TICKS_AWAY = 40  # two seconds of quiet links before leadership moves back: a restarted node has caught up by then
 QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
 
 
@@ -49,6 +63,7 @@ class ReplicaPorts:
     write: Callable[[LogWrite, Callable[[], None]], None]  # to the log writer
     leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    is_up: Callable[[int], bool]  # whether a node is connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,7 @@ class Replica(Actor[ReplicaEvent]):
         store: ShardStore,
         ports: ReplicaPorts,
         checkpoint_bytes: int,
+        preferred_leader: int,
     ) -> None:
         super().__init__(f"replica {group}", EVENTS_MAX, DRAIN_MAX)
         self.group = group
@@ -97,6 +113,8 @@ class Replica(Actor[ReplicaEvent]):
         self._log_bytes = 0
         self._is_checkpointing = False
         self._exports: dict[NodeId, None] = {}
+        self.preferred_leader = preferred_leader
+        self._ticks_away = 0
         self._installing: Persist | None = None
         self._unwritten: deque[Persist] = deque()
         self._hard_state: HardState | None = None  # a commit index that waits for the next write
@@ -154,9 +172,21 @@ class Replica(Actor[ReplicaEvent]):
     def _on_tick(self) -> None:
         self.raft.tick()
         self._pipeline.tick()
+        self._go_home()
         again, self._undecided = self._undecided, []
         for query in again:
             self._answer(query)
+
+    def _go_home(self) -> None:
+        """Gives leadership to the preferred leader of the table once that has long been up, so that leaders stay spread."""
+        home = self.preferred_leader
+        if not self.is_serving or home == self._ports.node or not self._ports.is_up(home) or self._exports:
+            self._ticks_away = 0
+            return
+        self._ticks_away += 1
+        if self._ticks_away >= TICKS_AWAY and len(self._pipeline) == 0 or self._ticks_away >= 2 * TICKS_AWAY:
+            self._ticks_away = 0
+            self.raft.transfer_leadership(NodeId(home))
 
     def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
@@ -334,8 +364,7 @@ class Replica(Actor[ReplicaEvent]):
         previous = self.incoming.latest
         self.incoming.latest = meta
         self.raft.offer_snapshot(meta)
-        if previous is not None and previous.index > self.raft.status().first_index:
-            self.raft.compact(previous.index)
+        if previous is not None and self.raft.compact(previous.index) == previous.index:
             cut = LogCut(previous.index, previous.term, previous.checksum)
             self._ports.write(LogWrite(self.group, cut=cut), lambda: None)
 
@@ -381,5 +410,3 @@ class Replica(Actor[ReplicaEvent]):
             self.group, status.role.value, status.term, int(status.leader), status.commit, self.machine.applied,
             status.first_index, status.last_index, len(self._pipeline), self.inbox.refused,
         )  # fmt: skip
-
-

@@ -60,7 +60,9 @@ class Router:
 
     # -- from sessions --------------------------------------------------------------------------------------------
 
-    def request(self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool) -> None:
+    def request(
+        self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool
+    ) -> None:
         """Takes a request from a client or a peer. `reply` is called once. Raises ProtocolError on a bad body."""
         deadline = self._clock.monotonic() + min(deadline_ms, DEADLINE_MS_MAX) / 1000
         if peer and operation in ("machine", "mark", "lead"):

@@ -242,9 +242,10 @@ class History:
         rows = rows[np.diff(rows, prepend=np.int32(NOT_HERE)) != 0]  # far faster than np.unique, which hashes
         links = Links(rows, accounts.last_segment[rows])
         accounts.last_segment[rows] = self.sealed
-        packed = self.tail.pack()
-        self.chain = zlib.crc32(packed, self.chain)
-        self.window[self.sealed] = Sealed(Segment(self.sealed, packed), run, links)
+        parts = self.tail.parts()
+        for part in parts:
+            self.chain = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), self.chain)
+        self.window[self.sealed] = Sealed(Segment(self.sealed, parts), run, links)
         self.sealed += 1
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.runs = []
@@ -260,7 +261,7 @@ class History:
 
     def load_tail(self, packed: bytes) -> None:
         """Fills a fresh tail from a checkpoint."""
-        segment = Segment(-1, packed)
+        segment = Segment.unpack(-1, packed)
         self._make_room(segment.count)
         tail, n = self.tail, segment.count
         for name in ("ids", "debit", "credit", "amount", "code", "flags", "status", "timestamp_ns"):
@@ -276,5 +277,5 @@ class History:
         """Fills the window from a checkpoint."""
         for number, value in rows:
             packed, links = msgpack.unpackb(value)
-            segment = Segment(number, packed)
+            segment = Segment.unpack(number, packed)
             self.window[number] = Sealed(segment, Run(segment.keys()), Links.unpack(links))

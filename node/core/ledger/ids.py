@@ -77,7 +77,12 @@ def intervals_of(keys: Keys) -> list[tuple[int, int]]:
     """The sorted keys' range, cut at its widest gaps into at most `INTERVALS` parts."""
     if not len(keys):
         return []
-    cuts = np.sort(np.argsort(np.diff(keys), kind="stable")[-(INTERVALS - 1) :])
+    gaps = np.diff(keys)
+    cuts = np.zeros(0, np.intp)
+    if len(gaps):
+        widest = max(0, len(gaps) - (INTERVALS - 1))
+        least = np.partition(gaps, widest)[widest]  # the value is the same on every machine, places of ties are not
+        cuts = np.flatnonzero(gaps >= least)[: INTERVALS - 1]
     starts = [0, *(cuts + 1).tolist()]
     ends = [*cuts.tolist(), len(keys) - 1]
     return [(int(keys[start]), int(keys[end])) for start, end in zip(starts, ends, strict=True)]

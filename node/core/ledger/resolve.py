@@ -57,7 +57,8 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     batch.numbers, batch.sides = numbers, sides
     abroad = (side_bits & Side.debit) == 0, (side_bits & Side.credit) == 0
     shape = _shape(transfers, debit, credit, is_legs=True)
-    _name_others(batch, transfers, debit, credit, *abroad)
+    named_credits = abroad[1] | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0))
+    _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
     return _with_hints(books, "legs", batch, shape, ~abroad[0], loaded)
 
 
@@ -196,7 +197,7 @@ def stored_segment(number: int, loaded: Loaded) -> Segment:
     """A segment that was read for a `Need`."""
     packed = loaded[SEGMENTS, number]
     assert packed is not None, f"segment {number} is not in the store"
-    return Segment(number, packed)
+    return Segment.unpack(number, packed)
 
 
 def _ended_holds(books: Books, batch: Batch, loaded: Loaded) -> dict[int, int] | Need:

@@ -69,7 +69,8 @@ class Prepared:
     def unpack(cls, packed: list[Any]) -> Prepared:
         """Reads `pack`."""
         body, known, reserved, moved = packed
-        known_rows, reserved_rows = np.frombuffer(known, np.bool_), np.frombuffer(reserved, np.bool_)
+        known_rows = np.frombuffer(known, np.bool_)
+        reserved_rows = np.frombuffer(reserved, np.bool_)
         return cls(Batch.of(body), known_rows, reserved_rows, np.frombuffer(moved, np.int64))
 
 

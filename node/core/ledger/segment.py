@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -124,30 +125,34 @@ class Columns:
         return self.extras
 
     def pack(self) -> bytes:
-        """All columns as bytes; `Segment` reads them."""
+        """All columns as bytes."""
+        packed: bytes = msgpack.packb(self.parts())
+        return packed
+
+    def parts(self) -> list[Any]:
+        """All columns, packed one by one; a `Segment` is made of them."""
         n = self.count
         extras = sorted(self.extras_all().items())
-        packed: bytes = msgpack.packb([
+        return [
             n, self.ids[:n].tobytes(), self.debit[:n].tobytes(), self.credit[:n].tobytes(), self.amount[:n].tobytes(),
             self.code[:n].tobytes(), self.flags[:n].tobytes(), self.status[:n].tobytes(),
             self.timestamp_ns[:n].tobytes(), self.references.joined(n), self.others.joined(self.others_count),
             self.others_count, np.array([position for position, _ in extras], np.int32).tobytes(),
             b"".join(hold_id for _, (hold_id, _) in extras),
             np.array([ttl for _, (_, ttl) in extras], np.uint32).tobytes(),
-        ])  # fmt: skip
-        return packed
+        ]  # fmt: skip
 
 
 class Segment(Columns):
     """Sealed transfers: they never change again."""
 
-    def __init__(self, number: int, packed: bytes) -> None:
+    def __init__(self, number: int, parts: list[Any]) -> None:
         super().__init__(0)
         self.number = number
         (
             self.count, ids, debit, credit, amount, code, flags, status, timestamp, references, others,
             self.others_count, positions, hold_ids, ttls,
-        ) = msgpack.unpackb(packed)  # fmt: skip
+        ) = parts  # fmt: skip
         self.ids = np.frombuffer(ids, np.uint64).reshape(-1, 2)
         self.debit = np.frombuffer(debit, np.int32)
         self.credit = np.frombuffer(credit, np.int32)
@@ -161,6 +166,11 @@ class Segment(Columns):
         self._extra_positions: Int32s = np.frombuffer(positions, np.int32)
         self._extra_hold_ids: bytes = hold_ids
         self._extra_ttls = np.frombuffer(ttls, np.uint32)
+
+    @classmethod
+    def unpack(cls, number: int, packed: bytes) -> Segment:
+        """Reads `pack`."""
+        return cls(number, msgpack.unpackb(packed))
 
     def extra_at(self, position: int) -> tuple[bytes, int]:
         """Hold id and ttl."""

@@ -31,6 +31,10 @@ that is alive includes it, the group waits for the others: that is the price of 
 
 Pass as `Restored.snapshot` the meta stored with the machine's checkpoint: then a broken log below it does no harm.
 
+Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an
+empty entry; a snapshot that is older than the receiver's membership is accepted, as checkpoints are not made to order;
+reads asked before the first commit of a term are refused instead of held; a removed leader resigns by default.
+
 Left out on purpose: leader leases and reads by followers (they trust clocks), forwarding of proposals (the gateway does
 it), snapshot data (the shell streams it; the core exchanges metas only), witnesses, and priorities.
 """

@@ -93,7 +93,7 @@ class Model:
         is_void = bool(row.flags & Flag.void)
         if row.side & 1 and giver is None:
             return False, Status.debit_account_not_found
-        if row.side & 2 and taker is None and not is_void:
+        if row.side & 2 and taker is None and not (is_void and row.side & 1):
             return False, Status.credit_account_not_found
         giver = giver if row.side & 1 else None
         taker = taker if row.side & 2 else None

@@ -1,0 +1,210 @@
+"""A cluster of real processes in one folder: what `cluster`, `demo`, `bench` and the tests start, wait for and stop.
+
+The folder holds `cluster.toml`, and for node N its data `node-N/`, its log `node-N.log` and its pid file. A marker says
+that it was made here: a folder with other things in it is refused, and `clean` deletes what was made here only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from _processes import NodeProcess, free_base_port, port_is_free
+from _venv import ROOT
+
+from node.config import Config, ConfigError, load
+from protocol.client import Client, ClusterStatus
+from protocol.errors import RingpayError
+
+MARKER = ".made-by-ringpay"
+SERVE_SECONDS = 60.0  # to start: a busy machine with long logs to read
+STOP_SECONDS = 15.0  # to stop gracefully: a node gives itself five
+ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
+POLL_SECONDS = 0.02  # between two of them
+LOG_LINES = 12  # of a node that failed to start
+PORT_STEP = 50  # between the ports that are tried when the usual ones are taken
+USUAL_PORT = 7101
+LAST_PORT = 30_000  # above, the system gives ports to outgoing connections
+
+
+class ClusterError(Exception):
+    """What stands in the way, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCluster:
+    """The cluster of a folder."""
+
+    folder: Path
+    config: Config
+
+    @property
+    def numbers(self) -> range:
+        """Node numbers, from 1."""
+        return range(1, self.config.cluster.nodes + 1)
+
+    @property
+    def addresses(self) -> list[str]:
+        """host:port of every node."""
+        return [f"{address.host}:{address.port}" for address in self.config.cluster.addresses()]
+
+    def client(self, timeout: float = 10.0, addresses: list[str] | None = None) -> Client:
+        """A client of this cluster that begins with the given nodes, or any."""
+        return Client(addresses or self.addresses, timeout=timeout, token=self.config.security.client_token)
+
+    def node(self, number: int) -> NodeProcess:
+        """One node. Raises ClusterError for a number that is none."""
+        if number not in self.numbers:
+            raise ClusterError(f"node {number}: expected 1 to {self.config.cluster.nodes}")
+        path = self.folder / f"node-{number}"
+        return NodeProcess(
+            number, self.folder / "cluster.toml", path, path.with_suffix(".log"), path.with_suffix(".pid")
+        )
+
+    def nodes(self) -> list[NodeProcess]:
+        """All nodes."""
+        return [self.node(number) for number in self.numbers]
+
+    def start(self, number: int) -> None:
+        """Starts a node. Raises ClusterError when another program has its port."""
+        node = self.node(number)
+        if node.pid() is None:
+            address = self.config.cluster.addresses()[number - 1]
+            if not port_is_free(address.host, address.port):
+                raise ClusterError(f"{address.host}:{address.port} is taken by another program; choose --base-port")
+            node.start()
+
+    def kill(self, number: int) -> None:
+        """SIGKILL, as a power cut would."""
+        node = self.node(number)
+        if not node.send(signal.SIGKILL):
+            raise ClusterError(f"node {number} does not run")
+        node.wait_until_gone(STOP_SECONDS)
+
+    def stop(self, number: int) -> None:
+        """SIGTERM: the node hands over what it leads and goes."""
+        node = self.node(number)
+        if not node.send(signal.SIGTERM):
+            raise ClusterError(f"node {number} does not run")
+        node.send(signal.SIGCONT)
+        if not node.wait_until_gone(STOP_SECONDS):
+            raise ClusterError(f"node {number} does not stop; see {node.log}, or use kill")
+
+    def down(self) -> None:
+        """Stops all nodes together, and kills those that do not stop in time."""
+        nodes = self.nodes()
+        for node in nodes:
+            node.send(signal.SIGTERM)
+            node.send(signal.SIGCONT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for node in nodes:
+            if not node.wait_until_gone(deadline - time.monotonic()):
+                node.send(signal.SIGKILL)
+                node.wait_until_gone(STOP_SECONDS)
+
+    def clean(self) -> None:
+        """Deletes what was made here, then the folder if nothing else is in it. Raises ClusterError while a node runs."""
+        running = [node.number for node in self.nodes() if node.pid() is not None]
+        if running:
+            raise ClusterError(f"node {running[0]} runs; use down first")
+        for node in self.nodes():
+            shutil.rmtree(node.data, ignore_errors=True)
+            node.log.unlink(missing_ok=True)
+            node.pid_file.unlink(missing_ok=True)
+        for name in ("cluster.toml", MARKER):
+            (self.folder / name).unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    async def wait_until_serving(self, *, all_nodes: bool = True) -> ClusterStatus:
+        """Returns once every group has a leader and, unless told not to, every node is connected."""
+        deadline = time.monotonic() + SERVE_SECONDS
+        while time.monotonic() < deadline:
+            for node in self.nodes():
+                if all_nodes and node.pid() is None:
+                    raise ClusterError(f"node {node.number} stopped while starting:\n{node.log_end(LOG_LINES)}")
+            status = await self.status()
+            if status is not None and all(status.leaders) and (not all_nodes or len(status.up) == len(self.numbers)):
+                return status
+            await asyncio.sleep(POLL_SECONDS)
+        raise ClusterError(f"the cluster does not serve after {SERVE_SECONDS:.0f} s; see the logs in {self.folder}")
+
+    async def wait_until_answering(self, number: int) -> ClusterStatus:
+        """Returns once the node itself answers."""
+        deadline = time.monotonic() + SERVE_SECONDS
+        while time.monotonic() < deadline:
+            if self.node(number).pid() is None:
+                raise ClusterError(f"node {number} stopped while starting:\n{self.node(number).log_end(LOG_LINES)}")
+            status = await self.status([self.addresses[number - 1]])
+            if status is not None:
+                return status
+            await asyncio.sleep(POLL_SECONDS)
+        raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {self.node(number).log}")
+
+    async def status(self, addresses: list[str] | None = None) -> ClusterStatus | None:
+        """What a node says of the cluster, None when none answers."""
+        try:
+            async with self.client(ATTEMPT_SECONDS, addresses) as client:
+                return await client.cluster()
+        except RingpayError:
+            return None
+
+
+def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:
+    """Writes `cluster.toml` from the project's own with the settings put in. Raises ClusterError for a foreign folder."""
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ClusterError(f"{folder} holds other things; choose a folder that is empty or not there yet")
+    text = (ROOT / "cluster.toml").read_text()
+    for name, value in settings.items():
+        written = f'"{value}"' if isinstance(value, str) else str(value)
+        text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", lambda match, w=written: match[1] + w, text)  # type: ignore[misc]
+        assert count == 1, name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text("scripts/cluster --dir made this folder and may delete it\n")
+    (folder / "cluster.toml").write_text(text)
+    try:
+        return open_cluster(folder)
+    except ClusterError:
+        shutil.rmtree(folder)
+        raise
+
+
+def open_cluster(folder: Path) -> LocalCluster:
+    """The cluster of a folder. Raises ClusterError when there is none."""
+    folder = folder.resolve()
+    if not (folder / MARKER).is_file():
+        raise ClusterError(f"{folder} holds no cluster made by scripts/cluster")
+    try:
+        return LocalCluster(folder, load(folder / "cluster.toml"))
+    except ConfigError as error:
+        raise ClusterError(str(error)) from error
+
+
+@asynccontextmanager
+async def temporary(nodes: int, shards: int, replication: int, folder: Path | None = None) -> AsyncIterator[LocalCluster]:
+    """A cluster that serves, in a fresh folder on ports of its own; stopped and deleted afterwards."""
+    place = Path(tempfile.mkdtemp(prefix="ringpay-")) if folder is None else folder
+    base_port = free_base_port("127.0.0.1", nodes, range(USUAL_PORT, LAST_PORT, PORT_STEP))
+    cluster = create(
+        place,
+        {"name": f"ringpay-{os.getpid()}", "nodes": nodes, "shards": shards, "replication": replication,
+         "base_port": base_port},
+    )  # fmt: skip
+    try:
+        for number in cluster.numbers:
+            cluster.start(number)
+        await cluster.wait_until_serving()
+        yield cluster
+    finally:
+        cluster.down()
+        cluster.clean()

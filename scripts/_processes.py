@@ -1,0 +1,153 @@
+"""Node processes on this machine: started apart from the script, found again by their pid files, ended by signals.
+
+A pid alone proves nothing, since the system uses it again: a process counts as a node only while its command line is the
+one that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 5.0  # to load a program: instantly, on a machine that is not on its knees
+POLL_SECONDS = 0.01  # a process that was killed is gone within milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProcess:
+    """Where one node lives, and what can be done to its process."""
+
+    number: int
+    config: Path
+    data: Path
+    log: Path
+    pid_file: Path
+
+    def command(self) -> list[str]:
+        """How the node is started; -P keeps the current folder from hiding the product's modules."""
+        program = [sys.executable, "-P", "-m", "node"]
+        return [*program, "--config", str(self.config), "--node", str(self.number), "--data", str(self.data)]
+
+    def pid(self) -> int | None:
+        """The running process, paused or not; None when there is none."""
+        try:
+            pid = int(self.pid_file.read_text())
+        except (OSError, ValueError):
+            return None
+        _reap(pid)
+        return pid if _command_line(pid)[1:] == self.command()[1:] else None
+
+    def state(self) -> str:
+        """`running`, `paused` or `stopped`."""
+        pid = self.pid()
+        if pid is None:
+            return "stopped"
+        return "paused" if _status(pid).get("State", "").startswith("T") else "running"
+
+    def rss_bytes(self) -> int:
+        """Memory in use, 0 when it does not run."""
+        pid = self.pid()
+        return 0 if pid is None else int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
+
+    def start(self) -> int:
+        """Starts the node unless it runs; its pid. Output is added to the log."""
+        if (pid := self.pid()) is not None:
+            return pid
+        self.data.mkdir(parents=True, exist_ok=True)
+        command = self.command()
+        pid = os.posix_spawn(
+            command[0], command, os.environ, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+        )  # fmt: skip
+        wait_for(lambda: _command_line(pid) != [""], START_SECONDS)  # it is empty for a moment while the program loads
+        unfinished = self.pid_file.with_suffix(".new")
+        unfinished.write_text(f"{pid}\n")
+        unfinished.replace(self.pid_file)
+        return pid
+
+    def send(self, number: signal.Signals) -> bool:
+        """Sends a signal; whether there was a process to get it."""
+        pid = self.pid()
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def wait_until_gone(self, seconds: float) -> bool:
+        """Whether the process ended in time; its pid file goes with it."""
+        gone = wait_for(lambda: self.pid() is None, seconds)
+        if gone:
+            self.pid_file.unlink(missing_ok=True)
+        return gone
+
+    def log_end(self, lines: int) -> str:
+        """The last lines of the log."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether a node could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not count
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_base_port(host: str, count: int, wanted: Sequence[int]) -> int:
+    """The first of the wanted ports with `count` free ones from there on. Raises OSError where none has."""
+    for base in wanted:
+        if all(port_is_free(host, base + place) for place in range(count)):
+            return base
+    raise OSError(f"no {count} free ports in a row from {wanted[0]} on")
+
+
+def _reap(pid: int) -> None:
+    """Takes the exit status of a child, so that it does not stay behind; other processes are not ours to wait for."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -1,0 +1,112 @@
+"""Accounts: what may be created and changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.core.ledger.limits import currency_code, currency_text
+from protocol.errors import ProtocolError
+from protocol.money import CURRENCIES
+from protocol.status import AccountStatus
+from tests.core.ledger.driving import Driver
+from tests.core.ledger.model import Transfer
+
+
+def created(driver: Driver, *rows: list[object]) -> list[str]:
+    """Statuses by name."""
+    return [AccountStatus(status).name for status in driver.command("accounts", list(rows))[1]]
+
+
+def updated(driver: Driver, id: str, **fields: object) -> str:
+    """Status by name."""
+    return AccountStatus(driver.command("update", id, fields)[1]).name
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (["a", "EUR", 0, None, "", b""], "created"),
+        (["", "EUR", 0, None, "", b""], "id_must_not_be_empty"),
+        (["a" * 65, "EUR", 0, None, "", b""], "id_too_long"),
+        (["a" * 64, "EUR", 0, None, "", b""], "created"),
+        (["a b", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["a\n", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["a\u00a0b", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["a\u200bb", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["{käufer}:EUR", "EUR", 0, None, "", b""], "created"),
+        (["a", "EURO", 0, None, "", b""], "currency_unknown"),
+        (["a", "eur", 0, None, "", b""], "currency_unknown"),
+        (["a", "EUR", 5, 4, "", b""], "minimum_exceeds_maximum_balance"),
+        (["a", "EUR", -(2**62) - 1, None, "", b""], "balance_limit_out_of_range"),
+        (["a", "EUR", 1, None, "", b""], "limit_excludes_balance"),
+        (["a", "EUR", None, -1, "", b""], "limit_excludes_balance"),
+        (["a", "EUR", 0, None, "o" * 65, b""], "owner_too_long"),
+        (["a", "EUR", 0, None, "", bytes(1025)], "metadata_too_large"),
+    ],
+)
+def test_the_form_of_an_account(row: list[object], expected: str) -> None:
+    """The smallest reason is given, and only good rows are created."""
+    driver = Driver()
+    assert created(driver, row) == [expected]
+    assert (driver.query("account", row[0])[1] is not None) == (expected == "created")
+
+
+def test_repeats_say_what_differs() -> None:
+    """In a later request and within the same one."""
+    driver = Driver()
+    rows: list[list[object]] = [
+        ["a", "EUR", 0, None, "alice", b"m"], ["a", "EUR", 0, None, "alice", b"m"], ["a", "USD", 0, None, "alice", b"m"],
+        ["a", "EUR", -1, None, "alice", b"m"], ["a", "EUR", 0, 9, "alice", b"m"], ["a", "EUR", 0, None, "bob", b"m"],
+        ["a", "EUR", 0, None, "alice", b""],
+    ]  # fmt: skip
+    differences = [
+        "exists", "exists_with_different_currency", "exists_with_different_minimum_balance",
+        "exists_with_different_maximum_balance", "exists_with_different_owner", "exists_with_different_metadata",
+    ]  # fmt: skip
+    assert created(driver, *rows) == ["created", *differences]
+    assert created(driver, *rows[1:]) == differences
+
+
+def test_updates() -> None:
+    """Limits must leave room for the balance; a closed account was empty and stays closed."""
+    driver = Driver()
+    driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
+    driver.transfers([Transfer(1, "world", "a", 100)])
+    assert updated(driver, "none", owner="x") == "account_not_found"
+    assert updated(driver, "a", minimum=101) == "limit_excludes_balance"
+    assert updated(driver, "a", maximum=99) == "limit_excludes_balance"
+    assert updated(driver, "a", minimum=50, maximum=100, owner="alice", metadata=b"m") == "updated"
+    assert updated(driver, "a", status=2) == "account_not_empty"
+    assert driver.query("account", "a")[1][1:10] == ["EUR", 100, 0, 0, 50, 100, 0, "alice", b"m"]
+    assert updated(driver, "a", minimum=0, status=1) == "updated"
+    assert updated(driver, "a", status=0) == "updated"
+    driver.transfers([Transfer(2, "a", "world", 100)])
+    assert updated(driver, "a", status=2) == "updated"
+    assert updated(driver, "a", status=2) == "account_already_closed"
+    assert updated(driver, "a", status=0) == "account_closed"
+    driver.save()
+    assert driver.restored().ledger.digest(0) == driver.ledger.digest(0)
+
+
+def test_wrong_forms_raise() -> None:
+    """What is not even a command is the sender's fault."""
+    driver = Driver()
+    bodies: list[list[object]] = [
+        [], ["unknown"], ["accounts", []], ["accounts", [["a"]]], ["accounts", [["a", "EUR", 0.5, None, "", b""]]],
+        ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}], ["update", "a", {"status": 3}],
+        ["update", "a", {"minimum": True}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
+        ["legs", [bytes(16), "a", "b", bytes(8)], b"", b""], ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05"],
+    ]  # fmt: skip
+    for body in bodies:
+        with pytest.raises(ProtocolError):
+            driver.resolve(body)
+    for question in ([], ["transfer", b""], ["history", "a", None, 0, True], ["history", "a", -1, 5, True]):
+        with pytest.raises(ProtocolError):
+            driver.query(*question)
+
+
+def test_currency_codes_are_one_to_one() -> None:
+    """Every currency has its own number that fits 16 bits."""
+    codes = {currency_code(currency): currency for currency in CURRENCIES}
+    assert len(codes) == len(CURRENCIES)
+    assert all(0 < code < 2**16 and currency_text(code) == currency for code, currency in codes.items())

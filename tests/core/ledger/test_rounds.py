@@ -1,0 +1,183 @@
+"""Commit rounds: reserve, decide, give back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from node.core.ledger import rounds
+from node.core.ledger.limits import NANOSECONDS, currency_code
+from protocol.columns import Flag
+from protocol.status import Status
+from tests.core.ledger.driving import Driver, id_bytes, names
+from tests.core.ledger.model import Transfer
+
+NO = int(Status.insufficient_funds)
+
+
+@pytest.fixture(params=[0, 1000], ids=["columns", "small"])
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Accounts a (100), b (0), world, on either path."""
+    monkeypatch.setattr(rounds, "SMALL_BATCH", request.param)
+    driver = Driver()
+    driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None), ("b", "EUR", 0, 100), ("usd", "USD", None, None))
+    driver.transfers([Transfer(1, "world", "a", 100)])
+    return driver
+
+
+def decide(driver: Driver, round_id: int, *statuses: int) -> None:
+    driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at())
+
+
+def test_a_debit_is_held_and_then_posted(driver: Driver) -> None:
+    """Between PREPARE and DECIDE the money is held, the read is undecided, afterwards it has left."""
+    assert driver.prepare(7, [Transfer(10, "a", "far", 60, side=1)], 1) == [0]
+    assert driver.balances("a") == (100, 60, 0)
+    assert driver.query("account", "a")[1][11] is True
+    assert driver.ledger.undecided_rounds_touching("a") == [7]
+    decide(driver, 7, 0)
+    assert driver.balances("a") == (40, 0, 0)
+    assert driver.query("transfer", id_bytes(10))[1][1:4] == ["a", "far", 60]
+    assert driver.ledger.undecided_rounds_touching("a") == []
+
+
+def test_a_credit_counts_only_when_decided(driver: Driver) -> None:
+    """An undecided credit is incoming; its id belongs to the other shard."""
+    assert driver.prepare(7, [Transfer(10, "far", "b", 60, side=2)], 1) == [0]
+    assert driver.balances("b") == (0, 0, 60)
+    decide(driver, 7, 0)
+    assert driver.balances("b") == (60, 0, 0)
+    assert driver.query("transfer", id_bytes(10))[1] is None
+    assert driver.query("history", "b", None, 10, True)[1][0][1:4] == ["far", "b", 60]
+
+
+def test_an_abort_gives_everything_back_and_is_remembered(driver: Driver) -> None:
+    """A repeat of the id gets the same answer; the amount is free again."""
+    driver.prepare(7, [Transfer(10, "a", "far", 60, side=1), Transfer(11, "far", "b", 5, side=2)], 1)
+    decide(driver, 7, Status.exceeds_maximum_balance)
+    assert driver.balances("a") == (100, 0, 0)
+    assert driver.balances("b") == (0, 0, 0)
+    assert driver.prepare(8, [Transfer(10, "a", "far", 60, side=1)], 1) == [Status.exceeds_maximum_balance]
+
+
+def test_an_unknown_round_changes_nothing(driver: Driver) -> None:
+    """DECIDE is idempotent."""
+    before = driver.ledger.digest(0)
+    decide(driver, 99, 0)
+    assert driver.ledger.digest(0) == before
+
+
+def test_one_failing_leg_reserves_nothing_of_its_transaction(driver: Driver) -> None:
+    """The others of the same transaction take nothing either; other transactions do."""
+    rows = [
+        Transfer(10, "a", "far", 10, side=1), Transfer(11, "b", "far", 10, side=1),
+        Transfer(12, "a", "far", 20, side=1, number=1),
+    ]  # fmt: skip
+    assert driver.prepare(7, rows, 2) == [NO, 0]
+    assert driver.balances("a") == (100, 20, 0)
+    decide(driver, 7, NO, 0)
+    assert driver.balances("a") == (80, 0, 0)
+
+
+def test_a_credit_covers_a_later_debit_of_its_transaction(driver: Driver) -> None:
+    """Inside one transaction the order counts, as in a local chain."""
+    through = [Transfer(10, "far", "b", 50, side=2), Transfer(11, "b", "away", 50, side=1)]
+    assert driver.prepare(7, through, 1) == [0]
+    decide(driver, 7, 0)
+    assert driver.balances("b") == (0, 0, 0)
+    assert driver.prepare(8, [Transfer(21, "b", "away", 50, side=1), Transfer(20, "far", "b", 50, side=2)], 1) == [NO]
+
+
+def test_missing_money_that_may_still_come_is_undecided(driver: Driver) -> None:
+    """Only when no open round could help is the money insufficient."""
+    driver.prepare(7, [Transfer(10, "far", "b", 50, side=2)], 1)
+    assert names(driver.transfers([Transfer(11, "b", "a", 40), Transfer(12, "b", "a", 60)])) == [
+        "undecided", "insufficient_funds",
+    ]  # fmt: skip
+    decide(driver, 7, 0)
+    assert driver.transfers([Transfer(11, "b", "a", 40)]) == [0]
+    driver.prepare(8, [Transfer(13, "a", "far", 100, side=1)], 1)
+    assert names(driver.transfers([Transfer(14, "a", "b", 60)])) == ["undecided"]
+    decide(driver, 8, NO)
+    assert driver.transfers([Transfer(14, "a", "b", 60)]) == [0]
+
+
+def test_room_that_may_still_come_is_undecided(driver: Driver) -> None:
+    """The same for the maximum balance."""
+    driver.prepare(7, [Transfer(10, "far", "b", 90, side=2)], 1)
+    assert names(driver.transfers([Transfer(11, "a", "b", 20), Transfer(12, "world", "b", 101)])) == [
+        "undecided", "exceeds_maximum_balance",
+    ]  # fmt: skip
+
+
+def test_an_id_waits_for_the_round_that_holds_it(driver: Driver) -> None:
+    """Everywhere else the answer is undecided, and nothing is recorded."""
+    driver.prepare(7, [Transfer(10, "a", "far", 10, side=1), Transfer(11, "b", "far", 10, side=1, number=1)], 2)
+    assert names(driver.transfers([Transfer(10, "a", "b", 10), Transfer(11, "a", "b", 10)])) == ["undecided"] * 2
+    assert driver.prepare(8, [Transfer(10, "a", "far", 10, side=1)], 1) == [Status.undecided]
+    assert driver.command("cancel", id_bytes(11), "b")[1] == Status.undecided
+    decide(driver, 8, Status.undecided)
+    decide(driver, 7, 0, NO)
+    assert names(driver.transfers([Transfer(11, "a", "b", 10)])) == ["insufficient_funds"]
+
+
+def test_currencies_come_with_the_votes(driver: Driver) -> None:
+    """The coordinator compares the two sides; 0 says that there is no account."""
+    rows = [Transfer(10, "far", "usd", 1, side=2), Transfer(11, "a", "far", 1, side=1, number=1)]
+    rows.append(Transfer(12, "far", "none", 1, side=2, number=2))
+    body = driver.resolve(driver.legs_body(rows))
+    votes, extra = driver.ledger.prepare(7, body, 3, driver.at())
+    assert votes.tolist() == [0, 0, Status.credit_account_not_found]
+    assert np.frombuffer(extra, np.uint16).tolist() == [currency_code("USD"), currency_code("EUR"), 0]
+
+
+def test_a_round_may_bring_several_bodies(driver: Driver) -> None:
+    """One decision settles them all."""
+    driver.prepare(7, [Transfer(10, "a", "far", 10, side=1)], 2)
+    driver.prepare(7, [Transfer(11, "a", "far", 20, side=1, number=1)], 2)
+    decide(driver, 7, 0, 0)
+    assert driver.balances("a") == (70, 0, 0)
+
+
+def test_holds_across_shards(driver: Driver) -> None:
+    """Opened, captured in parts and voided by rounds; the time that passes during one ends it afterwards."""
+    hold = Transfer(10, "a", "far", 60, flags=Flag.hold, ttl=10, side=1)
+    assert driver.prepare(1, [hold], 1) == [0]
+    decide(driver, 1, 0)
+    assert driver.balances("a") == (100, 60, 0)
+    capture = Transfer(11, "a", "far", 25, flags=Flag.capture, hold_id=10, side=1)
+    assert driver.prepare(2, [capture], 1) == [0]
+    assert driver.prepare(3, [Transfer(12, "a", "far", 40, flags=Flag.capture, hold_id=10, side=1)], 1) == [
+        Status.undecided,
+    ]  # fmt: skip
+    decide(driver, 2, 0)
+    assert driver.balances("a") == (75, 35, 0)
+    assert driver.prepare(4, [Transfer(13, "a", "far", 20, flags=Flag.capture, hold_id=10, side=1)], 1) == [0]
+    driver.command("expire", passed_ns=11 * NANOSECONDS)
+    assert driver.balances("a") == (75, 35, 0)
+    assert driver.ledger.due(driver.now_ns) is None
+    decide(driver, 4, NO)
+    assert driver.balances("a") == (75, 0, 0)
+
+
+def test_a_void_of_a_hold_abroad_needs_no_round(driver: Driver) -> None:
+    """Voiding concerns the debit side only, so a plain command does it."""
+    driver.prepare(1, [Transfer(10, "a", "far", 60, flags=Flag.hold, ttl=10, side=1)], 1)
+    decide(driver, 1, 0)
+    wrong = Transfer(11, "a", "other", 0, flags=Flag.void, hold_id=10)
+    assert names(driver.transfers([wrong])) == ["hold_has_different_credit_account"]
+    assert driver.transfers([Transfer(12, "a", "far", 0, flags=Flag.void, hold_id=10)]) == [0]
+    assert driver.balances("a") == (100, 0, 0)
+
+
+def test_an_open_round_survives_a_restart(driver: Driver) -> None:
+    """A checkpoint holds the reservations and the waiting ids."""
+    driver.prepare(7, [Transfer(10, "a", "far", 60, side=1), Transfer(11, "far", "b", 10, side=2, number=1)], 2)
+    driver.save()
+    other = driver.restored()
+    assert other.ledger.digest(0) == driver.ledger.digest(0)
+    for one in (driver, other):
+        assert names(one.transfers([Transfer(10, "a", "b", 60)])) == ["undecided"]
+        decide(one, 7, 0, 0)
+    assert other.ledger.digest(0) == driver.ledger.digest(0)
+    assert other.ledger.totals() == [["EUR", -50, 0, 0, 160, 110], ["USD", 0, 0, 0, 0, 0]]
