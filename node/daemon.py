@@ -72,7 +72,7 @@ class Node:
         self.sessions: dict[Session, None] = {}
         self.replicas: dict[int, Replica] = {}
         self._adapters = adapters
-        self._writer = LogWriter(adapters.log)
+        self._writer = LogWriter(adapters.log, adapters.clock)
         self._coordinator = self._make_coordinator()
         self._links = self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
@@ -198,7 +198,7 @@ class Node:
         while True:
             await asyncio.sleep(seconds)
             for replica in self.replicas.values():
-                replica.inbox.offer(Ticked())
+                replica.inbox.offer(Ticked(self._writer.is_stalled))
             self._coordinator.inbox.offer(CoordinatorTicked())
 
     def stop(self) -> None:

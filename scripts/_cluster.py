@@ -41,6 +41,24 @@ class ClusterError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The cluster as its nodes see it together."""
+
+    leaders: tuple[int, ...]  # of each group, group 0 first; 0 for none
+    answering: tuple[int, ...]  # nodes that answered
+
+    @property
+    def coordinator(self) -> int:
+        """The node that runs commit rounds, 0 for none."""
+        return self.leaders[0]
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether every group has a leader that answers."""
+        return all(leader in self.answering for leader in self.leaders)
+
+
+@dataclass(frozen=True, slots=True)
 class LocalCluster:
     """The cluster of a folder."""
 
@@ -125,35 +143,44 @@ class LocalCluster:
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    async def wait_until_serving(self, *, all_nodes: bool = True) -> ClusterStatus:
-        """Returns once every group has a leader and, unless told not to, every node is connected."""
+    async def wait_until_serving(self) -> View:
+        """Returns once every node answers and every group has a leader. Raises ClusterError."""
         deadline = time.monotonic() + SERVE_SECONDS
         while time.monotonic() < deadline:
             for node in self.nodes():
-                if all_nodes and node.pid() is None:
-                    raise ClusterError(f"node {node.number} stopped while starting:\n{node.log_end(LOG_LINES)}")
-            status = await self.status()
-            if status is not None and all(status.leaders) and (not all_nodes or len(status.up) == len(self.numbers)):
-                return status
+                self._check_started(node)
+            view = await self.view()
+            if view.is_serving and len(view.answering) == len(self.numbers):
+                return view
             await asyncio.sleep(POLL_SECONDS)
         raise ClusterError(f"the cluster does not serve after {SERVE_SECONDS:.0f} s; see the logs in {self.folder}")
 
-    async def wait_until_answering(self, number: int) -> ClusterStatus:
-        """Returns once the node itself answers."""
+    async def wait_until_answering(self, number: int) -> None:
+        """Returns once the node answers. Raises ClusterError."""
+        node = self.node(number)
         deadline = time.monotonic() + SERVE_SECONDS
-        while time.monotonic() < deadline:
-            if self.node(number).pid() is None:
-                raise ClusterError(f"node {number} stopped while starting:\n{self.node(number).log_end(LOG_LINES)}")
-            status = await self.status([self.addresses[number - 1]])
-            if status is not None:
-                return status
+        while await self._ask(number) is None:
+            self._check_started(node)
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {node.log}")
             await asyncio.sleep(POLL_SECONDS)
-        raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {self.node(number).log}")
 
-    async def status(self, addresses: list[str] | None = None) -> ClusterStatus | None:
-        """What a node says of the cluster, None when none answers."""
+    def _check_started(self, node: NodeProcess) -> None:
+        if node.pid() is None:
+            raise ClusterError(f"node {node.number} stopped while starting:\n{node.log_end(LOG_LINES)}")
+
+    async def view(self) -> View:
+        """Asks every node that runs; where they differ, the leader of the highest term counts."""
+        running = [node.number for node in self.nodes() if node.state() == "running"]
+        seen = [status for status in await asyncio.gather(*map(self._ask, running)) if status is not None]
+        best = [(0, 0)] * (self.config.cluster.shards + 1)
+        for group, _, term, leader, *_ in (row for status in seen for row in status.groups):
+            best[group] = max(best[group], (term, leader))
+        return View(tuple(leader for _, leader in best), tuple(status.node for status in seen))
+
+    async def _ask(self, number: int) -> ClusterStatus | None:
         try:
-            async with self.client(ATTEMPT_SECONDS, addresses) as client:
+            async with self.client(ATTEMPT_SECONDS, [self.addresses[number - 1]]) as client:
                 return await client.cluster()
         except RingpayError:
             return None
@@ -206,5 +233,8 @@ async def temporary(nodes: int, shards: int, replication: int, folder: Path | No
         await cluster.wait_until_serving()
         yield cluster
     finally:
-        cluster.down()
+        for node in cluster.nodes():
+            node.send(signal.SIGKILL)  # nothing of it is kept
+        for node in cluster.nodes():
+            node.wait_until_gone(STOP_SECONDS)
         cluster.clean()

@@ -43,21 +43,21 @@ class Auditor:
     async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
         groups = [
-            [group, answers[group][1], answers[group][3], await self._digests(group, name, limit)]
+            [group, answers[group][1], answers[group][3], await self._digests(group, name, answers[group][1], limit)]
             for group in sorted(answers)
         ]
         reply([add_totals(list(answers.values())), groups])
 
-    async def _digests(self, group: int, name: str, limit: float) -> list[list[Any]]:
+    async def _digests(self, group: int, name: str, index: int, limit: float) -> list[list[Any]]:
         nodes = self._router.placement.replicas[group]
-        return [[node, await self._digest(group, node, name, limit)] for node in nodes]
+        return [[node, await self._digest(group, node, name, index, limit)] for node in nodes]
 
-    async def _digest(self, group: int, node: int, name: str, limit: float) -> int | None:
+    async def _digest(self, group: int, node: int, name: str, index: int, limit: float) -> int | None:
         while self._clock.monotonic() < limit:
             answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             self._router.call_once(Call(group, "mark", [name], limit, answer.set_result), node)
             outcome = await answer
-            if not isinstance(outcome, Failed) and outcome[1]:
+            if not isinstance(outcome, Failed) and outcome[1] == index:
                 return int(outcome[2])
             await asyncio.sleep(POLL_SECONDS)
         return None

@@ -21,6 +21,7 @@ from protocol.status import Status
 EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
 DRAIN_MAX = 512  # gathered before the next round is cut
 VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the others' transactions for longer
+MARK_TIMEOUT_SECONDS = 2.0  # no round starts while a cut is being made, so it may not take longer than a round may
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 
@@ -107,7 +108,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._tickets: dict[Ticket, Submit] = {}
         self._numbers = itertools.count(1)
         self._voting: dict[int, float] = {}
-        self._marks: dict[str, Mark] = {}
+        self._marks: dict[str, tuple[Mark, float]] = {}
         self._transfers = 0
         self._rounds = 0
 
@@ -143,7 +144,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         for submit in tickets.values():
             submit.reply(failed)
         marks, self._marks = self._marks, {}
-        for name, mark in marks.items():
+        for name, (mark, _) in marks.items():
             mark.reply(name, failed)
         self._voting.clear()
         self._transfers = 0
@@ -181,7 +182,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not self.core.active:
             mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
             return
-        self._marks[name] = mark
+        self._marks[name] = mark, self._ports.clock.monotonic()
         self._carry_out(self.core.mark(name))
 
     def _on_tick(self) -> None:
@@ -191,6 +192,11 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 del self._voting[round_id]
             elif now - since > VOTES_TIMEOUT_SECONDS:
                 self._carry_out(self.core.abandon(round_id))
+        for name, (mark, since) in list(self._marks.items()):
+            if now - since > MARK_TIMEOUT_SECONDS:
+                del self._marks[name]
+                self.core.abandon_mark(name)
+                mark.reply(name, Failed(ErrorCode.busy, "a shard did not reach the cut in time", 100))
 
     # -- effects --------------------------------------------------------------------------------------------------
 
@@ -206,7 +212,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case Answered(ticket, statuses):
                     self._answer(ticket, statuses)
                 case Marked(name, answers):
-                    self._marks.pop(name).reply(name, answers)
+                    self._marks.pop(name)[0].reply(name, answers)
 
     def _ask(self, ask: Ask) -> None:
         if ask.body[1] != self.core.epoch:

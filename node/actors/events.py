@@ -61,6 +61,8 @@ class Persisted:
 class Ticked:
     """The node's clock has ticked."""
 
+    is_disk_stalled: bool = False  # a write to the log takes longer than an election may
+
 
 @dataclass(frozen=True, slots=True)
 class PeerLost:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import Actor
-from node.ports import LogStore, LogWrite
+from node.ports import Clock, LogStore, LogWrite
 
 WRITES_MAX = 10_000  # every group can have several under way; the groups' own limits bound the bytes
 DRAIN_MAX = 1_000  # one transaction; larger ones only make everybody wait longer
+STALL_SECONDS = 2.0  # an election timeout: a leader whose disk stands still for longer serves worse than a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,11 @@ class LogWriterStatistics:
 class LogWriter(Actor[Write]):
     """Writes in order of arrival; `done` is called in that order too. A storage failure stops the node."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, clock: Clock) -> None:
         super().__init__("log writer", WRITES_MAX, DRAIN_MAX)
         self._store = store
+        self._clock = clock
+        self._writing_since: float | None = None
         self._transactions = 0
         self._writes = 0
 
@@ -41,11 +44,18 @@ class LogWriter(Actor[Write]):
         """Until cancelled."""
         while True:
             batch = await self.inbox.drain(self._drain_max)
+            self._writing_since = self._clock.monotonic()
             await self._store.write([item.write for item in batch])
+            self._writing_since = None
             self._transactions += 1
             self._writes += len(batch)
             for item in batch:
                 item.done()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a write has been under way for so long that this node should lead nothing."""
+        return self._writing_since is not None and self._clock.monotonic() - self._writing_since > STALL_SECONDS
 
     def statistics(self) -> LogWriterStatistics:
         """What it has done so far."""

@@ -13,7 +13,7 @@ from node.actors.events import Command, Propose
 from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
 from protocol.columns import Flag, Transfers
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, ProtocolError
 from protocol.status import TRANSFERS_MAX, Status
 
 if TYPE_CHECKING:
@@ -165,7 +165,12 @@ class Pipeline:
         body = commands[0].body
         if len(commands) > 1:
             body = ["transfers", Transfers.concatenate([Transfers.unpack(c.body[1]) for c in commands]).pack()]
-        resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
+        try:
+            resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
+        except ProtocolError as error:
+            for command in commands:
+                command.reply(Failed(ErrorCode.bad_request, str(error)))
+            return None
         if isinstance(resolved, Need):
             for command in commands:
                 self._replica.load(command, resolved)

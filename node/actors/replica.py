@@ -44,7 +44,7 @@ from node.core.raft import (
     SnapshotMeta,
 )
 from node.ports import Clock, LogCut, LogWrite, ShardStore
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, ProtocolError
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
@@ -134,8 +134,8 @@ class Replica(Actor[ReplicaEvent]):
                     self._on_query(event)
                 case Persisted(persist):
                     self._on_persisted(persist)
-                case Ticked():
-                    self._on_tick()
+                case Ticked(is_disk_stalled):
+                    self._on_tick(is_disk_stalled)
                 case PeerLost(node):
                     self.raft.peer_lost(NodeId(node))
                 case LoadedRows(item, rows):
@@ -169,7 +169,10 @@ class Replica(Actor[ReplicaEvent]):
         else:
             self._new_queries.append(query)
 
-    def _on_tick(self) -> None:
+    def _on_tick(self, is_disk_stalled: bool) -> None:
+        if is_disk_stalled:
+            self.raft.step_down()
+            return  # and no campaign either: this replica could not vote for itself
         self.raft.tick()
         self._pipeline.tick()
         self._go_home()
@@ -325,7 +328,11 @@ class Replica(Actor[ReplicaEvent]):
                 self._answer(query)
 
     def _answer(self, query: Query) -> None:
-        answer = self.machine.query(query.part, query.body, query.loaded)
+        try:
+            answer = self.machine.query(query.part, query.body, query.loaded)
+        except ProtocolError as error:
+            query.reply(Failed(ErrorCode.bad_request, str(error)))
+            return
         if isinstance(answer, Need):
             self.load(query, answer)
         elif not answer.refused or query.stale:

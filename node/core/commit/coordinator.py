@@ -271,8 +271,16 @@ class Coordinator:
         self._marks.append(name)
         return []
 
+    def abandon_mark(self, name: str) -> None:
+        """Gives a cut up that some group does not answer; rounds may start again."""
+        if name in self._marks:
+            self._marks.remove(name)
+        self._marking.pop(name, None)
+
     def _marked(self, group: int, name: str, answer: Body) -> list[Effect]:
-        answers = self._marking[name]
+        answers = self._marking.get(name)
+        if answers is None:
+            return []
         answers[group] = answer
         if len(answers) < len(self._groups):
             return []

@@ -75,7 +75,7 @@ class Prepared:
 
 
 def prepare(books: Books, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-    """Votes, one a transaction; then of each row the currency code of its account here (uint16, 0: unknown) and its own status.
+    """Votes, one a transaction; then each row's currency code here (uint16, 0: unknown), then each row's own status.
 
     Of a transaction that fails, only the first failing row has a status.
     """

@@ -121,14 +121,15 @@ def test_an_id_waits_for_the_round_that_holds_it(driver: Driver) -> None:
     assert names(driver.transfers([Transfer(11, "a", "b", 10)])) == ["insufficient_funds"]
 
 
-def test_currencies_come_with_the_votes(driver: Driver) -> None:
-    """The coordinator compares the two sides; 0 says that there is no account."""
+def test_currencies_and_reasons_come_with_the_votes(driver: Driver) -> None:
+    """The coordinator compares the two sides; 0 says that there is no account. Then each row's own status."""
     rows = [Transfer(10, "far", "usd", 1, side=2), Transfer(11, "a", "far", 1, side=1, number=1)]
     rows.append(Transfer(12, "far", "none", 1, side=2, number=2))
     body = driver.resolve(driver.legs_body(rows))
     votes, extra = driver.ledger.prepare(7, body, 3, driver.at())
     assert votes.tolist() == [0, 0, Status.credit_account_not_found]
-    assert np.frombuffer(extra, np.uint16).tolist() == [currency_code("USD"), currency_code("EUR"), 0]
+    assert np.frombuffer(extra[:6], np.uint16).tolist() == [currency_code("USD"), currency_code("EUR"), 0]
+    assert list(extra[6:]) == [0, 0, Status.credit_account_not_found]
 
 
 def test_a_round_may_bring_several_bodies(driver: Driver) -> None:

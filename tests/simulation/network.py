@@ -1,0 +1,307 @@
+"""A simulated network under unmodified asyncio protocols: seeded latency, partitions, resets, and lossy peers.
+
+One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log between nodes
+may be lost, doubled or overtaken, which the log must bear. A partition holds units back; when it ends, a connection either
+breaks or delivers them late. A host that loses power says nothing: its peers learn of it when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from zlib import crc32
+
+from protocol.frames import HEADER_BYTES
+from protocol.messages import Kind
+from tests.simulation.loop import Owner, SimLoop
+
+RAFT_PREFIX = bytes((0x92, Kind.raft))  # msgpack of the list that a frame of the replicated log is
+REFUSED_SECONDS = 0.001  # until a connection to a port without a listener is refused
+WAIT_SECONDS = 3_600.0  # a connection attempt into a partition waits for its caller's patience to end
+
+Factory = Callable[[], Any]
+
+
+@dataclass(slots=True)
+class Weather:
+    """How the network behaves at the moment."""
+
+    latency_seconds: float = 0.0005
+    lost: float = 0.0  # probability of a frame of the log
+    doubled: float = 0.0
+    late: float = 0.0  # overtaken by later ones
+    late_seconds: float = 0.5  # at most
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the network did to frames and connections."""
+
+    units: int = 0
+    lost: int = 0
+    doubled: int = 0
+    late: int = 0
+    resets: int = 0
+
+
+class Wire(asyncio.Transport):
+    """One end of a connection."""
+
+    def __init__(self, network: Network, owner: Owner, name: tuple[str, int]) -> None:
+        super().__init__({"peername": name})
+        self.network = network
+        self.owner = owner
+        self.other: Wire
+        self.protocol: Any = None
+        self.is_open = True  # until this end closes or hears that the other did
+        self.arrives_at = 0.0  # of the last unit on its way from here, so that the next comes behind it
+        self.stalled: list[bytes | None] = []  # written into a partition; None is the end
+        self.written = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_open and not self.owner.is_dead and data:
+            self.network.send(self, bytes(data))
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The network takes everything."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return not self.is_open
+
+    def close(self) -> None:
+        if self.is_open and not self.owner.is_dead:
+            self.network.send(self, None)
+            self.lose(None)
+
+    def abort(self) -> None:
+        if self.is_open and not self.owner.is_dead:
+            self.network.drop(self)
+            self.lose(None)
+
+    def lose(self, error: Exception | None) -> None:
+        """Tells this end's protocol, in its own process, that the connection is gone."""
+        if self.is_open:
+            self.is_open = False
+            self.stalled.clear()
+            if self.protocol is not None:
+                self.network.loop.call_soon(self.protocol.connection_lost, error, context=self.owner.context.copy())
+
+
+class Server(asyncio.AbstractServer):
+    """A listening port."""
+
+    def __init__(self, network: Network, port: int) -> None:
+        self._network = network
+        self._port = port
+
+    def close(self) -> None:
+        listener = self._network.listeners.get(self._port)
+        if listener is not None and not listener[0].is_dead:
+            del self._network.listeners[self._port]
+
+    async def wait_closed(self) -> None:
+        """Closing takes no time."""
+
+
+class Network:
+    """All connections. Hosts are numbers; `base_port + host - 1` is where a node listens."""
+
+    def __init__(self, loop: SimLoop, random: Random, base_port: int) -> None:
+        self.loop = loop
+        self.weather = Weather()
+        self.counts = Counts()
+        self.listeners: dict[int, tuple[Owner, Factory]] = {}
+        self.wires: dict[Wire, None] = {}
+        self.blocked: dict[tuple[int, int], None] = {}
+        self.trace = 0
+        self._random = random
+        self._base_port = base_port
+        self._nodes_below = 100  # hosts from here on are clients
+
+    # -- for the loop ---------------------------------------------------------------------------------------------
+
+    def listen(self, owner: Owner, factory: Factory, host: str, port: int) -> Server:
+        """A process listens. Raises OSError where the port is taken."""
+        if port in self.listeners:
+            raise OSError(98, f"{host}:{port} is in use")
+        self.listeners[port] = owner, factory
+        return Server(self, port)
+
+    async def connect(self, owner: Owner, factory: Factory, host: str, port: int) -> tuple[Wire, Any]:
+        """Opens a connection after a round trip. Raises ConnectionRefusedError where nobody listens."""
+        to = port - self._base_port + 1
+        await asyncio.sleep(2 * self._latency())
+        if self._is_blocked(owner.host, to) or self._is_blocked(to, owner.host):
+            await asyncio.sleep(WAIT_SECONDS)
+        if port not in self.listeners:
+            await asyncio.sleep(REFUSED_SECONDS)
+            raise ConnectionRefusedError(111, f"{host}:{port} refuses")
+        listener, make = self.listeners[port]
+        near, far = Wire(self, owner, (host, port)), Wire(self, listener, (host, 50_000 + owner.host))
+        near.other, far.other = far, near
+        self.wires[near] = self.wires[far] = None
+        protocol = factory()
+        near.protocol = protocol
+        self.loop.call_soon(self._accept, far, make, context=listener.context.copy())
+        protocol.connection_made(near)
+        return near, protocol
+
+    def _accept(self, far: Wire, make: Factory) -> None:
+        far.protocol = make()
+        far.protocol.connection_made(far)
+        if not far.is_open:
+            far.protocol.connection_lost(None)
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def send(self, wire: Wire, data: bytes | None) -> None:
+        """A unit leaves; None is the end of the stream."""
+        if self._is_blocked(wire.owner.host, wire.other.owner.host):
+            wire.stalled.append(data)
+            return
+        if data is not None and wire.owner.host < self._nodes_below and wire.other.owner.host < self._nodes_below:
+            data = self._weathered(wire, data)
+            if not data:
+                return
+        self._dispatch(wire, data)
+
+    def _dispatch(self, wire: Wire, data: bytes | None) -> None:
+        self.counts.units += 1
+        wire.arrives_at = max(self.loop.time() + self._latency(), wire.arrives_at)
+        self.loop.call_at(wire.arrives_at, self._arrive, wire, data, context=self.loop.root.copy())
+
+    def _arrive(self, wire: Wire, data: bytes | None) -> None:
+        to = wire.other
+        if not to.is_open or to.owner.is_dead:
+            return
+        if self._is_blocked(wire.owner.host, to.owner.host):
+            wire.stalled.append(data)
+            return
+        now = int(self.loop.time() * 1e9)
+        self.trace = crc32(data or b"", crc32(b"%d %d %d" % (now, wire.owner.host, to.owner.host), self.trace))
+        context = to.owner.context.copy()
+        if data is None:
+            self.loop.call_soon(self._ended, to, context=context)
+        else:
+            self.loop.call_soon(self._received, to, data, context=context)
+
+    @staticmethod
+    def _received(to: Wire, data: bytes) -> None:
+        if to.is_open:
+            to.protocol.data_received(data)
+
+    def _ended(self, to: Wire) -> None:
+        if to.is_open:
+            to.protocol.eof_received()
+            to.lose(None)
+            self._forget(to)
+
+    def _weathered(self, wire: Wire, data: bytes) -> bytes:
+        """What goes on at once, after loss, doubling and delay of the log's frames."""
+        weather, random = self.weather, self._random
+        if not (weather.lost or weather.doubled or weather.late):
+            return data
+        kept = []
+        for frame in _frames(data):
+            chance = random.random() if frame[HEADER_BYTES : HEADER_BYTES + 2] == RAFT_PREFIX else 1.0
+            if chance < weather.lost:
+                self.counts.lost += 1
+                continue
+            chance -= weather.lost
+            if chance < weather.late:
+                self.counts.late += 1
+                self._later(wire, frame)
+                continue
+            kept.append(frame)
+            if chance - weather.late < weather.doubled:
+                self.counts.doubled += 1
+                self._later(wire, frame)
+        return b"".join(kept)
+
+    def _later(self, wire: Wire, frame: bytes) -> None:
+        when = self.loop.time() + self._random.uniform(0, self.weather.late_seconds)
+        self.loop.call_at(when, self._arrive, wire, frame, context=self.loop.root.copy())
+
+    def _latency(self) -> float:
+        return self.weather.latency_seconds * (0.5 + self._random.expovariate(1.0))
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _is_blocked(self, source: int, target: int) -> bool:
+        return (source, target) in self.blocked
+
+    def block(self, source: int, target: int) -> None:
+        """Nothing comes through in this direction any more."""
+        self.blocked[source, target] = None
+
+    def heal(self) -> None:
+        """All partitions end: each connection that has something to say breaks, or says it late."""
+        self.blocked.clear()
+        for wire in list(self.wires):
+            if not wire.stalled:
+                continue
+            if self._random.random() < 0.5:
+                self.reset(wire)
+                continue
+            stalled, wire.stalled = wire.stalled, []
+            for data in stalled:
+                self._dispatch(wire, data)
+
+    def reset(self, wire: Wire) -> None:
+        """The connection breaks for both ends."""
+        self.counts.resets += 1
+        self.drop(wire)
+        wire.lose(ConnectionResetError(104, "reset"))
+
+    def drop(self, wire: Wire) -> None:
+        """The other end hears of the end as soon as the network lets it."""
+        self._forget(wire)
+        other = wire.other
+        when = self.loop.time() + self._latency()
+        reset = ConnectionResetError(104, "reset")
+        self.loop.call_at(when, other.lose, reset, context=self.loop.root.copy())
+
+    def _forget(self, wire: Wire) -> None:
+        self.wires.pop(wire, None)
+        self.wires.pop(wire.other, None)
+
+    def between(self, first: int, second: int) -> list[Wire]:
+        """The open connections of two hosts, one end each."""
+        hosts = (first, second)
+        return [wire for wire in self.wires if (wire.owner.host, wire.other.owner.host) == hosts]
+
+    def process_died(self, owner: Owner, *, silently: bool) -> None:
+        """Its port closes; its connections break at once, or (power loss) when the host is back."""
+        for port in [port for port, (listener, _) in self.listeners.items() if listener is owner]:
+            del self.listeners[port]
+        if not silently:
+            self.bury(owner)
+
+    def bury(self, owner: Owner) -> None:
+        """The peers of a dead process learn of its end."""
+        for wire in [wire for wire in self.wires if wire.owner is owner]:
+            self.drop(wire)
+
+    def run_in(self, owner: Owner, work: Callable[[], None]) -> None:
+        """For tests: runs something as that process."""
+        context: contextvars.Context = owner.context.copy()
+        self.loop.call_soon(work, context=context)
+
+
+def _frames(data: bytes) -> list[bytes]:
+    frames, start = [], 0
+    while start < len(data):
+        stop = start + HEADER_BYTES + int.from_bytes(data[start : start + 4], "big")
+        frames.append(data[start:stop])
+        start = stop
+    return frames
