@@ -140,7 +140,7 @@ class Node:
         return RaftConfig(
             id=NodeId(self.number), membership=membership, election_ticks=timing.election_ticks,
             heartbeat_ticks=timing.heartbeat_ticks, lost_leader_ticks=timing.lost_leader_ticks,
-            random=random.Random(self._adapters.random.getrandbits(64)),
+            random=random.Random(self._adapters.random.getrandbits(64)), announce_commit=False,
         )  # fmt: skip
 
     # -- running --------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
+SWITCH_SECONDS = 0.0002  # the log's thread takes the interpreter lock several times a write; at 5 ms each, clients would notice
 EXIT_REFUSED = 2  # the node did not start: settings or data folder
 EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
 
@@ -131,6 +132,7 @@ def _check_identity(path: Path, mine: dict[str, object]) -> None:
 
 
 def _run(config: Config, number: int, folder: Path) -> int:
+    sys.setswitchinterval(SWITCH_SECONDS)
     stamp = f"{config.cluster.name} node {number}"
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -159,7 +159,7 @@ class LocalCluster:
         """Returns once the node answers. Raises ClusterError."""
         node = self.node(number)
         deadline = time.monotonic() + SERVE_SECONDS
-        while await self._ask(number) is None:
+        while not await self._answers(number):
             self._check_started(node)
             if time.monotonic() > deadline:
                 raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {node.log}")
@@ -171,19 +171,26 @@ class LocalCluster:
 
     async def view(self) -> View:
         """Asks every node that runs; where they differ, the leader of the highest term counts."""
-        running = [node.number for node in self.nodes() if node.state() == "running"]
-        seen = [status for status in await asyncio.gather(*map(self._ask, running)) if status is not None]
-        best = [(0, 0)] * (self.config.cluster.shards + 1)
-        for group, _, term, leader, *_ in (row for status in seen for row in status.groups):
-            best[group] = max(best[group], (term, leader))
-        return View(tuple(leader for _, leader in best), tuple(status.node for status in seen))
-
-    async def _ask(self, number: int) -> ClusterStatus | None:
+        seen: dict[int, ClusterStatus] = {}
+        running = [self.addresses[node.number - 1] for node in self.nodes() if node.state() == "running"]
         try:
-            async with self.client(ATTEMPT_SECONDS, [self.addresses[number - 1]]) as client:
-                return await client.cluster()
+            async with self.client(ATTEMPT_SECONDS, running) as client:
+                for _ in self.numbers:  # the client asks another node each time
+                    status = await client.cluster()
+                    seen[status.node] = status
         except RingpayError:
-            return None
+            pass  # what was seen until then counts
+        best = [(0, 0)] * (self.config.cluster.shards + 1)
+        for group, _, term, leader, *_ in (row for status in seen.values() for row in status.groups):
+            best[group] = max(best[group], (term, leader))
+        return View(tuple(leader for _, leader in best), tuple(seen))
+
+    async def _answers(self, number: int) -> bool:
+        try:
+            async with self.client(ATTEMPT_SECONDS, [self.addresses[number - 1]]):
+                return True
+        except RingpayError:
+            return False
 
 
 def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:

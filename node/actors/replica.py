@@ -117,7 +117,7 @@ class Replica(Actor[ReplicaEvent]):
         self._ticks_away = 0
         self._installing: Persist | None = None
         self._unwritten: deque[Persist] = deque()
-        self._hard_state: HardState | None = None  # a commit index that waits for the next write
+        self._hard_state: HardState | None = None  # the last one written
         self._seen = (Role.follower, NodeId(0), -1)
 
     # -- events ---------------------------------------------------------------------------------------------------
@@ -249,16 +249,22 @@ class Replica(Actor[ReplicaEvent]):
         if persist.snapshot is not None:
             self._installing = persist
             return
-        self._hard_state = persist.hard_state or self._hard_state
         if persist.must_sync:
-            write = LogWrite(self.group, self._hard_state, persist.entries)
-            self._hard_state = None
+            write = LogWrite(self.group, self._new_hard_state(persist), persist.entries)
             self._unwritten.append(persist)
             self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
         elif self._unwritten:
             self._unwritten.append(persist)
         else:
             self._release(persist)
+
+    def _new_hard_state(self, persist: Persist) -> HardState | None:
+        """A moved commit index alone is not worth a page on disk: after a restart the leader tells it again."""
+        state, stored = persist.hard_state, self._hard_state
+        if state is None or (stored is not None and (state.term, state.vote) == (stored.term, stored.vote)):
+            return None
+        self._hard_state = state
+        return state
 
     def _on_persisted(self, persist: Persist) -> None:
         """Writes end in order; those that only moved the commit index end with the one before them."""
@@ -402,7 +408,7 @@ class Replica(Actor[ReplicaEvent]):
         self.machine = await self.incoming.install(persist.snapshot, self._make_machine())
         meta = persist.snapshot
         cut = LogCut(meta.index, meta.term, meta.checksum)
-        write = LogWrite(self.group, persist.hard_state, persist.entries, cut, restart=True)
+        write = LogWrite(self.group, self._new_hard_state(persist), persist.entries, cut, restart=True)
         self._installing = None
         self._unwritten.append(persist)
         self._log_bytes = 0

@@ -14,7 +14,7 @@ from node.ports import StorageFailed
 
 FORMAT = 1  # raised when the layout changes; a newer file is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
-WAL_PAGES = 4_096  # 32 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway
+WAL_PAGES = 2_048  # 16 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway
 
 Result = TypeVar("Result")
 
@@ -27,16 +27,20 @@ class SqliteFile:
         self._stamp = stamp
         self._connection: aiosqlite.Connection | None = None
 
-    async def open(self, schema: str) -> None:
-        """Creates or opens the file. Raises StorageFailed where it is foreign, newer or damaged."""
+    async def open(self, schema: str, *, preallocate: bool = False) -> None:
+        """Creates or opens the file. Raises StorageFailed where it is foreign, newer or damaged.
+
+        `preallocate` gives a new file its write-ahead log at full length: a commit that overwrites in place takes half the time
+        of one that also makes the file longer.
+        """
         try:
             self._connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
-            await self.run(self._prepare, schema)
+            await self.run(self._prepare, schema, preallocate)
         except BaseException:
             await self.close()
             raise
 
-    def _prepare(self, connection: sqlite3.Connection, schema: str) -> None:
+    def _prepare(self, connection: sqlite3.Connection, schema: str, preallocate: bool) -> None:
         connection.executescript(
             f"PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
             f"PRAGMA wal_autocheckpoint={WAL_PAGES}; PRAGMA locking_mode=EXCLUSIVE;"
@@ -44,6 +48,11 @@ class SqliteFile:
         connection.executescript(f"CREATE TABLE IF NOT EXISTS stamp(format INTEGER, owner TEXT); {schema}")
         rows = connection.execute("SELECT format, owner FROM stamp").fetchall()
         if not rows:
+            if preallocate:
+                connection.execute("CREATE TABLE filler(data BLOB)")
+                connection.execute("INSERT INTO filler VALUES(zeroblob(?))", (PAGE_BYTES * WAL_PAGES,))
+                connection.execute("DROP TABLE filler")
+                connection.execute("PRAGMA wal_checkpoint(RESTART)")
             connection.execute("INSERT INTO stamp VALUES(?, ?)", (FORMAT, self._stamp))
             return
         found_format, owner = rows[0]
@@ -53,7 +62,7 @@ class SqliteFile:
             raise StorageFailed(f"{self.path}: belongs to {owner}, not to {self._stamp}")
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Runs `work(connection, *arguments)` on the file's thread; cancelling the caller does not stop it."""
+        """Runs `work(connection, *arguments)` on the file's thread, to its end: cancelling the caller does not stop it."""
         connection = self._connection
         if connection is None:
             raise StorageFailed(f"{self.path}: closed")
@@ -63,7 +72,7 @@ class SqliteFile:
 
         try:
             # aiosqlite's public calls are one statement a hop; a whole transaction in one hop needs its internal one.
-            return await asyncio.shield(connection._execute(on_thread))  # type: ignore[no-untyped-call]  # untyped there
+            return await connection._execute(on_thread)  # type: ignore[no-untyped-call,no-any-return]  # untyped there
         except sqlite3.Error as error:
             raise StorageFailed(f"{self.path}: {error}") from error
 

@@ -37,7 +37,7 @@ class SqliteLog:
 
     async def open(self) -> dict[int, StoredGroup]:
         """Reads everything back; entries behind a broken chain are left out, and the watermark tells."""
-        await self._file.open(SCHEMA)
+        await self._file.open(SCHEMA, preallocate=True)
         descriptor = os.open(self._watermark_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             os.ftruncate(descriptor, GROUPS_MAX * SLOT.size)

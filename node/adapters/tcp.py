@@ -16,7 +16,7 @@ BACKLOG = 1_024  # connections that wait to be accepted after a node's restart
 
 
 class Wire(asyncio.Protocol):
-    """One connection: frames in to its handler, messages out. Collects what is sent until the loop turns."""
+    """One connection: frames in to its handler, messages out."""
 
     def __init__(self, make_handler: MakeHandler, frame_bytes_max: int) -> None:
         self._decoder = FrameDecoder(frame_bytes_max)
@@ -24,8 +24,6 @@ class Wire(asyncio.Protocol):
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._transport: asyncio.Transport | None = None
-        self._pieces: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
 
     # -- from asyncio ---------------------------------------------------------------------------------------------
 
@@ -74,22 +72,13 @@ class Wire(asyncio.Protocol):
         self._decoder.limit_bytes = frame_bytes_max
 
     def send(self, message: Message) -> None:
-        """Sends with everything else of this turn of the loop; does nothing on a closed connection."""
-        if not self.is_open:
-            return
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        body = encode(message)
-        self._pieces.append(header(body))
-        self._pieces.append(body)
+        """Sends, in order; uvloop writes what one turn of the loop sends at once. Does nothing on a closed connection."""
+        if self._transport is not None and self.is_open:
+            body = encode(message)
+            self._transport.writelines([header(body), body])
 
     def _is_writable(self) -> bool:
         return self.is_open
-
-    def _flush(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        if self._transport is not None and self.is_open:
-            self._transport.writelines(pieces)
 
     def refuse(self, error: ProtocolError) -> None:
         """Tells the other side why, then closes."""
@@ -99,7 +88,6 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         """Sends what is collected, then closes."""
         if self._transport is not None and self.is_open:
-            self._flush()
             self.is_open = False
             self._transport.close()
 

@@ -10,7 +10,6 @@ from random import Random
 from node.adapters.memory import Disk, MemoryLog, MemoryShard
 from node.core.raft import Entry
 from node.ports import LogWrite
-from tests.simulation.loop import Owner
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
@@ -86,19 +85,14 @@ class Drive:
 class SimLog(MemoryLog):
     """A log whose writer may die after the write and before it hears of it."""
 
-    def __init__(self, drive: Drive, owner: Owner) -> None:
+    def __init__(self, drive: Drive) -> None:
         super().__init__(drive.disk)
         self._drive = drive
-        self._owner = owner
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """Durable in the middle of the latency, not at its end."""
+        """Durable some time before the writer is told."""
         await super().write(writes)
         await asyncio.sleep(self._drive.latency() / 2)
 
 
-class SimShard(MemoryShard):
-    """A checkpoint file of a simulated node."""
-
-    def __init__(self, drive: Drive, group: int) -> None:
-        super().__init__(drive.disk, group)
+SimShard = MemoryShard

@@ -1,54 +1,56 @@
-"""The ledger of one shard: accounts, transfers, holds and their record. Pure and columnar; the first part of the machine.
+"""The ledger of one shard: accounts, transfers, holds and their record. Pure, columnar, the first part of the machine.
 
-`Ledger` implements `node.core.machine.Part`. A client's command goes through `resolve` at the leader (account ids become
+`Ledger` implements `node.core.machine.Part`. A command goes through `resolve` at the leader (account ids become
 rows; form, old ids and old holds are judged once), is logged, and is applied alike by every replica.
 
 | command (client's shape) | answer |
 |---|---|
-| ["accounts", [[id, currency, minimum or None, maximum or None, owner, metadata], ...]] | ["accounts", `AccountStatus` bytes] |
-| ["update", id, {minimum, maximum, owner, metadata, status: 0 open, 1 frozen, 2 closed}], any of them | ["update", status] |
+| ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
+| ["update", id, {any of minimum, maximum, owner, metadata, status (`AccountState`)}] | ["update", `AccountStatus`] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
-| ["cancel", id, debit account] | ["outcome", status, timestamp_ns]: of the record, `cancelled` if there was none |
+| ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
-| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides], in rounds only | the votes, see `rounds.prepare` |
+| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides], in rounds only | votes, see `rounds.prepare` |
 
 | question | answer |
 |---|---|
-| ["account", id], ["accounts", [id, ...]] | `queries.account_fields`; its last field says whether an open round touches it |
+| ["account", id], ["accounts", [id, ...]] | `queries.account_fields`; the last one: does an open round touch it |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
-| ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor or None] |
+| ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 | ["statistics"] | ["statistics", map] |
 
-The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment` and
-`history` (the record), `holds`, `books` (all of it together), `sheet` and `exact` (one by one), `fast` and `transfers` (columns),
-`rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
+The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
+`segment` and `history` (the record), `holds`, `books` (all of it together), `sheet` and `exact` (one by one), `fast`
+and `transfers` (columns), `rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
-- posted - held >= -2^62 and posted + incoming <= 2^62 for every account, so no sum of two columns can wrap; sums of a batch are
-  proven before they are added. `unsettled` counts what open rounds have reserved of debits (it is part of `held`, except for
-  captures and voids, whose money was held before).
-- The fast path carries out only what is safe in every order; the exact path does the rest in order. Both leave the same state.
-- An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the repeat. The form
-  of a request and `linked_event_failed` are not recorded.
-- What apply sees depends on the log alone: the tail, the last 8 sealed segments, and the leader's findings in the entry. If
-  segments that the leader did not search have left the window, the batch is answered `retry`.
+- posted - held >= -2^62 and posted + incoming <= 2^62 for every account, so no sum of two columns can wrap; sums of a
+  batch are proven before they are added. `unsettled` counts what open rounds have reserved of debits (it is part of
+  `held`, except for captures and voids, whose money was held before).
+- The fast path carries out only what is safe in every order; the exact path does the rest in order. Both leave the
+  same state.
+- An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
+  repeat. The form of a request and `linked_event_failed` are not recorded.
+- What apply sees depends on the log alone: the tail, the last 8 sealed segments, and the leader's findings in the
+  entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.
 - An account's `version` is the log index of the entry that changed it last.
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
-Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment. A segment
-that has left the window stays until the second `changes()` after it, when its row is surely readable.
+Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.
+A segment that has left the window stays until the second `changes()` after it, when its row is surely readable.
 
 Costs to know
-- Ids are expected to sort by time. The leader reads an old segment (about 1 MB) from the store only when an id falls into one of its
-  four key ranges. Ids that are random in all bits fall into all of them: every request then reads the whole record.
-- Oldest-first history walks back over the links (about 100 kB a segment) of all segments that hold the account; newest-first reads
-  only the segments of its page.
+- Ids are expected to sort by time. The leader reads an old segment (about 1 MB) from the store only when an id falls
+  into one of its four key ranges. Ids that are random in all bits fall into all of them: every request then reads the
+  whole record.
+- Oldest-first history walks back over the links (about 100 kB a segment) of all segments that hold the account;
+  newest-first reads only the segments of its page.
 - Archive tables (`Ledger.archive_tables`) grow with history and are read by key only; `restore` never asks for them.
 
-Left out: a hold cannot be opened and captured in the same cross-shard transaction, as its capture is judged at PREPARE. A hold
-that has ended answers its final state even if the request names other accounts. Where two ended holds' ids collide in 63 bits
-of their digest, the older one answers `hold_not_found`.
+Left out: a hold cannot be opened and captured in the same cross-shard transaction, as its capture is judged at
+PREPARE. A hold that has ended answers its final state even if the request names other accounts. Where two ended
+holds' ids collide in 63 bits of their digest, the older one answers `hold_not_found`.
 """
 
 from node.core.ledger.ledger import Ledger

@@ -42,6 +42,8 @@ class RaftConfig:
     """Whether a leader without a majority resigns, and a follower with a living leader refuses others its vote."""
     step_down_on_removal: bool = True
     """Whether a leader that is no longer a voter resigns when that is applied."""
+    announce_commit: bool = True
+    """Whether followers are told of each commit at once; else with the next append or heartbeat, which spares a round trip each."""
     apply_unstable: bool = False
     """Whether committed entries may be handed out before they are durable here; for a shell that writes first."""
     lost_leader_ticks: int = 3

@@ -125,9 +125,9 @@ def _on_accepted(state: State, role: Leader, node: NodeId, peer: Progress, index
     elif peer.match + 1 >= state.log.first_index:
         peer.become_probe()
         peer.become_replicate()
-    if maybe_commit(state, role):
+    if maybe_commit(state, role) and state.config.announce_commit:
         broadcast_append(state, role)
-    elif node != state.id and peer.can_bump_commit(state.log.commit):
+    elif node != state.id and state.config.announce_commit and peer.can_bump_commit(state.log.commit):
         send_append(state, node, peer, even_if_empty=True)
     if node == state.id:
         return

@@ -55,7 +55,8 @@ def test_repeats_say_what_differs() -> None:
     """In a later request and within the same one."""
     driver = Driver()
     rows: list[list[object]] = [
-        ["a", "EUR", 0, None, "alice", b"m"], ["a", "EUR", 0, None, "alice", b"m"], ["a", "USD", 0, None, "alice", b"m"],
+        ["a", "EUR", 0, None, "alice", b"m"], ["a", "EUR", 0, None, "alice", b"m"],
+        ["a", "USD", 0, None, "alice", b"m"],
         ["a", "EUR", -1, None, "alice", b"m"], ["a", "EUR", 0, 9, "alice", b"m"], ["a", "EUR", 0, None, "bob", b"m"],
         ["a", "EUR", 0, None, "alice", b""],
     ]  # fmt: skip
@@ -95,7 +96,8 @@ def test_wrong_forms_raise() -> None:
         [], ["unknown"], ["accounts", []], ["accounts", [["a"]]], ["accounts", [["a", "EUR", 0.5, None, "", b""]]],
         ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}], ["update", "a", {"status": 3}],
         ["update", "a", {"minimum": True}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
-        ["legs", [bytes(16), "a", "b", bytes(8)], b"", b""], ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05"],
+        ["legs", [bytes(16), "a", "b", bytes(8)], b"", b""],
+        ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05"],
     ]  # fmt: skip
     for body in bodies:
         with pytest.raises(ProtocolError):

@@ -36,8 +36,8 @@ def filled(count: int, saves_every: int = 7) -> Driver:
     driver = Driver()
     driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None), ("b", "EUR", 0, None))
     for number in range(count):
-        status = driver.transfers([Transfer(id_of(number), "world", "ab"[number % 2], number + 1, reference=f"r{number}")])
-        assert status == [0]
+        row = Transfer(id_of(number), "world", "ab"[number % 2], number + 1, reference=f"r{number}")
+        assert driver.transfers([row]) == [0]
         if number % saves_every == 0:
             driver.save()
     return driver
@@ -165,7 +165,8 @@ def test_what_became_of_an_old_hold_is_found_through_the_store() -> None:
     driver = filled(2)
     for number, flags in ((2, Flag.void), (3, Flag.capture)):
         driver.transfers([Transfer(id_of(number), "world", "a", 5, flags=Flag.hold, ttl=60)])
-        assert driver.transfers([Transfer(id_of(number + 10), "world", "a", 5, flags=flags, hold_id=id_of(number))]) == [0]
+        end = Transfer(id_of(number + 10), "world", "a", 5, flags=flags, hold_id=id_of(number))
+        assert driver.transfers([end]) == [0]
     driver.transfers([Transfer(id_of(4), "world", "a", 5, flags=Flag.hold, ttl=1)])
     driver.command("expire", passed_ns=2 * NANOSECONDS)
     for number in range(30, 90):

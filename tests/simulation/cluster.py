@@ -1,0 +1,215 @@
+"""A cluster of production nodes on simulated hosts: start, stop, kill, pause, and clocks that jump."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from node.adapters.tcp import TcpTransport
+from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
+from node.core.raft import Membership, RaftConfig
+from node.daemon import Adapters, Node, make_placement
+from node.ports import StorageFailed
+from protocol.client import Client
+from protocol.ids import IdGenerator
+from tests.simulation.disks import Drive, SimLog, SimShard
+from tests.simulation.loop import Owner, SimLoop
+from tests.simulation.network import Network
+
+EPOCH_NS = 1_700_000_000 * 10**9  # where the wall clocks begin
+BASE_PORT = 7_101
+FIRST_CLIENT_HOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a run's cluster looks like; small limits make rare paths common."""
+
+    nodes: int
+    shards: int
+    replication: int
+    tick_ms: int
+    checkpoint_bytes: int
+    message_bytes: int
+    inflight_messages: int
+
+    @staticmethod
+    def draw(random: Random) -> Shape:
+        """A random one."""
+        nodes = random.choice((3, 3, 4, 5))
+        replication = 5 if nodes == 5 and random.random() < 0.3 else 3
+        return Shape(
+            nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100)),
+            random.choice((2_000, 10_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
+        )  # fmt: skip
+
+    def config(self) -> Config:
+        """The settings of every node."""
+        cluster = ClusterSettings("simulated", self.shards, self.replication, self.nodes, base_port=BASE_PORT)
+        timing = TimingSettings(tick_ms=self.tick_ms, election_ticks=10)
+        return Config(cluster, timing=timing, storage=StorageSettings())
+
+
+class SimNode(Node):
+    """A node with the small limits of its run's shape."""
+
+    shape: Shape
+
+    def _checkpoint_bytes(self) -> int:
+        return self.shape.checkpoint_bytes
+
+    def _raft_config(self, membership: Membership) -> RaftConfig:
+        config = super()._raft_config(membership)
+        shape = self.shape
+        return replace(config, message_bytes_max=shape.message_bytes, inflight_messages_max=shape.inflight_messages)
+
+
+class SimClock:
+    """A host's clocks: the wall clock can be moved, the other one cannot."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+        self.offset_ns = 0
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, as this host believes."""
+        return EPOCH_NS + self.offset_ns + int(self._loop.time() * 1e9)
+
+    def monotonic(self) -> float:
+        """Virtual seconds."""
+        return self._loop.time()
+
+
+@dataclass(slots=True)
+class Host:
+    """Where one node lives, over all its lives."""
+
+    number: int
+    drive: Drive
+    clock: SimClock
+    random: Random
+    owner: Owner | None = None  # the process, while there is one
+    node: SimNode | None = None
+    lives: int = 0
+    dark: list[Owner] = field(default_factory=list)  # processes whose peers do not know yet that they are gone
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a process runs, paused or not."""
+        return self.owner is not None
+
+
+class Cluster:
+    """All hosts."""
+
+    def __init__(self, loop: SimLoop, network: Network, shape: Shape, random: Random) -> None:
+        self.loop = loop
+        self.network = network
+        self.shape = shape
+        self.config = shape.config()
+        self.placement = make_placement(self.config)
+        self.random = random
+        self.hosts: dict[int, Host] = {}
+        self.crashes = 0
+        self.unexpected: Callable[[str, BaseException], None] = lambda where, error: None
+        self._clients = 0
+        for number in range(1, shape.nodes + 1):
+            drive = Drive(Random(random.getrandbits(64)))
+            self.hosts[number] = Host(number, drive, SimClock(loop), Random(random.getrandbits(64)))
+
+    # -- nodes ----------------------------------------------------------------------------------------------------
+
+    def start(self, number: int) -> None:
+        """Starts a node's process on what its disk holds."""
+        host = self.hosts[number]
+        if host.is_up:
+            return
+        for owner in host.dark:
+            self.network.bury(owner)
+        host.dark.clear()
+        host.lives += 1
+        host.drive.disk.is_failing = False
+        owner = host.owner = Owner(f"node {number}.{host.lives}", number)
+        owner.blown = lambda: self.crash(number)
+        self.loop.spawn(owner, self._live(host, owner))
+
+    async def _live(self, host: Host, owner: Owner) -> None:
+        drive = host.drive
+        adapters = Adapters(
+            TcpTransport(), SimLog(drive), lambda group: SimShard(drive.disk, group), host.clock,
+            Random(host.random.getrandbits(64)), host.lives,
+        )  # fmt: skip
+        host.node = SimNode(host.number, self.config, adapters)
+        host.node.shape = self.shape
+        try:
+            await host.node.run()
+        except Exception as error:
+            if not owner.is_dead and not _is_storage(error):
+                self.unexpected(owner.name, error)
+        if not owner.is_dead:
+            self.crash(host.number)
+
+    def crash(self, number: int, *, silently: bool = False) -> None:
+        """The process ends where it stands; writes under way are lost. Silently: its peers hear nothing before it is back."""
+        host = self.hosts[number]
+        owner, host.owner, host.node = host.owner, None, None
+        if owner is None:
+            return
+        self.crashes += 1
+        self.loop.kill(owner)
+        self.network.process_died(owner, silently=silently)
+        if silently:
+            host.dark.append(owner)
+
+    def pause(self, number: int) -> None:
+        """The process stands still; what is sent to it waits."""
+        owner = self.hosts[number].owner
+        if owner is not None:
+            owner.is_paused = True
+
+    def resume(self, number: int) -> None:
+        """The process goes on."""
+        owner = self.hosts[number].owner
+        if owner is not None and owner.is_paused:
+            self.loop.resume(owner)
+
+    def stop(self, number: int) -> None:
+        """Asks for a graceful stop."""
+        node = self.hosts[number].node
+        if node is not None:
+            node.stop()
+
+    def nodes(self) -> dict[int, SimNode]:
+        """The nodes whose process runs."""
+        return {number: host.node for number, host in self.hosts.items() if host.node is not None}
+
+    def leader_of(self, group: int) -> int | None:
+        """Who leads a group, in the highest term; None where nobody does."""
+        found: list[tuple[int, int]] = []
+        for number, node in self.nodes().items():
+            replica = node.replicas.get(group)
+            if replica is not None and hasattr(replica, "raft") and replica.is_leader:
+                found.append((replica.term, number))
+        return max(found)[1] if found else None
+
+    # -- clients --------------------------------------------------------------------------------------------------
+
+    def client(self, *, timeout: float) -> tuple[Owner, Client]:
+        """A production client on a host of its own, that knows some of the nodes. Use it in its owner's tasks."""
+        number = FIRST_CLIENT_HOST + self._clients
+        self._clients += 1
+        random = Random(self.random.getrandbits(64))
+        ports = [BASE_PORT + node - 1 for node in self.hosts]
+        random.shuffle(ports)
+        known = ports[: random.randint(1, len(ports))]
+        now_ms = lambda: (EPOCH_NS + int(self.loop.time() * 1e9)) // 1_000_000  # noqa: E731
+        ids = IdGenerator(now_ms, random.getrandbits)
+        owner = Owner(f"client {number}", number)
+        return owner, Client([f"127.0.0.1:{port}" for port in known], timeout=timeout, ids=ids)
+
+
+def _is_storage(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_storage(one) for one in error.exceptions)
+    return isinstance(error, StorageFailed)

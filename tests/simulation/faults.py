@@ -1,0 +1,253 @@
+"""What goes wrong in a run: one fault after another at random times, then an end to all of them.
+
+Damage to disks keeps within what the protocol promises to survive: never more than a minority of a group's replicas at once.
+Processes may die at any time and all together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from tests.simulation.cluster import FIRST_CLIENT_HOST, Cluster, Host
+from tests.simulation.network import Weather
+
+PAUSE_BETWEEN_SECONDS = 1.2  # mean, between two faults
+DOWN_SECONDS = 3.0  # mean, until a dead process is started again
+SHORT_DOWN_SECONDS = 0.1
+FUSE_STEPS = 60  # a process dies within so many of its callbacks
+NANOSECONDS = 10**9
+CLOCK_JUMP_SECONDS_MAX = 3_600
+
+
+class Faults:
+    """The bringer of faults; `counts` says what it did."""
+
+    def __init__(self, cluster: Cluster, random: Random, clients: int) -> None:
+        self.cluster = cluster
+        self.counts: Counter[str] = Counter()
+        self.is_over = False
+        self._random = random
+        self._clients = clients
+        self._kinds: list[tuple[Callable[[], None], int]] = [
+            (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2), (self._crash_some, 3),
+            (self._stop, 4), (self._pause, 6), (self._partition, 10), (self._partition_one_way, 4), (self._isolate_leader, 6),
+            (self._reset, 6), (self._storm, 8), (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3),
+            (self._jump, 5), (self._lose_tail, 6), (self._flip_bit, 6),
+        ]  # fmt: skip
+
+    async def run(self, seconds: float) -> None:
+        """Brings faults for so long, then ends them all."""
+        loop = self.cluster.loop
+        end = loop.time() + seconds
+        kinds, weights = zip(*self._kinds, strict=True)
+        while loop.time() < end:
+            await asyncio.sleep(self._random.expovariate(1 / PAUSE_BETWEEN_SECONDS))
+            (fault,) = self._random.choices(kinds, weights)
+            fault()
+        self.heal()
+
+    def heal(self) -> None:
+        """Everything works again, and every node runs."""
+        self.is_over = True
+        network = self.cluster.network
+        network.weather = Weather()
+        network.heal()
+        for host in self.cluster.hosts.values():
+            host.drive.slowness = 1.0
+            if host.owner is not None:
+                host.owner.fuse = None
+            self.cluster.resume(host.number)
+            if host.drive.disk.is_failing:
+                self.cluster.crash(host.number)
+            self.cluster.start(host.number)
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    def _count(self, name: str) -> None:
+        self.counts[name] += 1
+
+    def _up(self) -> list[Host]:
+        return [host for host in self.cluster.hosts.values() if host.is_up]
+
+    def _any(self) -> Host | None:
+        hosts = self._up()
+        return self._random.choice(hosts) if hosts else None
+
+    def _after(self, seconds: float, work: Callable[[], None]) -> None:
+        def do() -> None:
+            if not self.is_over:
+                work()
+
+        self.cluster.loop.call_later(seconds, do)
+
+    def _kill(self, host: Host) -> None:
+        self.cluster.crash(host.number, silently=self._random.random() < 0.25)
+        self._start_later(host)
+
+    def _start_later(self, host: Host) -> None:
+        mean = self._random.choice((SHORT_DOWN_SECONDS, DOWN_SECONDS))
+        self._after(self._random.expovariate(1 / mean), lambda: self.cluster.start(host.number))
+
+    # -- processes ------------------------------------------------------------------------------------------------
+
+    def _crash(self) -> None:
+        if (host := self._any()) is not None:
+            self._count("crash")
+            self._kill(host)
+
+    def _leader(self) -> Host | None:
+        group = 0 if self._random.random() < 0.5 else self._random.randint(0, self.cluster.shape.shards)
+        number = self.cluster.leader_of(group)
+        return None if number is None else self.cluster.hosts[number]
+
+    def _crash_leader(self) -> None:
+        if (host := self._leader()) is not None:
+            self._count("crash of a leader")
+            self._kill(host)
+
+    def _crash_soon(self) -> None:
+        """Between two steps of the process, wherever that is."""
+        host = self._leader() if self._random.random() < 0.5 else self._any()
+        if host is not None and host.owner is not None:
+            self._count("crash within a step")
+            host.owner.fuse = self._random.randint(1, FUSE_STEPS)
+            owner = host.owner
+
+            def blown() -> None:
+                if host.owner is owner:
+                    self._kill(host)
+
+            owner.blown = blown
+
+    def _crash_all(self) -> None:
+        self._count("power loss")
+        for host in self._up():
+            self._kill(host)
+
+    def _crash_some(self) -> None:
+        self._count("crash of several")
+        for host in self._up():
+            if self._random.random() < 0.5:
+                self._kill(host)
+
+    def _stop(self) -> None:
+        if (host := self._any()) is not None:
+            self._count("graceful stop")
+            self.cluster.stop(host.number)
+            mean = self._random.expovariate(1 / DOWN_SECONDS)
+            for again in range(1, 8):  # a stop takes as long as it takes; starting a running node does nothing
+                self._after(again + mean, lambda: self.cluster.start(host.number))
+
+    def _pause(self) -> None:
+        host = self._leader() if self._random.random() < 0.5 else self._any()
+        if host is not None:
+            self._count("pause")
+            self.cluster.pause(host.number)
+            self._after(self._random.choice((0.3, 2.0, 6.0)), lambda: self.cluster.resume(host.number))
+
+    # -- network --------------------------------------------------------------------------------------------------
+
+    def _heal_later(self) -> None:
+        self._after(self._random.expovariate(1 / 3.0), self.cluster.network.heal)
+
+    def _cut(self, some: list[int], *, both_ways: bool) -> None:
+        network = self.cluster.network
+        clients = range(FIRST_CLIENT_HOST, FIRST_CLIENT_HOST + self._clients)
+        others = [number for number in self.cluster.hosts if number not in some]
+        sides = [client for client in clients if self._random.random() < 0.3]
+        for one in some:
+            for other in [*others, *sides]:
+                network.block(one, other)
+                if both_ways:
+                    network.block(other, one)
+        self._heal_later()
+
+    def _partition(self) -> None:
+        self._count("partition")
+        numbers = list(self.cluster.hosts)
+        self._cut(self._random.sample(numbers, self._random.randint(1, len(numbers) - 1)), both_ways=True)
+
+    def _partition_one_way(self) -> None:
+        self._count("one-way partition")
+        self._cut([self._random.choice(list(self.cluster.hosts))], both_ways=False)
+
+    def _isolate_leader(self) -> None:
+        if (host := self._leader()) is not None:
+            self._count("leader cut off")
+            self._cut([host.number], both_ways=True)
+
+    def _reset(self) -> None:
+        network = self.cluster.network
+        if network.wires:
+            self._count("connection reset")
+            network.reset(self._random.choice(list(network.wires)))
+
+    def _storm(self) -> None:
+        """Messages of the log are lost, doubled and overtaken."""
+        self._count("lossy network")
+        random = self._random
+        self.cluster.network.weather = Weather(
+            random.choice((0.0005, 0.005, 0.05)), random.choice((0, 0.05, 0.3)), random.choice((0, 0.05, 0.3)),
+            random.choice((0, 0.05, 0.3)), random.choice((0.05, 1.0, 5.0)),
+        )  # fmt: skip
+        self._after(random.expovariate(1 / 4.0), self._calm)
+
+    def _slow_network(self) -> None:
+        self._count("slow network")
+        self.cluster.network.weather = Weather(latency_seconds=self._random.choice((0.01, 0.1)))
+        self._after(self._random.expovariate(1 / 3.0), self._calm)
+
+    def _calm(self) -> None:
+        self.cluster.network.weather = Weather()
+
+    # -- disks and clocks -----------------------------------------------------------------------------------------
+
+    def _slow_disk(self) -> None:
+        self._count("slow disk")
+        drive = self._random.choice(list(self.cluster.hosts.values())).drive
+        drive.slowness = self._random.choice((10, 100, 500))
+
+        def mend() -> None:
+            drive.slowness = 1.0
+
+        self._after(self._random.expovariate(1 / 3.0), mend)
+
+    def _fail_disk(self) -> None:
+        """Writes fail, so the node stops itself; it is started again on a disk that works."""
+        if (host := self._any()) is not None:
+            self._count("failing disk")
+            host.drive.disk.is_failing = True
+            for again in range(1, 8):
+                self._after(again, lambda: None if host.is_up else self.cluster.start(host.number))
+
+    def _jump(self) -> None:
+        self._count("clock jump")
+        clock = self._random.choice(list(self.cluster.hosts.values())).clock
+        size = int(self._random.choice((0.001, 1, 60, CLOCK_JUMP_SECONDS_MAX)) * NANOSECONDS)
+        clock.offset_ns += self._random.randint(-size, size)
+
+    def _lose_tail(self) -> None:
+        self._damage("lost tail", lambda host, group: host.drive.lose_tail(group))
+
+    def _flip_bit(self) -> None:
+        self._damage("flipped bit", lambda host, group: host.drive.flip_bit(group))
+
+    def _damage(self, name: str, harm: Callable[[Host, int], bool]) -> None:
+        host = self._random.choice(list(self.cluster.hosts.values()))
+        groups = [group for group in host.drive.disk.groups if self._may_damage(host, group)]
+        if not groups:
+            return
+        self.cluster.crash(host.number)
+        for group in self._random.sample(groups, self._random.randint(1, len(groups))):
+            if harm(host, group):
+                self._count(name)
+        self._start_later(host)
+
+    def _may_damage(self, host: Host, group: int) -> bool:
+        """Whether a minority at most would be damaged, this replica included."""
+        replicas = self.cluster.placement.replicas[group]
+        damaged = [node for node in replicas if group in self.cluster.hosts[node].drive.damaged and node != host.number]
+        return host.number in replicas and 2 * (len(damaged) + 1) < len(replicas)

@@ -1,0 +1,288 @@
+"""What must hold after every step of a run, looked at from outside, apart from the workload.
+
+The checker keeps, for each group, the log as it was first seen committed, and a machine of its own that applies it: the
+reference that replicas, rounds and later the clients' histories are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from node.actors.replica import Replica
+from node.core.commit import Decisions
+from node.core.ledger import Ledger
+from node.core.machine import Body, Kind, Machine, unpack_decision, unpack_entry
+from node.core.raft import Entry, HardState, NodeId, Role
+from node.daemon import make_machine
+from tests.simulation.cluster import Cluster, Host
+from tests.simulation.loop import Owner
+
+
+class Violation(AssertionError):
+    """A promise is broken."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was last seen of one replica in one life of its process."""
+
+    role: Role = Role.follower
+    term: int = 0
+    commit: int = 0
+    last: tuple[int, int] = (0, 0)  # index and checksum of the log's end
+    reached: int = 0  # the log is compared up to here
+
+
+@dataclass(slots=True)
+class Point:
+    """An account after one entry."""
+
+    index: int
+    posted: int
+    held: int
+
+
+@dataclass(slots=True)
+class GroupLog:
+    """One group as the outside knows it."""
+
+    machine: Machine
+    entries: list[Entry] = field(default_factory=list)  # committed, from index 1
+    known_since: list[int] = field(default_factory=list)  # the term in which each was first seen committed
+    checksums: dict[tuple[int, int], int] = field(default_factory=dict)  # (index, term) -> checksum
+    leaders: dict[int, int] = field(default_factory=dict)  # term -> node
+    digests: dict[int, int] = field(default_factory=dict)
+    points: dict[str, list[Point]] = field(default_factory=dict)  # account -> its states, rising
+    effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account) -> index
+    rows: int = 0  # history rows looked at
+
+
+@dataclass(slots=True)
+class Votes:
+    """The durable term and vote of one replica."""
+
+    term: int = 0
+    vote: int = 0
+
+
+class Invariants:
+    """Call `step` after each turn of the loop; `fail` is told the first broken promise."""
+
+    def __init__(self, cluster: Cluster, fail: Callable[[str], None]) -> None:
+        self.cluster = cluster
+        self.fail = fail
+        self.groups = {group: GroupLog(make_machine(group)) for group in range(cluster.shape.shards + 1)}
+        self.decisions: dict[int, bytes] = {}  # round -> which transactions commit
+        self.checks = 0
+        self._seen: dict[tuple[Owner, int], Seen] = {}
+        self._votes: dict[tuple[int, int], Votes] = {}
+        self._steps: dict[Owner, int] = {}
+
+    def step(self) -> None:
+        """Looks at every node that has done something since the last call."""
+        for host in self.cluster.hosts.values():
+            owner = host.owner
+            if owner is None or host.node is None or self._steps.get(owner) == owner.steps:
+                continue
+            self._steps[owner] = owner.steps
+            for group, replica in host.node.replicas.items():
+                self._look(host, owner, group, replica)
+
+    def _look(self, host: Host, owner: Owner, group: int, replica: Replica) -> None:
+        state = replica.raft.state
+        log = state.log
+        seen = self._seen.get((owner, group))
+        if seen is None:
+            seen = self._seen[owner, group] = Seen(reached=log.base_index)
+        role, term, commit = state.role.kind, state.term, log.commit
+        last = (log.last_index, log.last_checksum)
+        if (seen.role, seen.term, seen.commit, seen.last) == (role, term, commit, last):
+            return
+        self.checks += 1
+        name = f"group {group} node {host.number}"
+        self._expect(term >= seen.term, f"{name}: term fell from {seen.term} to {term}")
+        self._expect(commit >= seen.commit, f"{name}: commit fell from {seen.commit} to {commit}")
+        known = self.groups[group]
+        if role is Role.leader:
+            self._check_leader(name, host.number, known, replica, is_new=(seen.role, seen.term) != (role, term))
+            if seen.role is role and seen.term == term and commit > seen.commit:
+                own = log.term_at(commit)
+                self._expect(own in (term, None), f"{name}: leader of term {term} counted an entry of term {own}")
+        if last != seen.last:
+            self._check_matching(name, known, replica, seen)
+        if commit > seen.commit:
+            self._note_committed(name, group, known, replica, seen.commit)
+        self._check_votes(name, host, group)
+        seen.role, seen.term, seen.commit, seen.last = role, term, commit, last
+        self._forget_damage(host, group, replica)
+
+    def _expect(self, holds: bool, broken: str) -> None:
+        if not holds:
+            self.fail(broken)
+
+    # -- the log --------------------------------------------------------------------------------------------------
+
+    def _check_leader(self, name: str, node: int, known: GroupLog, replica: Replica, *, is_new: bool) -> None:
+        term = replica.raft.state.term
+        other = known.leaders.setdefault(term, node)
+        self._expect(other == node, f"{name}: second leader of term {term}, the first was node {other}")
+        if not is_new:
+            return
+        log = replica.raft.state.log
+        for position in range(len(known.entries) - 1, -1, -1):
+            if known.known_since[position] >= term:
+                continue
+            entry = known.entries[position]
+            if entry.index > log.base_index:
+                there = entry.index <= log.last_index and log.checksum_at(entry.index) == entry.checksum
+                self._expect(there, f"{name}: leader of term {term} lacks committed entry {entry.index}")
+            break
+
+    def _check_matching(self, name: str, known: GroupLog, replica: Replica, seen: Seen) -> None:
+        log = replica.raft.state.log
+        reached = min(seen.reached, log.last_index)
+        first = max(log.base_index, 0) + 1
+        for index in range(log.last_index, first - 1, -1):
+            entry = log.entries[index - first]
+            checksum = known.checksums.setdefault((index, entry.term), entry.checksum)
+            self._expect(checksum == entry.checksum, f"{name}: two entries {index} of term {entry.term}")
+            if index <= reached and index <= log.commit:
+                break
+        seen.reached = log.last_index
+
+    def _note_committed(self, name: str, group: int, known: GroupLog, replica: Replica, before: int) -> None:
+        log = replica.raft.state.log
+        first = max(before, log.base_index) + 1
+        for entry in log.slice(first, log.commit, 1 << 62) if log.commit >= first else ():
+            if entry.index <= len(known.entries):
+                same = known.entries[entry.index - 1].checksum == entry.checksum
+                self._expect(same, f"{name}: committed entry {entry.index} has changed")
+            elif entry.index == len(known.entries) + 1:
+                self._check_durable(name, group, entry)
+                known.entries.append(entry)
+                known.known_since.append(replica.raft.state.term)
+                self._apply(name, group, known, entry)
+            else:
+                self.fail(f"{name}: committed entry {entry.index} comes before {len(known.entries) + 1}")
+
+    def _check_durable(self, name: str, group: int, entry: Entry) -> None:
+        replicas = self.cluster.placement.replicas[group]
+        holding = [node for node in replicas if self.cluster.hosts[node].drive.holds(group, entry)]
+        self._expect(
+            2 * len(holding) > len(replicas), f"{name}: committed entry {entry.index} is on disk at {holding} only"
+        )
+
+    def _check_votes(self, name: str, host: Host, group: int) -> None:
+        stored = host.drive.disk.groups.get(group)
+        hard = stored.hard_state if stored is not None else HardState(0, NodeId(0), 0)
+        votes = self._votes.setdefault((host.number, group), Votes())
+        self._expect(hard.term >= votes.term, f"{name}: durable term fell from {votes.term} to {hard.term}")
+        changed = hard.term == votes.term and votes.vote not in (0, int(hard.vote))
+        self._expect(not changed, f"{name}: voted for {votes.vote} and for {hard.vote} in term {hard.term}")
+        votes.term, votes.vote = hard.term, int(hard.vote)
+
+    def _forget_damage(self, host: Host, group: int, replica: Replica) -> None:
+        damaged = host.drive.damaged.get(group)
+        if damaged and not replica.raft.state.recovering and replica.raft.state.log.stable >= max(damaged):
+            del host.drive.damaged[group]
+
+    # -- the machine ----------------------------------------------------------------------------------------------
+
+    def _apply(self, name: str, group: int, known: GroupLog, entry: Entry) -> None:
+        machine = known.machine
+        epoch = machine.epoch
+        if entry.kind == 0 and entry.data:
+            self._check_decisions(name, machine, entry.data)
+        machine.apply(entry.index, entry.data if entry.kind == 0 else b"")
+        self._expect(machine.epoch >= epoch, f"{name}: the epoch fell from {epoch} to {machine.epoch}")
+        ledger = machine.parts.get("ledger")
+        if isinstance(ledger, Ledger):
+            self._check_books(name, known, ledger, entry.index)
+
+    def _check_decisions(self, name: str, machine: Machine, data: bytes) -> None:
+        epoch = machine.epoch
+        opened = dict.fromkeys(machine.rounds)
+        for request in unpack_entry(data)[1]:
+            if request[0] == Kind.epoch:
+                epoch = max(epoch, request[1])
+            if request[0] != Kind.round or request[1] < epoch:
+                continue
+            epoch = request[1]
+            self._check_decided(name, opened, request)
+            if request[4] is not None:
+                opened[request[4][0]] = None
+
+    def _check_decided(self, name: str, opened: dict[int, None], request: Body) -> None:
+        for round_id, packed in request[3]:
+            if round_id not in opened:
+                continue
+            del opened[round_id]
+            commits = (unpack_decision(packed) == 0).tobytes()
+            before = self.decisions.setdefault(round_id, commits)
+            self._expect(before == commits, f"{name}: round {round_id:x} is decided twice, and not alike")
+
+    def _check_books(self, name: str, known: GroupLog, ledger: Ledger, index: int) -> None:
+        accounts = ledger.books.accounts
+        count = accounts.count
+        spendable = accounts.posted[:count] - accounts.held[:count] - accounts.minimum[:count]
+        if count and int(spendable.min()) < 0:
+            poor = accounts.names[int(np.argmin(spendable))]
+            self.fail(f"{name}: entry {index} leaves {poor} {int(spendable.min())} above its limit")
+        for row in np.flatnonzero(accounts.version[:count] == index).tolist():
+            point = Point(index, int(accounts.posted[row]), int(accounts.held[row]))
+            known.points.setdefault(accounts.names[row], []).append(point)
+        history = ledger.books.history
+        tail = history.tail
+        if history.sealed:
+            return
+        for position in range(known.rows, tail.count):
+            if int(tail.status[position]) == 0:
+                for account in (int(tail.debit[position]), int(tail.credit[position])):
+                    if account >= 0:
+                        known.effects[tail.id_at(position), accounts.names[account]] = index
+        known.rows = tail.count
+
+    # -- now and then ---------------------------------------------------------------------------------------------
+
+    def compare_digests(self) -> int:
+        """Compares replicas that stand where the reference stands; how many did."""
+        compared = 0
+        for group, known in self.groups.items():
+            expected: int | None = None
+            for number, node in self.cluster.nodes().items():
+                replica = node.replicas.get(group)
+                if replica is None or replica.machine.applied != known.machine.applied:
+                    continue
+                expected = known.machine.digest() if expected is None else expected
+                same = replica.machine.digest() == expected
+                self._expect(same, f"group {group} node {number}: another digest at {known.machine.applied}")
+                compared += 1
+        return compared
+
+    def open_rounds(self) -> list[str]:
+        """Rounds that are prepared somewhere and not decided, and decisions that nobody has forgotten."""
+        return [
+            f"group {group}: round {round_id:x}" for group, known in self.groups.items() for round_id in known.machine.rounds
+        ]
+
+    def check_sums(self) -> None:
+        """When no round is open anywhere: per currency the books of all shards add up to nothing."""
+        if self.open_rounds():
+            return
+        sums: dict[str, int] = {}
+        for known in self.groups.values():
+            ledger = known.machine.parts.get("ledger")
+            if isinstance(ledger, Ledger):
+                for currency, posted, *_ in ledger.totals():
+                    sums[currency] = sums.get(currency, 0) + int(posted)
+        for currency, posted in sums.items():
+            self._expect(posted == 0, f"the books of {currency} are off by {posted}")
+
+    def records_left(self) -> int:
+        """Decision records that are not forgotten."""
+        decisions = self.groups[0].machine.parts["decisions"]
+        assert isinstance(decisions, Decisions)
+        return len(decisions.records)
