@@ -24,7 +24,7 @@ from node.actors.snapshots import RAFT_TABLE, restore
 from node.config import Config
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
-from node.core.machine import Answer, Body, Machine
+from node.core.machine import Body, Machine
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
 from node.core.ring import place
 from node.ports import Clock, Connection, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
@@ -47,7 +47,8 @@ class Adapters:
     shard: Callable[[int], ShardStore]
     clock: Clock
     random: random.Random
-    incarnation: int
+    data_id: int  # names this node's data folder
+    is_known_peer: Callable[[int, int], bool]  # node and its data id; remembers those that come for the first time
 
 
 def make_placement(config: Config) -> Placement:
@@ -77,6 +78,7 @@ class Node:
         self._links = self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._is_placed_dirty = False
         self.is_serving = asyncio.Event()
 
@@ -84,7 +86,7 @@ class Node:
 
     def _make_links(self) -> dict[int, Link]:
         token = self.config.security.peer_token
-        hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.incarnation)
+        hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
         return {
             address.id: Link(hello, address, self._adapters.transport, self._lost_peer)
             for address in self.placement.nodes
@@ -128,6 +130,8 @@ class Node:
             cut = LogCut(meta.index, meta.term, meta.checksum)
             await self._adapters.log.write([LogWrite(group, cut=cut, restart=True)])
         replica.raft = Raft(config, restored)
+        if meta is not None:
+            replica.raft.offer_snapshot(meta)
         return replica
 
     def _checkpoint_bytes(self) -> int:
@@ -159,6 +163,8 @@ class Node:
                 await self._listen()
                 self.is_serving.set()
                 await self._stop.wait()
+                if self._failure is not None:
+                    raise self._failure
                 await self._hand_over()
                 for task in running:
                     task.cancel()
@@ -182,7 +188,9 @@ class Node:
         assert address is not None
         security = self.config.security
         peers = tuple(node.id for node in self.placement.nodes if node.id != self.number)
-        rules = Rules(self.config.cluster.name, security.client_token, security.peer_token, peers)
+        rules = Rules(
+            self.config.cluster.name, security.client_token, security.peer_token, peers, self._adapters.is_known_peer
+        )
         host = SessionHost(
             lambda session: self.sessions.setdefault(session), lambda session: self.sessions.pop(session, None),
             self._take_piece, self._leaders_of,
@@ -203,6 +211,11 @@ class Node:
 
     def stop(self) -> None:
         """Asks the node to stop gracefully."""
+        self._stop.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Stops the node at once because of an exception that no task saw."""
+        self._failure = error
         self._stop.set()
 
     async def _hand_over(self) -> None:
@@ -281,11 +294,7 @@ class Node:
         mine = leader == self.number
         self._set_leader(group, leader if not mine or is_serving else 0)
         if group == 0:
-            epoch = term if mine and is_serving else 0
-            answer = self.replicas[0].machine.query("decisions", ["open"], {})
-            assert isinstance(answer, Answer)
-            records = {round_id: (groups, decision) for round_id, groups, decision in answer.body}
-            self._coordinator.inbox.push(Leads(epoch, records))
+            self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
 
     def _set_leader(self, group: int, leader: int) -> None:
         if self.router.leaders[group] != leader:

@@ -13,9 +13,8 @@ import random
 import secrets
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import structlog
 import uvloop
@@ -29,7 +28,9 @@ from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
-SWITCH_SECONDS = 0.0002  # the log's thread takes the interpreter lock several times a write; at 5 ms each, clients would notice
+SWITCH_SECONDS = (
+    0.0002  # the log's thread takes the interpreter lock several times a write; at 5 ms each, clients would notice
+)
 EXIT_REFUSED = 2  # the node did not start: settings or data folder
 EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
 
@@ -108,16 +109,40 @@ def _claim(folder: Path, config: Config, node: int) -> IO[str]:
     return lock
 
 
+class PeerBook:
+    """Remembers the data folder of each peer, durably, so that one that lost its data cannot pass for what it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "peers.json"
+        self._known: dict[str, int] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def is_known(self, node: int, data_id: int) -> bool:
+        """Whether this is the folder that the peer had before; its first one is remembered."""
+        if str(node) not in self._known:
+            self._known[str(node)] = data_id
+            _write_json(self._path, self._known)
+        return self._known[str(node)] == data_id
+
+
+def _write_json(path: Path, value: object) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _check_identity(path: Path, mine: dict[str, object]) -> None:
     if not path.exists():
         if any(child.suffix == ".db" for child in path.parent.iterdir()):
             raise RefusedToStart(f"{path.parent}: holds data but no {path.name}; it is foreign or damaged")
-        temporary = path.with_suffix(".new")
-        with temporary.open("w") as file:
-            json.dump(mine, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _write_json(path, {**mine, "data_id": secrets.randbits(62) + 1})
         return
     try:
         found = json.loads(path.read_text())
@@ -150,10 +175,12 @@ def _run(config: Config, number: int, folder: Path) -> int:
 async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
     adapters = Adapters(
         TcpTransport(), SqliteLog(folder, stamp), lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
-        SystemClock(), random.Random(secrets.randbits(128)), time.time_ns(),
+        SystemClock(), random.Random(secrets.randbits(128)), json.loads((folder / "node.json").read_text())["data_id"],
+        PeerBook(folder).is_known,
     )  # fmt: skip
     node = Node(number, config, adapters)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _on_exception(node, context))
     for number_of_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number_of_signal, node.stop)
     running = asyncio.ensure_future(node.run())
@@ -168,6 +195,14 @@ async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
     await running
     log.info("stopped gracefully", node=node.number)
     return 0
+
+
+def _on_exception(node: Node, context: dict[str, Any]) -> None:
+    """An exception outside any task is a broken invariant like every other: the node stops, and a restart recovers."""
+    error = context.get("exception")
+    log.error("unexpected", reason=str(error or context.get("message")), exc_info=error)
+    if error is not None:
+        node.fail(error)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -448,6 +448,7 @@ class Client:
         code: Sequence[int] | None = None,
         flags: Sequence[int] | None = None,
         reference: Sequence[str] | None = None,
+        ttl: Sequence[int] | None = None,
         timeout: float | None = None,
     ) -> list[Status]:
         """Up to 8,192 transfers as columns; one status each. A row with `Flag.linked` happens only with the next one.
@@ -460,6 +461,7 @@ class Client:
             b"" if flags is None else np.asarray(flags, "<u2").tobytes(),
             b"" if code is None else np.asarray(code, "<u4").tobytes(),
             "" if reference is None else SEPARATOR.join(reference),
+            ttl=b"" if ttl is None else np.asarray(ttl, "<u4").tobytes(),
         )  # fmt: skip
         statuses = await self._transfers(Transfers.unpack(batch.pack()), timeout)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     bad_request = "bad_request"
     not_leader = "not_leader"
     busy = "busy"
+    outcome_unknown = "outcome_unknown"
     shutting_down = "shutting_down"
     internal = "internal"
 
@@ -38,7 +39,9 @@ _CLOSING = frozenset({
     ErrorCode.bad_frame, ErrorCode.frame_too_large, ErrorCode.bad_message, ErrorCode.wrong_version,
     ErrorCode.wrong_cluster, ErrorCode.not_authenticated, ErrorCode.unknown_peer,
 })  # fmt: skip
-_TRANSIENT = frozenset({ErrorCode.not_leader, ErrorCode.busy, ErrorCode.shutting_down})
+_TRANSIENT = frozenset({
+    ErrorCode.not_leader, ErrorCode.busy, ErrorCode.outcome_unknown, ErrorCode.shutting_down,
+})  # fmt: skip
 
 
 class RingpayError(Exception):

@@ -54,7 +54,7 @@ class Hello:
     role: str  # a `Role`
     node: int  # id of the connecting node, 0 for a client
     token: str  # credentials of its role
-    incarnation: int  # rises each time a node's process starts, 0 for a client
+    data_id: int  # names the data folder of a connecting node, 0 for a client
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,21 @@ class ClusterError(Exception):
     """What stands in the way, and the remedy."""
 
 
+async def until(condition: Callable[[], bool], seconds: float | None = None) -> None:
+    """Returns once the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for are levels, told by nobody
+            await asyncio.sleep(POLL_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The cluster as its nodes see it together."""
 
     leaders: tuple[int, ...]  # of each group, group 0 first; 0 for none
     answering: tuple[int, ...]  # nodes that answered
+    committed: tuple[int, ...]  # the highest commit index of each group that a node knows
+    reached: tuple[int, ...]  # the lowest one of its replicas that answered
 
     @property
     def coordinator(self) -> int:
@@ -130,7 +139,7 @@ class LocalCluster:
                 node.wait_until_gone(STOP_SECONDS)
 
     def clean(self) -> None:
-        """Deletes what was made here, then the folder if nothing else is in it. Raises ClusterError while a node runs."""
+        """Deletes what was made here, and the folder if that was all. Raises ClusterError while a node runs."""
         running = [node.number for node in self.nodes() if node.pid() is not None]
         if running:
             raise ClusterError(f"node {running[0]} runs; use down first")
@@ -154,6 +163,15 @@ class LocalCluster:
                 return view
             await asyncio.sleep(POLL_SECONDS)
         raise ClusterError(f"the cluster does not serve after {SERVE_SECONDS:.0f} s; see the logs in {self.folder}")
+
+    async def wait_until_caught_up(self) -> None:
+        """Returns once every replica has what was committed when this was called. Raises ClusterError."""
+        deadline = time.monotonic() + SERVE_SECONDS
+        wanted = (await self.wait_until_serving()).committed
+        while any(reached < commit for reached, commit in zip((await self.view()).reached, wanted, strict=True)):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"a replica does not catch up within {SERVE_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def wait_until_answering(self, number: int) -> None:
         """Returns once the node answers. Raises ClusterError."""
@@ -180,10 +198,7 @@ class LocalCluster:
                     seen[status.node] = status
         except RingpayError:
             pass  # what was seen until then counts
-        best = [(0, 0)] * (self.config.cluster.shards + 1)
-        for group, _, term, leader, *_ in (row for status in seen.values() for row in status.groups):
-            best[group] = max(best[group], (term, leader))
-        return View(tuple(leader for _, leader in best), tuple(seen))
+        return _combine(list(seen.values()), self.config.cluster.shards + 1)
 
     async def _answers(self, number: int) -> bool:
         try:
@@ -193,8 +208,23 @@ class LocalCluster:
             return False
 
 
+def _combine(seen: list[ClusterStatus], groups: int) -> View:
+    """One view of several; rows are (group, role, term, leader, commit index, ...)."""
+    leaders = [(0, 0)] * groups
+    commits: list[list[int]] = [[] for _ in range(groups)]
+    for group, _, term, leader, commit, *_ in (row for status in seen for row in status.groups):
+        leaders[group] = max(leaders[group], (term, leader))
+        commits[group].append(commit)
+    return View(
+        tuple(leader for _, leader in leaders),
+        tuple(status.node for status in seen),
+        tuple(max(group, default=0) for group in commits),
+        tuple(min(group, default=0) for group in commits),
+    )
+
+
 def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:
-    """Writes `cluster.toml` from the project's own with the settings put in. Raises ClusterError for a foreign folder."""
+    """Writes `cluster.toml` from the project's own and the settings given. Raises ClusterError for a foreign folder."""
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ClusterError(f"{folder} holds other things; choose a folder that is empty or not there yet")
@@ -225,7 +255,9 @@ def open_cluster(folder: Path) -> LocalCluster:
 
 
 @asynccontextmanager
-async def temporary(nodes: int, shards: int, replication: int, folder: Path | None = None) -> AsyncIterator[LocalCluster]:
+async def temporary(
+    nodes: int, shards: int, replication: int, folder: Path | None = None
+) -> AsyncIterator[LocalCluster]:
     """A cluster that serves, in a fresh folder on ports of its own; stopped and deleted afterwards."""
     place = Path(tempfile.mkdtemp(prefix="ringpay-")) if folder is None else folder
     base_port = free_base_port("127.0.0.1", nodes, range(USUAL_PORT, LAST_PORT, PORT_STEP))

@@ -1,4 +1,4 @@
-"""The demo's people: they send payments one a request, through clients of randomly chosen nodes, and keep every receipt."""
+"""The demo's customers: they send payments, one a request, and keep every receipt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Receipts:
 
 
 async def send_all(payments: Sequence[Payment], clients: Sequence[Client], in_flight: int, receipts: Receipts) -> None:
-    """Sends each payment once, `in_flight` at a time for each client. Raises RingpayError when the cluster stays away."""
+    """Sends each payment once, `in_flight` at a time for each client. Raises RingpayError where no node answers."""
     queue = iter(payments)
     async with asyncio.TaskGroup() as tasks:
         for number, client in enumerate(clients):
@@ -97,10 +97,10 @@ class _Sender:
 
     async def _settle(self, id: int, debit: str, payment: Payment) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+        status: Status | None = None
+        while status is None:
             try:
                 status = await self._client.outcome(id, debit)
-                break
             except RingpayError:
                 if time.monotonic() > deadline:
                     raise

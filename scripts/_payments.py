@@ -81,7 +81,7 @@ def _parquet(path: Path) -> list[Sequence[Any]]:
     try:
         from pyarrow import ArrowInvalid, parquet
     except ImportError as error:
-        raise InputError("Parquet files need the package pyarrow, which is not installed; a CSV file does not") from error
+        raise InputError("a Parquet file needs the package pyarrow; a CSV file does not") from error
     try:
         file = parquet.ParquetFile(path)
         _check_columns(path, file.schema_arrow.names)

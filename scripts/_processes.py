@@ -1,7 +1,7 @@
 """Node processes on this machine: started apart from the script, found again by their pid files, ended by signals.
 
-A pid alone proves nothing, since the system uses it again: a process counts as a node only while its command line is the
-one that started it.
+A pid alone proves nothing, since the system uses it again: a process counts as a node only while its command line is
+the one that started it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Actor, Failed, Outcome, Reply
-from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket, epoch_of
 from node.core.machine import Body, Kind
 from node.ports import Clock
 from protocol.columns import Transfers
@@ -22,6 +22,7 @@ EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
 DRAIN_MAX = 512  # gathered before the next round is cut
 VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the others' transactions for longer
 MARK_TIMEOUT_SECONDS = 2.0  # no round starts while a cut is being made, so it may not take longer than a round may
+CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 
@@ -31,7 +32,14 @@ class Leads:
     """This node leads group 0 with this term, or (epoch 0) does not."""
 
     epoch: int
-    records: dict[int, tuple[list[int], bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Group 0 knows the epoch: its records, or why not."""
+
+    epoch: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Submit:
 class Asked:
     """A group's answer, or why there is none."""
 
+    number: int  # of the call
     ask: Ask
     outcome: Outcome
 
@@ -73,7 +82,7 @@ class Ticked:
     """The node's clock has ticked."""
 
 
-CoordinatorEvent = Leads | Submit | Asked | Recorded | Mark | Ticked
+CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._ports = ports
         self._tickets: dict[Ticket, Submit] = {}
         self._numbers = itertools.count(1)
+        self._beginning = 0  # the epoch that group 0 is being told of
+        self._unanswered: dict[int, tuple[float, Ask]] = {}
         self._voting: dict[int, float] = {}
         self._marks: dict[str, tuple[Mark, float]] = {}
         self._transfers = 0
@@ -116,12 +127,14 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         """Submissions of one drain share the next round."""
         for event in events:
             match event:
-                case Leads(epoch, records):
-                    self._on_leads(epoch, records)
+                case Leads(epoch):
+                    self._on_leads(epoch)
+                case Begun(epoch, outcome):
+                    self._on_begun(epoch, outcome)
                 case Submit():
                     self._on_submit(event)
-                case Asked(ask, outcome):
-                    self._on_asked(ask, outcome)
+                case Asked():
+                    self._on_asked(event)
                 case Recorded(record, outcome):
                     self._on_recorded(record, outcome)
                 case Mark():
@@ -130,11 +143,28 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_tick()
         self._carry_out(self.core.go_on())
 
-    def _on_leads(self, epoch: int, records: dict[int, tuple[list[int], bytes]]) -> None:
-        if epoch == self.core.epoch and self.core.active:
+    def _on_leads(self, epoch: int) -> None:
+        if epoch and epoch in (self._beginning, self.core.epoch if self.core.active else 0):
             return
         self._resign()
-        if epoch:
+        self._beginning = epoch
+        self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
+        """A record of an earlier epoch that is still on its way must not arrive behind the reading of the records."""
+        if epoch and epoch == self._beginning:
+            request = [Kind.apply, "decisions", ["begin", epoch]]
+            self._ports.call(0, request, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
+
+    def _on_begun(self, epoch: int, outcome: Outcome) -> None:
+        if epoch != self._beginning:
+            return
+        if isinstance(outcome, Failed):
+            self._ports.later(RETRY_SECONDS, lambda: self._begin(epoch))
+            return
+        self._beginning = 0
+        if outcome[0] == "begun":
+            records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
             self._carry_out(self.core.lead(epoch, self._groups, records))
 
     def _resign(self) -> None:
@@ -147,6 +177,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         for name, (mark, _) in marks.items():
             mark.reply(name, failed)
         self._voting.clear()
+        self._unanswered.clear()
         self._transfers = 0
 
     def _on_submit(self, submit: Submit) -> None:
@@ -160,10 +191,14 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._transfers += len(submit.batch)
             self._carry_out(self.core.submit(ticket, submit.batch, submit.debit_groups, submit.credit_groups))
 
-    def _on_asked(self, ask: Ask, outcome: Outcome) -> None:
-        if ask.body[1] != self.core.epoch or not self.core.active:
+    def _on_asked(self, asked: Asked) -> None:
+        ask, outcome = asked.ask, asked.outcome
+        is_awaited = self._unanswered.pop(asked.number, None) is not None
+        if not self.core.wants(ask):
             return
         if isinstance(outcome, Failed):
+            if not is_awaited:
+                return  # it was repeated already
             self._ports.later(RETRY_SECONDS, lambda: self._ask(ask))
             return
         self._carry_out(self.core.asked(ask, outcome))
@@ -171,11 +206,15 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._resign()
 
     def _on_recorded(self, record: Record, outcome: Outcome) -> None:
+        """Repeated until it succeeds or the epoch ends: group 0 may refuse for a moment and keep its leader."""
+        if epoch_of(record.round_id) != self.core.epoch or not self.core.active:
+            return
         if isinstance(outcome, Failed):
-            if outcome.code is ErrorCode.busy:
-                self._ports.later(RETRY_SECONDS, lambda: self._record(record))
-            return  # otherwise group 0 has another leader, and `Leads` is on its way
-        self._carry_out(self.core.recorded(record.round_id))
+            self._ports.later(RETRY_SECONDS, lambda: self._record(record))
+        elif outcome[0] == "stale_epoch":
+            self._resign()
+        else:
+            self._carry_out(self.core.recorded(record.round_id))
 
     def _on_mark(self, mark: Mark) -> None:
         name = f"{self._name}.{self.core.epoch}.{next(self._numbers)}"
@@ -192,6 +231,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 del self._voting[round_id]
             elif now - since > VOTES_TIMEOUT_SECONDS:
                 self._carry_out(self.core.abandon(round_id))
+        for number, (since, ask) in list(self._unanswered.items()):
+            if now - since > CALL_SECONDS:
+                del self._unanswered[number]
+                self._ask(ask)
         for name, (mark, since) in list(self._marks.items()):
             if now - since > MARK_TIMEOUT_SECONDS:
                 del self._marks[name]
@@ -215,21 +258,25 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._marks.pop(name)[0].reply(name, answers)
 
     def _ask(self, ask: Ask) -> None:
-        if ask.body[1] != self.core.epoch:
+        if not self.core.wants(ask):
             return
         match ask.body[0]:
             case "epoch":
                 request: list[Any] = [Kind.epoch, ask.body[1]]
             case "mark":
-                request = [Kind.mark, ask.body[2]]
+                request = [Kind.mark, *ask.body[1:]]
             case _:
                 request = [Kind.round, *ask.body[1:]]
                 if ask.body[4] is not None:
                     self._rounds += ask.body[4][0] not in self._voting
                     self._voting.setdefault(ask.body[4][0], self._ports.clock.monotonic())
-        self._ports.call(ask.group, request, lambda outcome: self.inbox.push(Asked(ask, outcome)))
+        number = next(self._numbers)
+        self._unanswered[number] = self._ports.clock.monotonic(), ask
+        self._ports.call(ask.group, request, lambda outcome: self.inbox.push(Asked(number, ask, outcome)))
 
     def _record(self, record: Record) -> None:
+        if epoch_of(record.round_id) != self.core.epoch:
+            return
         body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
         request = [Kind.apply, "decisions", body]
         self._ports.call(0, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
@@ -237,10 +284,12 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _answer(self, ticket: Ticket, statuses: bytes) -> None:
         submit = self._tickets.pop(ticket)
         self._transfers -= len(submit.batch)
-        if max(statuses) >= Status.undecided:
-            submit.reply(Failed(ErrorCode.busy, "shards did not vote in time", 50))
-        else:
+        if max(statuses) < Status.undecided:
             submit.reply([statuses])
+        elif min(statuses) >= Status.undecided:
+            submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time", 50))
+        else:  # `busy` would say that nothing has happened
+            submit.reply(Failed(ErrorCode.not_leader, "shards did not vote on all transfers in time"))
 
     def statistics(self) -> CoordinatorStatistics:
         """The coordinator as it is now."""

@@ -176,6 +176,6 @@ def _error_code(code: str) -> ErrorCode:
         return ErrorCode.internal
 
 
-def make_hello(cluster: str, node: int, token: str, incarnation: int) -> Hello:
+def make_hello(cluster: str, node: int, token: str, data_id: int) -> Hello:
     """What this node says when it connects to a peer."""
-    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, incarnation)
+    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, data_id)

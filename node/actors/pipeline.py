@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ from protocol.status import TRANSFERS_MAX, Status
 if TYPE_CHECKING:
     from node.actors.replica import Replica, ReplicaPorts
 
-ENTRIES_IN_FLIGHT_MAX = (
-    4  # one being written, one being replicated, one being applied, one to spare; more only splits batches
-)
+ENTRIES_IN_FLIGHT_MAX = 4  # of full entries: one gathered, written, replicated, applied; more would only wait in the same queues
+FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less than this waits for the entry in flight, so that batching grows with load
+ROUND_SIZE = TRANSFERS_MAX // 8  # what a round's legs count for: about the share of one shard in a full round
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
@@ -112,7 +113,7 @@ class Pipeline:
     def propose(self, can_propose: bool) -> bool:
         """Makes entries of what waits while there is room in flight; whether any was proposed."""
         proposed = False
-        while can_propose and self._waiting and len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX:
+        while can_propose and self._waiting and self._has_room():
             groups, transfers = self._take()
             if not groups:
                 break
@@ -130,6 +131,12 @@ class Pipeline:
             proposed = True
         return proposed
 
+    def _has_room(self) -> bool:
+        """A lone request never waits; while an entry is in flight, only a full one may follow."""
+        if not self._in_flight:
+            return True
+        return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and _size(self._waiting) >= FULL_ENTRY_TRANSFERS
+
     def _take(self) -> tuple[list[Group], int]:
         groups: list[Group] = []
         transfers = 0
@@ -137,7 +144,7 @@ class Pipeline:
             event = self._waiting.popleft()
             if isinstance(event, Propose):
                 group = self._resolve_round(event)
-                transfers += TRANSFERS_MAX // 8 if event.request[0] == Kind.round else 0
+                transfers += ROUND_SIZE if event.request[0] == Kind.round else 0
             else:
                 commands = self._take_mergeable(event)
                 transfers += sum(command.size for command in commands)
@@ -236,7 +243,8 @@ class Pipeline:
     def _block(self, command: Command) -> None:
         """Tried again as a whole after the round: rows that were created already are then `exists`."""
         if self._ports.clock.monotonic() > command.deadline:
-            command.reply(Failed(ErrorCode.busy, "a commit round on these accounts is not decided yet", RETRY_AFTER_MS))
+            reason = "a commit round on these accounts is not decided yet"
+            command.reply(Failed(ErrorCode.outcome_unknown, reason, RETRY_AFTER_MS))
         else:
             command.loaded = {}
             self._blocked.append(command)
@@ -252,6 +260,16 @@ def _merges(command: Command) -> bool:
         return False
     flags = command.body[1][4] if len(command.body[1]) > 4 else b""
     return not flags or not int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked
+
+
+def _size(waiting: Iterable[Command | Propose]) -> int:
+    """Transfers that wait, counted no further than a full entry."""
+    size = 0
+    for event in waiting:
+        size += event.size if isinstance(event, Command) else ROUND_SIZE
+        if size >= FULL_ENTRY_TRANSFERS:
+            break
+    return size
 
 
 def _fail(group: Group, failed: Failed) -> None:

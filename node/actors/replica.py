@@ -145,7 +145,7 @@ class Replica(Actor[ReplicaEvent]):
                 case Exported(message, is_complete):
                     self._on_exported(message, is_complete)
                 case Lead(node):
-                    self.raft.transfer_leadership(NodeId(node))
+                    self._transfer_leadership(node)
         self._ask_read_point()
         self._let_out()
         if self._pipeline.propose(self._can_propose()):
@@ -189,7 +189,14 @@ class Replica(Actor[ReplicaEvent]):
         self._ticks_away += 1
         if self._ticks_away >= TICKS_AWAY and len(self._pipeline) == 0 or self._ticks_away >= 2 * TICKS_AWAY:
             self._ticks_away = 0
-            self.raft.transfer_leadership(NodeId(home))
+            self._transfer_leadership(home)
+
+    def _transfer_leadership(self, to: int) -> None:
+        """Hands over if this replica still leads: it may have resigned since it was last heard of."""
+        try:
+            self.raft.transfer_leadership(NodeId(to))
+        except ProposalDropped:
+            pass
 
     def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
@@ -275,6 +282,8 @@ class Replica(Actor[ReplicaEvent]):
 
     def _release(self, persist: Persist) -> None:
         self.raft.persisted(persist)
+        if persist.snapshot is not None:
+            self.raft.offer_snapshot(persist.snapshot)
         for message in persist.responses:
             if message.to != NodeId(self._ports.node):
                 self._send(message)
@@ -412,8 +421,6 @@ class Replica(Actor[ReplicaEvent]):
         self._installing = None
         self._unwritten.append(persist)
         self._log_bytes = 0
-        self.raft.applied(meta.index)
-        self.raft.offer_snapshot(meta)
         self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
 
     def statistics(self) -> ReplicaStatistics:

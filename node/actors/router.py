@@ -138,7 +138,7 @@ class Router:
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, call)
                     return
-                outcome = Failed(ErrorCode.busy, f"group {call.group} has no leader", 100)
+                outcome = Failed(ErrorCode.outcome_unknown, f"group {call.group} had no leader in time", 100)
             call.reply(outcome)
 
         self.call_once(Call(call.group, call.operation, call.body, call.deadline, answered))

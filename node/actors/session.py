@@ -40,6 +40,7 @@ class Rules:
     client_token: str
     peer_token: str
     peers: tuple[int, ...]
+    is_known: Callable[[int, int], bool]  # whether a peer has come with the data folder that it had before
 
 
 class Session:
@@ -84,6 +85,9 @@ class Session:
         error = check_hello(message, rules.cluster, rules.client_token, rules.peer_token, rules.peers)
         if error is not None:
             raise error
+        if message.role == Role.peer and not rules.is_known(message.node, message.data_id):
+            text = f"node {message.node} came back with another data folder: it has lost what it acknowledged"
+            raise ProtocolError(text, ErrorCode.unknown_peer)
         self.hello = message
         limit = FRAME_BYTES_MAX if self.is_peer else CLIENT_FRAME_BYTES_MAX
         self._connection.allow(limit)

@@ -65,7 +65,7 @@ class MemoryLog:
             stored.cut = LogCut(write.cut.index, write.cut.term, write.cut.checksum)
             stored.entries = [] if write.restart else [e for e in stored.entries if e.index > write.cut.index]
             if write.restart:
-                stored.acknowledged = write.cut.index
+                stored.acknowledged = max(stored.acknowledged, write.cut.index)
         if write.entries:
             first = write.entries[0].index
             stored.entries = [entry for entry in stored.entries if entry.index < first] + list(write.entries)

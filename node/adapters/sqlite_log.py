@@ -82,7 +82,8 @@ class SqliteLog:
             if write.entries:
                 SLOT.pack_into(self._watermark, write.group * SLOT.size, write.entries[-1].index)
             elif write.restart and write.cut is not None:
-                SLOT.pack_into(self._watermark, write.group * SLOT.size, write.cut.index)
+                (before,) = SLOT.unpack_from(self._watermark, write.group * SLOT.size)
+                SLOT.pack_into(self._watermark, write.group * SLOT.size, max(before, write.cut.index))
 
     async def close(self) -> None:
         """Closes the file; nothing is pending, since every write is awaited."""

@@ -56,7 +56,7 @@ class GroupLog:
     leaders: dict[int, int] = field(default_factory=dict)  # term -> node
     digests: dict[int, int] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)  # account -> its states, rising
-    effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account) -> index
+    effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account it changed) -> index
     rows: int = 0  # history rows looked at
 
 
@@ -227,7 +227,10 @@ class Invariants:
     def _check_books(self, name: str, known: GroupLog, ledger: Ledger, index: int) -> None:
         accounts = ledger.books.accounts
         count = accounts.count
-        spendable = accounts.posted[:count] - accounts.held[:count] - accounts.minimum[:count]
+        held = (
+            accounts.held[:count] - accounts.unsettled[:count]
+        )  # what an open round has reserved may rest on its credits
+        spendable = accounts.posted[:count] - held - accounts.minimum[:count]
         if count and int(spendable.min()) < 0:
             poor = accounts.names[int(np.argmin(spendable))]
             self.fail(f"{name}: entry {index} leaves {poor} {int(spendable.min())} above its limit")
@@ -241,7 +244,7 @@ class Invariants:
         for position in range(known.rows, tail.count):
             if int(tail.status[position]) == 0:
                 for account in (int(tail.debit[position]), int(tail.credit[position])):
-                    if account >= 0:
+                    if account >= 0 and int(accounts.version[account]) == index:
                         known.effects[tail.id_at(position), accounts.names[account]] = index
         known.rows = tail.count
 
@@ -265,7 +268,9 @@ class Invariants:
     def open_rounds(self) -> list[str]:
         """Rounds that are prepared somewhere and not decided, and decisions that nobody has forgotten."""
         return [
-            f"group {group}: round {round_id:x}" for group, known in self.groups.items() for round_id in known.machine.rounds
+            f"group {group}: round {round_id:x}"
+            for group, known in self.groups.items()
+            for round_id in known.machine.rounds
         ]
 
     def check_sums(self) -> None:

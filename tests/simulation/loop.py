@@ -155,17 +155,20 @@ class SimLoop(asyncio.BaseEventLoop):
     def kill(self, owner: Owner) -> None:
         """Ends a process where it stands: none of its callbacks runs again, and nothing it does later has an effect."""
         owner.is_dead = True
-        owner.parked.clear()
         self._dying.append(owner)
 
     def _bury(self, owner: Owner) -> None:
         """Unwinds the coroutines of a dead process, so that they do not complain when they are collected."""
+        owner.grave.extend([*owner.parked, *(handle for whose, handle in self._queue if whose is owner)])
+        owner.parked.clear()
         for task in [task for task in owner.tasks if not task.done()]:
             task.cancel()
+        self.running_owner = owner
         while owner.grave:
             handle = owner.grave.popleft()
             if not handle.cancelled():
                 handle._run()
+        self.running_owner = None
         owner.tasks.clear()
 
     def _make_task(

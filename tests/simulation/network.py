@@ -132,7 +132,7 @@ class Network:
 
     def listen(self, owner: Owner, factory: Factory, host: str, port: int) -> Server:
         """A process listens. Raises OSError where the port is taken."""
-        if port in self.listeners:
+        if port in self.listeners or owner.is_dead:
             raise OSError(98, f"{host}:{port} is in use")
         self.listeners[port] = owner, factory
         return Server(self, port)

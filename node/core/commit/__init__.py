@@ -11,8 +11,9 @@ A DECIDE rides with the shard's next PREPARE if one is about to leave. This is t
 with something to commit is recorded, and a round without a record, of an epoch that is over, did not commit.
 
 Why it does not block like textbook 2PC: coordinator and participants are replicated groups. A new leader of group 0 takes its term
-as epoch, makes every shard refuse lower epochs (an entry in each shard's log) and ends each round still open: with the record if
-group 0 has one, else by abort. It takes new work only for shards that have answered.
+as epoch. It first makes group 0 refuse records of lower epochs (an entry whose answer brings the records there are: from then on
+a missing record stays missing), then every shard lower epochs, and ends each round still open: with the record if group 0 has one,
+else by abort. It takes new work only for shards that have answered.
 
 Invariants: a decision is sent only after it is recorded or when no record can ever exist; one decision a round; clients hear
 `created` only after the record is durable; a vote `undecided` (funds held by another open round) is tried again in a later
@@ -32,6 +33,7 @@ from node.core.commit.coordinator import (
     Marked,
     Record,
     Ticket,
+    epoch_of,
 )
 from node.core.commit.decisions import Decisions
 from node.core.commit.legs import cut_legs, number_transactions
@@ -47,5 +49,6 @@ __all__ = [
     "Record",
     "Ticket",
     "cut_legs",
+    "epoch_of",
     "number_transactions",
 ]

@@ -22,6 +22,11 @@ FORGET_AT = 64  # records without their own entry to be forgotten with; a few ki
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 
 
+def epoch_of(round_id: int) -> int:
+    """The epoch whose coordinator made the round."""
+    return round_id >> ROUND_BITS
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Call a group until it answers or the epoch ends; the answer comes back to `asked`."""
@@ -145,12 +150,18 @@ class Coordinator:
         return list(tickets)
 
     def _accepted(self, group: int, open_rounds: list[list[int]]) -> list[Effect]:
-        """A group refuses lower epochs from now on, so every round still open there can be ended."""
+        """A group refuses lower epochs from now on, so every round still open there can be ended.
+
+        Only the first answer counts: by a repeated one, rounds of this epoch may be open there.
+        """
+        if group in self._ready:
+            return []
         self._ready[group] = None
         opened = dict.fromkeys(round_id for round_id, _ in open_rounds)
         for round_id, count in open_rounds:
             aborted = pack_decision(np.full(count, Status.retry, np.uint8))
             self._outbox.setdefault(group, []).append((round_id, self._records.get(round_id, aborted)))
+            self._ending.setdefault(round_id, Ending({}, False)).waiting[group] = None
         for round_id in [round_id for round_id in self._ending if round_id not in opened]:
             self._carried_out(round_id, group)
         return []
@@ -276,6 +287,12 @@ class Coordinator:
         if name in self._marks:
             self._marks.remove(name)
         self._marking.pop(name, None)
+
+    def wants(self, ask: Ask) -> bool:
+        """Whether the answer can still matter; if not, the call need not be repeated."""
+        if ask.body[1] != self.epoch or not self.active:
+            return False
+        return ask.body[0] != "mark" or ask.body[2] in self._marking
 
     def _marked(self, group: int, name: str, answer: Body) -> list[Effect]:
         answers = self._marking.get(name)

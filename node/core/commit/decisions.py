@@ -6,15 +6,18 @@ import zlib
 
 import msgpack
 
+from node.core.commit.coordinator import epoch_of
 from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
 
 TABLE = "decision"
+EPOCH_KEY = 0  # no round has this id
 
 
 class Decisions:
     """Records of decided rounds: round id to `[groups, packed decision]`.
 
-    Commands: `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Question: `["open"]`.
+    Commands: `["begin", epoch]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
+    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Question: `["open"]`.
     """
 
     name = "decisions"
@@ -23,6 +26,7 @@ class Decisions:
 
     def __init__(self) -> None:
         self.records: dict[int, tuple[list[int], bytes]] = {}
+        self.epoch = 0
         self._dirty: dict[int, None] = {}
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
@@ -30,9 +34,16 @@ class Decisions:
         return body
 
     def apply(self, body: Body, at: At) -> Answer:
-        """Records one round or forgets some; repeating either changes nothing."""
+        """Begins an epoch, records one round or forgets some; repeating any of it changes nothing.
+
+        Whatever comes from an epoch that is over is answered `["stale_epoch", epoch]`: its rounds count as aborted.
+        """
         match body:
+            case ["begin", epoch]:
+                return Answer(self._begin(epoch))
             case ["record", forgotten, round_id, groups, decision]:
+                if epoch_of(round_id) < self.epoch:
+                    return Answer(["stale_epoch", self.epoch])
                 self._forget(forgotten)
                 self.records.setdefault(round_id, (groups, decision))
                 self._dirty[round_id] = None
@@ -41,6 +52,16 @@ class Decisions:
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
         return Answer(["recorded"])
+
+    def _begin(self, epoch: int) -> Body:
+        if epoch < self.epoch:
+            return ["stale_epoch", self.epoch]
+        self.epoch = epoch
+        self._dirty[EPOCH_KEY] = None
+        return ["begun", self._rows()]
+
+    def _rows(self) -> Body:
+        return [[round_id, groups, decision] for round_id, (groups, decision) in self.records.items()]
 
     def _forget(self, round_ids: list[int]) -> None:
         for round_id in round_ids:
@@ -57,7 +78,7 @@ class Decisions:
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """`["open"]`: all records."""
-        return Answer([[round_id, groups, decision] for round_id, (groups, decision) in self.records.items()])
+        return Answer(self._rows())
 
     def due(self, now_ns: int) -> Body | None:
         """Nothing here depends on the time."""
@@ -68,12 +89,15 @@ class Decisions:
         return [len(self.records)]
 
     def digest(self, seed: int) -> int:
-        """Over the records in order of their ids."""
-        return zlib.crc32(msgpack.packb(sorted(self.records.items())), seed)
+        """Over the epoch and the records in order of their ids."""
+        return zlib.crc32(msgpack.packb([self.epoch, sorted(self.records.items())]), seed)
 
     def changes(self) -> list[Change]:
-        """One row a record."""
+        """One row a record, and one for the epoch."""
         changes = []
+        if EPOCH_KEY in self._dirty:
+            del self._dirty[EPOCH_KEY]
+            changes.append(Change(TABLE, EPOCH_KEY, msgpack.packb(self.epoch)))
         for round_id in self._dirty:
             record = self.records.get(round_id)
             changes.append(Change(TABLE, round_id, None if record is None else msgpack.packb(record)))
@@ -81,7 +105,11 @@ class Decisions:
         return changes
 
     def restore(self, rows: Rows) -> None:
-        """Loads the records."""
-        self.records = {round_id: tuple(msgpack.unpackb(value)) for round_id, value in rows(TABLE)}
+        """Loads the epoch and the records."""
+        for round_id, value in rows(TABLE):
+            if round_id == EPOCH_KEY:
+                self.epoch = msgpack.unpackb(value)
+            else:
+                self.records[round_id] = tuple(msgpack.unpackb(value))
 
 

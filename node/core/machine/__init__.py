@@ -12,7 +12,7 @@ An entry is `[timestamp_ns, [request, ...]]`. Requests are independent of each o
 | together | commands of any parts, all or none | every part's answer, or the first refusal |
 | round | decisions of earlier commit rounds, then maybe a PREPARE | the votes |
 | epoch | a new coordinator: lower epochs are refused from here on | the rounds still open here |
-| mark | a consistent cut: remembers totals and digest at this index | totals and digest |
+| mark | a consistent cut of the coordinator's epoch: remembers totals and digest at this index | totals and digest |
 
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
 at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.

@@ -74,8 +74,8 @@ class Machine:
                 return self._apply_round(epoch, oldest_open, decisions, prepare, at)
             case [Kind.epoch, epoch]:
                 return self._apply_epoch(epoch)
-            case [Kind.mark, name]:
-                return self._apply_mark(name)
+            case [Kind.mark, epoch, name]:
+                return self._apply_mark(epoch, name)
             case _:
                 raise AssertionError(f"unknown request {request[:1]}")
 
@@ -132,7 +132,9 @@ class Machine:
         self.epoch = epoch
         return ["epoch", [[round_id, self.rounds[round_id].count] for round_id in sorted(self.rounds)]]
 
-    def _apply_mark(self, name: str) -> Body:
+    def _apply_mark(self, epoch: int, name: str) -> Body:
+        if epoch < self.epoch:
+            return ["stale_epoch", self.epoch]
         totals = [[part.name, part.totals()] for part in self.parts.values()]
         self._marks[name] = ["mark", self.applied, self.digest(), len(self.rounds), totals]
         while len(self._marks) > MARKS_MAX:

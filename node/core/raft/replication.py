@@ -166,7 +166,8 @@ def on_heartbeat_reply(state: State, role: Leader, message: Message) -> None:
         peer.recovering = True
         if peer.state is not ProgressState.snapshot:
             peer.restart(state.log.last_index + 1)
-    if peer.match < state.log.last_index or peer.state is ProgressState.probe:
+    # A recovering peer takes commit indexes from appends only, and a quiet group would send it none.
+    if peer.match < state.log.last_index or peer.state is ProgressState.probe or message.recovering:
         send_append(state, node, peer, even_if_empty=True)
     if not message.recovering and message.context > peer.read_context:
         peer.read_context = message.context

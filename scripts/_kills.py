@@ -1,0 +1,54 @@
+"""Kills a busy shard's leader again and again, and measures how long the client got no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from _cluster import LocalCluster, until
+
+CALM_SECONDS = 1.0  # of load before each kill, and after its node is back
+ANSWER_SECONDS = 30.0  # without any answer: the load is stuck
+BUSY_GROUP = 1  # every shard of the load is as busy as any other
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One killed leader."""
+
+    node: int
+    gap_ms: float  # the longest time between two answers from the kill until all was calm again
+
+
+async def kill_leaders(cluster: LocalCluster, answered: Sequence[float], count: int) -> list[Kill]:
+    """Kills the leader `count` times, starting it again each time. The times of all answers are added to `answered`."""
+    kills = []
+    await until(lambda: bool(answered), ANSWER_SECONDS)
+    for _ in range(count):
+        await asyncio.sleep(CALM_SECONDS)
+        node = (await cluster.view()).leaders[BUSY_GROUP]
+        killed_at = time.monotonic()
+        await asyncio.to_thread(cluster.kill, node)
+        await _until_answered(answered, killed_at + CALM_SECONDS)
+        cluster.start(node)
+        await cluster.wait_until_caught_up()
+        await _until_answered(answered, time.monotonic() + CALM_SECONDS)
+        kills.append(Kill(node, longest_gap_ms(answered, killed_at)))
+    return kills
+
+
+async def _until_answered(answered: Sequence[float], moment: float) -> None:
+    """Returns at the first answer after the moment. Raises TimeoutError when there is none."""
+    await until(lambda: answered[-1] >= moment, ANSWER_SECONDS + moment - time.monotonic())
+
+
+def longest_gap_ms(answered: Sequence[float], since: float) -> float:
+    """The longest time between two answers of which the second came after `since`."""
+    gap = 0.0
+    for earlier, later in zip(reversed(answered[:-1]), reversed(answered[1:]), strict=True):
+        if later < since:
+            break
+        gap = max(gap, later - earlier)
+    return gap * 1000

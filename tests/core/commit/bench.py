@@ -1,0 +1,143 @@
+"""Drives a pure coordinator by hand: a test says which calls are answered, in what order, and what the groups vote."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.machine import Body, unpack_decision
+from protocol.columns import Flag, Transfers
+from protocol.status import Status
+
+EUR, USD = 1, 2
+GROUPS = (1, 2, 3)
+
+
+def batch(*rows: tuple[int, int, int], linked: Sequence[int] = ()) -> tuple[Transfers, list[int], list[int]]:
+    """Rows of (id, debit group, credit group); `linked` are positions chained to the next."""
+    flags = [Flag.linked if place in linked else 0 for place in range(len(rows))]
+    transfers = Transfers(
+        b"".join(id.to_bytes(16, "big") for id, _, _ in rows), "\n".join(f"d{debit}" for _, debit, _ in rows),
+        "\n".join(f"c{credit}" for _, _, credit in rows), struct.pack(f"<{len(rows)}q", *(10 for _ in rows)),
+        struct.pack(f"<{len(rows)}H", *flags) if linked else b"",
+    )  # fmt: skip
+    return transfers, [debit for _, debit, _ in rows], [credit for _, _, credit in rows]
+
+
+def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
+    """A group's votes on a PREPARE: yes but for the transfer ids in `statuses`."""
+    _, count, ((_, body),) = ask.body[4]
+    columns, packed_numbers, _ = Transfers.unpack(body[1]), body[2], body[3]
+    numbers = np.frombuffer(packed_numbers, "<i4")
+    ids = [int.from_bytes(columns.ids[16 * row : 16 * row + 16], "big") for row in range(len(columns))]
+    reasons = np.array([(statuses or {}).get(id, 0) for id in ids], np.uint8)
+    votes = np.zeros(count, np.uint8)
+    for row in np.flatnonzero(reasons)[::-1]:
+        votes[numbers[row]] = reasons[row]
+    extra = np.full(len(columns), currency, "<u2").tobytes() + reasons.tobytes()
+    return ["votes", votes.tobytes(), [["ledger", extra]]]
+
+
+class Bench:
+    """A coordinator and the effects that wait for an answer."""
+
+    def __init__(self, epoch: int = 1, records: dict[int, tuple[list[int], bytes]] | None = None) -> None:
+        self.core = Coordinator()
+        self.asks: list[Ask] = []
+        self.records: list[Record] = []
+        self.forgets: list[Forget] = []
+        self.answers: dict[int, list[int]] = {}
+        self.marks: dict[str, dict[int, Body]] = {}
+        self.take(self.core.lead(epoch, GROUPS, records or {}))
+
+    def take(self, effects: list[Effect]) -> None:
+        """Sorts effects by kind."""
+        for effect in effects:
+            match effect:
+                case Ask():
+                    self.asks.append(effect)
+                case Record():
+                    self.records.append(effect)
+                case Forget():
+                    self.forgets.append(effect)
+                case Answered(ticket, statuses):
+                    assert ticket not in self.answers, "a ticket is answered once"
+                    self.answers[ticket] = list(statuses)
+                case Marked(name, answers):
+                    self.marks[name] = answers
+
+    def submit(self, ticket: int, *rows: tuple[int, int, int], linked: Sequence[int] = ()) -> None:
+        """A client's batch; nothing starts before `go_on`."""
+        transfers, debits, credits = batch(*rows, linked=linked)
+        groups = np.array(debits, np.int32), np.array(credits, np.int32)
+        self.take(self.core.submit(Ticket(ticket), transfers, *groups))
+
+    def go_on(self) -> None:
+        """The end of a drain."""
+        self.take(self.core.go_on())
+
+    def answer(self, ask: Ask, body: Body) -> None:
+        """A group answers."""
+        self.asks.remove(ask)
+        self.take(self.core.asked(ask, body))
+
+    def accept(self, *groups: int, open_rounds: dict[int, list[list[int]]] | None = None) -> None:
+        """These groups, or all, accept the epoch."""
+        for ask in [ask for ask in self.asks if ask.body[0] == "epoch"]:
+            if not groups or ask.group in groups:
+                self.answer(ask, ["epoch", (open_rounds or {}).get(ask.group, [])])
+
+    def prepares(self) -> list[Ask]:
+        """PREPAREs under way."""
+        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4] is not None]
+
+    def decides(self) -> list[Ask]:
+        """DECIDEs under way that bring no PREPARE."""
+        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4] is None]
+
+    def vote_all(self, statuses: dict[int, int] | None = None) -> None:
+        """Every PREPARE under way is voted on."""
+        for ask in self.prepares():
+            self.answer(ask, vote(ask, statuses))
+
+    def record_all(self) -> None:
+        """Group 0 records every decision under way."""
+        records, self.records = self.records, []
+        for record in records:
+            self.take(self.core.recorded(record.round_id))
+
+    def decide_all(self) -> None:
+        """Every DECIDE under way is carried out."""
+        for ask in self.decides():
+            self.answer(ask, ["decided"])
+
+    def round(self, statuses: dict[int, int] | None = None) -> None:
+        """One round from start to end."""
+        self.go_on()
+        self.vote_all(statuses)
+        self.record_all()
+        self.go_on()
+        self.decide_all()
+
+
+def round_id(ask: Ask) -> int:
+    """The round of a PREPARE."""
+    return int(ask.body[4][0])
+
+
+def decisions(ask: Ask) -> dict[int, list[int]]:
+    """The decisions in a call: round to status names."""
+    return {round_id: unpack_decision(packed).tolist() for round_id, packed in ask.body[3]}
+
+
+def ready() -> Bench:
+    """A coordinator whose groups have all accepted its epoch."""
+    bench = Bench()
+    bench.accept()
+    return bench
+
+
+RETRY, UNDECIDED = int(Status.retry), int(Status.undecided)

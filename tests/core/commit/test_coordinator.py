@@ -1,0 +1,377 @@
+"""The coordinator's scenarios: votes, precedence, retries, piggy-backs, marks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from node.core.commit.coordinator import ATTEMPTS_MAX, FORGET_AT, ROUND_BITS, ROUNDS_IN_FLIGHT_MAX
+from protocol.columns import Flag
+from protocol.status import TRANSFERS_MAX, Status
+from tests.core.commit.bench import EUR, GROUPS, RETRY, UNDECIDED, USD, Bench, batch, decisions, ready, round_id, vote
+
+NO_FUNDS = int(Status.insufficient_funds)
+NO_ACCOUNT = int(Status.credit_account_not_found)
+LINKED = int(Status.linked_event_failed)
+
+# rows of (id, debit group, credit group), chained positions, votes that are not yes, statuses
+OUTCOMES: dict[str, tuple[list[tuple[int, int, int]], list[int], dict[int, int], list[int]]] = {
+    "all yes": ([(1, 1, 2)], [], {}, [0]),
+    "one shard only": ([(1, 2, 2)], [], {}, [0]),
+    "one of three is refused": ([(1, 1, 2), (2, 2, 3), (3, 3, 1)], [], {2: NO_FUNDS}, [0, NO_FUNDS, 0]),
+    "all refused": ([(1, 1, 2), (2, 2, 3)], [], {1: NO_FUNDS, 2: NO_ACCOUNT}, [NO_FUNDS, NO_ACCOUNT]),
+    "a chain falls as one": ([(1, 1, 2), (2, 2, 3)], [0], {2: NO_FUNDS}, [LINKED, NO_FUNDS]),
+    "its first failing row names it": ([(1, 1, 2), (2, 2, 3), (3, 3, 1)], [0, 1], {1: NO_FUNDS}, [NO_FUNDS, LINKED, LINKED]),
+    "rows beside a chain stand": ([(1, 1, 2), (2, 1, 3), (3, 2, 3), (4, 3, 1)], [1], {3: NO_FUNDS}, [0, LINKED, NO_FUNDS, 0]),
+    "exists counts as refused here": ([(1, 1, 2)], [], {1: int(Status.exists)}, [int(Status.exists)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_outcomes(name: str) -> None:
+    """What a batch is answered for given votes."""
+    rows, linked, refused, expected = OUTCOMES[name]
+    bench = ready()
+    bench.submit(7, *rows, linked=linked)
+    bench.round(refused)
+    assert bench.answers == {7: expected}
+    assert bench.core.in_flight == 0 and not bench.asks
+
+
+def test_nothing_is_answered_before_the_decision_is_durable() -> None:
+    """Votes alone are no outcome; and no shard carries out what is not recorded."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    bench.go_on()
+    assert len(bench.records) == 1 and not bench.answers and not bench.decides()
+    bench.record_all()
+    assert bench.answers == {7: [0]}
+
+
+def test_only_the_shards_of_a_round_are_asked() -> None:
+    """A round costs what it touches."""
+    bench = ready()
+    bench.submit(7, (1, 1, 3))
+    bench.go_on()
+    assert [ask.group for ask in bench.prepares()] == [1, 3]
+    assert bench.records == []
+
+
+def test_the_smaller_reason_of_both_sides_is_answered() -> None:
+    """The debit shard and the credit shard refuse the same transfer for different reasons."""
+    for first, second in ((NO_FUNDS, NO_ACCOUNT), (NO_ACCOUNT, NO_FUNDS)):
+        bench = ready()
+        bench.submit(7, (1, 1, 2))
+        bench.go_on()
+        giver, taker = bench.prepares()
+        bench.answer(giver, vote(giver, {1: first}))
+        bench.answer(taker, vote(taker, {1: second}))
+        bench.record_all()
+        assert bench.answers == {7: [min(first, second)]}
+
+
+def test_currencies_are_compared_between_shards() -> None:
+    """Neither shard can see it alone; an account that is missing has no currency to differ in."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.submit(8, (2, 1, 2))
+    bench.go_on()
+    giver, taker = bench.prepares()
+    bench.answer(giver, vote(giver, currency=EUR))
+    bench.answer(taker, vote(taker, {2: NO_ACCOUNT}, currency=USD))
+    bench.record_all()
+    assert bench.answers == {7: [Status.accounts_must_have_the_same_currency], 8: [NO_ACCOUNT]}
+
+
+def test_submissions_of_one_drain_share_a_round() -> None:
+    """Each ticket gets its own rows back."""
+    bench = ready()
+    for ticket in range(5):
+        bench.submit(ticket, (10 * ticket + 1, 1, 2), (10 * ticket + 2, 2, 3))
+    bench.go_on()
+    assert len(dict.fromkeys(map(round_id, bench.prepares()))) == 1
+    bench.vote_all({31: NO_FUNDS})
+    bench.record_all()
+    assert bench.answers == {0: [0, 0], 1: [0, 0], 2: [0, 0], 3: [NO_FUNDS, 0], 4: [0, 0]}
+
+
+def test_a_round_is_no_larger_than_a_request() -> None:
+    """Whole batches only; the rest goes into the next round at once."""
+    bench = ready()
+    size = TRANSFERS_MAX // 2 + 1
+    for ticket in range(2):
+        bench.submit(ticket, *((ticket * size + row + 1, 1, 2) for row in range(size)))
+    bench.go_on()
+    assert len(dict.fromkeys(map(round_id, bench.prepares()))) == 2
+
+
+def test_rounds_overlap_up_to_a_limit() -> None:
+    """While some are in flight the next one gathers; they may end in any order."""
+    bench = ready()
+    for ticket in range(ROUNDS_IN_FLIGHT_MAX + 2):
+        bench.submit(ticket, (ticket + 1, 1, 2))
+        bench.go_on()
+    rounds = list(dict.fromkeys(map(round_id, bench.prepares())))
+    assert len(rounds) == ROUNDS_IN_FLIGHT_MAX == bench.core.in_flight
+    last = [ask for ask in bench.prepares() if round_id(ask) == rounds[-1]]
+    for ask in last:
+        bench.answer(ask, vote(ask))
+    bench.record_all()
+    assert list(bench.answers) == [ROUNDS_IN_FLIGHT_MAX - 1]
+    bench.go_on()
+    gathered = [ask for ask in bench.prepares() if round_id(ask) not in rounds]
+    assert gathered[0].body[4][1] == 2, "the two that waited share the next round"
+
+
+def test_a_decision_rides_with_the_next_prepare() -> None:
+    """One call a shard for both; shards without a PREPARE get the decision alone."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    (first, *_) = bench.prepares()
+    bench.vote_all()
+    bench.record_all()
+    bench.submit(2, (2, 2, 3))
+    bench.go_on()
+    assert [(ask.group, list(decisions(ask))) for ask in bench.prepares()] == [(2, [round_id(first)]), (3, [])]
+    assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [round_id(first)])]
+
+
+def test_the_oldest_open_round_is_told_with_every_call() -> None:
+    """It rises only when a round is carried out everywhere."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    first = round_id(bench.prepares()[0])
+    bench.vote_all()
+    bench.record_all()
+    bench.submit(2, (2, 2, 3))
+    bench.go_on()
+    assert {ask.body[2] for ask in bench.asks} == {first}
+    bench.decide_all()
+    bench.vote_all()
+    bench.record_all()
+    bench.go_on()
+    assert {ask.body[2] for ask in bench.asks} == {first + 1}
+
+
+def test_undecided_rows_are_tried_again_and_never_answered() -> None:
+    """Only the rows in question; the batch is answered when the last one is."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 1, 2))
+    bench.round({2: UNDECIDED})
+    assert bench.answers == {}
+    bench.go_on()
+    assert [ask.body[4][1] for ask in bench.prepares()] == [1, 1]
+    bench.round({2: NO_FUNDS})
+    assert bench.answers == {7: [0, NO_FUNDS]}
+
+
+def test_a_chain_is_tried_again_as_a_whole() -> None:
+    """One undecided row keeps all its transaction waiting."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 3, 1), linked=[0])
+    bench.round({2: UNDECIDED})
+    bench.go_on()
+    assert sum(ask.group == 2 for ask in bench.prepares()) == 1
+    assert bench.prepares()[0].body[4][1] == 1
+    bench.round()
+    assert bench.answers == {7: [0, 0, 0]}
+
+
+def test_a_round_with_nothing_to_say_is_not_recorded() -> None:
+    """All rows wait: the abort is presumed and still told to the shards."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    bench.vote_all({1: UNDECIDED})
+    assert not bench.records
+    bench.go_on()
+    told = [status for ask in bench.asks for row in decisions(ask).values() for status in row]
+    assert told and set(told) == {UNDECIDED}
+
+
+def test_trying_again_ends() -> None:
+    """After many rounds the transient status is handed out, for the shell to say `busy`."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    for _ in range(ATTEMPTS_MAX):
+        bench.round({1: UNDECIDED})
+    assert bench.answers == {7: [UNDECIDED]}
+
+
+def test_a_round_whose_votes_do_not_come_is_abandoned() -> None:
+    """Transfers that were voted on by all their shards go through; the others are tried again."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 1, 3))
+    bench.go_on()
+    for ask in [ask for ask in bench.prepares() if ask.group != 3]:
+        bench.answer(ask, vote(ask))
+    late = bench.prepares()[0]
+    bench.take(bench.core.abandon(round_id(late)))
+    bench.record_all()
+    assert bench.answers == {}
+    bench.go_on()
+    assert decisions(next(ask for ask in bench.asks if ask.group == 3 and ask != late))[round_id(late)] == [0, RETRY]
+    bench.answer(late, vote(late))
+    bench.vote_all()
+    bench.record_all()
+    assert bench.answers == {7: [0, 0]}
+
+
+def test_abandoning_twice_or_too_late_changes_nothing() -> None:
+    """The timer of a round may fire after it was decided."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    number = round_id(bench.prepares()[0])
+    bench.vote_all()
+    assert bench.core.abandon(number) == []
+    bench.record_all()
+    assert bench.core.abandon(number) == [] == bench.core.recorded(number)
+
+
+def test_a_void_prepare_makes_its_transfers_wait() -> None:
+    """A shard that knows the round to be over votes nothing."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    for ask in bench.prepares():
+        bench.answer(ask, ["void"])
+    assert not bench.records and not bench.answers
+    bench.round()
+    assert bench.answers == {7: [0]}
+
+
+def test_an_open_chain_at_the_end_is_refused_at_once() -> None:
+    """The rest of the batch goes its way."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 1, 2), (3, 2, 3), linked=[1, 2])
+    bench.round()
+    assert bench.answers == {7: [0, LINKED, Status.linked_event_chain_open]}
+    bench.submit(8, (4, 1, 2), linked=[0])
+    assert bench.answers[8] == [Status.linked_event_chain_open]
+
+
+def test_records_are_forgotten_once_every_shard_has_carried_them_out() -> None:
+    """They go with the next record, or by themselves when many have gathered."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    first = round_id(bench.prepares()[0])
+    bench.vote_all()
+    bench.record_all()
+    bench.go_on()
+    one, other = bench.decides()
+    bench.answer(one, ["decided"])
+    bench.submit(2, (2, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    assert bench.records[0].forgotten == ()
+    bench.answer(other, ["decided"])
+    bench.record_all()
+    bench.submit(3, (3, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    assert bench.records[0].forgotten == (first, first + 1)
+
+
+def test_many_finished_records_are_forgotten_by_themselves() -> None:
+    """Records that wait for a companion do not pile up: `FORGET_AT` of them make an entry of their own."""
+    records = {number: ([1], b"") for number in range(1, FORGET_AT + 1)}
+    bench = Bench(epoch=2, records=records)
+    bench.accept(1)
+    bench.go_on()
+    assert [forget.round_ids for forget in bench.forgets] == [tuple(records)]
+
+
+def test_a_mark_waits_for_every_round_and_holds_new_ones_back() -> None:
+    """At the mark every shard holds exactly the rounds before it."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    bench.take(bench.core.mark("cut"))
+    bench.submit(2, (2, 1, 2))
+    for step in (bench.vote_all, bench.record_all):
+        bench.go_on()
+        assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
+        step()
+    bench.go_on()
+    first, second = bench.decides()
+    bench.answer(first, ["decided"])
+    bench.go_on()
+    assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
+    bench.answer(second, ["decided"])
+    bench.go_on()
+    marks = [ask for ask in bench.asks if ask.body[0] == "mark"]
+    assert [ask.group for ask in marks] == list(GROUPS) and not bench.prepares()
+    for place, ask in enumerate(marks):
+        assert not bench.marks
+        bench.answer(ask, ["mark", place])
+    assert bench.marks == {"cut": {1: ["mark", 0], 2: ["mark", 1], 3: ["mark", 2]}}
+    bench.go_on()
+    assert bench.prepares()
+
+
+def test_a_mark_waits_for_rounds_of_an_earlier_epoch() -> None:
+    """A shard that has not aborted yet still holds reservations that the others gave back."""
+    bench = Bench(epoch=2)
+    old = 1 << ROUND_BITS | 1
+    bench.accept(open_rounds={2: [[old, 1]]})
+    bench.take(bench.core.mark("cut"))
+    bench.go_on()
+    assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
+    bench.decide_all()
+    bench.go_on()
+    assert len([ask for ask in bench.asks if ask.body[0] == "mark"]) == len(GROUPS)
+
+
+def test_a_mark_waits_until_every_group_knows_the_epoch() -> None:
+    """A group that has not answered may hold open rounds."""
+    bench = Bench()
+    bench.accept(1, 2)
+    bench.take(bench.core.mark("cut"))
+    bench.go_on()
+    assert [ask.body[0] for ask in bench.asks] == ["epoch"]
+    bench.accept(3)
+    bench.go_on()
+    assert [ask.body[0] for ask in bench.asks] == ["mark"] * 3
+
+
+def test_a_mark_that_is_given_up_lets_rounds_go_on() -> None:
+    """A shard without a majority must not stop the payments of all others because somebody wanted an audit."""
+    bench = ready()
+    bench.take(bench.core.mark("cut"))
+    bench.go_on()
+    late = bench.asks[0]
+    bench.core.abandon_mark("cut")
+    bench.submit(1, (1, 2, 3))
+    bench.round()
+    assert bench.answers == {1: [0]}
+    bench.answer(late, ["mark", 1])
+    assert bench.marks == {}
+
+
+def test_several_rounds_keep_their_rows_apart() -> None:
+    """Statuses come back in the order of the batch whatever order its pieces ended in."""
+    bench = ready()
+    count = 50
+    bench.submit(7, *((row + 1, row % 3 + 1, (row + 1) % 3 + 1) for row in range(count)))
+    waiting = {row + 1: UNDECIDED for row in range(0, count, 2)}
+    bench.round(waiting)
+    bench.round({row + 1: NO_FUNDS for row in range(0, count, 4)})
+    assert bench.answers[7] == [NO_FUNDS if row % 4 == 0 else 0 for row in range(count)]
+
+
+def test_the_shape_of_a_leg() -> None:
+    """A group sees its own rows with its own sides, under the round's transaction numbers."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
+    bench.go_on()
+    asked = next(ask for ask in bench.prepares() if ask.group == 2)
+    name, columns, numbers, sides = asked.body[4][2][0][1]
+    assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
+    assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
+    assert np.frombuffer(columns[4], "<u2").tolist() == [Flag.linked, 0, 0]

@@ -1,0 +1,242 @@
+"""One coordinator ends, the next one finishes its rounds: every crash point."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.core.commit.coordinator import ROUND_BITS
+from node.core.machine import At, Change, pack_decision, unpack_decision
+from node.core.commit import Decisions
+from protocol.status import Status
+from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, ready, round_id, vote
+
+AT = At(1, 1)
+
+
+def test_before_any_vote_the_next_coordinator_aborts() -> None:
+    """Shards that hold the round open are told; the tickets of the old one are of unknown outcome."""
+    old = ready()
+    old.submit(7, (1, 1, 2))
+    old.go_on()
+    number = round_id(old.prepares()[0])
+    assert old.core.resign() == [7]
+    new = Bench(epoch=2)
+    new.accept(open_rounds={1: [[number, 1]]})
+    new.go_on()
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]})]
+    assert all(ask.body[1] == 2 for ask in new.asks)
+
+
+def test_after_the_votes_but_before_the_record_the_next_coordinator_aborts() -> None:
+    """Yes from everybody is not a decision: presumed abort, in every shard alike."""
+    old = ready()
+    old.submit(7, (1, 1, 2))
+    old.go_on()
+    number = round_id(old.prepares()[0])
+    old.vote_all()
+    new = Bench(epoch=2)
+    new.accept(open_rounds={1: [[number, 1]], 2: [[number, 1]]})
+    new.go_on()
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]}), (2, {number: [RETRY]})]
+
+
+def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
+    """No shard had heard of it: both do."""
+    old = ready()
+    old.submit(7, (1, 1, 2), (2, 1, 2))
+    old.go_on()
+    old.vote_all({2: int(Status.insufficient_funds)})
+    record = old.records[0]
+    new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
+    new.accept(open_rounds={1: [[record.round_id, 2]], 2: [[record.round_id, 2]]})
+    new.go_on()
+    expected = {record.round_id: [0, int(Status.insufficient_funds)]}
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, expected), (2, expected)]
+
+
+def test_a_commit_that_some_shards_have_carried_out_reaches_the_others() -> None:
+    """A shard that has ended the round is not told again; afterwards the record is forgotten."""
+    old = ready()
+    old.submit(7, (1, 1, 2))
+    old.go_on()
+    old.vote_all()
+    record = old.records[0]
+    old.record_all()
+    old.go_on()
+    new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
+    new.accept(open_rounds={2: [[record.round_id, 1]]})
+    new.go_on()
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(2, {record.round_id: [0]})]
+    new.submit(8, (9, 1, 3))
+    new.decide_all()
+    new.go_on()
+    new.vote_all()
+    assert new.records[0].forgotten == (record.round_id,)
+
+
+def test_a_shard_that_ends_several_rounds_is_told_all_of_them() -> None:
+    """Some with a record, some without."""
+    decision = pack_decision(unpack_decision(pack_decision(decision_of(0, 56))))
+    new = Bench(epoch=2, records={11: ([1], decision)})
+    new.accept(open_rounds={1: [[10, 1], [11, 2], [12, 3]]})
+    new.go_on()
+    assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [RETRY] * 3}
+
+
+def decision_of(*statuses: int) -> object:
+    """A column of statuses."""
+    import numpy as np
+
+    return np.array(statuses, np.uint8)
+
+
+def test_new_work_starts_only_where_the_epoch_is_accepted() -> None:
+    """Pieces for other shards wait; those behind them that can go do."""
+    bench = Bench(epoch=2)
+    bench.submit(1, (1, 1, 2))
+    bench.submit(2, (2, 2, 3))
+    bench.go_on()
+    assert not bench.prepares()
+    bench.accept(2, 3)
+    bench.go_on()
+    assert [ask.group for ask in bench.prepares()] == [2, 3]
+    bench.accept(1)
+    bench.go_on()
+    assert [ask.group for ask in bench.prepares()] == [2, 3, 1, 2]
+
+
+def test_answers_of_an_earlier_epoch_mean_nothing() -> None:
+    """A late vote must not count for a round of the new epoch."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    late = bench.prepares()
+    bench.core.resign()
+    bench.take(bench.core.lead(2, GROUPS, {}))
+    for ask in late:
+        assert bench.core.asked(ask, vote(ask)) == []
+    assert bench.core.in_flight == 0 and not bench.records
+
+
+@pytest.mark.parametrize("step", ["epoch", "prepare", "decide"])
+def test_a_higher_epoch_anywhere_ends_this_one(step: str) -> None:
+    """The coordinator stops at once: nothing more leaves it."""
+    bench = Bench() if step == "epoch" else ready()
+    if step != "epoch":
+        bench.submit(7, (1, 1, 2))
+        bench.go_on()
+    if step == "decide":
+        bench.vote_all()
+        bench.record_all()
+        bench.go_on()
+    bench.answer(bench.asks[0], ["stale_epoch", 9])
+    assert not bench.core.active
+    bench.go_on()
+    for ask in list(bench.asks):
+        assert bench.core.asked(ask, ["epoch", []]) == []
+    assert bench.core.go_on() == []
+
+
+def test_resigning_names_every_ticket_without_an_answer() -> None:
+    """Gathered, voting and being recorded; not those that were answered."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.round()
+    bench.submit(2, (2, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    bench.submit(3, (3, 1, 2))
+    bench.go_on()
+    bench.submit(4, (4, 1, 2))
+    assert sorted(bench.core.resign()) == [2, 3, 4]
+    assert bench.answers == {1: [0]} and bench.core.go_on() == []
+
+
+def test_round_ids_rise_with_the_epoch() -> None:
+    """A shard can tell by the number alone which round is older."""
+    first, second = ready(), Bench(epoch=2)
+    second.accept()
+    for bench in (first, second):
+        bench.submit(1, (1, 1, 2))
+        bench.go_on()
+    low, high = round_id(first.prepares()[0]), round_id(second.prepares()[0])
+    assert (low >> ROUND_BITS, high >> ROUND_BITS) == (1, 2) and low < high
+
+
+def test_a_repeated_answer_to_the_epoch_is_harmless() -> None:
+    """The call was repeated because its first answer was lost, and then both came."""
+    bench = Bench(epoch=2)
+    first = [ask for ask in bench.asks if ask.group == 1][0]
+    bench.take(bench.core.asked(first, ["epoch", [[10, 1]]]))
+    bench.go_on()
+    bench.decide_all()
+    bench.take(bench.core.asked(first, ["epoch", []]))
+    bench.accept(2, 3)
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    own = round_id(bench.prepares()[0])
+    bench.take(bench.core.asked(first, ["epoch", [[own, 1]]]))
+    bench.go_on()
+    assert not bench.decides(), "a round of its own is not aborted"
+
+
+# -- group 0's memory ---------------------------------------------------------------------------------------------
+
+
+def record(decisions: Decisions, number: int, statuses: bytes = b"x", forgotten: tuple[int, ...] = ()) -> list[object]:
+    return decisions.apply(["record", list(forgotten), number, [1, 2], statuses], AT).body
+
+
+def opened(decisions: Decisions) -> list[int]:
+    answer = decisions.query(["open"], {})
+    return [row[0] for row in answer.body]  # type: ignore[union-attr]  # never needs stored rows
+
+
+def test_a_record_is_written_once() -> None:
+    """One decision a round, whatever comes later under its number."""
+    part = Decisions()
+    record(part, 5, b"first")
+    record(part, 5, b"second")
+    assert part.records == {5: ([1, 2], b"first")}
+    record(part, 6, forgotten=(5,))
+    part.apply(["forget", [6, 99]], AT)
+    assert opened(part) == []
+
+
+def test_a_record_of_an_ended_epoch_is_refused() -> None:
+    """The next coordinator has presumed abort by then: a record that is late must not turn it into a commit."""
+    part = Decisions()
+    record(part, 1 << ROUND_BITS | 1)
+    (begun,) = [part.apply(["begin", 3], AT).body]
+    assert begun == ["begun", [[1 << ROUND_BITS | 1, [1, 2], b"x"]]]
+    assert record(part, 2 << ROUND_BITS | 1) == ["stale_epoch", 3]
+    assert record(part, 3 << ROUND_BITS | 1) == ["recorded"]
+    assert opened(part) == [1 << ROUND_BITS | 1, 3 << ROUND_BITS | 1]
+    assert part.apply(["begin", 2], AT).body == ["stale_epoch", 3]
+
+
+def test_decisions_survive_a_checkpoint() -> None:
+    """Records, forgotten ones and the epoch."""
+    part = Decisions()
+    part.apply(["begin", 3], AT)
+    for number in (3 << ROUND_BITS | 1, 3 << ROUND_BITS | 2):
+        record(part, number)
+    store: dict[int, bytes] = {}
+    save(part.changes(), store)
+    part.apply(["forget", [3 << ROUND_BITS | 1]], AT)
+    save(part.changes(), store)
+    other = Decisions()
+    other.restore(lambda table: sorted(store.items()))
+    assert other.digest(0) == part.digest(0)
+    assert opened(other) == [3 << ROUND_BITS | 2]
+    assert record(other, 2 << ROUND_BITS | 1) == ["stale_epoch", 3]
+    other.apply(["forget", [3 << ROUND_BITS | 2]], AT)
+    assert other.records == {} and batch((1, 1, 2))[0]
+
+
+def save(changes: list[Change], store: dict[int, bytes]) -> None:
+    for change in changes:
+        if change.value is None:
+            store.pop(change.key, None)
+        else:
+            store[change.key] = change.value

@@ -1,0 +1,269 @@
+"""Pure coordinators against real machines over a network that delays, repeats and reorders everything.
+
+Coordinators are replaced at random and the old ones act on for a while without knowing it. A failed check names its seed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+
+from node.core.commit import Answered, Ask, Coordinator, Decisions, Effect, Forget, Marked, Record, Ticket
+from node.core.ledger import Ledger
+from node.core.machine import Body, Kind, unpack_decision
+from protocol.columns import Flag, Transfers
+from protocol.status import Status
+from tests.core.ledger.driving import columns
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard
+
+ACCOUNTS_A_SHARD = 3
+OPENING = 300
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a client wants to know the outcome of."""
+
+    rows: list[Transfer]
+    answers: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Leader:
+    """A coordinator and the tickets that it owes an answer."""
+
+    epoch: int
+    core: Coordinator = field(default_factory=Coordinator)
+    tickets: dict[Ticket, Batch] = field(default_factory=dict)
+
+
+class World:
+    """Shards 1 to `count`, group 0, and whoever believes to be the coordinator."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.random = Random(seed)
+        self.groups = tuple(range(1, count + 1))
+        self.shards = {group: Shard(Ledger()) for group in self.groups}
+        self.zero = Shard(Decisions())
+        self.pool: list[Callable[[], None]] = []
+        self.batches: list[Batch] = []
+        self.local_ids: list[int] = []
+        self.committed: dict[int, list[bool]] = {}  # round to what any shard has carried out
+        self.marks = 0
+        self._ids = 10
+        self._tickets = 0
+        self._open_accounts()
+        self.leader = Leader(0)
+        self.leaders: list[Leader] = []
+        self.replace()
+
+    def _open_accounts(self) -> None:
+        for group, shard in self.shards.items():
+            shard.accounts(f"{group}:world", minimum=None)
+            shard.accounts(f"{group}:usd", minimum=None, currency="USD")
+            for number in range(ACCOUNTS_A_SHARD):
+                shard.accounts(f"{group}:{number}")
+                row = Transfer(group * 1_000_000 + number, f"{group}:world", f"{group}:{number}", OPENING)
+                assert shard.transfers(row) == [0]
+
+    # -- who leads ------------------------------------------------------------------------------------------------
+
+    def replace(self) -> None:
+        """The next coordinator begins; the one before may not know it yet."""
+        self.leader = Leader(self.leader.epoch + 1)
+        self.leaders.append(self.leader)
+        self._begin(self.leader)
+
+    def _begin(self, leader: Leader) -> None:
+        def deliver() -> None:
+            (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", leader.epoch]])
+            if answer[0] == "begun" and leader in self.leaders and not leader.core.epoch:
+                records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+                self._take(leader, leader.core.lead(leader.epoch, self.groups, records))
+
+        self._post(deliver)
+
+    def resign(self, leader: Leader) -> None:
+        """It hears that it is over; its clients ask the new one with the same ids."""
+        if leader is self.leader or leader not in self.leaders:
+            return
+        self.leaders.remove(leader)
+        unanswered = leader.core.resign()
+        known = leader.tickets.keys()
+        assert set(unanswered) <= set(known), "a ticket without an answer is one that was submitted"
+        for batch in leader.tickets.values():
+            self.submit(batch)
+
+    # -- the network ----------------------------------------------------------------------------------------------
+
+    def _post(self, deliver: Callable[[], None]) -> None:
+        self.pool.append(deliver)
+
+    def step(self) -> None:
+        """Delivers anything that is under way, and now and then leaves a copy of it behind."""
+        place = self.random.randrange(len(self.pool))
+        deliver = self.pool[place]
+        if self.random.random() > 0.1:
+            self.pool[place] = self.pool[-1]
+            self.pool.pop()
+        deliver()
+        for leader in self.leaders:
+            self._take(leader, leader.core.go_on())
+
+    def _take(self, leader: Leader, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Ask():
+                    self._ask(leader, effect)
+                case Record():
+                    self._record(leader, effect)
+                case Forget(round_ids):
+                    forget = [Kind.apply, "decisions", ["forget", list(round_ids)]]
+                    self._post(lambda request=forget: self._tell_zero(request))  # type: ignore[misc]
+                case Answered(ticket, statuses):
+                    batch = leader.tickets.pop(ticket)
+                    batch.answers.append(list(statuses))
+                    if max(statuses) >= Status.undecided:
+                        self.submit(batch)  # it was busy for too long
+                case Marked(_, answers):
+                    self._check_cut(answers)
+
+    def _tell_zero(self, request: Body) -> None:
+        self.zero.entry(request)
+
+    def _record(self, leader: Leader, record: Record) -> None:
+        body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
+
+        def answered() -> None:
+            self._take(leader, leader.core.recorded(record.round_id))
+
+        def deliver() -> None:
+            (answer,) = self.zero.entry([Kind.apply, "decisions", body])
+            if answer[0] == "recorded":
+                self._post(answered)
+
+        self._post(deliver)
+
+    def _ask(self, leader: Leader, ask: Ask) -> None:
+        def deliver() -> None:
+            answer = self._carry_out(ask)
+            if self.random.random() < 0.1:
+                self._post(deliver)  # the answer is lost: the call is repeated
+                return
+            self._post(lambda: self._take(leader, leader.core.asked(ask, answer)))
+            if ask.body[0] == "round" and ask.body[4] is not None and self.random.random() < 0.03:
+                self._post(lambda: self._take(leader, leader.core.abandon(ask.body[4][0])))
+
+        self._post(deliver)
+
+    def _carry_out(self, ask: Ask) -> Body:
+        shard = self.shards[ask.group]
+        if ask.body[0] == "epoch":
+            return shard.entry([Kind.epoch, ask.body[1]])[0]
+        if ask.body[0] == "mark":
+            return shard.entry([Kind.mark, *ask.body[1:]])[0]
+        _, epoch, oldest_open, decisions, prepare = ask.body
+        opened = list(shard.machine.rounds)
+        if prepare is not None:
+            prepare = [*prepare[:2], [[part, shard.resolve(part, body)] for part, body in prepare[2]]]
+        (answer,) = shard.entry([Kind.round, epoch, oldest_open, decisions, prepare])
+        if answer[0] != "stale_epoch":
+            for round_id, decision in decisions:
+                if round_id in opened:
+                    went = (unpack_decision(decision) == 0).tolist()
+                    assert self.committed.setdefault(round_id, went) == went, "one decision a round"
+        return answer
+
+    def _check_cut(self, answers: dict[int, Body]) -> None:
+        """Money is neither made nor lost nor half moved at a mark."""
+        self.marks += 1
+        sums: dict[str, list[int]] = {}
+        for answer in answers.values():
+            assert answer[3] == 0, "a mark lies between rounds"
+            for currency, *numbers in answer[4][0][1]:
+                mine = sums.setdefault(currency, [0] * 5)
+                sums[currency] = [one + other for one, other in zip(mine, numbers, strict=True)]
+        for posted, held, incoming, debits, credits in sums.values():
+            assert (posted, held, incoming, debits - credits) == (0, 0, 0, 0)
+
+    # -- clients --------------------------------------------------------------------------------------------------
+
+    def random_batch(self) -> Batch:
+        """A few transfers, some linked, some hopeless, some with an id that was used before."""
+        rows: list[Transfer] = []
+        for _ in range(self.random.randint(1, 6)):
+            giver, taker = self.random.sample([*self._names(), "1:usd", "2:none"], 2)
+            self._ids += 1
+            id = self.random.randint(11, self._ids) if self.random.random() < 0.05 else self._ids
+            rows.append(Transfer(id, giver, taker, self.random.randint(1, 200)))
+            if self.random.random() < 0.3:
+                rows[-1].flags = Flag.linked
+        if self.random.random() < 0.95:
+            rows[-1].flags = 0
+        batch = Batch(rows)
+        self.batches.append(batch)
+        return batch
+
+    def _names(self) -> list[str]:
+        return [f"{group}:{number}" for group in self.groups for number in range(ACCOUNTS_A_SHARD)]
+
+    def submit(self, batch: Batch) -> None:
+        """Gives a batch to the coordinator of the day, now or once it is ready."""
+
+        def deliver() -> None:
+            leader = self.leader
+            if not leader.core.active:
+                self._post(deliver)
+                return
+            self._tickets += 1
+            ticket = Ticket(self._tickets)
+            leader.tickets[ticket] = batch
+            transfers: Transfers = columns(batch.rows)
+            debit, credit = (
+                np.array([int(name[0]) for name in names], np.int32)
+                for names in (transfers.debits(), transfers.credits())
+            )
+            self._take(leader, leader.core.submit(ticket, transfers, debit, credit))
+
+        deliver()
+
+    def mark(self) -> None:
+        """Somebody wants a consistent cut."""
+        self._take(self.leader, self.leader.core.mark(f"m{self.random.random()}"))
+
+    def local(self) -> None:
+        """A payment inside one shard, which needs no coordinator."""
+        group = self.random.choice(self.groups)
+        giver, taker = self.random.sample([name for name in self._names() if name.startswith(f"{group}:")], 2)
+        self._ids += 1
+        self.local_ids.append(self._ids)
+        self.shards[group].transfers(Transfer(self._ids, giver, taker, self.random.randint(1, 50)))
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Everything under way arrives, and every old coordinator hears that it is over."""
+        for leader in list(self.leaders):
+            self.resign(leader)
+        for _ in range(200_000):
+            if self.pool:
+                self.step()
+                continue
+            self._take(self.leader, self.leader.core.go_on())
+            if not self.pool:
+                return
+        raise AssertionError("the rounds never end")
+
+    def histories(self) -> dict[str, Counter[int]]:
+        """How often each transfer is in the history of each account."""
+        found: dict[str, Counter[int]] = defaultdict(Counter)
+        for name in [*self._names(), "1:usd"]:
+            rows = self.shards[int(name[0])].query("ledger", "history", name, None, 1_000, False).body[1]
+            assert len(rows) < 1_000
+            found[name] = Counter(int.from_bytes(row[0], "big") for row in rows)
+        return found

@@ -1,0 +1,111 @@
+"""Drives a machine in a test as a replica would: resolves, packs entries, applies, keeps a store."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from node.core.ledger import Ledger
+from node.core.machine import Answer, Body, Kind, Machine, Need, Part, pack_decision, pack_entry
+from tests.core.ledger.driving import START_NS, columns
+from tests.core.ledger.model import Transfer
+from tests.core.machine.spending import Spending
+
+
+def legs(rows: Sequence[Transfer]) -> Body:
+    """The ledger's body of a PREPARE."""
+    numbers = struct.pack(f"<{len(rows)}i", *(row.number for row in rows))
+    return ["legs", columns(rows).pack(), numbers, bytes(row.side for row in rows)]
+
+
+def decision(*statuses: int) -> bytes:
+    """A packed decision, one status a transaction."""
+    return pack_decision(np.array(statuses, np.uint8))
+
+
+class Shard:
+    """A machine with its log and its store."""
+
+    def __init__(self, *parts: Part) -> None:
+        self.machine = Machine(parts or [Ledger(), Spending()])
+        self.log: list[bytes] = []
+        self.store: dict[str, dict[int, bytes]] = {table: {} for table in self.machine.tables}
+        self.now_ns = START_NS
+
+    def entry(self, *requests: Body) -> list[Body]:
+        """One entry of these requests; an answer each."""
+        self.now_ns += 1_000_000
+        return self.apply(pack_entry(self.now_ns, list(requests)))
+
+    def apply(self, data: bytes) -> list[Body]:
+        """The next entry of the log."""
+        self.log.append(data)
+        return self.machine.apply(self.machine.applied + 1, data)
+
+    def resolve(self, part: str, body: Body) -> Body:
+        """As the leader does."""
+        resolved = self.machine.resolve(part, body, {})
+        assert not isinstance(resolved, Need)
+        return resolved
+
+    def command(self, part: str, body: Body) -> Body:
+        """One command in an entry of its own."""
+        (answer,) = self.entry([Kind.apply, part, self.resolve(part, body)])
+        return answer
+
+    def accounts(self, *ids: str, minimum: int | None = 0, currency: str = "EUR") -> None:
+        """Opens accounts."""
+        answer = self.command("ledger", ["accounts", [[id, currency, minimum, None, "", b""] for id in ids]])
+        assert set(answer[1]) == {0}
+
+    def transfers(self, *rows: Transfer) -> list[int]:
+        """A status a row."""
+        return list(self.command("ledger", ["transfers", columns(rows).pack()])[1])
+
+    def prepare(
+        self, round_id: int, count: int, *commands: tuple[str, Body], epoch: int = 1, oldest_open: int = 0
+    ) -> Body:
+        """A PREPARE without decisions; its answer."""
+        resolved = [[part, self.resolve(part, body)] for part, body in commands]
+        (answer,) = self.entry([Kind.round, epoch, oldest_open, [], [round_id, count, resolved]])
+        return answer
+
+    def decide(self, *decisions: tuple[int, bytes], epoch: int = 1, oldest_open: int = 0) -> Body:
+        """Decisions without a PREPARE; the answer."""
+        (answer,) = self.entry([Kind.round, epoch, oldest_open, [list(each) for each in decisions], None])
+        return answer
+
+    def query(self, part: str, *body: object) -> Answer:
+        """A question that needs no stored rows."""
+        answer = self.machine.query(part, list(body), {})
+        assert isinstance(answer, Answer)
+        return answer
+
+    def balances(self, id: str) -> tuple[int, int, int]:
+        """Posted, held, incoming."""
+        row = self.query("ledger", "account", id).body[1]
+        return row[2], row[3], row[4]
+
+    def save(self) -> None:
+        """Makes a checkpoint."""
+        for change in self.machine.changes():
+            if change.value is None:
+                self.store[change.table].pop(change.key, None)
+            else:
+                self.store[change.table][change.key] = change.value
+
+    def restored(self, *parts: Part) -> Shard:
+        """A new process with this store."""
+        other = Shard(*parts)
+        other.store = {table: dict(rows) for table, rows in self.store.items()}
+        other.now_ns = self.now_ns
+        other.machine.restore(lambda table: sorted(other.store[table].items()))
+        return other
+
+
+def votes(answer: Body) -> list[int]:
+    """The votes in an answer, one a transaction."""
+    assert answer[0] == "votes", answer
+    return list(answer[1])

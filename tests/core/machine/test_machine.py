@@ -1,0 +1,202 @@
+"""The composition: entries, rounds, epochs, marks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from node.core.ledger import Ledger
+from node.core.machine import Kind, pack_decision, pack_entry, unpack_decision, unpack_entry
+from protocol.columns import Flag
+from protocol.status import Status
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard, decision, legs, votes
+
+NO = int(Status.insufficient_funds)
+
+
+@pytest.fixture
+def shard() -> Shard:
+    """A ledger alone; accounts a (100), b (0) and the world."""
+    shard = Shard(Ledger())
+    shard.accounts("world", minimum=None)
+    shard.accounts("a", "b")
+    assert shard.transfers(Transfer(1, "world", "a", 100)) == [0]
+    return shard
+
+
+def debit(id: int, amount: int, number: int = 0) -> Transfer:
+    """A leg that takes from a."""
+    return Transfer(id, "a", "far", amount, side=1, number=number)
+
+
+# -- entries ------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_gives_one_answer_a_request_in_order(shard: Shard) -> None:
+    """Requests are independent: a refused one does not keep the next from happening."""
+    body = shard.resolve("ledger", ["accounts", [["c", "EUR", 0, None, "", b""]]])
+    bad = shard.resolve("ledger", ["accounts", [["c", "USD", 0, None, "", b""]]])
+    answers = shard.entry([Kind.apply, "ledger", body], [Kind.apply, "ledger", bad], [Kind.mark, 1, "m"])
+    assert [answer[0] for answer in answers] == ["accounts", "accounts", "mark"]
+    assert [list(answer[1]) for answer in answers[:2]] == [[0], [20]]
+
+
+def test_an_empty_entry_moves_the_index_only(shard: Shard) -> None:
+    """A new leader's first entry carries nothing."""
+    before = (shard.machine.timestamp_ns, shard.machine.applied)
+    assert shard.apply(b"") == []
+    assert (shard.machine.timestamp_ns, shard.machine.applied) == (before[0], before[1] + 1)
+
+
+def test_a_gap_in_the_log_stops_the_machine(shard: Shard) -> None:
+    """Entries are applied one after the other or not at all."""
+    with pytest.raises(AssertionError, match="after"):
+        shard.machine.apply(shard.machine.applied + 2, b"")
+
+
+def test_an_unknown_request_stops_the_machine(shard: Shard) -> None:
+    """Only what leaders make is in the log, so anything else is a broken invariant."""
+    with pytest.raises(AssertionError, match="unknown request"):
+        shard.entry([99])
+
+
+def test_entries_and_decisions_round_trip() -> None:
+    """What was packed is what is read."""
+    assert unpack_entry(pack_entry(7, [[Kind.mark, 1, "m"]])) == (7, [[Kind.mark, 1, "m"]])
+    statuses = np.array([0, 5, 0, 200], np.uint8)
+    assert unpack_decision(pack_decision(statuses)).tolist() == statuses.tolist()
+    assert len(pack_decision(np.zeros(8_192, np.uint8))) < 10
+
+
+# -- rounds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_prepare_gives_the_same_votes_and_reserves_once(shard: Shard) -> None:
+    """The coordinator repeats a call whose answer was lost."""
+    first = shard.prepare(5, 2, ("ledger", legs([debit(10, 60), debit(11, 60, 1)])))
+    assert votes(first)[0] == 0 and votes(first)[1] != 0
+    assert shard.prepare(5, 2, ("ledger", legs([debit(10, 60), debit(11, 60, 1)]))) == first
+    assert shard.balances("a") == (100, 60, 0)
+
+
+def test_a_decision_is_carried_out_once(shard: Shard) -> None:
+    """A repeated DECIDE changes nothing, even if it said something else."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])))
+    assert shard.decide((5, decision(0))) == ["decided"]
+    assert shard.decide((5, decision(0))) == ["decided"]
+    shard.decide((5, decision(NO)))
+    assert shard.balances("a") == (40, 0, 0)
+
+
+def test_a_prepare_behind_its_decision_is_void(shard: Shard) -> None:
+    """The round was abandoned: a late PREPARE must reserve nothing for ever."""
+    shard.decide((5, decision(Status.retry)))
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert shard.balances("a") == (100, 0, 0)
+
+
+def test_a_prepare_below_the_oldest_open_round_is_void(shard: Shard) -> None:
+    """Finished rounds are forgotten, and still a late PREPARE of theirs is void."""
+    shard.decide((5, decision(Status.retry)))
+    shard.decide(oldest_open=9)
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert shard.prepare(8, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert votes(shard.prepare(9, 1, ("ledger", legs([debit(10, 60)])))) == [0]
+
+
+def test_decisions_ride_in_front_of_the_next_prepare(shard: Shard) -> None:
+    """What the decision gives back is there for the PREPARE in the same request."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 100)])))
+    body = shard.resolve("ledger", legs([debit(11, 100)]))
+    (answer,) = shard.entry([Kind.round, 1, 5, [[5, decision(Status.retry)]], [6, 1, [["ledger", body]]]])
+    assert votes(answer) == [0]
+    assert shard.balances("a") == (100, 100, 0)
+
+
+def test_a_round_that_is_still_open_survives_the_oldest_open_mark(shard: Shard) -> None:
+    """A decision that comes late, with a newer one already through, is still carried out."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])))
+    shard.decide(oldest_open=9)
+    assert shard.balances("a") == (100, 60, 0)
+    shard.decide((5, decision(0)), oldest_open=9)
+    assert shard.balances("a") == (40, 0, 0)
+
+
+# -- epochs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_lower_epoch_is_refused_when_applied(shard: Shard) -> None:
+    """Whatever an old coordinator still has under way comes to nothing, PREPARE and DECIDE alike."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), epoch=3)
+    (answer,) = shard.entry([Kind.epoch, 4])
+    assert answer == ["epoch", [[5, 1]]]
+    assert shard.decide((5, decision(0)), epoch=3) == ["stale_epoch", 4]
+    assert shard.prepare(6, 1, ("ledger", legs([debit(11, 1)])), epoch=3) == ["stale_epoch", 4]
+    assert shard.entry([Kind.epoch, 3]) == [["stale_epoch", 4]]
+    assert shard.entry([Kind.mark, 3, "cut"]) == [["stale_epoch", 4]]
+    assert shard.balances("a") == (100, 60, 0)
+    assert shard.decide((5, decision(Status.retry)), epoch=4) == ["decided"]
+
+
+def test_the_same_epoch_may_be_told_twice(shard: Shard) -> None:
+    """The answer to the first call was lost."""
+    assert shard.entry([Kind.epoch, 4]) == shard.entry([Kind.epoch, 4]) == [["epoch", []]]
+
+
+# -- together -----------------------------------------------------------------------------------------------------
+
+
+def test_together_happens_as_a_whole(shard: Shard) -> None:
+    """One part, one command: the plain case."""
+    both = shard.resolve("ledger", legs([Transfer(10, "a", "b", 60), Transfer(11, "b", "a", 10)]))
+    assert shard.entry([Kind.together, [["ledger", both]]]) == [["together", 0]]
+    assert shard.balances("b") == (50, 0, 0)
+
+
+def test_together_leaves_nothing_behind_when_refused(shard: Shard) -> None:
+    """No reservation, no open round, and the next one starts afresh."""
+    too_much = shard.resolve("ledger", legs([Transfer(10, "a", "b", 60), Transfer(11, "a", "b", 60)]))
+    assert shard.entry([Kind.together, [["ledger", too_much]]]) == [["together", NO]]
+    assert shard.balances("a") == (100, 0, 0)
+    assert shard.machine.rounds == {}
+    fine = shard.resolve("ledger", legs([Transfer(12, "a", "b", 60)]))
+    assert shard.entry([Kind.together, [["ledger", fine]]]) == [["together", 0]]
+
+
+# -- marks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_mark_remembers_totals_and_digest(shard: Shard) -> None:
+    """Asked later, it still tells of the moment it was set."""
+    (answer,) = shard.entry([Kind.mark, 1, "cut"])
+    assert answer[0] == "mark" and answer[1] == shard.machine.applied and answer[3] == 0
+    assert answer[4] == [["ledger", [["EUR", 0, 0, 0, 100, 100]]]]
+    shard.transfers(Transfer(2, "a", "b", 5))
+    assert shard.query("machine", "mark", "cut").body == answer
+
+
+def test_only_the_latest_marks_are_kept(shard: Shard) -> None:
+    """An unknown or forgotten mark has index 0."""
+    for number in range(6):
+        shard.entry([Kind.mark, 1, f"m{number}"])
+    assert [shard.query("machine", "mark", f"m{number}").body[1] > 0 for number in range(6)] == [False] * 2 + [True] * 4
+    assert shard.query("machine", "mark", "never").body == ["mark", 0, 0, 0, []]
+
+
+def test_a_mark_counts_the_open_rounds(shard: Shard) -> None:
+    """A cut between rounds has none."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])))
+    (answer,) = shard.entry([Kind.mark, 1, "cut"])
+    assert answer[3] == 1
+
+
+def test_time_asks_for_expiry_as_a_request(shard: Shard) -> None:
+    """`due` gives what the leader proposes, and nothing when nothing is due."""
+    assert shard.machine.due(shard.now_ns) == []
+    assert shard.transfers(Transfer(2, "a", "b", 30, flags=Flag.hold, ttl=1)) == [0]
+    assert shard.machine.due(shard.now_ns) == []
+    (request,) = shard.machine.due(shard.now_ns + 2 * 10**9)
+    shard.now_ns += 2 * 10**9
+    shard.entry(request)
+    assert shard.balances("a") == (100, 0, 0)

@@ -1,0 +1,206 @@
+"""The scripts as a person runs them, on real node processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _processes import free_base_port
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = 3
+SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
+FIRST_PORT = 21_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
+LAST_PORT = 32_000
+
+Outcome = subprocess.CompletedProcess[str]
+
+
+def run(script: str, *arguments: object, addresses: str = "") -> Outcome:
+    """Runs a script to its end."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RINGPAY_VENV": "off",
+        "RINGPAY_ADDRESSES": addresses,
+    }
+    command = [str(ROOT / "scripts" / script), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+class Cluster:
+    """One cluster, by its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        port = free_base_port("127.0.0.1", NODES, range(FIRST_PORT, LAST_PORT, 20))
+        self.port = port
+        self.addresses = ",".join(f"127.0.0.1:{port + place}" for place in range(NODES))
+
+    def do(self, command: str, *arguments: object) -> Outcome:
+        """A command of scripts/cluster."""
+        return run("cluster", command, *arguments, "--dir", self.folder)
+
+    def pay(self, *arguments: object) -> Outcome:
+        """A command of scripts/pay."""
+        return run("pay", *arguments, addresses=self.addresses)
+
+    def paid(self, *arguments: object) -> list[dict[str, Any]]:
+        """What a command of scripts/pay that succeeds prints."""
+        outcome = self.pay(*arguments, "-o", "json")
+        assert outcome.returncode == 0, outcome.stderr
+        rows: list[dict[str, Any]] = json.loads(outcome.stdout)
+        return rows
+
+    def coordinator(self) -> int:
+        """The node that runs commit rounds."""
+        rows = json.loads(self.do("status", "-o", "json").stdout)
+        return next(int(row["node"]) for row in rows if row["coordinator"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes that serve; each test leaves them as it found them."""
+    made = Cluster(tmp_path_factory.mktemp("cluster") / "it")
+    up = made.do("up", *SETTINGS, "--base-port", made.port)
+    assert up.returncode == 0, up.stderr
+    try:
+        made.paid("account", "create", "world:EUR", "--minimum-balance", "none")
+        yield made
+    finally:
+        made.do("down")
+
+
+def test_money_survives_the_coordinator(cluster: Cluster) -> None:
+    """A payment is there after its coordinator is killed, others are served meanwhile, and the books balance."""
+    for name in ("ann", "ben"):
+        cluster.paid("account", "create", name)
+    cluster.paid("transfer", "world:EUR", "ann", 1000)
+    node = cluster.coordinator()
+    assert cluster.do("kill", node).returncode == 0
+    try:
+        cluster.paid("transfer", "ann", "ben", 300)
+    finally:
+        assert cluster.do("start", node).returncode == 0
+    rows = cluster.paid("account", "show", "ann", "ben")
+    assert [row["posted"] for row in rows] == [700, 300]
+    assert [row["balanced"] for row in cluster.paid("audit")] == ["yes"]
+
+
+def test_pay_explains_refusals(cluster: Cluster) -> None:
+    """A refusal names its status and what was expected on standard error, with exit code 1."""
+    cluster.paid("account", "create", "poor")
+    refused = cluster.pay("transfer", "poor", "world:EUR", 1)
+    assert refused.returncode == 1
+    assert "insufficient_funds" in refused.stderr
+    assert refused.stdout == ""
+    assert cluster.pay("account", "show", "nobody").returncode == 1
+
+
+def test_pay_repeats_safely(cluster: Cluster) -> None:
+    """The same id twice is one payment."""
+    cluster.paid("account", "create", "once")
+    (first,) = cluster.paid("transfer", "world:EUR", "once", 5)
+    (again,) = cluster.paid("transfer", "world:EUR", "once", 5, "--id", first["id"])
+    assert [first["status"], again["status"]] == ["created", "exists"]
+    assert cluster.paid("account", "show", "once")[0]["posted"] == 5
+    assert cluster.paid("outcome", first["id"], "--debit", "world:EUR") == [{"id": first["id"], "status": "created"}]
+
+
+def test_pay_holds(cluster: Cluster) -> None:
+    """A hold is captured in part, the rest is given back, and the history tells it."""
+    for name in ("holder", "shop"):
+        cluster.paid("account", "create", name)
+    cluster.paid("transfer", "world:EUR", "holder", "10.00", "--currency", "EUR")
+    (hold,) = cluster.paid("hold", "holder", "shop", 600, "--ttl", 60)
+    assert cluster.paid("account", "show", "holder")[0]["available"] == 400
+    cluster.paid("capture", hold["id"], 250)
+    cluster.paid("void", hold["id"])
+    assert cluster.paid("account", "show", "holder")[0]["available"] == 750
+    kinds = [row["kind"] for row in cluster.paid("history", "shop")]
+    assert kinds == ["hold", "capture", "void"]
+
+
+def test_pay_updates_accounts(cluster: Cluster) -> None:
+    """A frozen account takes no money until it is open again."""
+    cluster.paid("account", "create", "cold", "--owner", "someone")
+    cluster.paid("account", "update", "cold", "--status", "frozen")
+    assert "credit_account_frozen" in cluster.pay("transfer", "world:EUR", "cold", 1).stderr
+    cluster.paid("account", "update", "cold", "--status", "open", "--maximum-balance", 10)
+    assert "exceeds_maximum_balance" in cluster.pay("transfer", "world:EUR", "cold", 11).stderr
+    cluster.paid("transfer", "world:EUR", "cold", 10)
+
+
+def test_pay_reports_an_unknown_outcome(cluster: Cluster) -> None:
+    """Without a majority the answer is neither yes nor no: exit code 3 and the id, by which it is settled later."""
+    cluster.paid("account", "create", "patient")
+    away = [node for node in range(1, NODES + 1) if node != 1]
+    for node in away:
+        assert cluster.do("pause", node).returncode == 0
+    try:
+        unknown = run(
+            "pay", "transfer", "world:EUR", "patient", 7, "--timeout", 1.5, "-o", "json",
+            addresses=f"127.0.0.1:{cluster.port}",
+        )  # fmt: skip
+    finally:
+        for node in away:
+            assert cluster.do("resume", node).returncode == 0
+    assert unknown.returncode == 3, unknown.stderr
+    (row,) = json.loads(unknown.stdout)
+    assert row["status"] == "outcome_unknown"
+    (settled,) = cluster.paid("outcome", row["id"], "--debit", "world:EUR")
+    posted = cluster.paid("account", "show", "patient")[0]["posted"]
+    assert (settled["status"], posted) in (("created", 7), ("cancelled", 0))
+
+
+def test_wrong_usage_is_told_apart(cluster: Cluster, tmp_path: Path) -> None:
+    """Exit code 2 is for the command line, 1 for what cannot be done."""
+    assert cluster.pay("transfer", "a", "b", "1.2345", "--currency", "EUR").returncode == 2
+    assert cluster.pay("transfer", "a", "b", "much").returncode == 2
+    assert cluster.pay("outcome", "12", "--debit", "a").returncode == 2
+    assert run("cluster", "fly").returncode == 2
+    assert cluster.do("kill", NODES + 1).returncode == 1
+    assert run("cluster", "status", "--dir", tmp_path).returncode == 1
+    assert run("bench", "--commit", "3pc").returncode == 2
+    assert "not available" in run("bench", "--commit", "3pc").stderr
+
+
+def test_up_again_changes_nothing(cluster: Cluster) -> None:
+    """A cluster that runs is left alone; another shape of it is refused."""
+    before = cluster.do("status", "-o", "json").stdout
+    assert cluster.do("up").returncode == 0
+    pids = [[row["pid"] for row in json.loads(text)] for text in (before, cluster.do("status", "-o", "json").stdout)]
+    assert pids[0] == pids[1]
+    assert cluster.do("up", "--nodes", NODES + 2).returncode == 1
+
+
+def test_up_refuses_a_foreign_folder(tmp_path: Path) -> None:
+    """Nothing is written into a folder that holds other things, and clean deletes nothing there."""
+    (tmp_path / "diary.txt").write_text("dear diary")
+    for command in ("up", "clean"):
+        assert run("cluster", command, "--dir", tmp_path).returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+def test_down_and_clean_leave_nothing(tmp_path: Path) -> None:
+    """Files of others stay, ours go; a stopped cluster brings its money back with the next up."""
+    made = Cluster(tmp_path / "it")
+    try:
+        assert made.do("up", *SETTINGS, "--base-port", made.port).returncode == 0
+        made.paid("account", "create", "kept")
+        assert made.do("clean").returncode == 1
+        assert made.do("stop", 1).returncode == 0
+        assert made.do("down").returncode == 0
+        assert made.do("up").returncode == 0
+        assert made.paid("account", "show", "kept")[0]["posted"] == 0
+        assert "serving" in made.do("logs", 1).stdout
+    finally:
+        made.do("down")
+    (made.folder / "note.txt").write_text("mine")
+    assert made.do("clean").returncode == 0
+    assert [path.name for path in made.folder.iterdir()] == ["note.txt"]

@@ -1,0 +1,142 @@
+"""Checks of what clients were told, once all is healed: exactly once, nothing lost, and linearizable.
+
+Linearizability is checked account by account with a witness instead of a search: the log says in which order transfers
+took effect, and an account's version says where in that order a read stands. The order must respect real time: a read sees
+every transfer that was acknowledged before it began, none that began after it ended, and never less than an earlier read;
+and its balance is the one that the account had there. A second check needs no log: each balance lies between what
+the transfers acknowledged before the read and those begun before its end allow.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from protocol import ids
+from tests.simulation.invariants import Point
+from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Read, Records, Transfer
+
+
+def check_outcomes(records: Records) -> list[str]:
+    """Answers to one id never contradict each other, and chains happen as a whole."""
+    broken = []
+    chains: dict[int, list[bool]] = {}
+    for transfer in records.transfers.values():
+        outcomes = [one.outcome for one in transfer.attempts if one.is_definite]
+        accepted = [outcome for outcome in outcomes if outcome in ACCEPTED]
+        refused = [outcome for outcome in outcomes if outcome not in ACCEPTED]
+        if accepted and (refused or transfer.final not in ACCEPTED):
+            broken.append(f"transfer {transfer.id:032x}: accepted, and {refused or transfer.final}")
+        if refused and (len(dict.fromkeys(refused)) > 1 or transfer.final in ACCEPTED):
+            broken.append(f"transfer {transfer.id:032x}: {', '.join(refused)}, in the end {transfer.final}")
+        if accepted.count("created") > 1:
+            broken.append(f"transfer {transfer.id:032x}: created {accepted.count('created')} times")
+        nothing = all(one.outcome in (BUSY, NOT_SENT) for one in transfer.attempts)
+        if nothing and transfer.final in ACCEPTED:
+            broken.append(f"transfer {transfer.id:032x}: happened, but every attempt said that nothing had")
+        if transfer.chain:
+            chains.setdefault(transfer.chain, []).append(transfer.is_created)
+    broken += [f"chain {chain} happened in part: {parts}" for chain, parts in chains.items() if len(set(parts)) > 1]
+    return broken
+
+
+def check_account(name: str, posted: int, history: Sequence[int], records: Records) -> list[str]:
+    """The account holds each transfer that happened exactly once, nothing else, and their sum."""
+    counts = Counter(history)
+    broken, total = [], 0
+    for transfer in records.transfers.values():
+        if name not in (transfer.debit, transfer.credit):
+            continue
+        found = counts.pop(transfer.id, 0)
+        if found != transfer.is_created:
+            told = [attempt.outcome for attempt in transfer.attempts]
+            broken.append(
+                f"{name}: {transfer.kind} {transfer.id:032x} is there {found} times, {told}, {transfer.final}"
+            )
+        total += _effect(transfer, name) if transfer.is_created else 0
+    broken += [f"{name}: unknown transfer {id:032x}" for id in counts]
+    if total != posted:
+        broken.append(f"{name}: posted {posted}, but its transfers make {total}")
+    return broken
+
+
+def _effect(transfer: Transfer, name: str) -> int:
+    if transfer.kind in ("hold", "void"):
+        return 0
+    return transfer.amount if name == transfer.credit else -transfer.amount
+
+
+def check_reads(
+    name: str, records: Records, points: Sequence[Point], effects: Mapping[tuple[bytes, str], int]
+) -> list[str]:
+    """The reads of one account, against the log's order."""
+    reads = [read for read in records.reads if read.account == name]
+    created = [one for one in records.created() if name in (one.debit, one.credit)]
+    placed = [(one, effects[ids.pack(one.id), name]) for one in created if (ids.pack(one.id), name) in effects]
+    return [
+        *_check_states(name, reads, points), *_check_order(name, reads),
+        *_check_seen(name, reads, placed), *_check_bounds(name, reads, created),
+    ]  # fmt: skip
+
+
+def _check_states(name: str, reads: Sequence[Read], points: Sequence[Point]) -> list[str]:
+    states = {point.index: (point.posted, point.held) for point in points}
+    return [
+        f"{name}: a read at version {read.version} gave {read.posted}/{read.held}, never so in the log"
+        for read in reads
+        if states.get(read.version) != (read.posted, read.held)
+    ]
+
+
+def _check_order(name: str, reads: Sequence[Read]) -> list[str]:
+    returned = sorted(reads, key=lambda read: read.returned)
+    times = [read.returned for read in returned]
+    highest: list[int] = []
+    for read in returned:
+        highest.append(max(read.version, highest[-1] if highest else 0))
+    broken = []
+    for read in reads:
+        before = bisect_left(times, read.invoked)
+        if before and highest[before - 1] > read.version:
+            broken.append(
+                f"{name}: a read at {read.invoked:.3f} s went back from version {highest[before - 1]} to {read.version}"
+            )
+    return broken
+
+
+def _check_seen(name: str, reads: Sequence[Read], placed: Sequence[tuple[Transfer, int]]) -> list[str]:
+    accepted = sorted((one.accepted_at, index) for one, index in placed)
+    accepted_times = [time for time, _ in accepted]
+    highest: list[int] = []
+    for _, index in accepted:
+        highest.append(max(index, highest[-1] if highest else 0))
+    invoked = sorted(((one.invoked_at, index) for one, index in placed), reverse=True)
+    lowest: list[int] = []
+    for _, index in invoked:
+        lowest.append(min(index, lowest[-1] if lowest else index))
+    lowest.reverse()
+    invoked_times = sorted(time for time, _ in invoked)
+    broken = []
+    for read in reads:
+        before = bisect_left(accepted_times, read.invoked)
+        if before and highest[before - 1] > read.version:
+            broken.append(f"{name}: a read at {read.invoked:.3f} s misses a transfer acknowledged before it")
+        after = bisect_right(invoked_times, read.returned)
+        if after < len(lowest) and lowest[after] <= read.version:
+            broken.append(f"{name}: a read at {read.invoked:.3f} s saw a transfer from the future")
+    return broken
+
+
+def _check_bounds(name: str, reads: Sequence[Read], created: Sequence[Transfer]) -> list[str]:
+    broken = []
+    moves = [(one.invoked_at, one.accepted_at, _effect(one, name)) for one in created]
+    for read in reads:
+        least = most = 0
+        for invoked, accepted, effect in moves:
+            is_surely_in, may_be_in = accepted < read.invoked, invoked < read.returned
+            least += effect if is_surely_in or (effect < 0 and may_be_in) else 0
+            most += effect if is_surely_in or (effect > 0 and may_be_in) else 0
+        if not least <= read.posted <= most:
+            broken.append(f"{name}: a read at {read.invoked:.3f} s gave {read.posted}, not in {least} to {most}")
+    return broken

@@ -1,0 +1,82 @@
+"""What the clients of a run did and were told, for the checkers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+NEVER = float("inf")
+UNKNOWN, BUSY, NOT_SENT = "unknown", "busy", "not sent"  # outcomes that are no statuses
+ACCEPTED = ("created", "exists")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call that asked for a transfer."""
+
+    invoked: float
+    returned: float = NEVER
+    outcome: str = UNKNOWN  # a status, or one of the above
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether the answer says what became of the transfer."""
+        return self.outcome not in (UNKNOWN, BUSY, NOT_SENT)
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One transfer and all attempts at it."""
+
+    id: int
+    debit: str
+    credit: str
+    amount: int
+    kind: str = "plain"  # plain, hold, capture or void
+    hold: int = 0
+    ttl: int = 0
+    chain: int = 0  # number of its chain, 0 for none
+    attempts: list[Attempt] = field(default_factory=list)
+    final: str = ""  # what `outcome` said at the end
+
+    @property
+    def accepted_at(self) -> float:
+        """When somebody first knew that it had happened."""
+        return min((one.returned for one in self.attempts if one.outcome in ACCEPTED), default=NEVER)
+
+    @property
+    def invoked_at(self) -> float:
+        """When it was first asked for."""
+        return min(one.invoked for one in self.attempts)
+
+    @property
+    def is_created(self) -> bool:
+        """Whether it happened, as far as the clients know at the end."""
+        return self.accepted_at < NEVER or self.final in ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One answered question for an account."""
+
+    account: str
+    invoked: float
+    returned: float
+    posted: int
+    held: int
+    version: int
+
+
+@dataclass(slots=True)
+class Records:
+    """Everything of one run."""
+
+    transfers: dict[int, Transfer] = field(default_factory=dict)
+    reads: list[Read] = field(default_factory=list)
+    accounts: dict[str, str] = field(default_factory=dict)  # name -> currency
+    chains: int = 0
+    audits: int = 0
+    broken: list[str] = field(default_factory=list)  # promises that a call itself showed to be broken
+
+    def created(self) -> list[Transfer]:
+        """The transfers that happened."""
+        return [transfer for transfer in self.transfers.values() if transfer.is_created]

@@ -1,0 +1,276 @@
+"""Clients at work: payments in and across shards, chains, holds, retries, doubled submissions, reads, audits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from protocol.client import Client, Report
+from protocol.columns import Flag
+from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
+from protocol.status import Status
+from tests.simulation.loop import Owner, SimLoop
+from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Attempt, Read, Records, Transfer
+
+CUSTOMERS = 5  # a currency: few, so that they meet
+CURRENCIES = ("EUR", "USD")
+FUNDS = 1_000
+AMOUNT_MAX = 300  # large enough to be refused now and then
+CALL_SECONDS = 4.0
+OVERTIME_SECONDS = 3.0  # that a call may take beyond its time-out: one attempt to connect
+HOLD_TTL_SECONDS = (2, 3_600)
+
+
+class Worker:
+    """One client's user."""
+
+    def __init__(self, loop: SimLoop, owner: Owner, client: Client, records: Records, random: Random) -> None:
+        self.owner = owner
+        self.client = client
+        self._loop = loop
+        self._records = records
+        self._random = random
+        self._stop = False
+        self._work: list[tuple[Callable[[], Awaitable[None]], int]] = [
+            (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
+            (self._again, 10), (self._ask, 4), (self._misuse, 2), (self._audit, 3), (self._history, 2),
+        ]  # fmt: skip
+
+    async def run(self, mean_seconds: float) -> None:
+        """Works until told to stop; every call comes to its end."""
+        works, weights = zip(*self._work, strict=True)
+        while not self._stop:
+            await asyncio.sleep(self._random.expovariate(1 / mean_seconds))
+            (work,) = self._random.choices(works, weights)
+            started = self._loop.time()
+            await work()
+            if self._loop.time() - started > 3 * CALL_SECONDS + OVERTIME_SECONDS + 1:
+                self._records.broken.append(f"{work.__name__} took {self._loop.time() - started:.1f} s")
+
+    def stop(self) -> None:
+        """Lets the current call end, and no other begin."""
+        self._stop = True
+
+    async def connect(self) -> None:
+        """Finds the cluster."""
+        await self.client.__aenter__()
+
+    async def open(self) -> None:
+        """Opens the accounts and puts money on them."""
+        rows: list[list[object]] = []
+        for currency in CURRENCIES:
+            rows.append([f"world:{currency}", currency, None, None, "", b""])
+            rows += [[f"customer{number}:{currency}", currency, 0, None, "", b""] for number in range(CUSTOMERS)]
+        for row in rows:
+            await self.client.create_account(str(row[0]), str(row[1]), minimum_balance=row[2])  # type: ignore[arg-type]
+            self._records.accounts[str(row[0])] = str(row[1])
+        for name, currency in self._records.accounts.items():
+            if not name.startswith("world"):
+                await self._send(Transfer(self.client.new_id(), f"world:{currency}", name, FUNDS))
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _pair(self) -> tuple[str, str]:
+        currency = self._random.choice(CURRENCIES)
+        names = [name for name, other in self._records.accounts.items() if other == currency]
+        debit, credit = self._random.sample(names, 2)
+        return debit, credit
+
+    def _new(self, kind: str = "plain") -> Transfer:
+        debit, credit = self._pair()
+        ttl = self._random.choice(HOLD_TTL_SECONDS) if kind == "hold" else 0
+        return Transfer(self.client.new_id(), debit, credit, self._random.randint(1, AMOUNT_MAX), kind, ttl=ttl)
+
+    async def _send(self, transfer: Transfer, client: Client | None = None) -> None:
+        """One attempt at a transfer."""
+        client = client or self.client
+        match transfer.kind:
+            case "hold":
+                call = client.hold(
+                    transfer.debit,
+                    transfer.credit,
+                    transfer.amount,
+                    ttl=transfer.ttl,
+                    id=transfer.id,
+                    timeout=CALL_SECONDS,
+                )
+            case "capture":
+                call = client.capture(transfer.hold, transfer.amount, id=transfer.id, timeout=CALL_SECONDS)
+            case "void":
+                call = client.void(transfer.hold, id=transfer.id, timeout=CALL_SECONDS)
+            case _:
+                call = client.transfer(
+                    transfer.debit, transfer.credit, transfer.amount, id=transfer.id, timeout=CALL_SECONDS
+                )
+        attempt = Attempt(self._loop.time())
+        self._records.transfers[transfer.id] = transfer
+        transfer.attempts.append(attempt)
+        try:
+            attempt.outcome = (await call).status.name
+        except Refused as refused:
+            attempt.outcome = refused.status
+        except Busy:
+            attempt.outcome = BUSY
+        except Unreachable:
+            attempt.outcome = NOT_SENT
+        except OutcomeUnknown:
+            pass
+        attempt.returned = self._loop.time()
+
+    async def _pay(self) -> None:
+        transfer = self._new()
+        await self._send(transfer)
+        while not transfer.attempts[-1].is_definite and self._random.random() < 0.6:
+            await self._send(transfer)
+
+    async def _pay_batch(self) -> None:
+        """Several rows, some of them in chains.
+
+        A chain that happened before is answered with `exists` and then `linked_event_failed`, which says nothing of the rest.
+        """
+        batch: list[Transfer] = []
+        flags: list[int] = []
+        while len(batch) < self._random.randint(2, 8):
+            length = self._random.choice((1, 1, 2, 3))
+            self._records.chains += 1
+            for place in range(length):
+                transfer = self._new()
+                transfer.chain = self._records.chains if length > 1 else 0
+                batch.append(transfer)
+                flags.append(Flag.linked if place + 1 < length else Flag.none)
+        await self._send_batch(batch, flags)
+        if not batch[0].attempts[-1].is_definite and self._random.random() < 0.5:
+            await self._send_batch(batch, flags)
+
+    async def _send_batch(self, batch: list[Transfer], flags: list[int]) -> None:
+        for transfer in batch:
+            self._records.transfers[transfer.id] = transfer
+            transfer.attempts.append(Attempt(self._loop.time()))
+        try:
+            statuses = await self.client.transfer_many(
+                [one.debit for one in batch], [one.credit for one in batch], [one.amount for one in batch],
+                ids=[one.id for one in batch], flags=flags, timeout=CALL_SECONDS,
+            )  # fmt: skip
+            known = [
+                one.chain for one, status in zip(batch, statuses, strict=True) if one.chain and status == Status.exists
+            ]
+            for transfer, status in zip(batch, statuses, strict=True):
+                if status != Status.linked_event_failed or transfer.chain not in known:
+                    transfer.attempts[-1].outcome = status.name
+        except (Busy, OutcomeUnknown, Unreachable):
+            pass
+        for transfer in batch:
+            transfer.attempts[-1].returned = self._loop.time()
+
+    async def _hold(self) -> None:
+        await self._send(self._new("hold"))
+
+    async def _end_hold(self) -> None:
+        """Captures a part of an accepted hold, or voids it."""
+        holds = [
+            one
+            for one in self._records.transfers.values()
+            if one.kind == "hold" and one.accepted_at < self._loop.time()
+        ]
+        if not holds:
+            return
+        hold = self._random.choice(holds[-10:])
+        kind = self._random.choice(("capture", "capture", "void"))
+        amount = self._random.randint(1, hold.amount) if kind == "capture" else 0
+        transfer = Transfer(self.client.new_id(), hold.debit, hold.credit, amount, kind, hold.id)
+        try:
+            await self.client._accounts_of_hold(hold.id)
+        except (Unreachable, Busy):
+            return
+        await self._send(transfer)
+
+    async def _again(self) -> None:
+        """An old transfer once more, perhaps from two sides at once."""
+        plain = [one for one in self._records.transfers.values() if one.kind == "plain" and not one.chain]
+        if not plain:
+            return
+        transfer = self._random.choice(plain[-30:])
+        if self._random.random() < 0.5:
+            await asyncio.gather(self._send(transfer), self._send(transfer))
+        else:
+            await self._send(transfer)
+
+    async def _misuse(self) -> None:
+        """The id of an accepted transfer with another amount must be refused."""
+        accepted = [one for one in self._records.transfers.values() if one.accepted_at <= self._loop.time()]
+        accepted = [one for one in accepted if one.kind == "plain" and not one.chain]
+        if not accepted:
+            return
+        transfer = self._random.choice(accepted[-30:])
+        try:
+            await self.client.transfer(
+                transfer.debit, transfer.credit, transfer.amount + 1, id=transfer.id, timeout=CALL_SECONDS
+            )
+            self._records.broken.append(f"transfer {transfer.id:032x} was accepted again with another amount")
+        except Refused as refused:
+            if refused.status != "exists_with_different_amount":
+                self._records.broken.append(f"transfer {transfer.id:032x} with another amount: {refused.status}")
+        except (Busy, OutcomeUnknown, Unreachable):
+            pass
+
+    async def _ask(self) -> None:
+        """What became of a transfer; a definite answer like any other."""
+        transfers = list(self._records.transfers.values())
+        if transfers:
+            await self.settle(self._random.choice(transfers[-40:]))
+
+    async def settle(self, transfer: Transfer) -> bool:
+        """Asks for the outcome once; whether there was an answer."""
+        try:
+            status = await self.client.outcome(transfer.id, transfer.debit, timeout=CALL_SECONDS)
+        except (Busy, Unreachable):
+            return False
+        if transfer.final and (transfer.final in ACCEPTED) != (status.name in ACCEPTED):
+            self._records.broken.append(f"transfer {transfer.id:032x}: outcome {transfer.final}, later {status.name}")
+        transfer.final = status.name
+        return True
+
+    async def _read(self) -> None:
+        await self.read(self._random.choice(list(self._records.accounts)))
+
+    async def read(self, name: str) -> bool:
+        """Reads an account once; whether there was an answer."""
+        invoked = self._loop.time()
+        try:
+            found = await self.client.account(name, timeout=CALL_SECONDS)
+        except (Busy, Unreachable):
+            return False
+        except Refused as refused:
+            self._records.broken.append(f"account {name}: {refused.status}")
+            return False
+        self._records.reads.append(Read(name, invoked, self._loop.time(), found.posted, found.held, found.version))
+        return True
+
+    async def _history(self) -> None:
+        """Every transfer that was accepted before is in a history read after it."""
+        name = self._random.choice(list(self._records.accounts))
+        expected = [one.id for one in self._records.created() if name in (one.debit, one.credit)]
+        try:
+            found = dict.fromkeys([entry.id async for entry in self.client.history(name, page=50)])
+        except (Busy, Unreachable):
+            return
+        self._records.broken += [f"history of {name} lacks {id:032x}" for id in expected if id not in found]
+
+    async def _audit(self) -> None:
+        await self.audit()
+
+    async def audit(self) -> Report | None:
+        """Audits; None without an answer."""
+        try:
+            report = await self.client.audit(timeout=CALL_SECONDS)
+        except (Busy, Unreachable):
+            return None
+        self._records.audits += 1
+        for row in report.currencies.values():
+            if not row.balanced:
+                self._records.broken.append(f"audit: {row}")
+        for shard in report.shards:
+            if len({digest for digest in shard.digests.values() if digest is not None}) > 1:
+                self._records.broken.append(f"audit: replicas differ: {shard}")
+        return report
