@@ -138,7 +138,7 @@ class Cluster:
         drive = host.drive
         adapters = Adapters(
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive.disk, group), host.clock,
-            Random(host.random.getrandbits(64)), host.lives,
+            Random(host.random.getrandbits(64)), host.number, lambda node, data_id: node == data_id,
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape
@@ -151,7 +151,7 @@ class Cluster:
             self.crash(host.number)
 
     def crash(self, number: int, *, silently: bool = False) -> None:
-        """The process ends where it stands; writes under way are lost. Silently: its peers hear nothing before it is back."""
+        """The process ends where it stands; writes under way are lost. Silently: peers hear nothing before it is back."""
         host = self.hosts[number]
         owner, host.owner, host.node = host.owner, None, None
         if owner is None:

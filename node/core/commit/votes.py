@@ -40,11 +40,15 @@ def merge_votes(
 
 
 def _by_transaction(rows: Statuses, numbers: NDArray[np.int32], count: int) -> tuple[Statuses, Statuses]:
-    """A transaction fails for its first failing transfer; the others of it are `linked_event_failed`."""
+    """A transaction fails for its first failing transfer; the others of it are `linked_event_failed`.
+
+    Where that is final, a transfer behind it that would have had to wait waits no more: alone it must never be tried again.
+    """
     transactions = np.zeros(count, np.uint8)
     failed = np.flatnonzero(rows)[::-1]
     transactions[numbers[failed]] = rows[failed]
-    final = np.where(rows != 0, rows, np.where(transactions[numbers] != 0, Status.linked_event_failed, 0))
+    is_final = (rows != 0) & (rows < Status.undecided)
+    final = np.where(is_final, rows, np.where(transactions[numbers] != 0, Status.linked_event_failed, 0))
     transient = transactions[numbers] >= Status.undecided
     return transactions, np.where(transient, transactions[numbers], final).astype(np.uint8)
 

@@ -21,8 +21,8 @@ OUTCOMES: dict[str, tuple[list[tuple[int, int, int]], list[int], dict[int, int],
     "one of three is refused": ([(1, 1, 2), (2, 2, 3), (3, 3, 1)], [], {2: NO_FUNDS}, [0, NO_FUNDS, 0]),
     "all refused": ([(1, 1, 2), (2, 2, 3)], [], {1: NO_FUNDS, 2: NO_ACCOUNT}, [NO_FUNDS, NO_ACCOUNT]),
     "a chain falls as one": ([(1, 1, 2), (2, 2, 3)], [0], {2: NO_FUNDS}, [LINKED, NO_FUNDS]),
-    "its first failing row names it": ([(1, 1, 2), (2, 2, 3), (3, 3, 1)], [0, 1], {1: NO_FUNDS}, [NO_FUNDS, LINKED, LINKED]),
-    "rows beside a chain stand": ([(1, 1, 2), (2, 1, 3), (3, 2, 3), (4, 3, 1)], [1], {3: NO_FUNDS}, [0, LINKED, NO_FUNDS, 0]),
+    "its first failing row names it": ([(1, 1, 2), (2, 2, 3), (3, 3, 1)], [0, 1], {1: 56}, [56, LINKED, LINKED]),
+    "rows beside a chain stand": ([(1, 1, 2), (2, 1, 3), (3, 2, 3), (4, 3, 1)], [1], {3: 56}, [0, LINKED, 56, 0]),
     "exists counts as refused here": ([(1, 1, 2)], [], {1: int(Status.exists)}, [int(Status.exists)]),
 }  # fmt: skip
 
@@ -181,6 +181,19 @@ def test_a_chain_is_tried_again_as_a_whole() -> None:
     assert bench.answers == {7: [0, 0, 0]}
 
 
+def test_a_waiting_row_of_a_refused_chain_is_refused_with_it() -> None:
+    """Tried again alone it would happen without the others."""
+    bench = ready()
+    bench.submit(7, (1, 1, 2), (2, 2, 3), linked=[0])
+    bench.round({1: NO_FUNDS, 2: UNDECIDED})
+    assert bench.answers == {7: [NO_FUNDS, LINKED]}
+    bench.submit(8, (1, 1, 2), (2, 2, 3), linked=[0])
+    bench.round({1: UNDECIDED, 2: NO_FUNDS})
+    assert 8 not in bench.answers
+    bench.round({1: 0, 2: NO_FUNDS})
+    assert bench.answers[8] == [LINKED, NO_FUNDS]
+
+
 def test_a_round_with_nothing_to_say_is_not_recorded() -> None:
     """All rows wait: the abort is presumed and still told to the shards."""
     bench = ready()
@@ -269,7 +282,7 @@ def test_records_are_forgotten_once_every_shard_has_carried_them_out() -> None:
     bench.submit(2, (2, 1, 2))
     bench.go_on()
     bench.vote_all()
-    assert bench.records[0].forgotten == ()
+    assert not bench.records[0].forgotten
     bench.answer(other, ["decided"])
     bench.record_all()
     bench.submit(3, (3, 1, 2))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from node.core.commit.coordinator import ROUND_BITS
-from node.core.machine import At, Change, pack_decision, unpack_decision
 from node.core.commit import Decisions
+from node.core.commit.coordinator import ROUND_BITS
+from node.core.machine import At, Change, pack_decision
 from protocol.status import Status
 from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, ready, round_id, vote
 
@@ -76,18 +77,11 @@ def test_a_commit_that_some_shards_have_carried_out_reaches_the_others() -> None
 
 def test_a_shard_that_ends_several_rounds_is_told_all_of_them() -> None:
     """Some with a record, some without."""
-    decision = pack_decision(unpack_decision(pack_decision(decision_of(0, 56))))
+    decision = pack_decision(np.array([0, 56], np.uint8))
     new = Bench(epoch=2, records={11: ([1], decision)})
     new.accept(open_rounds={1: [[10, 1], [11, 2], [12, 3]]})
     new.go_on()
     assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [RETRY] * 3}
-
-
-def decision_of(*statuses: int) -> object:
-    """A column of statuses."""
-    import numpy as np
-
-    return np.array(statuses, np.uint8)
 
 
 def test_new_work_starts_only_where_the_epoch_is_accepted() -> None:
@@ -166,7 +160,7 @@ def test_round_ids_rise_with_the_epoch() -> None:
 def test_a_repeated_answer_to_the_epoch_is_harmless() -> None:
     """The call was repeated because its first answer was lost, and then both came."""
     bench = Bench(epoch=2)
-    first = [ask for ask in bench.asks if ask.group == 1][0]
+    first = next(ask for ask in bench.asks if ask.group == 1)
     bench.take(bench.core.asked(first, ["epoch", [[10, 1]]]))
     bench.go_on()
     bench.decide_all()

@@ -1,4 +1,4 @@
-"""Whatever is lost, repeated, late or replaced: all or none, nothing made or lost, one decision a round, everybody answered."""
+"""Whatever is lost, repeated, late or replaced: all or none, nothing made or lost, one decision a round, all answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pure coordinators against real machines over a network that delays, repeats and reorders everything.
 
-Coordinators are replaced at random and the old ones act on for a while without knowing it. A failed check names its seed.
+Coordinators are replaced at random and the old ones act on for a while without knowing it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class User:
 
 @dataclass(slots=True)
 class Spending:
-    """Implements `Part`. Commands: `["limit", user, amount]`, in a round `["spend", [[transaction, user, amount], ...]]`.
+    """Implements `Part`: `["limit", user, amount]`, in a round `["spend", [[transaction, user, amount], ...]]`.
 
     Question: `["spent", user]`, answered by `["spent", spent, reserved, limit]`.
     """
