@@ -266,6 +266,10 @@ async def temporary(
         {"name": f"ringpay-{os.getpid()}", "nodes": nodes, "shards": shards, "replication": replication,
          "base_port": base_port},
     )  # fmt: skip
+    task = asyncio.current_task()
+    assert task is not None
+    for stop in (signal.SIGTERM, signal.SIGHUP):  # a script that is stopped still stops its nodes
+        asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
     try:
         for number in cluster.numbers:
             cluster.start(number)

@@ -146,14 +146,14 @@ class _Worker:
 
 
 async def query_latencies_ms(client: Client, workload: Workload, count: int) -> list[float]:
-    """Reads one page of history of random accounts."""
+    """Reads the newest page of history of random accounts."""
     random = np.random.default_rng(workload.seed)
     names = workload.names()
     latencies = []
     for row in random.integers(0, workload.account_count, count).tolist():
         began = time.monotonic()
         rows = 0
-        async for _ in client.history(names[row], page=PAGE):
+        async for _ in client.history(names[row], newest_first=True, page=PAGE):
             rows += 1
             if rows == PAGE:
                 break

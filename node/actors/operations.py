@@ -26,8 +26,8 @@ def _is_limit(value: object) -> bool:
     return value is None or (type(value) is int and -(2**62) <= value <= 2**62)
 
 
-def check_accounts(body: list[Any]) -> list[str]:
-    """`[[id, currency, minimum, maximum, owner, metadata], ...]`; the account ids."""
+def check_accounts(body: list[Any]) -> None:
+    """`[[id, currency, minimum, maximum, owner, metadata], ...]`."""
     _check(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} accounts")
     for row in body:
         _check(type(row) is list and len(row) == 6, "[id, currency, minimum, maximum, owner, metadata] an account")
@@ -35,11 +35,10 @@ def check_accounts(body: list[Any]) -> list[str]:
         _check(all(type(text) is str for text in (identifier, currency, owner)), "id, currency and owner as text")
         _check(_is_limit(minimum) and _is_limit(maximum), "limits as integers of minor units within 2**62, or null")
         _check(type(metadata) is bytes, "metadata as bytes")
-    return [row[0] for row in body]
 
 
-def check_update(body: list[Any]) -> list[str]:
-    """`[id, {field: value}]`; the account id."""
+def check_update(body: list[Any]) -> None:
+    """`[id, {field: value}]`."""
     _check(len(body) == 2 and type(body[0]) is str and type(body[1]) is dict, "[id, {field: value}]")
     kinds: dict[str, Callable[[object], bool]] = {
         "minimum": _is_limit,
@@ -51,66 +50,68 @@ def check_update(body: list[Any]) -> list[str]:
     for name, value in body[1].items():
         _check(name in kinds, f"a field of {', '.join(kinds)}, not {name}")
         _check(kinds[name](value), f"another value for {name}")
-    return [body[0]]
 
 
-def check_transfers(body: list[Any]) -> list[str]:
-    """`Transfers.pack()`; the account ids, debits first."""
-    batch = Transfers.unpack(body)
-    return [*batch.debits(), *batch.credits()]
+def check_transfers(body: list[Any]) -> None:
+    """`Transfers.pack()`."""
+    Transfers.unpack(body)
 
 
-def check_outcome(body: list[Any]) -> list[str]:
-    """`[id, debit account]`; the account."""
+def check_outcome(body: list[Any]) -> None:
+    """`[id, debit account]`."""
     _check(len(body) == 2 and _is_id(body[0]) and type(body[1]) is str, "[id of 16 bytes, debit account]")
-    return [body[1]]
 
 
-def check_balances(body: list[Any]) -> list[str]:
+def check_balances(body: list[Any]) -> None:
     """`[account id, ...]`."""
     _check(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} account ids")
     _check(all(type(identifier) is str for identifier in body), "account ids as text")
-    return list(body)
 
 
-def check_history(body: list[Any]) -> list[str]:
-    """`[account id, cursor or null, rows, newest first]`; the account."""
+def check_history(body: list[Any]) -> None:
+    """`[account id, cursor or null, rows, newest first]`."""
     _check(len(body) == 4 and type(body[0]) is str, "[account id, cursor, rows, newest first]")
     _check(body[1] is None or type(body[1]) is int, "a cursor from an earlier page, or null")
     _check(type(body[2]) is int and 1 <= body[2] <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
     _check(type(body[3]) is bool, "newest first as true or false")
-    return [body[0]]
 
 
-def check_find(body: list[Any]) -> list[str]:
+def check_find(body: list[Any]) -> None:
     """`[id]` of a transfer whose debit account is not known."""
     _check(len(body) == 1 and _is_id(body[0]), "[id of 16 bytes]")
-    return []
 
 
-def check_nothing(body: list[Any]) -> list[str]:
+def check_nothing(body: list[Any]) -> None:
     """An empty body."""
     _check(body == [], "an empty body")
-    return []
+
+
+def _first_of_each(body: list[Any]) -> list[str]:
+    return [row[0] for row in body]
+
+
+def _both_sides(body: list[Any]) -> list[str]:
+    batch = Transfers.unpack(body)
+    return [*batch.debits(), *batch.credits()]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """How an operation is checked; the check returns the account ids that decide where it goes."""
+    """How an operation's body is checked, and which account ids of a checked body decide where it goes."""
 
-    check: Callable[[list[Any]], list[str]]
-    scatters: bool = False  # one item of the body an account: cut by shard, answers put together again
+    check: Callable[[list[Any]], None]
+    accounts: Callable[[list[Any]], list[str]]
 
 
 OPERATIONS: dict[str, Operation] = {
-    "accounts": Operation(check_accounts, scatters=True),
-    "update": Operation(check_update),
-    "transfers": Operation(check_transfers),
-    "outcome": Operation(check_outcome),
-    "balances": Operation(check_balances, scatters=True),
-    "history": Operation(check_history),
-    "transfer": Operation(check_outcome),
-    "find": Operation(check_find),
-    "cluster": Operation(check_nothing),
-    "audit": Operation(check_nothing),
+    "accounts": Operation(check_accounts, _first_of_each),
+    "update": Operation(check_update, lambda body: body[:1]),
+    "transfers": Operation(check_transfers, _both_sides),
+    "outcome": Operation(check_outcome, lambda body: body[1:]),
+    "balances": Operation(check_balances, lambda body: body),
+    "history": Operation(check_history, lambda body: body[:1]),
+    "transfer": Operation(check_outcome, lambda body: body[1:]),
+    "find": Operation(check_find, lambda _: []),
+    "cluster": Operation(check_nothing, lambda _: []),
+    "audit": Operation(check_nothing, lambda _: []),
 }

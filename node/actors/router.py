@@ -71,20 +71,19 @@ class Router:
         known = OPERATIONS.get(operation)
         if known is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
-        accounts = known.check(body)
-        if group > COORDINATOR and not peer:
-            self._check_group(group, accounts)
+        known.check(body)
         if group >= 0:
+            if group > COORDINATOR and not peer and self.placement.shards > 1:
+                self._check_group(group, known.accounts(body))
             self._here(Call(group, operation, body, deadline, reply))
-        elif not accounts:
-            self._route_whole(operation, body, deadline, reply)
-        else:
+        elif accounts := known.accounts(body):
             self._route(operation, body, accounts, deadline, reply)
+        else:
+            self._route_whole(operation, body, deadline, reply)
 
     def _check_group(self, group: int, accounts: list[str]) -> None:
         """A client that names the group must be right, or an account could be opened where nobody finds it."""
-        shards = self.placement.shards
-        if shards > 1 and (shards_of(accounts, shards) + 1 != group).any():
+        if (shards_of(accounts, self.placement.shards) + 1 != group).any():
             raise ProtocolError(f"group {group}: not the group of these accounts", ErrorCode.bad_request)
 
     def _route_whole(self, operation: str, body: list[Any], deadline: float, reply: Reply) -> None:

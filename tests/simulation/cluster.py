@@ -151,7 +151,7 @@ class Cluster:
             self.crash(host.number)
 
     def crash(self, number: int, *, silently: bool = False) -> None:
-        """The process ends where it stands; writes under way are lost. Silently: peers hear nothing before it is back."""
+        """The process ends where it stands; writes under way are lost. Silently: unheard before it is back."""
         host = self.hosts[number]
         owner, host.owner, host.node = host.owner, None, None
         if owner is None:

@@ -34,8 +34,9 @@ class Faults:
         self._kinds: list[tuple[Callable[[], None], int]] = [
             (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2),
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._partition, 10),
-            (self._partition_one_way, 4), (self._isolate_leader, 6), (self._reset, 6), (self._storm, 8), (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3),
-            (self._jump, 5), (self._lose_tail, 6), (self._flip_bit, 6),
+            (self._partition_one_way, 4), (self._isolate_leader, 6), (self._reset, 6), (self._storm, 8),
+            (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
+            (self._lose_tail, 6), (self._flip_bit, 6),
         ]  # fmt: skip
 
     async def run(self, seconds: float) -> None:

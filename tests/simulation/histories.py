@@ -1,10 +1,10 @@
 """Checks of what clients were told, once all is healed: exactly once, nothing lost, and linearizable.
 
 Linearizability is checked account by account with a witness instead of a search: the log says in which order transfers
-took effect, and an account's version says where in that order a read stands. The order must respect real time: a read sees
-every transfer that was acknowledged before it began, none that began after it ended, and never less than an earlier read;
-and its balance is the one that the account had there. A second check needs no log: each balance lies between what
-the transfers acknowledged before the read and those begun before its end allow.
+took effect, and an account's version says where in that order a read stands. The order must respect real time: a read
+sees every transfer that was acknowledged before it began, none that began after it ended, and never less than an
+earlier read; and its balance is the one that the account had there. A second check needs no log: each balance lies
+between what the transfers acknowledged before the read and those begun before its end allow.
 """
 
 from __future__ import annotations

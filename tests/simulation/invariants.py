@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.actors.replica import Replica
-from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, Machine, unpack_decision, unpack_entry
 from node.core.raft import Entry, HardState, NodeId, Role
@@ -227,9 +226,8 @@ class Invariants:
     def _check_books(self, name: str, known: GroupLog, ledger: Ledger, index: int) -> None:
         accounts = ledger.books.accounts
         count = accounts.count
-        held = (
-            accounts.held[:count] - accounts.unsettled[:count]
-        )  # what an open round has reserved may rest on its credits
+        # What an open round has reserved may rest on credits of the same round.
+        held = accounts.held[:count] - accounts.unsettled[:count]
         spendable = accounts.posted[:count] - held - accounts.minimum[:count]
         if count and int(spendable.min()) < 0:
             poor = accounts.names[int(np.argmin(spendable))]
@@ -266,7 +264,7 @@ class Invariants:
         return compared
 
     def open_rounds(self) -> list[str]:
-        """Rounds that are prepared somewhere and not decided, and decisions that nobody has forgotten."""
+        """Rounds that are prepared somewhere and not decided."""
         return [
             f"group {group}: round {round_id:x}"
             for group, known in self.groups.items()
@@ -285,9 +283,3 @@ class Invariants:
                     sums[currency] = sums.get(currency, 0) + int(posted)
         for currency, posted in sums.items():
             self._expect(posted == 0, f"the books of {currency} are off by {posted}")
-
-    def records_left(self) -> int:
-        """Decision records that are not forgotten."""
-        decisions = self.groups[0].machine.parts["decisions"]
-        assert isinstance(decisions, Decisions)
-        return len(decisions.records)

@@ -1,8 +1,9 @@
 """An event loop in virtual time, with processes that can be paused and killed between any two steps.
 
-Every callback belongs to an *owner*, the simulated process in whose context it was scheduled; context variables carry it, so
-unmodified asyncio code is followed without knowing it. Time stands still while callbacks run and jumps to the next timer when
-none is ready. Callbacks that are due together run in the order in which they were scheduled, so a run depends on its seed alone.
+Every callback belongs to an *owner*, the simulated process in whose context it was scheduled. Context variables carry
+it, so unmodified asyncio code is followed without knowing it. Time stands still while callbacks run and jumps to the
+next timer when none is ready. Callbacks that are due together run in the order in which they were scheduled, so a run
+depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class SimLoop(asyncio.BaseEventLoop):
         """Virtual seconds since the loop was made."""
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # type variables would say no more here
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         """Queues behind everything that is ready."""
         handle = asyncio.Handle(callback, args, self, context)
         owner = OWNER.get() if context is None else context.get(OWNER)
@@ -83,7 +86,7 @@ class SimLoop(asyncio.BaseEventLoop):
             self._queue.append((owner, handle))
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Runs at a virtual time; equal times in the order of the calls."""
@@ -92,7 +95,7 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, next(self._order), owner, handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # as above
         self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Runs after so many virtual seconds."""
@@ -177,7 +180,7 @@ class SimLoop(asyncio.BaseEventLoop):
         work: Coroutine[Any, Any, Result] | Generator[Any, None, Result],
         **options: Any,
     ) -> asyncio.Task[Result]:
-        task: asyncio.Task[Result] = asyncio.Task(work, loop=self, **options)  # type: ignore[arg-type]  # as asyncio does
+        task: asyncio.Task[Result] = asyncio.Task(work, loop=self, **options)
         owner = OWNER.get()
         if owner is not None:
             owner.adopt(task)

@@ -1,4 +1,4 @@
-"""Seeded bugs: each is a mistake that people have made in such programs, planted to show that the simulator can fail."""
+"""Seeded bugs: mistakes that people have made in such programs, planted to show that the simulator can fail."""
 
 from __future__ import annotations
 

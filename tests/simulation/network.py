@@ -1,14 +1,14 @@
 """A simulated network under unmodified asyncio protocols: seeded latency, partitions, resets, and lossy peers.
 
-One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log between nodes
-may be lost, doubled or overtaken, which the log must bear. A partition holds units back; when it ends, a connection either
-breaks or delivers them late. A host that loses power says nothing: its peers learn of it when it is back.
+One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log
+between nodes may be lost, doubled or overtaken, which the log must bear. A partition holds units back; when it ends, a
+connection either breaks or delivers them late. A host that loses power says nothing: its peers learn of it when it is
+back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -97,7 +97,7 @@ class Wire(asyncio.Transport):
                 self.network.loop.call_soon(self.protocol.connection_lost, error, context=self.owner.context.copy())
 
 
-class Server(asyncio.AbstractServer):
+class Server:
     """A listening port."""
 
     def __init__(self, network: Network, port: int) -> None:
@@ -291,11 +291,6 @@ class Network:
         """The peers of a dead process learn of its end."""
         for wire in [wire for wire in self.wires if wire.owner is owner]:
             self.drop(wire)
-
-    def run_in(self, owner: Owner, work: Callable[[], None]) -> None:
-        """For tests: runs something as that process."""
-        context: contextvars.Context = owner.context.copy()
-        self.loop.call_soon(work, context=context)
 
 
 def _frames(data: bytes) -> list[bytes]:

@@ -1,8 +1,9 @@
 """One run of the simulator: a cluster, its clients and its faults from one seed, and a verdict.
 
-`loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on them,
-`workload` the clients, `faults` what goes wrong, `records` what clients saw, `invariants` and `histories` the checkers.
-A seed decides everything: the same seed gives the same run, down to the last byte on the network.
+`loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
+them, `workload` the clients, `faults` what goes wrong, `records` what clients saw, `invariants` and `histories` the
+checkers, `mutants` what they must find. A seed decides everything: the same seed gives the same run, down to the last
+byte on the network.
 
 Left out: real sockets, threads and files (the adapters' own tests have them), and changes of membership.
 """
@@ -20,7 +21,6 @@ from random import Random
 import structlog
 
 from node.actors import snapshots
-from protocol.errors import RingpayError
 from protocol.placement import shards_of
 from tests.simulation import histories
 from tests.simulation.cluster import BASE_PORT, Cluster, Shape
@@ -185,9 +185,9 @@ class Simulation:
         worker = self.workers[0]
         await self._until("audit", deadline, self._audits)
         for transfer in self.records.transfers.values():
-            await self._until("outcome", deadline, lambda one=transfer: worker.settle(one))  # type: ignore[misc]
+            await self._until("outcome", deadline, lambda one=transfer: worker.settle(one))
         for name in self.records.accounts:
-            await self._until("read", deadline, lambda name=name: worker.read(name))  # type: ignore[misc]
+            await self._until("read", deadline, lambda name=name: worker.read(name))
         while self._behind() and self.loop.time() < deadline:
             await asyncio.sleep(0.1)
         for behind in self._behind():
@@ -243,6 +243,3 @@ def simulate(seed: int, seconds: float = FAULTS_SECONDS) -> Result:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     snapshots._snapshot_ids = itertools.count(1)  # type: ignore[misc]  # a process begins with 1
     return Simulation(seed, seconds).run()
-
-
-__all__ = ["Result", "RingpayError", "Simulation", "simulate"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.machine import Body
-from protocol.columns import Flag, Transfers
+from protocol.columns import Cutter, Flag, Transfers
 
 DEBIT, CREDIT = 1, 2  # sides of a leg: which of the transfer's accounts live in the shard
 
@@ -39,11 +39,12 @@ def cut_legs(
     present[debit_groups] = True
     present[credit_groups] = True
     legs: dict[int, Legs] = {}
+    cutter = Cutter(batch)
     for group in np.flatnonzero(present).tolist():
         sides = np.where(debit_groups == group, np.uint8(DEBIT), np.uint8(0))
         sides |= np.where(credit_groups == group, np.uint8(CREDIT), np.uint8(0))
         rows = np.flatnonzero(sides)
         sides = sides[rows]
-        body: Body = ["legs", batch.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes()]
+        body: Body = ["legs", cutter.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes()]
         legs[group] = Legs(rows, sides, body)
     return legs
