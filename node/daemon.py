@@ -192,7 +192,7 @@ class Node:
             self.config.cluster.name, security.client_token, security.peer_token, peers, self._adapters.is_known_peer
         )
         host = SessionHost(
-            lambda session: self.sessions.setdefault(session), lambda session: self.sessions.pop(session, None),
+            self.sessions.setdefault, lambda session: self.sessions.pop(session, None),
             self._take_piece, self._leaders_of,
         )  # fmt: skip
 

@@ -22,12 +22,14 @@ from protocol.messages import (
     Message,
     Placed,
     Raft,
-    Reply as ReplyMessage,
     Request,
     SnapshotAck,
     SnapshotPiece,
     Welcome,
     check_welcome,
+)
+from protocol.messages import (
+    Reply as ReplyMessage,
 )
 from protocol.placement import NodeAddress
 

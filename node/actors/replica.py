@@ -187,7 +187,8 @@ class Replica(Actor[ReplicaEvent]):
             self._ticks_away = 0
             return
         self._ticks_away += 1
-        if self._ticks_away >= TICKS_AWAY and len(self._pipeline) == 0 or self._ticks_away >= 2 * TICKS_AWAY:
+        is_quiet = len(self._pipeline) == 0
+        if self._ticks_away >= (TICKS_AWAY if is_quiet else 2 * TICKS_AWAY):
             self._ticks_away = 0
             self._transfer_leadership(home)
 

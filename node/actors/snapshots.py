@@ -77,7 +77,7 @@ class Incoming:
 async def restore(machine: Machine, store: ShardStore) -> None:
     """Loads a machine from its store."""
     tables = {table: await store.load(table) for table in machine.live_tables}
-    machine.restore(lambda table: tables.pop(table))
+    machine.restore(tables.pop)
 
 
 async def export(

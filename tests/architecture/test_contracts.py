@@ -15,7 +15,7 @@ from tests.architecture.sources import ROOT, imports_of, place, python_files, tr
 
 CORE = ROOT / "node" / "core"
 PROTOCOL = ROOT / "protocol"
-MAY_USE_CLIENT = ("node/cli.py", "node/cli/", "node/gateway/", "scripts/", "tests/", "protocol/client.py")
+MAY_USE_CLIENT = ("node/cli.py", "node/cli/", "node/gateway/", "scripts/", "tests/", "protocol/client/")
 IMPURE_BUILTINS = ("breakpoint", "input", "open", "print")
 
 

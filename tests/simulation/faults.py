@@ -34,7 +34,7 @@ class Faults:
         self._kinds: list[tuple[Callable[[], None], int]] = [
             (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2),
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._partition, 10),
-            (self._partition_one_way, 4), (self._isolate_leader, 6), (self._reset, 6), (self._storm, 8),
+            (self._partition_one_way, 4), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6),
         ]  # fmt: skip
@@ -178,7 +178,7 @@ class Faults:
     def _isolate_leader(self) -> None:
         if (host := self._leader()) is not None:
             self._count("leader cut off")
-            self._cut([host.number], both_ways=True)
+            self._cut([host.number], both_ways=self._random.random() < 0.5)
 
     def _reset(self) -> None:
         network = self.cluster.network

@@ -22,6 +22,7 @@ from tests.simulation.loop import Owner, SimLoop
 RAFT_PREFIX = bytes((0x92, Kind.raft))  # msgpack of the list that a frame of the replicated log is
 REFUSED_SECONDS = 0.001  # until a connection to a port without a listener is refused
 WAIT_SECONDS = 3_600.0  # a connection attempt into a partition waits for its caller's patience to end
+BREAKS_AFTER_PARTITION = 0.3  # probability that a connection does not outlive a partition in which it was used
 
 Factory = Callable[[], Any]
 
@@ -250,7 +251,7 @@ class Network:
         for wire in list(self.wires):
             if not wire.stalled:
                 continue
-            if self._random.random() < 0.5:
+            if self._random.random() < BREAKS_AFTER_PARTITION:
                 self.reset(wire)
                 continue
             stalled, wire.stalled = wire.stalled, []

@@ -16,8 +16,12 @@ from protocol.status import TRANSFERS_MAX, Status
 
 Ticket = NewType("Ticket", int)
 
-ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one being recorded, one being decided, one to spare: more only wait in the same queues
-ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others; by then its client has long been told `busy`
+ROUNDS_IN_FLIGHT_MAX = (
+    4  # one voting, one being recorded, one being decided, one to spare: more only wait in the same queues
+)
+ATTEMPTS_MAX = (
+    50  # rounds that a transaction waits for funds held by others; by then its client has long been told `busy`
+)
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 
@@ -255,7 +259,13 @@ class Coordinator:
         if len(self._forgotten) >= FORGET_AT:
             effects.append(Forget(tuple(self._forgotten)))
             self._forgotten.clear()
-        if self._marks and not self.voting and not self._recording and not self._ending and len(self._ready) == len(self._groups):
+        if (
+            self._marks
+            and not self.voting
+            and not self._recording
+            and not self._ending
+            and len(self._ready) == len(self._groups)
+        ):
             for name in self._marks:
                 self._marking[name] = {}
                 effects += [Ask(group, ["mark", self.epoch, name]) for group in self._groups]

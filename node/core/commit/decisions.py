@@ -111,5 +111,3 @@ class Decisions:
                 self.epoch = msgpack.unpackb(value)
             else:
                 self.records[round_id] = tuple(msgpack.unpackb(value))
-
-

@@ -10,9 +10,7 @@ from node.core.machine import Body, Statuses
 from protocol.status import Status
 
 
-def merge_votes(
-    legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]
-) -> tuple[Statuses, Statuses]:
+def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> tuple[Statuses, Statuses]:
     """The round's statuses, one a transaction and one a transfer. `numbers` is the transaction of each transfer.
 
     A group that did not vote (`void`) makes its transfers `retry`. Between shards, the currencies must agree.

@@ -323,5 +323,3 @@ def _put_back(cell: Cell, before: tuple[int, int, int, int]) -> None:
 
 def _put_hold_back(hold: Hold, before: tuple[int, int, bool]) -> None:
     hold.rest, hold.undecided, hold.voiding = before
-
-

@@ -145,5 +145,3 @@ class Ledger:
         checkpoint.restore(self.books, rows)
         self._saver.saved_segments = self.books.history.sealed
         self._saver.saved_retired = len(self.books.history.directory)
-
-

@@ -141,7 +141,13 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if len(found) > limit:
         number, _, position = found[limit]
         following = number << POSITION_BITS | position
-    return Answer(["history", rows, following])
+    reaches_end = cursor is None if is_newest_first else following is None
+    return Answer(["history", rows, following], refused=reaches_end and _has_undecided(books, row))
+
+
+def _has_undecided(books: Books, row: int) -> bool:
+    """Whether an open round may yet add to the account's history."""
+    return any(prepared.names(row) for parts in books.rounds.values() for prepared in parts)
 
 
 Found = list[tuple[int, Columns, int]]

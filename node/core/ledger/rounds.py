@@ -56,6 +56,10 @@ class Prepared:
         first, second = np.frombuffer(id, np.uint64)
         return bool(((rows[:, 0] == first) & (rows[:, 1] == second) & self.owned()).any())
 
+    def names(self, row: int) -> bool:
+        """Whether a leg names this account."""
+        return bool(((self.batch.debit_rows() == row) | (self.batch.credit_rows() == row)).any())
+
     def touches(self, row: int) -> bool:
         """Whether a reservation is on this account."""
         here = (self.batch.debit_rows() == row) | (self.batch.credit_rows() == row)

@@ -77,5 +77,3 @@ def apply_expire(books: Books, at: At) -> int:
         books.end_hold(hold, Status.hold_expired)
         books.accounts.touch_one(hold.debit, at.index)
     return len(due)
-
-

@@ -60,7 +60,9 @@ class Part(Protocol):
 
     name: str
     tables: tuple[str, ...]  # all checkpoint tables
-    archive_tables: tuple[str, ...]  # those of them that grow with history: read row by row for a `Need`, never as a whole
+    archive_tables: tuple[
+        str, ...
+    ]  # those of them that grow with history: read row by row for a `Need`, never as a whole
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
         """At the leader, before the log: turns a client's command into the one that is logged (names become rows)."""

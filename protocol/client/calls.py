@@ -1,0 +1,165 @@
+"""Where a call goes, and what happens until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from protocol.client.connection import Connection, error_code
+from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable
+from protocol.messages import Hello, Reply, Request
+from protocol.placement import Placement, shards_of
+
+CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
+RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenths of a second
+SAMPLE = 8  # accounts that are hashed to guess where a request belongs
+
+
+class Calls:
+    """Connections to a cluster's nodes, and calls that are repeated until they are answered or time is up."""
+
+    def __init__(self, addresses: str | Sequence[str], hello: Hello, timeout: float) -> None:
+        given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
+        self.timeout = timeout
+        self.placement: Placement | None = None
+        self._addresses = [_parse_address(address.strip()) for address in given]
+        self._hello = hello
+        self._connections: dict[tuple[str, int], Connection] = {}
+        self._connecting: dict[tuple[str, int], asyncio.Task[Connection]] = {}
+        self._leaders: list[int] = []
+        self._numbers = itertools.count(1)
+        self._turn = itertools.count()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for task in self._connecting.values():
+            task.cancel()
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        await asyncio.sleep(0)
+
+    def group_of(self, accounts: list[str]) -> int:
+        """The group of all these accounts, 0 where there are several."""
+        assert self.placement is not None
+        groups = shards_of(accounts, self.placement.shards)
+        return 0 if (groups != groups[0]).any() else int(groups[0]) + 1
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def ask(self, operation: str, accounts: list[str], body: list[Any], timeout: float | None) -> list[Any]:
+        """A call to the one group of the accounts, or to any node."""
+        group = -1
+        if accounts and self.placement is not None and len(accounts) <= SAMPLE:
+            group = self.group_of(accounts) or -1
+        return await self.call(operation, group, body, timeout, None)
+
+    async def call(
+        self, operation: str, group: int, body: list[Any], timeout: float | None, change: int | None
+    ) -> list[Any]:
+        """Asks until there is an answer or time is up. `change` is the id to name when the outcome stays unknown."""
+        deadline = self.now() + (self.timeout if timeout is None else timeout)
+        uncertain = False
+        reason = "no answer in time"
+        while (left := deadline - self.now()) > 0:
+            try:
+                connection, strict = await self._connection_for(group, deadline)
+                number = next(self._numbers)
+                request = Request(number, operation, group if strict else -1, max(1, int(left * 1000)), 0, body)
+                async with asyncio.timeout_at(deadline):
+                    answer = await connection.ask(request)
+            except (OSError, TimeoutError):
+                uncertain = True
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if isinstance(answer, Reply):
+                return answer.body
+            code = error_code(answer.code)
+            if not code.is_transient:
+                raise ProtocolError(answer.message, code)
+            if code is ErrorCode.busy and not uncertain:
+                raise Busy(max(answer.retry_after_ms, 1) / 1000)
+            uncertain = uncertain or code is not ErrorCode.busy
+            reason = answer.message
+            self._note_leader(group, answer.hint)
+            await asyncio.sleep(RETRY_SECONDS)
+        if change is not None and uncertain:
+            raise OutcomeUnknown(change, reason)
+        raise Unreachable(f"{operation}: {reason}")
+
+    def _note_leader(self, group: int, hint: int) -> None:
+        if 0 <= group < len(self._leaders):
+            self._leaders[group] = hint
+
+    async def _connection_for(self, group: int, deadline: float) -> tuple[Connection, bool]:
+        """A connection, and whether it leads to the group's leader itself."""
+        if 0 <= group < len(self._leaders) and self.placement is not None and self._leaders[group]:
+            address = self.placement.address(self._leaders[group])
+            if address is not None:
+                try:
+                    return await self._connection(address.host, address.port), True
+                except OSError:
+                    self._leaders[group] = 0
+        return await self.any_connection(deadline), False
+
+    async def any_connection(self, deadline: float) -> Connection:
+        """A connection to any node, taken in turn. Raises Unreachable."""
+        reason = "no address"
+        while self.now() < deadline:
+            known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
+            candidates = list(dict.fromkeys([*self._addresses, *known]))
+            start = next(self._turn)
+            for place in range(len(candidates)):
+                host, port = candidates[(start + place) % len(candidates)]
+                try:
+                    return await self._connection(host, port)
+                except OSError as error:
+                    reason = f"{host}:{port}: {error}"
+            await asyncio.sleep(RETRY_SECONDS)
+        raise Unreachable(f"no node answers ({reason})")
+
+    async def _connection(self, host: str, port: int) -> Connection:
+        """The open connection to an address; many callers share one attempt."""
+        open_one = self._connections.get((host, port))
+        if open_one is not None and open_one.is_open:
+            return open_one
+        if (host, port) not in self._connecting:
+            task = asyncio.ensure_future(self._open(host, port))
+            self._connecting[host, port] = task
+            task.add_done_callback(lambda _: self._connecting.pop((host, port), None))
+        return await asyncio.shield(self._connecting[host, port])
+
+    async def _open(self, host: str, port: int) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._hello, self._on_placed), host, port
+                )
+                await connection.welcome
+        except TimeoutError as error:
+            if connection is not None:
+                connection.close()
+            raise ConnectionResetError("does not answer") from error
+        self._connections[host, port] = connection
+        return connection
+
+    def _on_placed(self, placement: Placement, leaders: Sequence[int]) -> None:
+        if self.placement is None or placement.version >= self.placement.version:
+            self.placement = placement
+        if len(self._leaders) != len(leaders):
+            self._leaders = [0] * len(leaders)
+        for group, leader in enumerate(leaders):
+            if leader:
+                self._leaders[group] = leader
+
+
+def _parse_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ProtocolError(f"address {text!r}: expected host:port", ErrorCode.bad_request)
+    return host.strip("[]"), int(port)

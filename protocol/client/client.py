@@ -1,0 +1,319 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol import ids as transfer_ids
+from protocol.client.calls import SAMPLE, Calls
+from protocol.columns import SEPARATOR, Flag, Transfers
+from protocol.errors import ErrorCode, ProtocolError, Refused
+from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT
+from protocol.messages import PROTOCOL_VERSION, Hello, Role
+from protocol.placement import Placement
+from protocol.status import TRANSFERS_MAX, AccountStatus, Status
+from protocol.views import (
+    ACCOUNT_STATES,
+    Account,
+    ClusterStatus,
+    CurrencyTotals,
+    Entry,
+    Receipt,
+    Report,
+    ShardDigest,
+)
+
+TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
+COORDINATOR = 0  # the group whose leader runs commit rounds
+STATUSES = [Status(number) if number in Status._value2member_map_ else None for number in range(256)]
+
+
+class Client:
+    """A client of one cluster. `addresses` are any of its nodes, as "host:port,host:port" or a list; it finds the others.
+
+    All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when a change got
+    no answer in time, `Unreachable` when a read did not, `ProtocolError` on nonsense.
+    """
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        token: str = "",
+        timeout: float = TIMEOUT_SECONDS,
+        cluster: str = "",
+        ids: transfer_ids.IdGenerator | None = None,
+    ) -> None:
+        hello = Hello(PROTOCOL_VERSION, cluster, Role.client, 0, token, 0)
+        self._calls = Calls(addresses, hello, timeout)
+        self._ids = ids or transfer_ids.IdGenerator(lambda: time.time_ns() // 1_000_000, secrets.randbits)
+        self._holds: dict[int, tuple[str, str]] = {}
+
+    async def __aenter__(self) -> Client:
+        await self._calls.any_connection(self._calls.now() + self._calls.timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._calls.close()
+
+    # -- accounts -------------------------------------------------------------------------------------------------
+
+    async def create_account(
+        self,
+        id: str,
+        currency: str,
+        *,
+        minimum_balance: int | None = 0,
+        maximum_balance: int | None = None,
+        owner: str = "",
+        metadata: bytes = b"",
+        timeout: float | None = None,
+    ) -> AccountStatus:
+        """Opens an account; `exists` if it had been opened alike. Raises Refused."""
+        row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
+        (status,) = await self.create_accounts([row], timeout=timeout)
+        if status > AccountStatus.updated:
+            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
+        return status
+
+    async def create_accounts(
+        self, rows: Sequence[Sequence[Any]], *, timeout: float | None = None
+    ) -> list[AccountStatus]:
+        """Opens up to 8,192 accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each."""
+        body = [list(row) for row in rows]
+        statuses = await self._calls.ask("accounts", [row[0] for row in body], body, timeout)
+        return [AccountStatus(status) for status in statuses]
+
+    async def update_account(self, id: str, *, timeout: float | None = None, **fields: Any) -> AccountStatus:
+        """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed). Raises Refused."""
+        names = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
+        if "status" in fields:
+            fields["status"] = ACCOUNT_STATES.index(fields["status"])
+        body = [id, {names.get(name, name): value for name, value in fields.items()}]
+        (number,) = await self._calls.ask("update", [id], body, timeout)
+        status = AccountStatus(number)
+        if status > AccountStatus.updated:
+            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
+        return status
+
+    async def account(self, id: str, *, timeout: float | None = None) -> Account:
+        """One account, as of now. Raises Refused(account_not_found)."""
+        (found,) = await self.accounts([id], timeout=timeout)
+        if found is None:
+            raise Refused(AccountStatus.account_not_found.name, "an account that was created")
+        return found
+
+    async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
+        """Several accounts, each as of now (one cut over all of them is `audit`'s); None for unknown ones."""
+        rows = await self._calls.ask("balances", list(ids), list(ids), timeout)
+        return [None if row is None else Account.unpack(row) for row in rows]
+
+    async def history(self, id: str, *, newest_first: bool = False, page: int = 500) -> AsyncIterator[Entry]:
+        """The account's transfers in order of time, read page by page."""
+        cursor: int | None = None
+        while True:
+            rows, cursor = await self._calls.ask("history", [id], [id, cursor, page, newest_first], None)
+            if rows is None:
+                raise Refused(AccountStatus.account_not_found.name, "an account that was created")
+            for row in rows:
+                yield Entry(transfer_ids.unpack(row[0]), *row[1:8])
+            if cursor is None:
+                return
+
+    # -- transfers ------------------------------------------------------------------------------------------------
+
+    def new_id(self) -> int:
+        """A transfer id to give to `transfer`, so that it is known before anything is sent."""
+        return self._ids.next()
+
+    async def transfer(
+        self,
+        debit: str,
+        credit: str,
+        amount: int,
+        *,
+        id: int | None = None,
+        code: int = 0,
+        reference: str = "",
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Moves money. Raises Refused, Busy or OutcomeUnknown."""
+        return await self._one(debit, credit, amount, id, Flag.none, code=code, reference=reference, timeout=timeout)
+
+    async def hold(
+        self,
+        debit: str,
+        credit: str,
+        amount: int,
+        *,
+        ttl: int,
+        id: int | None = None,
+        code: int = 0,
+        reference: str = "",
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Puts money aside for at most `ttl` seconds."""
+        receipt = await self._one(
+            debit, credit, amount, id, Flag.hold, code=code, reference=reference, ttl=ttl, timeout=timeout
+        )
+        self._remember_hold(receipt.id, debit, credit)
+        return receipt
+
+    async def capture(
+        self, hold: int, amount: int, *, id: int | None = None, reference: str = "", timeout: float | None = None
+    ) -> Receipt:
+        """Moves a part of a hold, or all of it; may be called until nothing is left."""
+        debit, credit = await self._accounts_of_hold(hold)
+        return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, reference=reference, timeout=timeout)
+
+    async def void(self, hold: int, *, id: int | None = None, timeout: float | None = None) -> Receipt:
+        """Gives back what is left of a hold."""
+        debit, credit = await self._accounts_of_hold(hold)
+        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, timeout=timeout)
+
+    def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
+        self._holds[hold] = debit, credit
+        if len(self._holds) > TRANSFERS_MAX:
+            del self._holds[next(iter(self._holds))]
+
+    async def _accounts_of_hold(self, hold: int) -> tuple[str, str]:
+        if hold not in self._holds:
+            (row,) = await self._calls.ask("find", [], [transfer_ids.pack(hold)], None)
+            if row is None:
+                raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
+            self._remember_hold(hold, row[1], row[2])
+        return self._holds[hold]
+
+    async def _one(
+        self,
+        debit: str,
+        credit: str,
+        amount: int,
+        id: int | None,
+        flag: Flag,
+        *,
+        code: int = 0,
+        reference: str = "",
+        hold: int = 0,
+        ttl: int = 0,
+        timeout: float | None,
+    ) -> Receipt:
+        number = self._ids.next() if id is None else id
+        batch = Transfers(
+            _fixed(number, 16, "big"), _one_text(debit, "debit"), _one_text(credit, "credit"),
+            _clamp(amount).to_bytes(8, "little", signed=True), _fixed(int(flag), 2) if flag else b"",
+            _fixed(code, 4) if code else b"", _one_text(reference, "reference"),
+            _fixed(hold, 16, "big") if hold else b"", _fixed(ttl, 4) if ttl else b"",
+        )  # fmt: skip
+        (number_of_status,) = await self._transfers(batch, timeout)
+        status = Status(number_of_status)
+        if status > Status.exists:
+            raise Refused(status.name, EXPECTED.get(status, ""))
+        return Receipt(number, status)
+
+    async def transfer_many(
+        self,
+        debit: Sequence[str],
+        credit: Sequence[str],
+        amount: Sequence[int] | NDArray[np.int64],
+        *,
+        ids: bytes | Sequence[int] | None = None,
+        code: Sequence[int] | None = None,
+        flags: Sequence[int] | None = None,
+        reference: Sequence[str] | None = None,
+        ttl: Sequence[int] | None = None,
+        timeout: float | None = None,
+    ) -> list[Status]:
+        """Up to 8,192 transfers as columns; one status each. A row with `Flag.linked` happens only with the next one.
+
+        `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows.
+        """
+        amounts = np.asarray([_clamp(int(value)) for value in amount] if isinstance(amount, list) else amount, "<i8")
+        batch = Transfers(
+            self._pack_ids(ids, len(amounts)), SEPARATOR.join(debit), SEPARATOR.join(credit), amounts.tobytes(),
+            b"" if flags is None else np.asarray(flags, "<u2").tobytes(),
+            b"" if code is None else np.asarray(code, "<u4").tobytes(),
+            "" if reference is None else SEPARATOR.join(reference),
+            ttl=b"" if ttl is None else np.asarray(ttl, "<u4").tobytes(),
+        )  # fmt: skip
+        statuses = await self._transfers(Transfers.unpack(batch.pack()), timeout)
+        return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
+
+    def _pack_ids(self, ids: bytes | Sequence[int] | None, count: int) -> bytes:
+        if ids is None:
+            return self._ids.take(count)
+        return ids if isinstance(ids, bytes) else b"".join(transfer_ids.pack(number) for number in ids)
+
+    async def _transfers(self, batch: Transfers, timeout: float | None) -> bytes:
+        group = self._group_of_batch(batch)
+        first = transfer_ids.unpack(batch.ids[:16])
+        (statuses,) = await self._calls.call("transfers", group, batch.pack(), timeout, first)
+        assert isinstance(statuses, bytes)
+        return statuses
+
+    def _group_of_batch(self, batch: Transfers) -> int:
+        """The one shard that all rows stay in, or the coordinator's group."""
+        assert self._calls.placement is not None
+        if self._calls.placement.shards == 1:
+            return 1
+        debits, credits = batch.debits(), batch.credits()
+        group = self._calls.group_of([*debits[:SAMPLE], *credits[:SAMPLE]])
+        return self._calls.group_of([*debits, *credits]) if group and len(batch) > SAMPLE else group
+
+    async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
+        """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
+
+        An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later.
+        """
+        answer = await self._calls.ask("outcome", [debit], [transfer_ids.pack(id), debit], timeout)
+        return Status(answer[0])
+
+    # -- the cluster ----------------------------------------------------------------------------------------------
+
+    async def audit(self, *, timeout: float | None = None) -> Report:
+        """Adds up all shards at one consistent cut and compares all replicas, on the running cluster."""
+        totals, groups = await self._calls.call("audit", COORDINATOR, [], timeout or 3 * self._calls.timeout, None)
+        currencies = {
+            code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
+            for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
+        }
+        shards = tuple(ShardDigest(group, index, dict(digests)) for group, index, _, digests in groups)
+        return Report(currencies, shards)
+
+    async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
+        """What one node knows of the cluster."""
+        placement, leaders, node, up, groups, coordinator = await self._calls.call("cluster", -1, [], timeout, None)
+        rows = tuple(tuple(row) for row in groups)
+        return ClusterStatus(Placement.unpack(placement), tuple(leaders), node, tuple(up), rows, coordinator[3])
+
+
+def _clamp(amount: int) -> int:
+    """An amount that no ledger takes still travels, to be refused with its status."""
+    return max(-(2**63), min(amount, 2**63 - 1))
+
+
+def _fixed(number: int, width: int, order: str = "little") -> bytes:
+    try:
+        return number.to_bytes(width, "big" if order == "big" else "little")
+    except OverflowError as error:
+        text = f"{number}: expected 0 to {2 ** (8 * width) - 1}"
+        raise ProtocolError(text, ErrorCode.bad_request) from error
+
+
+def _one_text(text: str, name: str) -> str:
+    if SEPARATOR in text:
+        raise ProtocolError(f"{name}: expected one line", ErrorCode.bad_request)
+    return text

@@ -1,0 +1,119 @@
+"""One connection of the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.frames import FRAME_BYTES_MAX, FrameDecoder, header
+from protocol.messages import (
+    Failure,
+    Goodbye,
+    Hello,
+    Message,
+    Placed,
+    Reply,
+    Request,
+    Welcome,
+    check_welcome,
+    decode,
+    encode,
+)
+from protocol.placement import Placement
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a node; answers go to futures."""
+
+    def __init__(self, hello: Hello, placed: Callable[[Placement, Sequence[int]], None]) -> None:
+        self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._hello = hello
+        self._placed = placed
+        self._decoder = FrameDecoder(FRAME_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
+        self._error = "connection lost"
+        self.is_open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Says hello."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
+        self._write(self._hello)
+
+    def data_received(self, data: bytes) -> None:
+        """Hands answers to whoever waits for them."""
+        try:
+            for body in self._decoder.feed(data):
+                self._on_message(decode(body))
+        except ProtocolError as error:
+            self._end(error)
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case Reply() | Failure() if message.id:
+                waiter = self._waiting.pop(message.id, None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(message)
+            case Welcome():
+                if (error := check_welcome(message, self._hello.cluster)) is not None:
+                    raise error
+                self._placed(Placement.unpack(message.placement), message.leaders)
+                if not self.welcome.done():
+                    self.welcome.set_result(message)
+            case Placed():
+                self._placed(Placement.unpack(message.placement), message.leaders)
+            case Failure():
+                raise ProtocolError(message.message, error_code(message.code))
+            case Goodbye():
+                self.is_open = False
+            case _:
+                raise ProtocolError(f"unexpected {type(message).__name__} from a node")
+
+    def _end(self, error: ProtocolError) -> None:
+        if not self.welcome.done():
+            self.welcome.set_exception(error)
+        self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits is told."""
+        self.is_open = False
+        if not self.welcome.done():
+            self.welcome.set_exception(ConnectionResetError(self._error))
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(ConnectionResetError(self._error))
+        self._waiting.clear()
+
+    def _write(self, message: Message) -> None:
+        if self._transport is not None:
+            body = encode(message)
+            self._transport.writelines([header(body), body])
+
+    async def ask(self, request: Request) -> Reply | Failure:
+        """Raises ConnectionResetError when the connection breaks first."""
+        if not self.is_open:
+            raise ConnectionResetError(self._error)
+        waiter: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = waiter
+        self._write(request)
+        try:
+            return await waiter
+        finally:
+            self._waiting.pop(request.id, None)
+
+    def close(self) -> None:
+        """Closes it; answers under way are lost."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.close()
+
+
+def error_code(code: str) -> ErrorCode:
+    """The code of a failure; an unknown one counts as `internal`."""
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return ErrorCode.internal

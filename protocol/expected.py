@@ -1,0 +1,32 @@
+"""What would have passed, for the refusals that a person sees most."""
+
+from __future__ import annotations
+
+from protocol.status import AccountStatus, Status
+
+EXPECTED = {
+    Status.amount_must_not_be_zero: "an amount above 0, in minor units",
+    Status.amount_must_not_be_negative: "an amount above 0, in minor units",
+    Status.accounts_must_be_different: "two different accounts",
+    Status.debit_account_not_found: "a debit account that was created",
+    Status.credit_account_not_found: "a credit account that was created",
+    Status.accounts_must_have_the_same_currency: "two accounts of one currency",
+    Status.insufficient_funds: "an amount within the debit account's available balance",
+    Status.exceeds_maximum_balance: "an amount that keeps the credit account within its maximum balance",
+    Status.hold_not_found: "the id of an accepted hold",
+    Status.exceeds_hold_amount: "an amount within what is left of the hold",
+    Status.debit_account_frozen: "a debit account that is open",
+    Status.credit_account_frozen: "a credit account that is open",
+    Status.debit_account_closed: "a debit account that is open",
+    Status.credit_account_closed: "a credit account that is open",
+    Status.hold_must_have_ttl: "a time to live above 0 seconds",
+}
+EXPECTED_OF_ACCOUNT = {
+    AccountStatus.id_must_not_be_empty: "an id of 1 to 64 bytes",
+    AccountStatus.id_too_long: "an id of 1 to 64 bytes",
+    AccountStatus.id_has_invalid_characters: "an id without spaces and control characters",
+    AccountStatus.currency_unknown: "an ISO 4217 code",
+    AccountStatus.account_not_found: "an account that was created",
+    AccountStatus.account_not_empty: "an account without balance, holds and incoming credits",
+    AccountStatus.account_closed: "an account that is not closed",
+}

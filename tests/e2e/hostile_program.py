@@ -1,0 +1,111 @@
+"""A program that speaks to a node byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from protocol.frames import FRAME_BYTES_MAX, FrameDecoder
+from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Message, Reply, Request, Welcome, decode, encode
+from tests.e2e.mutations import frame
+
+PATIENCE_SECONDS = 20.0  # a bound for a busy machine, not an expectation
+QUIET_SECONDS = 0.1  # then the node waits for the rest of a frame
+PROBE = 999_999_999
+
+CLIENT = Hello(PROTOCOL_VERSION, "", "client", 0, "", 0)
+
+
+@dataclass
+class Answers:
+    """What came back on one connection."""
+
+    welcome: Welcome | None = None
+    by_id: dict[int, Reply | Failure] = field(default_factory=dict)
+    error: Failure | None = None  # about the connection
+    is_closed: bool = False
+
+
+class Connection:
+    """A raw connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = FrameDecoder(FRAME_BYTES_MAX)
+        self.answers = Answers()
+
+    @staticmethod
+    async def open(address: str, *first: Message) -> Connection:
+        """Connects and says the first messages."""
+        host, port = address.split(":")
+        connection = Connection(*await asyncio.open_connection(host, int(port)))
+        for message in first:
+            connection.send(frame(encode(message)))
+        return connection
+
+    def send(self, data: bytes) -> None:
+        """Sends bytes as they are."""
+        self._writer.write(data)
+
+    def probe(self) -> None:
+        """Asks something harmless whose answer shows that the connection lives."""
+        self.send(frame(encode(Request(PROBE, "cluster", -1, 1_000, 0, []))))
+
+    def end(self) -> None:
+        """Sends nothing more."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    async def read(self, seconds: float = PATIENCE_SECONDS) -> bool:
+        """Takes what has come; false at the end of the connection or when nothing came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                data = await self._reader.read(1 << 16)
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.answers.is_closed = True
+            return False
+        for body in self._decoder.feed(data):
+            self._take(decode(body))
+        return True
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Welcome():
+                self.answers.welcome = message
+            case Failure(0):
+                self.answers.error = message
+            case Reply() | Failure():
+                self.answers.by_id[message.id] = message
+            case _:
+                pass
+
+    async def read_until_closed(self) -> Answers:
+        """Everything up to the end."""
+        while await self.read():
+            pass
+        self.close()
+        return self.answers
+
+    async def read_until_probed(self) -> Answers:
+        """Everything up to the probe's answer or the end; a node that waits for more bytes is told that none come."""
+        if PROBE not in self.answers.by_id and not await self._read_for(QUIET_SECONDS):
+            self.end()
+            await self._read_for(PATIENCE_SECONDS)
+        self.close()
+        return self.answers
+
+    async def _read_for(self, seconds: float) -> bool:
+        """Whether the probe was answered or the connection ended before it fell silent."""
+        while PROBE not in self.answers.by_id and not self.answers.is_closed:
+            if not await self.read(seconds) and not self.answers.is_closed:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._writer.close()

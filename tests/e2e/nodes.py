@@ -1,0 +1,37 @@
+"""Real node processes for tests of a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from _cluster import LocalCluster, create
+from _processes import free_base_port
+from _venv import ROOT
+
+PEER_TOKEN = "between nodes only"
+
+
+@contextmanager
+def running(nodes: int, shards: int) -> Iterator[LocalCluster]:
+    """A cluster that serves, in a fresh folder on free ports; replicas on every node, peers show a token."""
+    folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
+    settings: dict[str, int | str] = {
+        "name": "under-test", "nodes": nodes, "shards": shards, "replication": nodes, "peer_token": PEER_TOKEN,
+        "base_port": free_base_port("127.0.0.1", nodes, range(22_001, 29_000, 50)),
+    }  # fmt: skip
+    cluster = create(folder, settings)
+    os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
+    try:
+        for number in cluster.numbers:
+            cluster.start(number)
+        asyncio.run(cluster.wait_until_serving())
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,298 @@
+"""Nonsense at a live node: an error for whoever sent it, and nothing for anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from _cluster import LocalCluster
+
+from protocol.client import Client
+from protocol.errors import ErrorCode
+from protocol.frames import CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX
+from protocol.messages import PROTOCOL_VERSION, Goodbye, Hello, Kind, Message, Reply, Request, encode
+from tests.e2e.hostile_program import CLIENT, Answers, Connection
+from tests.e2e.mutations import NASTY, bodies, frame, messages, mutate_bytes, mutate_value, nested, pack
+from tests.e2e.nodes import PEER_TOKEN, running
+
+SHAPES = 7_000  # requests and messages whose shape is wrong, in sound frames
+DAMAGED = 3_500  # frames that are damaged on the way
+PIPELINED = 100  # on one connection
+AT_ONCE = 8
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one node", "three nodes"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+    """Real processes."""
+    with running(request.param, 3) as cluster:
+        pids = [node.pid() for node in cluster.nodes()]
+        asyncio.run(prepare(cluster))
+        yield cluster
+        assert [node.pid() for node in cluster.nodes()] == pids, "\n".join(node.log_end(5) for node in cluster.nodes())
+        asyncio.run(pay_and_audit(cluster))
+
+
+async def prepare(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        await client.create_accounts([["world", "EUR", None, None, "", b""]])
+        await client.create_accounts([[name, "EUR", 0, None, "", b""] for name in ("a", "b")])
+        for name in ("a", "b"):
+            await client.transfer("world", name, 1_000)
+
+
+async def pay_and_audit(cluster: LocalCluster) -> None:
+    """A normal client, on every node."""
+    for number, address in enumerate(cluster.addresses):
+        async with Client(address) as client:
+            name = f"after:{number}:{client.new_id():x}"
+            await client.create_account(name, "EUR")
+            await client.transfer("world", name, 5)
+            assert (await client.account(name)).posted == 5
+    async with cluster.client() as client:
+        report = await client.audit()
+        assert report.balanced, report
+
+
+def share(cluster: LocalCluster, total: int) -> int:
+    """Each of the two clusters gets a half, and together they get more than ten thousand."""
+    return total // 2 + 1
+
+
+# -- in masses ----------------------------------------------------------------------------------------------------
+
+
+async def test_messages_of_the_wrong_shape(cluster: LocalCluster) -> None:
+    """Sound frames, wrong inside: every request is answered, or the connection ends with an error."""
+    random = Random(11)
+    requests = [list(message) for message in messages() if message[0] == Kind.request]
+    pending: list[tuple[int, bytes]] = []
+    for number in range(1, share(cluster, SHAPES) + 1):
+        original = random.choice(requests)
+        original[1] = number
+        mutated = mutate_request(random, original) if random.random() < 0.8 else mutate_value(random, original)
+        pending.append((number, frame(pack(mutated))))
+    jobs = [pending[start : start + PIPELINED] for start in range(0, len(pending), PIPELINED)]
+    await in_turns([send_all(cluster.addresses[place % len(cluster.addresses)], job) for place, job in enumerate(jobs)])
+
+
+def mutate_request(random: Random, request: list[Any]) -> list[Any]:
+    """The body changes, or where it goes."""
+    copy = list(request)
+    if random.random() < 0.4:
+        copy[3] = random.choice([0, 0, 1, 2, 3, 4, 99, -1, 2**31 - 1])
+    if random.random() < 0.1:
+        copy[2] = random.choice(list(bodies())).strip()
+    for _ in range(random.choice([0, 1, 1, 1, 2])):
+        copy[6] = mutate_value(random, copy[6])
+    return copy
+
+
+async def send_all(address: str, job: list[tuple[int, bytes]]) -> None:
+    """Sends requests one behind the other; after an error, the rest on a new connection."""
+    while job:
+        connection = await Connection.open(address, CLIENT)
+        for _, data in job:
+            connection.send(data)
+        connection.probe()
+        wanted = [number for number, _ in job]
+        answers = connection.answers
+        while await connection.read():
+            if all(number in answers.by_id for number in wanted):
+                break
+        connection.close()
+        if answers.is_closed:
+            assert answers.error is not None, "closed without a word"
+            answered = [place for place, number in enumerate(wanted) if number in answers.by_id]
+            job = job[max(answered, default=-1) + 2 :] if is_in_order(wanted, answers) else job[1:]
+        else:
+            assert all(number in answers.by_id for number in wanted), "a request without an answer"
+            job = []
+
+
+def is_in_order(wanted: list[int], answers: Answers) -> bool:
+    """Whether the answers are those of the first requests: then the next one was the one that closed."""
+    count = sum(number in answers.by_id for number in wanted)
+    return all(number in answers.by_id for number in wanted[:count])
+
+
+async def test_damaged_frames(cluster: LocalCluster) -> None:
+    """Bits flipped, bytes lost, swapped or added, lengths that lie: an error frame and the end, or an answer."""
+    random = Random(12)
+    originals = [frame(pack(message)) for message in messages()]
+
+    async def attempt(data: bytes, address: str) -> None:
+        connection = await Connection.open(address, CLIENT)
+        connection.send(data)
+        connection.probe()
+        answers = await connection.read_until_probed()
+        assert answers.welcome is not None
+        assert answers.is_closed or answers.by_id, "neither an answer nor an end"
+
+    jobs = [
+        attempt(mutate_bytes(random, random.choice(originals)), random.choice(cluster.addresses))
+        for _ in range(share(cluster, DAMAGED))
+    ]
+    await in_turns(jobs)
+
+
+async def test_damaged_first_frames(cluster: LocalCluster) -> None:
+    """The same before any handshake."""
+    random = Random(13)
+
+    async def attempt(data: bytes) -> None:
+        connection = await Connection.open(cluster.addresses[0])
+        connection.send(data)
+        connection.end()
+        answers = await connection.read_until_closed()
+        assert answers.is_closed
+
+    hello = frame(encode(CLIENT))
+    await in_turns([attempt(mutate_bytes(random, hello)) for _ in range(200)])
+    await in_turns([attempt(random.randbytes(random.randrange(1, 200))) for _ in range(100)])
+
+
+async def in_turns(jobs: list[Any]) -> None:
+    """A few at once."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def run(job: Any) -> None:
+        async with turn:
+            await job
+
+    async with asyncio.TaskGroup() as tasks:
+        for job in jobs:
+            tasks.create_task(run(job))
+
+
+# -- one by one ---------------------------------------------------------------------------------------------------
+
+HELLOS: dict[str, tuple[Message, ErrorCode]] = {
+    "another version": (Hello(9, "", "client", 0, "", 0), ErrorCode.wrong_version),
+    "another cluster": (Hello(PROTOCOL_VERSION, "elsewhere", "client", 0, "", 0), ErrorCode.wrong_cluster),
+    "a peer of another cluster": (Hello(PROTOCOL_VERSION, "", "peer", 1, PEER_TOKEN, 1), ErrorCode.wrong_cluster),
+    "a peer without the token": (Hello(PROTOCOL_VERSION, "under-test", "peer", 2, "", 1), ErrorCode.not_authenticated),
+    "a stranger with the token": (Hello(PROTOCOL_VERSION, "under-test", "peer", 77, PEER_TOKEN, 1), ErrorCode.unknown_peer),
+    "the node itself": (Hello(PROTOCOL_VERSION, "under-test", "peer", 1, PEER_TOKEN, 1), ErrorCode.unknown_peer),
+    "a client with a number": (Hello(PROTOCOL_VERSION, "", "client", 2, "", 0), ErrorCode.bad_message),
+    "no hello at all": (Request(1, "cluster", -1, 100, 0, []), ErrorCode.bad_message),
+    "goodbye first": (Goodbye("x"), ErrorCode.bad_message),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HELLOS)
+async def test_a_hello_that_is_refused(cluster: LocalCluster, name: str) -> None:
+    """The reason comes as an error frame, then the connection ends."""
+    message, code = HELLOS[name]
+    answers = await (await Connection.open(cluster.addresses[0], message)).read_until_closed()
+    assert answers.welcome is None and answers.error is not None
+    assert answers.error.code == code
+
+
+FRAMES: dict[str, tuple[bytes, ErrorCode]] = {
+    "too large": (frame(b"")[:0] + (CLIENT_FRAME_BYTES_MAX + 1).to_bytes(4, "big") + bytes(4), ErrorCode.frame_too_large),
+    "a wrong checksum": (frame(pack([4, 1, []]))[:-1] + b"\xff", ErrorCode.bad_frame),
+    "no msgpack": (frame(b"\xc1"), ErrorCode.bad_message),
+    "not a list": (frame(pack("text")), ErrorCode.bad_message),
+    "an unknown kind": (frame(pack([99, 1])), ErrorCode.bad_message),
+    "deep nesting": (frame(pack([3, 1, "cluster", -1, 1, 0, nested(400)])), ErrorCode.bad_message),
+    "text that is not UTF-8": (frame(b"\x92\x07\xa2\xff\xfe"), ErrorCode.bad_message),
+    "an extension": (frame(pack([7, NASTY[-1]])), ErrorCode.bad_message),
+    "an array that is not there": (frame(b"\xdd\xff\xff\xff\xff"), ErrorCode.bad_message),
+    "a second hello": (frame(encode(CLIENT)), ErrorCode.bad_message),
+    "the log's messages from a client": (frame(pack([8, []])), ErrorCode.bad_message),
+    "a snapshot from a client": (frame(pack([9, 1, 9, 5, 1, 0, True, b"", 0])), ErrorCode.bad_message),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRAMES)
+async def test_a_frame_that_ends_the_connection(cluster: LocalCluster, name: str) -> None:
+    """Its own code each."""
+    data, code = FRAMES[name]
+    connection = await Connection.open(cluster.addresses[0], CLIENT)
+    connection.send(data)
+    answers = await connection.read_until_closed()
+    assert answers.error is not None and answers.error.code == code
+
+
+async def test_a_stranger_cannot_send_a_large_first_frame(cluster: LocalCluster) -> None:
+    """Before the handshake the limit is small."""
+    connection = await Connection.open(cluster.addresses[0])
+    connection.send((HELLO_FRAME_BYTES_MAX + 1).to_bytes(4, "big") + bytes(4))
+    answers = await connection.read_until_closed()
+    assert answers.error is not None and answers.error.code == ErrorCode.frame_too_large
+
+
+REQUESTS: dict[str, tuple[str, int, list[Any], ErrorCode]] = {
+    "an unknown operation": ("mint", -1, [], ErrorCode.unknown_operation),
+    "an operation between nodes": ("machine", 1, [[0, "ledger", []]], ErrorCode.unknown_operation),
+    "accounts in group 0": ("accounts", 0, [["x", "EUR", 0, None, "", b""]], ErrorCode.bad_request),
+    "a balance in group 0": ("balances", 0, ["a"], ErrorCode.bad_request),
+    "a history in group 0": ("history", 0, ["a", None, 5, True], ErrorCode.bad_request),
+    "an update in group 0": ("update", 0, ["a", {}], ErrorCode.bad_request),
+    "an outcome in group 0": ("outcome", 0, [b"1" * 16, "a"], ErrorCode.bad_request),
+    "a search in group 0": ("find", 0, [b"1" * 16], ErrorCode.bad_request),
+    "a group that is not there": ("cluster", 99, [], ErrorCode.bad_request),
+    "the cluster in a group": ("cluster", 1, [], ErrorCode.bad_request),
+    "an audit in a group": ("audit", 1, [], ErrorCode.bad_request),
+    "a negative cursor": ("history", -1, ["a", -1, 5, True], ErrorCode.bad_request),
+    "too many rows": ("history", -1, ["a", None, 10**6, True], ErrorCode.bad_request),
+    "a currency that is a number": ("accounts", -1, [["x", 978, 0, None, "", b""]], ErrorCode.bad_request),
+    "a limit out of range": ("accounts", -1, [["x", "EUR", 2**63 - 1, None, "", b""]], ErrorCode.bad_request),
+    "a state that is none": ("update", -1, ["a", {"status": 7}], ErrorCode.bad_request),
+    "columns of different length": ("transfers", -1, [b"1" * 16, "a", "b\nc", bytes(8)], ErrorCode.bad_request),
+    "amounts as numbers": ("transfers", -1, [b"1" * 16, "a", "b", [5]], ErrorCode.bad_request),
+    "no transfers": ("transfers", -1, [b"", "", "", b""], ErrorCode.bad_request),
+    "a short id": ("outcome", -1, [b"1", "a"], ErrorCode.bad_request),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_request_that_is_refused(cluster: LocalCluster, name: str) -> None:
+    """A Failure for that request; the connection goes on."""
+    operation, group, body, code = REQUESTS[name]
+    connection = await Connection.open(cluster.addresses[0], CLIENT, Request(5, operation, group, 1_000, 0, body))
+    while 5 not in connection.answers.by_id and await connection.read():
+        pass
+    refused = connection.answers.by_id[5]
+    assert not isinstance(refused, Reply) and refused.code == code, refused
+    connection.probe()
+    answers = await connection.read_until_probed()
+    assert not answers.is_closed and answers.error is None
+
+
+async def test_an_id_that_is_not_answered_yet_may_not_be_used_again(cluster: LocalCluster) -> None:
+    """Two answers under one number would be a riddle."""
+    request = Request(5, "find", -1, 1_000, 0, [b"1" * 16])
+    answers = await (await Connection.open(cluster.addresses[0], CLIENT, request, request)).read_until_closed()
+    assert answers.error is not None and answers.error.code == ErrorCode.bad_message
+
+
+async def test_messages_of_the_log_in_another_name(cluster: LocalCluster) -> None:
+    """A peer speaks for itself only, and in the shape of the log."""
+    if len(cluster.numbers) == 1:
+        return
+    peer = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, 1)
+    forged: list[list[Any]] = [
+        [0, 1, 3, 9, 0, 0, 0, [], 0, 0, 0, None], [0, 2, 2, 9, 0, 0, 0, [], 0, 0, 0, None], [], [None] * 12,
+        [0, 1, 2, -1, 0, 0, 0, [], 0, 0, 0, None], [0, 1, 2, 1, 0, 0, 0, [[1, 2]], 0, 0, 0, None],
+        [99, 1, 2, 1, 0, 0, 0, [], 0, 0, 0, None], [8, 1, 2, 1, 0, 0, 0, [], 0, 0, 0, None],
+    ]  # fmt: skip
+    for message in forged:
+        connection = await Connection.open(cluster.addresses[0], peer)
+        connection.send(frame(pack([8, [[1, message]]])))
+        answers = await connection.read_until_closed()
+        assert answers.welcome is not None and answers.error is not None, message
+
+
+async def test_a_crowd_that_says_nothing(cluster: LocalCluster) -> None:
+    """Connections without a hello, and ones that end in the middle of it, cost others nothing."""
+    quiet = [await Connection.open(cluster.addresses[0]) for _ in range(200)]
+    for connection in quiet[::2]:
+        connection.send(b"\x00\x00")
+    async with Client(cluster.addresses[0]) as client:
+        assert (await client.account("a")).currency == "EUR"
+    for connection in quiet:
+        connection.close()
