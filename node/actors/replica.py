@@ -6,6 +6,7 @@ write, apply, answer. What depends on the write goes out when the log writer say
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class Replica(Actor[ReplicaEvent]):
         self._checkpoint_bytes = checkpoint_bytes
         self._log_bytes = 0
         self._is_checkpointing = False
+        self._checkpoint_ended = asyncio.Event()
+        self._checkpoint_ended.set()
         self._exports: dict[NodeId, None] = {}
         self.preferred_leader = preferred_leader
         self._ticks_away = 0
@@ -371,6 +374,7 @@ class Replica(Actor[ReplicaEvent]):
     def checkpoint(self) -> None:
         """Writes what has changed to the shard's file, beside the running machine."""
         self._is_checkpointing = True
+        self._checkpoint_ended.clear()
         self._log_bytes = 0
         meta = self.raft.snapshot_meta(self.machine.applied)
         assert meta is not None, "the applied entry is in the log"
@@ -378,6 +382,7 @@ class Replica(Actor[ReplicaEvent]):
 
         async def write() -> None:
             await self.store.write(changes)
+            self._checkpoint_ended.set()
             self.inbox.push(Checkpointed(meta))
 
         self._ports.spawn(write())
@@ -385,6 +390,8 @@ class Replica(Actor[ReplicaEvent]):
     def _on_checkpointed(self, meta: SnapshotMeta) -> None:
         self._is_checkpointing = False
         previous = self.incoming.latest
+        if previous is not None and previous.index > meta.index:
+            return  # a snapshot has been put in its place meanwhile
         self.incoming.latest = meta
         self.raft.offer_snapshot(meta)
         if previous is not None and self.raft.compact(previous.index) == previous.index:
@@ -415,6 +422,7 @@ class Replica(Actor[ReplicaEvent]):
 
     async def _install(self, persist: Persist) -> None:
         assert persist.snapshot is not None
+        await self._checkpoint_ended.wait()  # or it would be written into the snapshot
         self.machine = await self.incoming.install(persist.snapshot, self._make_machine())
         meta = persist.snapshot
         cut = LogCut(meta.index, meta.term, meta.checksum)

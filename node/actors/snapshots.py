@@ -29,6 +29,7 @@ class Incoming:
         self._next = 0
         self._checksum = 0
         self._complete: tuple[int, int] | None = None  # index and term of what lies ready
+        self._is_installing = False
         self.latest: SnapshotMeta | None = None
 
     @staticmethod
@@ -44,6 +45,8 @@ class Incoming:
 
     async def take(self, piece: SnapshotPiece) -> bool:
         """Stores a piece; false when it does not fit what came before, so that the sender starts again."""
+        if self._is_installing:
+            return False
         if piece.number == 0:
             self._snapshot_id, self._next, self._checksum, self._complete = piece.snapshot_id, 0, 0, None
             await self._store.begin_import()
@@ -66,8 +69,10 @@ class Incoming:
 
     async def install(self, meta: SnapshotMeta, machine: Machine) -> Machine:
         """Puts the import in place of the live store and loads the machine from it."""
+        self._is_installing = True
         await self._store.finish_import()
         self._complete = None
+        self._is_installing = False
         await restore(machine, self._store)
         self.latest = meta
         assert machine.applied == meta.index, f"snapshot of {meta.index} holds {machine.applied}"
