@@ -35,7 +35,7 @@ from protocol.placement import Placement
 log = structlog.get_logger()
 
 CALL_DEADLINE_SECONDS = 5.0  # one attempt of a call between nodes; the caller tries again
-STOP_SECONDS = 5.0  # for leaders to hand over before a node that stops gracefully goes
+STOP_SECONDS = 1.0  # for leaders to hand over before a node that stops gracefully goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Node:
         token = self.config.security.peer_token
         hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
         return {
-            address.id: Link(hello, address, self._adapters.transport, self._lost_peer)
+            address.id: Link(hello, address, self._adapters.transport, self._lost_peer, self._placed)
             for address in self.placement.nodes
             if address.id != self.number
         }
@@ -136,7 +136,7 @@ class Node:
 
     def _checkpoint_bytes(self) -> int:
         """A log is cut at the checkpoint before the last, so twice this lies in memory and on disk."""
-        groups = len(self.placement.groups_on(self.number))
+        groups = max(1, len(self.placement.groups_on(self.number)) - 1)  # group 0's log is small
         return max(1 << 20, self.config.storage.log_bytes // (2 * groups))
 
     def _raft_config(self, membership: Membership) -> RaftConfig:
@@ -303,10 +303,13 @@ class Node:
                 self._is_placed_dirty = True
                 asyncio.get_running_loop().call_soon(self._publish)
 
+    def _placed(self) -> Placed:
+        return Placed(self.placement.pack(), list(self.router.leaders))
+
     def _publish(self) -> None:
         """Tells clients and peers who leads; a peer believes only what this node says of itself."""
         self._is_placed_dirty = False
-        placed = Placed(self.placement.pack(), list(self.router.leaders))
+        placed = self._placed()
         for session in self.sessions:
             if not session.is_peer:
                 session.push(placed)

@@ -71,7 +71,7 @@ def check_balances(body: list[Any]) -> None:
 def check_history(body: list[Any]) -> None:
     """`[account id, cursor or null, rows, newest first]`."""
     _check(len(body) == 4 and type(body[0]) is str, "[account id, cursor, rows, newest first]")
-    _check(body[1] is None or type(body[1]) is int, "a cursor from an earlier page, or null")
+    _check(body[1] is None or (type(body[1]) is int and body[1] >= 0), "a cursor from an earlier page, or null")
     _check(type(body[2]) is int and 1 <= body[2] <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
     _check(type(body[3]) is bool, "newest first as true or false")
 

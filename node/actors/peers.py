@@ -45,12 +45,20 @@ RAFT_MESSAGES_MAX = (
 class Link:
     """The connection to one peer; implements `Handler`."""
 
-    def __init__(self, hello: Hello, address: NodeAddress, transport: Transport, lost: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        address: NodeAddress,
+        transport: Transport,
+        lost: Callable[[int], None],
+        greet: Callable[[], Message],
+    ) -> None:
         self.address = address
         self.dropped = 0
         self._hello = hello
         self._transport = transport
         self._on_lost = lost
+        self._greet = greet
         self._connection: Connection | None = None
         self._is_welcome = False
         self._closed = asyncio.Event()
@@ -88,6 +96,7 @@ class Link:
                 if (error := check_welcome(message, self._hello.cluster, self.address.id)) is not None:
                     raise error
                 self._is_welcome = True
+                self.send(self._greet())
             case ReplyMessage(number, body):
                 if (reply := self._calls.pop(number, None)) is not None:
                     reply(body)

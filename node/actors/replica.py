@@ -49,6 +49,7 @@ from protocol.errors import ErrorCode, ProtocolError
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
+LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
 TICKS_AWAY = 40  # two seconds of quiet links before leadership moves back: a restarted node has caught up by then
 QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
 
@@ -116,6 +117,8 @@ class Replica(Actor[ReplicaEvent]):
         self._checkpoint_ended = asyncio.Event()
         self._checkpoint_ended.set()
         self._exports: dict[NodeId, None] = {}
+        self._loads: deque[tuple[Command | Propose | Query, tuple[tuple[str, int], ...]]] = deque()
+        self._loading = 0
         self.preferred_leader = preferred_leader
         self._ticks_away = 0
         self._installing: Persist | None = None
@@ -204,7 +207,9 @@ class Replica(Actor[ReplicaEvent]):
 
     def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
-        if isinstance(item, Query):
+        if isinstance(item, Query) and self._ports.clock.monotonic() > item.deadline:
+            item.reply(Failed(ErrorCode.busy, "the question took too long", 100))
+        elif isinstance(item, Query):
             self._answer(item)
         else:
             self._pipeline.add_first(item)
@@ -363,11 +368,21 @@ class Replica(Actor[ReplicaEvent]):
 
     def load(self, item: Command | Propose | Query, need: Need) -> None:
         """Reads stored rows for a command or a question; they come back as an event."""
+        keys = tuple(key for key in need.keys if key not in item.loaded)
+        assert keys, f"{need.keys[:1]} is needed and not in the store"
+        self._loads.append((item, keys))
+        self._start_loads()
 
-        async def read() -> None:
-            self.inbox.push(LoadedRows(item, await self.store.read(need.keys)))
+    def _start_loads(self) -> None:
+        while self._loads and self._loading < LOADS_MAX:
+            self._loading += 1
+            self._ports.spawn(self._load(*self._loads.popleft()))
 
-        self._ports.spawn(read())
+    async def _load(self, item: Command | Propose | Query, keys: tuple[tuple[str, int], ...]) -> None:
+        rows = await self.store.read(keys)
+        self._loading -= 1
+        self.inbox.push(LoadedRows(item, rows))
+        self._start_loads()
 
     # -- checkpoints and snapshots --------------------------------------------------------------------------------
 

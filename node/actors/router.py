@@ -72,6 +72,8 @@ class Router:
         if known is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         known.check(body)
+        if group == COORDINATOR and operation not in ("transfers", "audit"):
+            raise ProtocolError(f"{operation} is not for group {COORDINATOR}", ErrorCode.bad_request)
         if group >= 0:
             if group > COORDINATOR and not peer and self.placement.shards > 1:
                 self._check_group(group, known.accounts(body))

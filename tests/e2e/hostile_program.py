@@ -88,7 +88,7 @@ class Connection:
         """Everything up to the end."""
         while await self.read():
             pass
-        self.close()
+        await self.close()
         return self.answers
 
     async def read_until_probed(self) -> Answers:
@@ -96,7 +96,7 @@ class Connection:
         if PROBE not in self.answers.by_id and not await self._read_for(QUIET_SECONDS):
             self.end()
             await self._read_for(PATIENCE_SECONDS)
-        self.close()
+        await self.close()
         return self.answers
 
     async def _read_for(self, seconds: float) -> bool:
@@ -106,6 +106,10 @@ class Connection:
                 return False
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hangs up."""
         self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except ConnectionError:
+            pass

@@ -102,7 +102,7 @@ async def send_all(address: str, job: list[tuple[int, bytes]]) -> None:
         while await connection.read():
             if all(number in answers.by_id for number in wanted):
                 break
-        connection.close()
+        await connection.close()
         if answers.is_closed:
             assert answers.error is not None, "closed without a word"
             answered = [place for place, number in enumerate(wanted) if number in answers.by_id]
@@ -295,4 +295,4 @@ async def test_a_crowd_that_says_nothing(cluster: LocalCluster) -> None:
     async with Client(cluster.addresses[0]) as client:
         assert (await client.account("a")).currency == "EUR"
     for connection in quiet:
-        connection.close()
+        await connection.close()

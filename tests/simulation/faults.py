@@ -246,6 +246,8 @@ class Faults:
             if harm(host, group):
                 self._count(name)
         self._start_later(host)
+        if self._random.random() < 0.5:  # once more, while it recovers
+            self._after(self._random.uniform(0.2, 5.0), lambda: self._kill(host))
 
     def _may_damage(self, host: Host, group: int) -> bool:
         """Whether a minority at most would be damaged, this replica included."""

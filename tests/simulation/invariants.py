@@ -116,7 +116,7 @@ class Invariants:
             self._note_committed(name, group, known, replica, seen.commit)
         self._check_votes(name, host, group)
         seen.role, seen.term, seen.commit, seen.last = role, term, commit, last
-        self._forget_damage(host, group, replica)
+        self._check_damage(name, host, group, replica)
 
     def _expect(self, holds: bool, broken: str) -> None:
         if not holds:
@@ -183,9 +183,14 @@ class Invariants:
         self._expect(not changed, f"{name}: voted for {votes.vote} and for {hard.vote} in term {hard.term}")
         votes.term, votes.vote = hard.term, int(hard.vote)
 
-    def _forget_damage(self, host: Host, group: int, replica: Replica) -> None:
+    def _check_damage(self, name: str, host: Host, group: int, replica: Replica) -> None:
+        """A replica that lost what it acknowledged knows it, over any number of lives, until it has it back."""
         damaged = host.drive.damaged.get(group)
-        if damaged and not replica.raft.state.recovering and replica.raft.state.log.stable >= max(damaged):
+        if not damaged or replica.raft.state.recovering:
+            return
+        lost, log = max(damaged), replica.raft.state.log
+        self._expect(log.last_index >= lost, f"{name}: lost entry {lost}, ends at {log.last_index}, and forgot that")
+        if log.stable >= lost:
             del host.drive.damaged[group]
 
     # -- the machine ----------------------------------------------------------------------------------------------

@@ -251,7 +251,10 @@ class Coordinator:
         return min(opened, default=(self.epoch << ROUND_BITS | self._number) + 1)
 
     def go_on(self) -> list[Effect]:
-        """Starts what can start; call it after a drain of events, so that they share a round. Decisions for which no PREPARE is about to leave go alone."""
+        """Starts what can start; call it after a drain of events, so that they share a round.
+
+        Decisions for which no PREPARE is about to leave go alone.
+        """
         if not self.active:
             return []
         effects = self._start_rounds()

@@ -44,8 +44,8 @@ Costs to know
 - Ids are expected to sort by time. The leader reads an old segment (about 1 MB) from the store only when an id falls
   into one of its four key ranges. Ids that are random in all bits fall into all of them: every request then reads the
   whole record.
-- Oldest-first history walks back over the links (about 100 kB a segment) of all segments that hold the account;
-  newest-first reads only the segments of its page.
+- A page of history looks into the links (about 80 kB a segment) of at most 32 stored segments and reads at most 8 of them,
+  so it takes milliseconds however long the record; a page may be short, or empty, before the end.
 - Archive tables (`Ledger.archive_tables`) grow with history and are read by key only; `restore` never asks for them.
 
 Left out: a hold cannot be opened and captured in the same cross-shard transaction, as its capture is judged at

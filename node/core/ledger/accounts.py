@@ -22,7 +22,7 @@ from node.core.ledger.limits import (
     currency_text,
 )  # fmt: skip
 
-COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "last_segment")
+COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind")
 """What a balance page holds, in this order."""
 
 
@@ -44,7 +44,6 @@ class Accounts:
         self.maximum: Int64s = np.zeros(0, np.int64)
         self.version: Int64s = np.zeros(0, np.int64)  # the log index of the entry that changed the account last
         self.kind: Int32s = np.zeros(0, np.int32)
-        self.last_segment: Int32s = np.zeros(0, np.int32)
         self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
         self.credit_sum: Int64s = np.zeros(0, np.int64)
         self.tight: Marks = np.zeros(0, np.bool_)
@@ -60,7 +59,6 @@ class Accounts:
         self.kind[first:last] = kinds
         self.minimum[first:last] = minimums
         self.maximum[first:last] = maximums
-        self.last_segment[first:last] = NOT_HERE
         pages = slice(first // PAGE_ACCOUNTS, (last - 1) // PAGE_ACCOUNTS + 1)
         self.dirty_pages[pages] = True
         self.dirty_statics[pages] = True

@@ -34,7 +34,7 @@ class Books:
 
     def seal(self) -> None:
         """Seals full history; called after each command."""
-        if self.history.seal(self.accounts):
+        if self.history.seal():
             self.holds.seal()
 
     def is_stale(self, through: int) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.ids import NO_KEYS, Run, intervals_of, key_of, keys_of, merged
 from node.core.ledger.limits import (
@@ -229,7 +228,7 @@ class History:
 
     # -- sealing --------------------------------------------------------------------------------------------------
 
-    def seal(self, accounts: Accounts) -> bool:
+    def seal(self) -> bool:
         """Seals the tail if it is full; whether it did. Called after each command, so at a batch boundary."""
         if self.tail.count < SEGMENT_TRANSFERS:
             return False
@@ -240,8 +239,7 @@ class History:
         rows = np.sort(np.concatenate((self.tail.debit[: self.tail.count], self.tail.credit[: self.tail.count])))
         rows = rows[rows >= 0]
         rows = rows[np.diff(rows, prepend=np.int32(NOT_HERE)) != 0]  # far faster than np.unique, which hashes
-        links = Links(rows, accounts.last_segment[rows])
-        accounts.last_segment[rows] = self.sealed
+        links = Links(rows)
         parts = self.tail.parts()
         for part in parts:
             self.chain = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), self.chain)

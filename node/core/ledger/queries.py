@@ -24,6 +24,9 @@ from protocol.errors import ProtocolError
 from protocol.status import TRANSFERS_MAX
 
 POSITION_BITS = 20  # of a cursor: more than a segment's positions
+LAST_POSITION = (1 << POSITION_BITS) - 1
+LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
+SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
 def account_fields(books: Books, id: object) -> list[Any] | None:
@@ -114,12 +117,24 @@ class Pages:
         self.used.append((SEGMENTS, number))
         return stored_segment(number, self.loaded) if (SEGMENTS, number) in self.loaded else None
 
-    def before(self, number: int) -> int | None:
-        """The segment before this one that holds the account, -1 if there is none; None if links must be loaded."""
-        if number == self.books.history.sealed:
-            return int(self.books.accounts.last_segment[self.row])
-        links = self.links(number)
-        return None if links is None else links.previous_of(self.row)
+    def members(self, start: int, step: int) -> tuple[list[int], int | None] | None:
+        """The next segments from `start` on that hold the account, and where to go on; None if links must be loaded.
+
+        Both are bounded, so a page may be short, or even empty, before the end.
+        """
+        tail = self.books.history.sealed
+        block = range(start, tail + 1 if step > 0 else -1, step)[:LINKS_A_PAGE]
+        links = {number: self.links(number) for number in block if number != tail}
+        if any(link is None for link in links.values()):
+            return None
+        members = [number for number in block if number == tail or self._holds(links[number])]
+        if len(members) > SEGMENTS_A_PAGE:
+            return members[:SEGMENTS_A_PAGE], members[SEGMENTS_A_PAGE]
+        following = start + step * len(block)
+        return members, following if 0 <= following <= tail else None
+
+    def _holds(self, links: Links | None) -> bool:
+        return links is not None and links.holds(self.row)
 
 
 def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
@@ -132,15 +147,11 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if row is None:
         return Answer(["history", None, None])
     pages = Pages(books, row, loaded)
-    order = _newest_first if is_newest_first else _oldest_first
-    found = order(pages, cursor, limit + 1, bool(with_failed))
-    if found is None:
+    page = _page(pages, cursor, limit, -1 if is_newest_first else 1, bool(with_failed))
+    if page is None:
         return Need(tuple(dict.fromkeys(pages.used)))
-    rows = [_row(books, source, position) for _, source, position in found[:limit]]
-    following = None
-    if len(found) > limit:
-        number, _, position = found[limit]
-        following = number << POSITION_BITS | position
+    found, following = page
+    rows = [_row(books, source, position) for source, position in found]
     reaches_end = cursor is None if is_newest_first else following is None
     return Answer(["history", rows, following], refused=reaches_end and _has_undecided(books, row))
 
@@ -150,46 +161,33 @@ def _has_undecided(books: Books, row: int) -> bool:
     return any(prepared.names(row) for parts in books.rounds.values() for prepared in parts)
 
 
-Found = list[tuple[int, Columns, int]]
+Found = list[tuple[Columns, int]]
 
 
-def _newest_first(pages: Pages, cursor: int | None, limit: int, with_failed: bool) -> Found | None:
-    number: int | None = pages.books.history.sealed if cursor is None else cursor >> POSITION_BITS
-    last = None if cursor is None else cursor & ((1 << POSITION_BITS) - 1)
-    found: Found = []
-    while number is not None and 0 <= number <= pages.books.history.sealed and len(found) < limit:
-        source = pages.segment(number)
-        if source is None:
-            return None
-        places = _places(source, pages.row, with_failed)
-        places = places[::-1] if last is None else [place for place in reversed(places) if place <= last]
-        found += [(number, source, place) for place in places[: limit - len(found)]]
-        last = None
-        if len(found) < limit:
-            number = pages.before(number)
-    return None if number is None else found
-
-
-def _oldest_first(pages: Pages, cursor: int | None, limit: int, with_failed: bool) -> Found | None:
-    first = 0 if cursor is None else cursor >> POSITION_BITS
-    start = 0 if cursor is None else cursor & ((1 << POSITION_BITS) - 1)
-    chain: list[int] = []
-    number: int | None = pages.books.history.sealed
-    while number is not None and number >= first:
-        chain.append(number)
-        number = pages.before(number)
-    if number is None:
+def _page(
+    pages: Pages, cursor: int | None, limit: int, step: int, with_failed: bool
+) -> tuple[Found, int | None] | None:
+    """Up to `limit` places from the cursor on, and the next cursor; None if something must be loaded."""
+    start = (0 if step > 0 else pages.books.history.sealed) if cursor is None else cursor >> POSITION_BITS
+    start = min(start, pages.books.history.sealed)
+    edge = (0 if step > 0 else LAST_POSITION) if cursor is None else cursor & LAST_POSITION
+    members = pages.members(start, step)
+    if members is None:
         return None
+    sources = [(number, pages.segment(number)) for number in members[0]]
     found: Found = []
-    for number in reversed(chain):
-        source = pages.segment(number)
+    for number, source in sources:
         if source is None:
             return None
-        places = [place for place in _places(source, pages.row, with_failed) if number != first or place >= start]
-        found += [(number, source, place) for place in places[: limit - len(found)]]
-        if len(found) >= limit:
-            break
-    return found
+        for place in _places(source, pages.row, with_failed)[::step]:
+            if number == start and (place - edge) * step < 0:
+                continue
+            if len(found) == limit:
+                return found, number << POSITION_BITS | place
+            found.append((source, place))
+    if members[1] is None:
+        return found, None
+    return found, members[1] << POSITION_BITS | (0 if step > 0 else LAST_POSITION)
 
 
 def _places(source: Columns, row: int, with_failed: bool) -> list[int]:

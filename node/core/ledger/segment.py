@@ -186,26 +186,23 @@ class Segment(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Which accounts a segment holds, and for each the segment before it that holds it too (-1: none)."""
+    """Which accounts a segment holds."""
 
     rows: Int32s  # sorted
-    previous: Int32s
 
-    def previous_of(self, row: int) -> int:
-        """The segment before, -1 where there is none."""
+    def holds(self, row: int) -> bool:
+        """Whether the segment holds the account."""
         place = int(self.rows.searchsorted(row))
-        return int(self.previous[place]) if place < len(self.rows) and self.rows[place] == row else -1
+        return place < len(self.rows) and int(self.rows[place]) == row
 
     def pack(self) -> bytes:
-        """Both columns as bytes."""
-        packed: bytes = msgpack.packb([self.rows.tobytes(), self.previous.tobytes()])
-        return packed
+        """The column as bytes."""
+        return self.rows.tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> Links:
         """Reads `pack`."""
-        rows, previous = msgpack.unpackb(packed)
-        return cls(np.frombuffer(rows, np.int32), np.frombuffer(previous, np.int32))
+        return cls(np.frombuffer(packed, np.int32))
 
 
 @dataclass(slots=True)

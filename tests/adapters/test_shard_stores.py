@@ -1,0 +1,172 @@
+"""A group's checkpoint: what `ShardStore` promises, held by the SQLite file and by its twin in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.adapters.memory import Disk, MemoryShard
+from node.adapters.sqlite_shard import SqliteShard
+from node.core.machine import Change
+from node.ports import ShardStore, StorageFailed
+
+STAMP = "test node 1"
+TABLES = ("first", "second")
+Open = Callable[[], ShardStore]
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """The same store again and again."""
+    if request.param == "sqlite":
+        return lambda: SqliteShard(tmp_path / "shard.db", STAMP)
+    disk = Disk()
+    return lambda: MemoryShard(disk, 1)
+
+
+async def opened(reopen: Open) -> ShardStore:
+    store = reopen()
+    await store.open(TABLES)
+    return store
+
+
+async def contents(store: ShardStore) -> dict[str, dict[int, bytes]]:
+    """Everything."""
+    return {table: dict(await store.load(table)) for table in TABLES}
+
+
+async def test_rows_are_written_changed_and_deleted(reopen: Open) -> None:
+    """And are there after a restart, in key order."""
+    store = await opened(reopen)
+    await store.write([Change("first", 5, b"five"), Change("first", 1, b"one"), Change("second", -3, b"")])
+    await store.write([Change("first", 5, None), Change("first", 9, None), Change("first", 1, b"uno")])
+    await store.write([Change("first", 7, b"seven")])
+    await store.close()
+    store = await opened(reopen)
+    assert await store.load("first") == [(1, b"uno"), (7, b"seven")]
+    assert await store.load("second") == [(-3, b"")]
+    assert await store.read([("first", 7), ("second", 7), ("second", -3)]) == {
+        ("first", 7): b"seven", ("second", 7): None, ("second", -3): b"",
+    }  # fmt: skip
+    await store.close()
+
+
+async def test_an_export_in_pieces_is_imported_whole(reopen: Open) -> None:
+    """Piece by piece, of any size, across tables; what was there before is gone."""
+    store = await opened(reopen)
+    rows = {table: {key: bytes([key]) * 40 for key in range(-5, 60, 3) if key >= 0} for table in TABLES}
+    await store.write([Change(table, key, value) for table in TABLES for key, value in rows[table].items()])
+    pieces: list[list[tuple[str, int, bytes]]] = []
+    after = None
+    while piece := await store.export(after, 100):
+        pieces.append(piece)
+        after = piece[-1][0], piece[-1][1]
+    assert len(pieces) > 5
+    await store.write([Change("first", 1_000, b"of another time")])
+    await store.begin_import()
+    for piece in pieces:
+        await store.add_import(piece)
+    assert (await store.read([("first", 1_000)]))["first", 1_000] == b"of another time", "not before it is whole"
+    await store.finish_import()
+    assert await contents(store) == rows
+    await store.write([Change("second", 2_000, b"goes on")])
+    await store.close()
+    store = await opened(reopen)
+    assert (await contents(store))["second"][2_000] == b"goes on"
+    await store.close()
+
+
+async def test_an_import_that_is_begun_again_starts_empty(reopen: Open) -> None:
+    """The first attempt was cut short."""
+    store = await opened(reopen)
+    await store.write([Change("first", 1, b"live")])
+    await store.begin_import()
+    await store.add_import([("first", 2, b"half")])
+    await store.begin_import()
+    await store.add_import([("first", 3, b"whole")])
+    await store.finish_import()
+    assert await store.load("first") == [(3, b"whole")]
+    await store.close()
+
+
+async def test_a_restart_in_the_middle_of_an_import_keeps_the_live_rows(reopen: Open) -> None:
+    """Only the finish replaces anything."""
+    store = await opened(reopen)
+    await store.write([Change("first", 1, b"live")])
+    await store.begin_import()
+    await store.add_import([("first", 2, b"half")])
+    await store.close()
+    store = await opened(reopen)
+    assert await store.load("first") == [(1, b"live")]
+    await store.begin_import()
+    await store.finish_import()
+    assert await store.load("first") == []
+    await store.close()
+
+
+async def test_a_write_under_way_does_not_get_into_the_import(reopen: Open) -> None:
+    """A checkpoint of the old state that ends late must not mix into the new one."""
+    store = await opened(reopen)
+    await store.begin_import()
+    await store.add_import([("first", 1, b"new")])
+    late = asyncio.ensure_future(store.write([Change("first", 1, b"old")]))
+    await asyncio.sleep(0)
+    await store.finish_import()
+    await late
+    assert await store.load("first") == [(1, b"new")]
+    await store.close()
+
+
+# -- the file -----------------------------------------------------------------------------------------------------
+
+
+def spoil(path: Path, statement: str) -> None:
+    """Changes a closed file behind the store's back."""
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("value", ["x'00'", "NULL", "'text'", "17"])
+async def test_a_damaged_row_is_named(tmp_path: Path, value: str) -> None:
+    """Loading, reading and exporting it all refuse."""
+    path = tmp_path / "shard.db"
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    await store.write([Change("first", 4, b"four")])
+    await store.close()
+    spoil(path, f"UPDATE rows_first SET value = {value} WHERE key = 4")
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    for work in (store.load("first"), store.read([("first", 4)]), store.export(None, 100)):
+        with pytest.raises(StorageFailed, match="row 4 of first is damaged"):
+            await work
+    await store.close()
+
+
+async def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    """A checkpoint is written as a whole."""
+    store = SqliteShard(tmp_path / "shard.db", STAMP)
+    await store.open(TABLES)
+    await store.write([Change("first", 1, b"one")])
+
+    def limit(connection: sqlite3.Connection) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+
+    await store._file.run(limit)
+    with pytest.raises(StorageFailed, match="full"):
+        await store.write([Change("first", 1, b"uno"), *(Change("first", key, b"z" * 9_000) for key in range(2, 90))])
+    assert await store.load("first") == [(1, b"one")]
+    await store.close()
+
+
+async def test_a_file_of_another_node_is_refused(tmp_path: Path) -> None:
+    """Its balances are not ours."""
+    store = await opened(lambda: SqliteShard(tmp_path / "shard.db", "test node 2"))
+    await store.close()
+    with pytest.raises(StorageFailed, match=r"shard\.db: belongs to test node 2"):
+        await opened(lambda: SqliteShard(tmp_path / "shard.db", STAMP))
