@@ -45,6 +45,20 @@ class StoredGroup:
     entries: list[Entry] = field(default_factory=list)
     acknowledged: int = 0  # the highest index this replica ever acknowledged
 
+    @property
+    def last_index(self) -> int:
+        """Where the log ends."""
+        return self.entries[-1].index if self.entries else self.cut.index
+
+
+def watermark_after(acknowledged: int, last: int, written: int) -> int:
+    """The highest acknowledged index after a write that ends at `written`, where the intact log ended at `last` before.
+
+    It falls where a leader replaces the end of an intact log. Where the log had lost its end, it stays until that is back,
+    or a second start during the recovery would take the replica for a sound one.
+    """
+    return max(acknowledged, written) if acknowledged > last else written
+
 
 class LogStore(Protocol):
     """The node's one log file, for all groups."""

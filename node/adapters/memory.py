@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from node.core.machine import Change
 from node.core.raft import chain_checksum
-from node.ports import LogCut, LogWrite, StorageFailed, StoredGroup
+from node.ports import LogCut, LogWrite, StorageFailed, StoredGroup, watermark_after
 
 Row = tuple[str, int, bytes]
 
@@ -37,6 +37,7 @@ class MemoryLog:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self._last: dict[int, int] = {}  # where each group's intact log ends
 
     async def open(self) -> dict[int, StoredGroup]:
         """What was durable, cut where the checksum chain breaks."""
@@ -50,6 +51,7 @@ class MemoryLog:
                     break
                 entries.append(entry)
             opened[group] = StoredGroup(stored.hard_state, cut, entries, stored.acknowledged)
+            self._last[group] = opened[group].last_index
         return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
@@ -66,10 +68,13 @@ class MemoryLog:
             stored.entries = [] if write.restart else [e for e in stored.entries if e.index > write.cut.index]
             if write.restart:
                 stored.acknowledged = max(stored.acknowledged, write.cut.index)
+                self._last[write.group] = write.cut.index
         if write.entries:
             first = write.entries[0].index
             stored.entries = [entry for entry in stored.entries if entry.index < first] + list(write.entries)
-            stored.acknowledged = write.entries[-1].index
+            last, written = self._last.get(write.group, 0), write.entries[-1].index
+            stored.acknowledged = watermark_after(stored.acknowledged, last, written)
+            self._last[write.group] = written
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -36,11 +36,19 @@ class SqliteFile:
         try:
             self._connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
             await self.run(self._prepare, schema, preallocate)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{self.path}: {error}") from error
         except BaseException:
             await self.close()
             raise
 
+    def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 100")]
+        if names and "stamp" not in names:
+            raise StorageFailed(f"{self.path}: another program's database, it holds {names[0][:40]}")
+
     def _prepare(self, connection: sqlite3.Connection, schema: str, preallocate: bool) -> None:
+        self._refuse_foreign(connection)
         connection.executescript(
             f"PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
             f"PRAGMA wal_autocheckpoint={WAL_PAGES}; PRAGMA locking_mode=EXCLUSIVE;"
@@ -49,6 +57,7 @@ class SqliteFile:
         rows = connection.execute("SELECT format, owner FROM stamp").fetchall()
         if not rows:
             if preallocate:
+                connection.execute("DROP TABLE IF EXISTS filler")  # of a first start that was cut short
                 connection.execute("CREATE TABLE filler(data BLOB)")
                 connection.execute("INSERT INTO filler VALUES(zeroblob(?))", (PAGE_BYTES * WAL_PAGES,))
                 connection.execute("DROP TABLE filler")

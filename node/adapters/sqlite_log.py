@@ -11,7 +11,7 @@ from pathlib import Path
 
 from node.adapters.sqlite import SqliteFile
 from node.core.raft import Entry, EntryKind, HardState, chain_checksum
-from node.ports import LogCut, LogWrite, StoredGroup
+from node.ports import LogCut, LogWrite, StoredGroup, watermark_after
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, checksum INTEGER, data BLOB);
@@ -34,6 +34,7 @@ class SqliteLog:
         self._file = SqliteFile(folder / "log.db", stamp)
         self._watermark_path = folder / "log.watermark"
         self._watermark: mmap.mmap | None = None
+        self._last: dict[int, int] = {}  # where each group's intact log ends
 
     async def open(self) -> dict[int, StoredGroup]:
         """Reads everything back; entries behind a broken chain are left out, and the watermark tells."""
@@ -61,6 +62,7 @@ class SqliteLog:
             (acknowledged,) = SLOT.unpack_from(self._watermark, group * SLOT.size)
             if acknowledged:
                 groups.setdefault(group, StoredGroup()).acknowledged = acknowledged
+        self._last = {group: stored.last_index for group, stored in groups.items()}
         return groups
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
@@ -79,11 +81,18 @@ class SqliteLog:
             raise
         assert self._watermark is not None
         for write in writes:
-            if write.entries:
-                SLOT.pack_into(self._watermark, write.group * SLOT.size, write.entries[-1].index)
-            elif write.restart and write.cut is not None:
-                (before,) = SLOT.unpack_from(self._watermark, write.group * SLOT.size)
-                SLOT.pack_into(self._watermark, write.group * SLOT.size, max(before, write.cut.index))
+            self._mark(self._watermark, write)
+
+    def _mark(self, watermark: mmap.mmap, write: LogWrite) -> None:
+        written = write.entries[-1].index if write.entries else 0
+        if write.restart and write.cut is not None:
+            written = max(written, write.cut.index)
+        if not written:
+            return
+        (before,) = SLOT.unpack_from(watermark, write.group * SLOT.size)
+        after = watermark_after(before, self._last.get(write.group, 0), written)
+        SLOT.pack_into(watermark, write.group * SLOT.size, max(before, after) if write.restart else after)
+        self._last[write.group] = written
 
     async def close(self) -> None:
         """Closes the file; nothing is pending, since every write is awaited."""

@@ -44,8 +44,8 @@ class SqliteShard:
         rows = connection.execute(f'SELECT key, crc, value FROM "rows_{table}" ORDER BY key')  # noqa: S608  # own name
         return [(key, self._checked(table, key, crc, value)) for key, crc, value in rows]
 
-    def _checked(self, table: str, key: int, crc: int, value: bytes) -> bytes:
-        if zlib.crc32(value) != crc:
+    def _checked(self, table: str, key: int, crc: int, value: object) -> bytes:
+        if not isinstance(value, bytes) or zlib.crc32(value) != crc:
             raise StorageFailed(f"{self._path}: row {key} of {table} is damaged (its checksum does not match)")
         return value
 

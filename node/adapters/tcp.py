@@ -12,6 +12,7 @@ from protocol.messages import Message, decode, encode, failure
 
 WRITE_BUFFER_BYTES_MAX = 64 << 20  # a peer or client that reads this slowly is cut off; it will come back
 CONNECT_TIMEOUT_SECONDS = 2.0
+LINGER_SECONDS = 1.0  # for a refused side to read why; it closes by itself as soon as it has
 BACKLOG = 1_024  # connections that wait to be accepted after a node's restart
 
 
@@ -81,9 +82,16 @@ class Wire(asyncio.Protocol):
         return self.is_open
 
     def refuse(self, error: ProtocolError) -> None:
-        """Tells the other side why, then closes."""
+        """Tells the other side why, then closes.
+
+        What is still coming in is read and dropped for a moment: closing over unread bytes resets the connection, and the
+        reason would be lost on its way.
+        """
         self.send(failure(error))
-        self.close()
+        if self._transport is not None and self.is_open:
+            self.is_open = False
+            self._transport.write_eof()
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
     def close(self) -> None:
         """Sends what is collected, then closes."""

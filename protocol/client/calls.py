@@ -71,6 +71,10 @@ class Calls:
                 request = Request(number, operation, group if strict else -1, max(1, int(left * 1000)), 0, body)
                 async with asyncio.timeout_at(deadline):
                     answer = await connection.ask(request)
+            except Unreachable as error:
+                if change is None or not uncertain:
+                    raise
+                raise OutcomeUnknown(change, str(error)) from error
             except (OSError, TimeoutError):
                 uncertain = True
                 await asyncio.sleep(RETRY_SECONDS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from protocol.frames import FRAME_BYTES_MAX, FrameDecoder
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Message, Reply, Request, Welcome, decode, encode
@@ -26,27 +27,45 @@ class Answers:
     is_closed: bool = False
 
 
-class Connection:
-    """A raw connection."""
+class Connection(asyncio.Protocol):
+    """A raw connection: what came before the end counts, even when the end was a reset."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self) -> None:
         self._decoder = FrameDecoder(FRAME_BYTES_MAX)
+        self._news = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._transport: asyncio.Transport
         self.answers = Answers()
 
     @staticmethod
     async def open(address: str, *first: Message) -> Connection:
         """Connects and says the first messages."""
         host, port = address.split(":")
-        connection = Connection(*await asyncio.open_connection(host, int(port)))
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, int(port))
         for message in first:
             connection.send(frame(encode(message)))
         return connection
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came back."""
+        for body in self._decoder.feed(data):
+            self._take(decode(body))
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end."""
+        self.answers.is_closed = True
+        self._news.set()
+        self._gone.set()
+
     def send(self, data: bytes) -> None:
         """Sends bytes as they are."""
-        self._writer.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def probe(self) -> None:
         """Asks something harmless whose answer shows that the connection lives."""
@@ -54,24 +73,18 @@ class Connection:
 
     def end(self) -> None:
         """Sends nothing more."""
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
 
     async def read(self, seconds: float = PATIENCE_SECONDS) -> bool:
-        """Takes what has come; false at the end of the connection or when nothing came in time."""
+        """Waits for news; false at the end of the connection or when nothing came in time."""
         try:
             async with asyncio.timeout(seconds):
-                data = await self._reader.read(1 << 16)
+                await self._news.wait()
         except TimeoutError:
             return False
-        except ConnectionError:
-            data = b""
-        if not data:
-            self.answers.is_closed = True
-            return False
-        for body in self._decoder.feed(data):
-            self._take(decode(body))
-        return True
+        self._news.clear()
+        return not self.answers.is_closed
 
     def _take(self, message: Message) -> None:
         match message:
@@ -88,7 +101,9 @@ class Connection:
         """Everything up to the end."""
         while await self.read():
             pass
+        is_closed = self.answers.is_closed
         await self.close()
+        assert is_closed, "the connection stays open"
         return self.answers
 
     async def read_until_probed(self) -> Answers:
@@ -96,8 +111,9 @@ class Connection:
         if PROBE not in self.answers.by_id and not await self._read_for(QUIET_SECONDS):
             self.end()
             await self._read_for(PATIENCE_SECONDS)
+        result = replace(self.answers)
         await self.close()
-        return self.answers
+        return result
 
     async def _read_for(self, seconds: float) -> bool:
         """Whether the probe was answered or the connection ended before it fell silent."""
@@ -108,8 +124,5 @@ class Connection:
 
     async def close(self) -> None:
         """Hangs up."""
-        self._writer.close()
-        try:
-            await self._writer.wait_closed()
-        except ConnectionError:
-            pass
+        self._transport.abort()
+        await self._gone.wait()

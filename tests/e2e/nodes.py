@@ -23,7 +23,7 @@ def running(nodes: int, shards: int) -> Iterator[LocalCluster]:
     folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
     settings: dict[str, int | str] = {
         "name": "under-test", "nodes": nodes, "shards": shards, "replication": nodes, "peer_token": PEER_TOKEN,
-        "base_port": free_base_port("127.0.0.1", nodes, range(22_001, 29_000, 50)),
+        "base_port": free_base_port("127.0.0.1", nodes, range(22_001 + os.getpid() % 100 * 50, 29_900, 50)),
     }  # fmt: skip
     cluster = create(folder, settings)
     os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
