@@ -57,7 +57,7 @@ class TimingSettings:
 class StorageSettings:
     """How much lies behind the last checkpoints."""
 
-    log_bytes: int = 64 << 20
+    log_bytes: int = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import fcntl
 import gc
 import json
@@ -28,6 +29,7 @@ from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
+M_ARENA_MAX = -8  # of glibc's mallopt
 SWITCH_SECONDS = (
     0.0002  # the log's thread takes the interpreter lock several times a write; at 5 ms each, clients would notice
 )
@@ -158,6 +160,7 @@ def _check_identity(path: Path, mine: dict[str, object]) -> None:
 
 def _run(config: Config, number: int, folder: Path) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
+    _share_one_heap()
     stamp = f"{config.cluster.name} node {number}"
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -203,6 +206,13 @@ def _on_exception(node: Node, context: dict[str, Any]) -> None:
     log.error("unexpected", reason=str(error or context.get("message")), exc_info=error)
     if error is not None:
         node.fail(error)
+
+
+def _share_one_heap() -> None:
+    """Keeps glibc from giving each storage thread a heap of its own, which would hold tens of megabytes for nothing."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -404,6 +404,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def _on_checkpointed(self, meta: SnapshotMeta) -> None:
         self._is_checkpointing = False
+        self.machine.saved()
         previous = self.incoming.latest
         if previous is not None and previous.index > meta.index:
             return  # a snapshot has been put in its place meanwhile

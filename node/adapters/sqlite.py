@@ -14,6 +14,7 @@ from node.ports import StorageFailed
 
 FORMAT = 1  # raised when the layout changes; a newer file is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
+CACHE_KIB = 512  # a file; rows are large and read once, so a cache would only hold memory
 WAL_PAGES = 2_048  # 16 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway
 
 Result = TypeVar("Result")
@@ -51,7 +52,7 @@ class SqliteFile:
         self._refuse_foreign(connection)
         connection.executescript(
             f"PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-            f"PRAGMA wal_autocheckpoint={WAL_PAGES}; PRAGMA locking_mode=EXCLUSIVE;"
+            f"PRAGMA wal_autocheckpoint={WAL_PAGES}; PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size={-CACHE_KIB};"
         )
         connection.executescript(f"CREATE TABLE IF NOT EXISTS stamp(format INTEGER, owner TEXT); {schema}")
         rows = connection.execute("SELECT format, owner FROM stamp").fetchall()

@@ -104,6 +104,9 @@ class Decisions:
         self._dirty.clear()
         return changes
 
+    def saved(self) -> None:
+        """Nothing is kept for the sake of a checkpoint."""
+
     def restore(self, rows: Rows) -> None:
         """Loads the epoch and the records."""
         for round_id, value in rows(TABLE):

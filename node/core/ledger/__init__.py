@@ -38,7 +38,7 @@ Invariants
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
 Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.
-A segment that has left the window stays until the second `changes()` after it, when its row is surely readable.
+A segment that has left the window stays until the checkpoint that archives it is done.
 
 Costs to know
 - Ids are expected to sort by time. The leader reads an old segment (about 1 MB) from the store only when an id falls

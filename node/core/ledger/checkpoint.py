@@ -44,11 +44,16 @@ class Saver:
         changes.append(Change(COUNTERS, 0, _pack_counters(books)))
         return changes
 
+    def forget_saved(self, books: Books) -> None:
+        """Drops segments that the last checkpoint held, once it is readable: at its end, or when the next one begins."""
+        retired = books.history.retired
+        for number in [number for number in retired if number < self.saved_retired]:
+            del retired[number]
+
     def _history_changes(self, books: Books) -> list[Change]:
         history = books.history
         changes: list[Change] = []
-        for number in [number for number in history.retired if number < self.saved_retired]:
-            del history.retired[number]
+        self.forget_saved(books)
         for number, sealed in history.retired.items():
             changes.append(Change(SEGMENTS, number, sealed.segment.pack()))
             changes.append(Change(LINKS, number, sealed.links.pack()))

@@ -136,6 +136,10 @@ class Ledger:
         """64 bits over all state that replicas share."""
         return checkpoint.digest(self.books, seed)
 
+    def saved(self) -> None:
+        """The last checkpoint can be read: what it archived need not stay in memory."""
+        self._saver.forget_saved(self.books)
+
     def changes(self) -> list[Change]:
         """What has changed since the last call."""
         return self._saver.changes(self.books)

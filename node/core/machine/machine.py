@@ -176,6 +176,11 @@ class Machine:
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, Change(TABLE, 0, own)]
 
+    def saved(self) -> None:
+        """The last checkpoint is durable and readable."""
+        for part in self.parts.values():
+            part.saved()
+
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh machine; an empty store leaves it fresh."""
         for _, value in rows(TABLE):

@@ -104,6 +104,10 @@ class Part(Protocol):
         """What has changed since the last call; afterwards it counts as saved."""
         ...
 
+    def saved(self) -> None:
+        """The rows of the last `changes` are durable and readable."""
+        ...
+
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh part."""
         ...

@@ -130,7 +130,8 @@ def test_history_reads_only_segments_that_hold_the_account() -> None:
     driver.save()
     driver.save()
     driver.needed.clear()
-    rows, cursor = [], None
+    rows: list[list[object]] = []
+    cursor = None
     while not rows:
         _, rows, cursor = driver.query("history", "quiet", cursor, 10, True)
     assert len(rows) == 1

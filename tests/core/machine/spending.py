@@ -89,6 +89,9 @@ class Spending:
         """Over all users and open rounds."""
         return zlib.crc32(msgpack.packb([self._rows(list(self.users)), sorted(self.rounds.items())]), seed)
 
+    def saved(self) -> None:
+        """Nothing is kept for the sake of a checkpoint."""
+
     def changes(self) -> list[Change]:
         """A row a changed user, and one for the open rounds."""
         rows = [Change(TABLE, self.users[row[0]].key, msgpack.packb(row)) for row in self._rows(list(self.dirty))]
