@@ -34,7 +34,7 @@ from protocol.placement import Placement
 
 log = structlog.get_logger()
 
-CALL_DEADLINE_SECONDS = 5.0  # one attempt of a call between nodes; the caller tries again
+CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 STOP_SECONDS = 1.0  # for leaders to hand over before a node that stops gracefully goes
 
 
@@ -208,6 +208,8 @@ class Node:
             for replica in self.replicas.values():
                 replica.inbox.offer(Ticked(self._writer.is_stalled))
             self._coordinator.inbox.offer(CoordinatorTicked())
+            for link in self._links.values():
+                link.expire_calls()
 
     def stop(self) -> None:
         """Asks the node to stop gracefully."""

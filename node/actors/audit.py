@@ -13,7 +13,7 @@ from node.core.machine import Body
 from node.ports import Clock
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
-REPLICA_SECONDS = 5.0  # a replica that has not answered by then is reported as unreachable, not waited for
+REPLICA_SECONDS = 2.0  # a replica that has not answered by then is reported as unreachable, not waited for
 
 
 class Auditor:
@@ -42,15 +42,14 @@ class Auditor:
 
     async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
+        places = [(group, node) for group in sorted(answers) for node in self._router.placement.replicas[group]]
+        asked = [self._digest(group, node, name, answers[group][1], limit) for group, node in places]
+        digests = dict(zip(places, await asyncio.gather(*asked), strict=True))
         groups = [
-            [group, answers[group][1], answers[group][3], await self._digests(group, name, answers[group][1], limit)]
-            for group in sorted(answers)
+            [group, answer[1], answer[3], [[node, digests[at, node]] for at, node in places if at == group]]
+            for group, answer in sorted(answers.items())
         ]
         reply([add_totals(list(answers.values())), groups])
-
-    async def _digests(self, group: int, name: str, index: int, limit: float) -> list[list[Any]]:
-        nodes = self._router.placement.replicas[group]
-        return [[node, await self._digest(group, node, name, index, limit)] for node in nodes]
 
     async def _digest(self, group: int, node: int, name: str, index: int, limit: float) -> int | None:
         while self._clock.monotonic() < limit:

@@ -63,7 +63,7 @@ class Link:
         self._is_welcome = False
         self._closed = asyncio.Event()
         self._numbers = itertools.count(1)
-        self._calls: dict[int, Reply] = {}
+        self._calls: dict[int, tuple[float, Reply]] = {}
         self._pieces: dict[tuple[int, int], asyncio.Future[bool]] = {}
         self._collected: list[Any] = []
         self._collected_bytes = 0
@@ -98,11 +98,11 @@ class Link:
                 self._is_welcome = True
                 self.send(self._greet())
             case ReplyMessage(number, body):
-                if (reply := self._calls.pop(number, None)) is not None:
-                    reply(body)
+                if (call := self._calls.pop(number, None)) is not None:
+                    call[1](body)
             case Failure(number, code, text, retry_after_ms, hint):
-                if number and (reply := self._calls.pop(number, None)) is not None:
-                    reply(Failed(_error_code(code), text, retry_after_ms, hint))
+                if number and (call := self._calls.pop(number, None)) is not None:
+                    call[1](Failed(_error_code(code), text, retry_after_ms, hint))
             case SnapshotAck(_, snapshot_id, number, ok):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(ok)
@@ -118,7 +118,7 @@ class Link:
         self._collected = []
         self._closed.set()
         calls, self._calls = self._calls, {}
-        for reply in calls.values():
+        for _, reply in calls.values():
             reply(Failed(ErrorCode.not_leader, f"connection to node {self.address.id} lost"))
         for waiter in self._pieces.values():
             if not waiter.done():
@@ -157,8 +157,15 @@ class Link:
             reply(Failed(ErrorCode.busy, f"too many calls to node {self.address.id}", 20))
         else:
             number = next(self._numbers)
-            self._calls[number] = reply
+            self._calls[number] = asyncio.get_running_loop().time() + deadline_ms / 1000, reply
             self._connection.send(Request(number, operation, group, deadline_ms, version, body))
+
+    def expire_calls(self) -> None:
+        """Gives up calls whose time is over: a machine that lost its power resets no connection."""
+        now = asyncio.get_running_loop().time()
+        for number in [number for number, (deadline, _) in self._calls.items() if deadline < now]:
+            _, reply = self._calls.pop(number)
+            reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
 
     async def send_piece(self, piece: SnapshotPiece) -> bool:
         """Sends a piece of a snapshot; whether the peer has stored it."""

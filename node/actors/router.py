@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -247,7 +247,8 @@ class Gather:
                 return
             if isinstance(outcome, Failed):
                 self._left = 0
-                self._reply(outcome)
+                is_busy = outcome.code is ErrorCode.busy  # here; elsewhere some of it may have happened
+                self._reply(replace(outcome, code=ErrorCode.outcome_unknown) if is_busy else outcome)
                 return
             self._answers[number] = outcome
             self._left -= 1

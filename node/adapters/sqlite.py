@@ -44,7 +44,9 @@ class SqliteFile:
             raise
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 100")]
+        names = [
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 100")
+        ]
         if names and "stamp" not in names:
             raise StorageFailed(f"{self.path}: another program's database, it holds {names[0][:40]}")
 

@@ -271,6 +271,9 @@ class Exact:
         if self.lines.flags[last - 1] & LINKED:
             self._fail(first, last, last - 1, int(Status.linked_event_chain_open))
             return
+        if all(self.judge(line) == Status.exists for line in range(first, last)):
+            self.statuses[first:last] = [int(Status.exists)] * (last - first)
+            return
         self.journal = []
         for line in range(first, last):
             status = int(self.judge(line))

@@ -81,7 +81,7 @@ class Prepared:
 def prepare(books: Books, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
     """Votes, one a transaction; then each row's currency code here (uint16, 0: unknown), then each row's own status.
 
-    Of a transaction that fails, only the first failing row has a status.
+    Of a transaction that fails, only the first failing row has a status; of one that happened before, every row is `exists`.
     """
     batch = Batch.of(body)
     votes, reasons = np.zeros(count, np.uint8), np.zeros(batch.count, np.uint8)
@@ -191,8 +191,11 @@ def _reserve_transactions(
             last += 1
         exact.journal, exact.own = [], {}
         failed = 0
+        repeated: list[int] = []
         for line in range(first, last):
             status = int(exact.judge(line))
+            if status == Status.exists:
+                repeated.append(rows[line])
             if status and not failed:
                 failed = status
                 reasons[rows[line]] = status
@@ -201,6 +204,8 @@ def _reserve_transactions(
                 exact.reserve(line)
             if not exact.known[line]:
                 exact.note_waiting(line)
+        if len(repeated) == sum(1 for line in range(first, last) if exact.lines.sides[line] & Side.debit):
+            reasons[repeated] = Status.exists
         votes[numbers[first]] = failed
         first = last
     exact.journal = None
