@@ -72,6 +72,7 @@ class Node:
         self.router = Router(number, self.placement, adapters.clock)
         self.sessions: dict[Session, None] = {}
         self.replicas: dict[int, Replica] = {}
+        self._stores: list[ShardStore] = []  # of replicas that did not come to be too: each owns a thread
         self._adapters = adapters
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._coordinator = self._make_coordinator()
@@ -107,6 +108,7 @@ class Node:
     async def _make_replica(self, group: int, stored: StoredGroup) -> Replica:
         machine = make_machine(group)
         store = self._adapters.shard(group)
+        self._stores.append(store)
         await store.open([*machine.tables, RAFT_TABLE])
         members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
@@ -239,8 +241,8 @@ class Node:
 
     async def _close(self) -> None:
         await self._adapters.transport.close()
-        for replica in self.replicas.values():
-            await replica.store.close()
+        for store in self._stores:
+            await store.close()
         await self._adapters.log.close()
 
     # -- between the actors ---------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class OutcomeUnknown(RingpayError):
 
 
 class Unreachable(RingpayError):
-    """No node answered in time; nothing that changes the books was left in doubt."""
+    """No node answered in time. No transfer was left in doubt; an account command may have happened and can be repeated."""
 
 
 class ProtocolError(RingpayError):

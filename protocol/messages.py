@@ -76,10 +76,10 @@ class Request:
     """Asks a node, or a peer on behalf of its client, to do something."""
 
     id: int  # chosen by the sender, unique among its unanswered requests of the connection, above 0
-    operation: str  # one of the names in PROTOCOL.md
+    operation: str  # an `Operation`, or between nodes a name of theirs
     group: int  # whose group it concerns, ANY_GROUP when the node shall find it out
     deadline_ms: int  # time left for it when it was sent, so that clocks need not agree
-    placement_version: int  # of the table that the sender routed by, 0 for none
+    placement_version: int  # of the table that the sender routed by, 0 for none; no node looks at it yet
     body: list[Any]  # shaped by the operation
 
 

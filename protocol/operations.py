@@ -19,11 +19,3 @@ class Operation(StrEnum):
     find_by_id = "find"  # read a transfer by its id alone (`find` is a method of text)
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance
-
-    @property
-    def is_write(self) -> bool:
-        """Whether it can change the books, so that a lost answer leaves the outcome unknown."""
-        return self in _WRITES
-
-
-_WRITES = frozenset({Operation.accounts, Operation.update, Operation.transfers, Operation.outcome})

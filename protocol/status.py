@@ -1,4 +1,4 @@
-"""Outcomes of transfers and of account commands, one byte each.
+"""Outcomes of transfers and of account commands, one byte each; states of accounts; limits of what is asked for.
 
 The numeric order is the order of precedence: where several reasons apply, the smallest number is reported. `created` is
 0, so that "all went well" is one comparison over a column. Names follow TigerBeetle's where it has one for the same
@@ -107,6 +107,15 @@ class AccountStatus(IntEnum):
     account_not_empty = 33
     limit_excludes_balance = 34
     retry = 101
+
+
+@unique
+class AccountState(IntEnum):
+    """What an account lets happen."""
+
+    open = 0
+    frozen = 1
+    closed = 2
 
 
 ACCOUNT_ID_BYTES_MAX = 64  # fits a prefixed UUID with a tag and a currency; keeps a million ids well under 200 MB

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.placement import Placement
-from protocol.status import Status
+from protocol.status import AccountState, Status
 
-ACCOUNT_STATES = ("open", "frozen", "closed")
+ACCOUNT_STATES = tuple(state.name for state in AccountState)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,38 @@
-"""The actors of a node, one file each, and what they share."""
+"""The actors of a node, one file each: where the pure core meets time, disks and the network.
+
+An actor is one task, one machine and one bounded inbox (`actor.py`). It drains what has come, steps its machine, lets the
+effects out in their fixed order, and never waits inside a step. The actors meet in `node/daemon.py` only; the outside is
+`node/ports.py`.
+
+The way of a payment::
+
+    client -> session -> router -> replica (its group's leader) -> log writer + links to peers
+                            |          -> majority durable -> replica applies -> session -> client
+                            \\-> coordinator -> replicas of the round's groups -> votes -> record in group 0 -> session -> client
+
+- `session.py`: an accepted connection. Has no task: a frame is handled where it arrives, and its answers are callbacks.
+- `router.py`, `operations.py`: what a request must look like, and which replica, node or coordinator it goes to.
+- `replica.py`: one group on this node, its log (`node.core.raft`) and its machine (`node.core.machine`) side by side.
+  `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; `events.py` is its inbox's
+  union; `snapshots.py` streams a checkpoint out and takes one in.
+- `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
+- `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
+- `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame.
+
+Invariants
+- Persisted before sent: what a message shows of the log (a vote, an acknowledgement, a reply `created`) leaves only after the
+  log writer has called back for it. Callbacks come in the order of the writes.
+- A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
+  the entry may be on its way: ids make it safe to ask again.
+- A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for
+  are pushed past the bound.
+- A replica serves once it has applied an entry of its own term, and stops when it hears of another leader or term; then
+  everyone who waits there is told.
+- A linearizable read waits for a read point, then for rounds that are open on what it reads. A client that names a group is
+  served there or told `not_leader`; only requests without a group are forwarded and tried again, until their deadline.
+- The machine changes in `_apply` and `_install` alone. No checkpoint is written while the store is exported, and a snapshot
+  is installed only when no checkpoint is under way.
+- An exception in any task stops the node; nothing is swallowed, and a restart recovers from the log.
+
+Left out: changing the members of a cluster while it runs, and metrics.
+"""

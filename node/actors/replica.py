@@ -268,11 +268,18 @@ class Replica(Actor[ReplicaEvent]):
         if persist.must_sync:
             write = LogWrite(self.group, self._new_hard_state(persist), persist.entries)
             self._unwritten.append(persist)
-            self._ports.write(write, lambda: self.inbox.push(Persisted(persist)))
+            self._ports.write(write, lambda: self._written(persist))
         elif self._unwritten:
             self._unwritten.append(persist)
         else:
             self._release(persist)
+
+    def _written(self, persist: Persist) -> None:
+        """Steps the log at once, since a turn through the inbox would delay every acknowledgement."""
+        if self._installing is None:
+            self.handle([Persisted(persist)])
+        else:
+            self.inbox.push(Persisted(persist))
 
     def _new_hard_state(self, persist: Persist) -> HardState | None:
         """A moved commit index alone is not worth a page on disk: after a restart the leader tells it again."""

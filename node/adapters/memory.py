@@ -1,6 +1,6 @@
 """In-memory twins of the stores. They outlive the node object, so that a test can restart a node on the same disk.
 
-A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. `Disk.fail`
+A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. `Disk.is_failing`
 makes every later write raise, as a dying disk does; a crash before the latency is over loses the write.
 """
 

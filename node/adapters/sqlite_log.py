@@ -34,6 +34,7 @@ class SqliteLog:
         self._file = SqliteFile(folder / "log.db", stamp)
         self._watermark_path = folder / "log.watermark"
         self._watermark: mmap.mmap | None = None
+        self._ends: dict[int, int] = {}  # last entry on disk of each group that has been written since the start
         self._last: dict[int, int] = {}  # where each group's intact log ends
 
     async def open(self) -> dict[int, StoredGroup]:
@@ -70,18 +71,54 @@ class SqliteLog:
         await self._file.run(self._write, writes)
 
     def _write(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
+        if len(writes) == 1 and self._is_lone_entry(writes[0]):
+            self._write_group(connection, writes[0])  # a statement alone is a transaction
+        else:
+            self._write_together(connection, writes)
+        assert self._watermark is not None
+        for write in writes:
+            self._mark(self._watermark, write)
+
+    def _is_lone_entry(self, write: LogWrite) -> bool:
+        is_plain = write.hard_state is None and write.cut is None and len(write.entries) == 1
+        return is_plain and self._ends.get(write.group) == write.entries[0].index - 1
+
+    def _write_together(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for write in writes:
-                _write_group(connection, write)
+                self._write_group(connection, write)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        assert self._watermark is not None
-        for write in writes:
-            self._mark(self._watermark, write)
+
+    def _write_group(self, connection: sqlite3.Connection, write: LogWrite) -> None:
+        base = write.group << INDEX_BITS
+        if write.hard_state is not None:
+            state = write.hard_state
+            row = (write.group, state.term, state.vote, state.commit)
+            connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?)", row)
+        if write.cut is not None:
+            cut = write.cut
+            end = base + (1 << INDEX_BITS) - 1 if write.restart else base + cut.index
+            connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", (base, end))
+            cut_row = (write.group, cut.index, cut.term, cut.checksum)
+            connection.execute("INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?)", cut_row)
+        if write.entries:
+            self._write_entries(connection, base, write)
+
+    def _write_entries(self, connection: sqlite3.Connection, base: int, write: LogWrite) -> None:
+        first = write.entries[0].index
+        if self._ends.get(write.group) != first - 1:
+            keys = (base + first, base + (1 << INDEX_BITS) - 1)
+            connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", keys)
+        rows = [
+            (base + entry.index, entry.term, int(entry.kind), entry.checksum, entry.data) for entry in write.entries
+        ]
+        connection.executemany("INSERT INTO entry VALUES(?, ?, ?, ?, ?)", rows)
+        self._ends[write.group] = write.entries[-1].index
 
     def _mark(self, watermark: mmap.mmap, write: LogWrite) -> None:
         written = write.entries[-1].index if write.entries else 0
@@ -108,26 +145,3 @@ def _append_if_chained(stored: StoredGroup, entry: Entry) -> None:
     expected = chain_checksum(checksum, entry.term, entry.index, entry.kind, entry.data)
     if entry.index == index + 1 and entry.checksum == expected:
         stored.entries.append(entry)
-
-
-def _write_group(connection: sqlite3.Connection, write: LogWrite) -> None:
-    base = write.group << INDEX_BITS
-    if write.hard_state is not None:
-        state = write.hard_state
-        connection.execute(
-            "INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?)", (write.group, state.term, state.vote, state.commit)
-        )
-    if write.cut is not None:
-        cut = write.cut
-        end = base + (1 << INDEX_BITS) - 1 if write.restart else base + cut.index
-        connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", (base, end))
-        connection.execute(
-            "INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?)", (write.group, cut.index, cut.term, cut.checksum)
-        )
-    if write.entries:
-        first = write.entries[0].index
-        connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", (base + first, base + (1 << INDEX_BITS) - 1))
-        connection.executemany(
-            "INSERT INTO entry VALUES(?, ?, ?, ?, ?)",
-            [(base + entry.index, entry.term, int(entry.kind), entry.checksum, entry.data) for entry in write.entries],
-        )

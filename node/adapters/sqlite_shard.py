@@ -133,7 +133,7 @@ def _write_changes(connection: sqlite3.Connection, changes: Sequence[Change]) ->
                 connection.execute(f"DELETE FROM {table} WHERE key = ?", (change.key,))  # noqa: S608  # own name
             else:
                 row = (change.key, zlib.crc32(change.value), change.value)
-                connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", row)  # own name
+                connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", row)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

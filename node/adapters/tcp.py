@@ -42,7 +42,7 @@ class Wire(asyncio.Protocol):
             return
         try:
             for body in self._decoder.feed(data):
-                if self._is_writable():
+                if self._is_still_open():
                     handler.received(decode(body))
         except ProtocolError as error:
             self.refuse(error)
@@ -78,7 +78,8 @@ class Wire(asyncio.Protocol):
             body = encode(message)
             self._transport.writelines([header(body), body])
 
-    def _is_writable(self) -> bool:
+    def _is_still_open(self) -> bool:
+        """A handler may have closed the connection over the message before."""
         return self.is_open
 
     def refuse(self, error: ProtocolError) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from protocol.client.connection import Connection, error_code
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable
 from protocol.messages import Hello, Reply, Request
+from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
@@ -50,7 +51,7 @@ class Calls:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def ask(self, operation: str, accounts: list[str], body: list[Any], timeout: float | None) -> list[Any]:
+    async def ask(self, operation: Operation, accounts: list[str], body: list[Any], timeout: float | None) -> list[Any]:
         """A call to the one group of the accounts, or to any node."""
         group = -1
         if accounts and self.placement is not None and len(accounts) <= SAMPLE:
@@ -58,7 +59,7 @@ class Calls:
         return await self.call(operation, group, body, timeout, None)
 
     async def call(
-        self, operation: str, group: int, body: list[Any], timeout: float | None, change: int | None
+        self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: int | None
     ) -> list[Any]:
         """Asks until there is an answer or time is up. `change` is the id to name when the outcome stays unknown."""
         deadline = self.now() + (self.timeout if timeout is None else timeout)
@@ -68,7 +69,7 @@ class Calls:
             try:
                 connection, strict = await self._connection_for(group, deadline)
                 number = next(self._numbers)
-                request = Request(number, operation, group if strict else -1, max(1, int(left * 1000)), 0, body)
+                request = Request(number, operation.value, group if strict else -1, max(1, int(left * 1000)), 0, body)
                 async with asyncio.timeout_at(deadline):
                     answer = await connection.ask(request)
             except Unreachable as error:

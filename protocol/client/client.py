@@ -17,6 +17,7 @@ from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused
 from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
+from protocol.operations import Operation
 from protocol.placement import Placement
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from protocol.views import (
@@ -38,8 +39,8 @@ STATUSES = [Status(number) if number in Status._value2member_map_ else None for 
 class Client:
     """A client of one cluster. `addresses` are any of its nodes, as "host:port,host:port" or a list; it finds the others.
 
-    All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when a change got
-    no answer in time, `Unreachable` when a read did not, `ProtocolError` on nonsense.
+    All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when transfers got
+    no answer in time, `Unreachable` when anything else did not, `ProtocolError` on nonsense.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Client:
     ) -> list[AccountStatus]:
         """Opens up to 8,192 accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each."""
         body = [list(row) for row in rows]
-        statuses = await self._calls.ask("accounts", [row[0] for row in body], body, timeout)
+        statuses = await self._calls.ask(Operation.accounts, [row[0] for row in body], body, timeout)
         return [AccountStatus(status) for status in statuses]
 
     async def update_account(self, id: str, *, timeout: float | None = None, **fields: Any) -> AccountStatus:
@@ -103,7 +104,7 @@ class Client:
         if "status" in fields:
             fields["status"] = ACCOUNT_STATES.index(fields["status"])
         body = [id, {names.get(name, name): value for name, value in fields.items()}]
-        (number,) = await self._calls.ask("update", [id], body, timeout)
+        (number,) = await self._calls.ask(Operation.update, [id], body, timeout)
         status = AccountStatus(number)
         if status > AccountStatus.updated:
             raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
@@ -118,14 +119,14 @@ class Client:
 
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
         """Several accounts, each as of now (one cut over all of them is `audit`'s); None for unknown ones."""
-        rows = await self._calls.ask("balances", list(ids), list(ids), timeout)
+        rows = await self._calls.ask(Operation.balances, list(ids), list(ids), timeout)
         return [None if row is None else Account.unpack(row) for row in rows]
 
     async def history(self, id: str, *, newest_first: bool = False, page: int = 500) -> AsyncIterator[Entry]:
         """The account's transfers in order of time, read page by page."""
         cursor: int | None = None
         while True:
-            rows, cursor = await self._calls.ask("history", [id], [id, cursor, page, newest_first], None)
+            rows, cursor = await self._calls.ask(Operation.history, [id], [id, cursor, page, newest_first], None)
             if rows is None:
                 raise Refused(AccountStatus.account_not_found.name, "an account that was created")
             for row in rows:
@@ -191,7 +192,7 @@ class Client:
 
     async def _accounts_of_hold(self, hold: int) -> tuple[str, str]:
         if hold not in self._holds:
-            (row,) = await self._calls.ask("find", [], [transfer_ids.pack(hold)], None)
+            (row,) = await self._calls.ask(Operation.find_by_id, [], [transfer_ids.pack(hold)], None)
             if row is None:
                 raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
             self._remember_hold(hold, row[1], row[2])
@@ -260,7 +261,7 @@ class Client:
     async def _transfers(self, batch: Transfers, timeout: float | None) -> bytes:
         group = self._group_of_batch(batch)
         first = transfer_ids.unpack(batch.ids[:16])
-        (statuses,) = await self._calls.call("transfers", group, batch.pack(), timeout, first)
+        (statuses,) = await self._calls.call(Operation.transfers, group, batch.pack(), timeout, first)
         assert isinstance(statuses, bytes)
         return statuses
 
@@ -278,14 +279,16 @@ class Client:
 
         An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later.
         """
-        answer = await self._calls.ask("outcome", [debit], [transfer_ids.pack(id), debit], timeout)
+        answer = await self._calls.ask(Operation.outcome, [debit], [transfer_ids.pack(id), debit], timeout)
         return Status(answer[0])
 
     # -- the cluster ----------------------------------------------------------------------------------------------
 
     async def audit(self, *, timeout: float | None = None) -> Report:
         """Adds up all shards at one consistent cut and compares all replicas, on the running cluster."""
-        totals, groups = await self._calls.call("audit", COORDINATOR, [], timeout or 3 * self._calls.timeout, None)
+        totals, groups = await self._calls.call(
+            Operation.audit, COORDINATOR, [], timeout or 3 * self._calls.timeout, None
+        )
         currencies = {
             code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
             for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
@@ -295,7 +298,9 @@ class Client:
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """What one node knows of the cluster."""
-        placement, leaders, node, up, groups, coordinator = await self._calls.call("cluster", -1, [], timeout, None)
+        placement, leaders, node, up, groups, coordinator = await self._calls.call(
+            Operation.cluster, -1, [], timeout, None
+        )
         rows = tuple(tuple(row) for row in groups)
         return ClusterStatus(Placement.unpack(placement), tuple(leaders), node, tuple(up), rows, coordinator[3])
 

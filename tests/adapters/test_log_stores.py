@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,6 +193,9 @@ async def test_a_file_that_is_not_ours_is_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(StorageFailed, match=text) as caught:
         await SqliteLog(tmp_path, STAMP).open()
     assert "log.db" in str(caught.value)
+    for thread in threading.enumerate():
+        if "worker" in thread.name:  # of a connection that never opened: it still talks to this loop when it ends
+            await asyncio.to_thread(thread.join, 5)
 
 
 async def test_a_first_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:

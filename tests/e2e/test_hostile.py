@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from _cluster import LocalCluster
 
 from protocol.client import Client
+from protocol.columns import Flag
 from protocol.errors import ErrorCode
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX
 from protocol.messages import PROTOCOL_VERSION, Goodbye, Hello, Kind, Message, Reply, Request, encode
@@ -72,8 +74,7 @@ async def test_messages_of_the_wrong_shape(cluster: LocalCluster) -> None:
     for number in range(1, share(cluster, SHAPES) + 1):
         original = random.choice(requests)
         original[1] = number
-        mutated = mutate_request(random, original) if random.random() < 0.8 else mutate_value(random, original)
-        pending.append((number, frame(pack(mutated))))
+        pending.append((number, frame(pack(mutate_request(random, original)))))
     jobs = [pending[start : start + PIPELINED] for start in range(0, len(pending), PIPELINED)]
     await in_turns([send_all(cluster.addresses[place % len(cluster.addresses)], job) for place, job in enumerate(jobs)])
 
@@ -122,18 +123,22 @@ def is_in_order(wanted: list[int], answers: Answers) -> bool:
 async def test_damaged_frames(cluster: LocalCluster) -> None:
     """Bits flipped, bytes lost, swapped or added, lengths that lie: an error frame and the end, or an answer."""
     random = Random(12)
-    originals = [frame(pack(message)) for message in messages()]
+    originals = messages()
 
     async def attempt(data: bytes, address: str) -> None:
         connection = await Connection.open(address, CLIENT)
         connection.send(data)
         connection.probe()
         answers = await connection.read_until_probed()
-        assert answers.welcome is not None
         assert answers.is_closed or answers.by_id, "neither an answer nor an end"
 
+    def make(original: list[Any]) -> bytes:
+        if random.random() < 0.5:
+            return frame(pack(mutate_value(random, original)))
+        return mutate_bytes(random, frame(pack(original)))
+
     jobs = [
-        attempt(mutate_bytes(random, random.choice(originals)), random.choice(cluster.addresses))
+        attempt(make(random.choice(originals)), random.choice(cluster.addresses))
         for _ in range(share(cluster, DAMAGED))
     ]
     await in_turns(jobs)
@@ -275,7 +280,8 @@ async def test_messages_of_the_log_in_another_name(cluster: LocalCluster) -> Non
     """A peer speaks for itself only, and in the shape of the log."""
     if len(cluster.numbers) == 1:
         return
-    peer = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, 1)
+    data_id = json.loads((cluster.node(2).data / "node.json").read_text())["data_id"]
+    peer = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, data_id)
     forged: list[list[Any]] = [
         [0, 1, 3, 9, 0, 0, 0, [], 0, 0, 0, None], [0, 2, 2, 9, 0, 0, 0, [], 0, 0, 0, None], [], [None] * 12,
         [0, 1, 2, -1, 0, 0, 0, [], 0, 0, 0, None], [0, 1, 2, 1, 0, 0, 0, [[1, 2]], 0, 0, 0, None],
@@ -297,3 +303,82 @@ async def test_a_crowd_that_says_nothing(cluster: LocalCluster) -> None:
         assert (await client.account("a")).currency == "EUR"
     for connection in quiet:
         await connection.close()
+
+
+# -- what the books refuse ----------------------------------------------------------------------------------------
+
+BUSINESS: dict[str, tuple[str, str, int, str]] = {
+    "unknown debit": ("nobody", "b", 1, "debit_account_not_found"),
+    "unknown credit": ("a", "nobody", 1, "credit_account_not_found"),
+    "wrong currency": ("a", "dollars", 1, "accounts_must_have_the_same_currency"),
+    "zero": ("a", "b", 0, "amount_must_not_be_zero"),
+    "negative": ("a", "b", -5, "amount_must_not_be_negative"),
+    "too large": ("world", "b", 2**63 - 1, "overflows_debit_account"),
+    "same account": ("a", "a", 1, "accounts_must_be_different"),
+    "insufficient": ("a", "b", 10**9, "insufficient_funds"),
+    "closed": ("world", "closed", 1, "credit_account_closed"),
+    "frozen": ("frozen", "b", 1, "debit_account_frozen"),
+}
+
+
+async def test_each_business_error_has_its_own_status(cluster: LocalCluster) -> None:
+    """In one batch, a good transfer between any two bad ones: each its status, the good ones happen."""
+    async with cluster.client() as client:
+        for name, currency in (("dollars", "USD"), ("closed", "EUR"), ("frozen", "EUR")):
+            await client.create_account(name, currency)
+        if (await client.account("closed")).status == "open":
+            await client.update_account("closed", status="closed")
+        await client.update_account("frozen", status="frozen")
+        rows = [row for bad in BUSINESS.values() for row in (bad, ("world", "a", 1, "created"))]
+        debit, credit, amount, expected = (list(column) for column in zip(*rows, strict=True))
+        statuses = await client.transfer_many(debit, credit, amount)
+        assert [status.name for status in statuses] == expected
+
+
+async def test_an_id_that_is_used_again(cluster: LocalCluster) -> None:
+    """The same body is `exists`, another one names the field that differs."""
+    async with cluster.client() as client:
+        used = client.new_id()
+        columns = (["world", "world", "world"], ["a", "a", "b"], [7, 8, 7])
+        first = await client.transfer_many(["world"], ["a"], [7], ids=[used])
+        again = await client.transfer_many(*columns, ids=[used, used, used])
+        assert [status.name for status in [*first, *again]] == [
+            "created", "exists", "exists_with_different_amount", "exists_with_different_credit_account",
+        ]  # fmt: skip
+
+
+async def test_a_broken_chain(cluster: LocalCluster) -> None:
+    """All or none, in one shard or over several; a chain that never ends is refused; the rest of the batch happens."""
+    async with cluster.client() as client:
+        before = (await client.account("b")).posted
+        linked = int(Flag.linked)
+        statuses = await client.transfer_many(
+            ["world", "a", "world", "world"], ["b", "b", "b", "b"], [3, 10**9, 4, 5], flags=[linked, 0, 0, linked]
+        )
+        assert [status.name for status in statuses] == [
+            "linked_event_failed", "insufficient_funds", "created", "linked_event_chain_open",
+        ]  # fmt: skip
+        assert (await client.account("b")).posted == before + 4
+
+
+async def test_a_repeated_chain_has_the_same_outcome(cluster: LocalCluster) -> None:
+    """A client that did not hear the answer asks again with the same ids."""
+    async with cluster.client() as client:
+        ids = [client.new_id(), client.new_id()]
+        for expected in ("created", "exists"):
+            flags = [int(Flag.linked), 0]
+            statuses = await client.transfer_many(["world", "world"], ["a", "b"], [1, 1], ids=ids, flags=flags)
+            assert [status.name for status in statuses] == [expected] * 2
+
+
+async def test_a_repeated_chain_over_shards_has_the_same_outcome(cluster: LocalCluster) -> None:
+    """The same where the coordinator adds up the votes: no batch of chains may be answered as failed when it happened."""
+    async with cluster.client() as client:
+        names = [f"chain:{client.new_id():x}" for _ in range(8)]
+        await client.create_accounts([[name, "EUR", None, None, "", b""] for name in names])
+        debit, credit = names, names[1:] + names[:1]
+        ids = [client.new_id() for _ in names]
+        flags = [int(Flag.linked), 0] * (len(names) // 2)
+        for expected in ("created", "exists"):
+            statuses = await client.transfer_many(debit, credit, [1] * len(names), ids=ids, flags=flags)
+            assert [status.name for status in statuses] == [expected] * len(names)

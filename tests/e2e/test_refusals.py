@@ -71,7 +71,11 @@ def copy(used: Path, to: Path) -> Path:
 
 def overwrite(name: str, content: bytes) -> Callable[[Path], None]:
     """Replaces a file of the data folder."""
-    return lambda data: (data / name).write_bytes(content) and None
+
+    def change(data: Path) -> None:
+        (data / name).write_bytes(content)
+
+    return change
 
 
 def make_newer(data: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 import protocol
+from node.actors.operations import OPERATIONS
 from protocol import frames, ids, messages, money, placement
 from protocol.columns import Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation
 from protocol.placement import Placement
-from protocol.status import AccountStatus, Status
+from protocol.status import AccountState, AccountStatus, Status
 
 DOCUMENT = (Path(str(protocol.__file__)).parent / "PROTOCOL.md").read_text("utf-8")
 
@@ -137,9 +138,14 @@ def test_errors() -> None:
 
 
 def test_operations() -> None:
-    """Every operation is in the table."""
+    """Every operation is in the table, and a node serves exactly these."""
     names = [row[0] for row in rows_of("9. Operations")[1:]]
-    assert list(dict.fromkeys(names)) == [operation.value for operation in Operation]
+    assert names == [operation.value for operation in Operation] == list(OPERATIONS)
+
+
+def test_account_states() -> None:
+    """The numbers of the states of an account are named."""
+    assert ", ".join(f"{int(state)} {state.name}" for state in AccountState) in DOCUMENT
 
 
 @pytest.mark.parametrize(

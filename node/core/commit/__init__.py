@@ -17,7 +17,7 @@ else by abort. It takes new work only for shards that have answered.
 
 Invariants: a decision is sent only after it is recorded or when no record can ever exist; one decision a round; clients hear
 `created` only after the record is durable; a vote `undecided` (funds held by another open round) is tried again in a later
-round, never answered.
+round, up to `ATTEMPTS_MAX` times; then it is answered as it is, and the client is told that the outcome is unknown.
 
 A shard's linearizable reads wait for the rounds open there, so nobody sees half of an acknowledged transaction.
 
@@ -36,7 +36,6 @@ from node.core.commit.coordinator import (
     epoch_of,
 )
 from node.core.commit.decisions import Decisions
-from node.core.commit.legs import cut_legs, number_transactions
 
 __all__ = [
     "Answered",
@@ -48,7 +47,5 @@ __all__ = [
     "Marked",
     "Record",
     "Ticket",
-    "cut_legs",
     "epoch_of",
-    "number_transactions",
 ]

@@ -16,12 +16,8 @@ from protocol.status import TRANSFERS_MAX, Status
 
 Ticket = NewType("Ticket", int)
 
-ROUNDS_IN_FLIGHT_MAX = (
-    4  # one voting, one being recorded, one being decided, one to spare: more only wait in the same queues
-)
-ATTEMPTS_MAX = (
-    50  # rounds that a transaction waits for funds held by others; by then its client has long been told `busy`
-)
+ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one recorded, one decided, one to spare: more only wait in the same queues
+ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 
@@ -58,7 +54,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """All transfers of a submission have their final status (one byte each)."""
+    """All transfers of a submission have a status (one byte each), final but for those that have waited too long."""
 
     ticket: Ticket
     statuses: bytes

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
-from node.core.machine import Body, Statuses
+from node.core.machine import Body, Statuses, first_failures
 from protocol.status import Status
 
 
@@ -20,17 +20,17 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     for group, leg in legs.items():
         vote = votes[group]
         if vote[0] != "votes":
-            rows[leg.rows] = _first(rows[leg.rows], np.full(len(leg.rows), Status.retry, np.uint8))
+            rows[leg.rows] = first_failures(rows[leg.rows], np.full(len(leg.rows), Status.retry, np.uint8))
             continue
         extra = dict(vote[2])["ledger"]
         seen = np.frombuffer(extra, "<u2", len(leg.rows))
         own = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
-        rows[leg.rows] = _first(rows[leg.rows], own)
+        rows[leg.rows] = first_failures(rows[leg.rows], own)
         for side, bit in ((0, DEBIT), (1, CREDIT)):
             mine = (leg.sides & bit) != 0
             currencies[side, leg.rows[mine]] = seen[mine]
     differ = (currencies[0] != currencies[1]) & (currencies[0] != 0) & (currencies[1] != 0)
-    rows = _first(rows, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8))
+    rows = first_failures(rows, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8))
     count = int(numbers[-1]) + 1
     if count == len(numbers):
         return rows, rows
@@ -49,9 +49,3 @@ def _by_transaction(rows: Statuses, numbers: NDArray[np.int32], count: int) -> t
     final = np.where(is_final, rows, np.where(transactions[numbers] != 0, Status.linked_event_failed, 0))
     transient = transactions[numbers] >= Status.undecided
     return transactions, np.where(transient, transactions[numbers], final).astype(np.uint8)
-
-
-def _first(first: Statuses, second: Statuses) -> Statuses:
-    """The smaller non-zero status of the two, transfer by transfer."""
-    merged: Statuses = np.where((first == 0) | ((second != 0) & (second < first)), second, first)
-    return merged

@@ -14,10 +14,9 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["account", id], ["accounts", [id, ...]] | `queries.account_fields`; the last one: does an open round touch it |
+| ["accounts", [id, ...]] | `queries.account_fields` or None each; the last field: does an open round touch it |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
-| ["statistics"] | ["statistics", map] |
 
 The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
 `segment` and `history` (the record), `holds`, `books` (all of it together), `sheet` and `exact` (one by one), `fast`
@@ -31,7 +30,7 @@ Invariants
   same state.
 - An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
   repeat. The form of a request and `linked_event_failed` are not recorded.
-- What apply sees depends on the log alone: the tail, the last 8 sealed segments, and the leader's findings in the
+- What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.
 - An account's `version` is the log index of the entry that changed it last.

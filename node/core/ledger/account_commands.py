@@ -15,13 +15,12 @@ from node.core.ledger.limits import (
     OWNER_BYTES_MAX,
     PAGE_ACCOUNTS,
     STATE_SHIFT,
-    AccountState,
     currency_code,
 )  # fmt: skip
 from node.core.machine.part import At, Body
 from protocol.errors import ProtocolError
 from protocol.money import is_currency
-from protocol.status import ACCOUNT_ID_BYTES_MAX, TRANSFERS_MAX, AccountStatus
+from protocol.status import ACCOUNT_ID_BYTES_MAX, TRANSFERS_MAX, AccountState, AccountStatus
 
 FIELDS = ("minimum", "maximum", "owner", "metadata", "status")
 

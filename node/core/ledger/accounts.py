@@ -14,13 +14,13 @@ from node.core.ledger.limits import (
     NOT_HERE,
     PAGE_ACCOUNTS,
     STATE_SHIFT,
-    AccountState,
     Int32s,
     Int64s,
     Marks,
     Positions,
     currency_text,
 )  # fmt: skip
+from protocol.status import AccountState
 
 COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind")
 """What a balance page holds, in this order."""

@@ -20,7 +20,7 @@ from protocol.status import Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
 LINKED, HOLD, CAPTURE, VOID = int(Flag.linked), int(Flag.hold), int(Flag.capture), int(Flag.void)
-DEBIT, CREDIT, BOTH = int(Side.debit), int(Side.credit), int(Side.both)
+DEBIT, CREDIT = int(Side.debit), int(Side.credit)
 
 
 @dataclass(slots=True)
@@ -289,7 +289,8 @@ class Exact:
     def _fail(self, first: int, last: int, failing: int, status: int) -> None:
         for line in range(first, last):
             self.statuses[line] = int(Status.linked_event_failed)
-            self.lines.index.pop(self.batch.id_at(self.lines.positions[line]), None) if line < failing else None
+            if line < failing:
+                self.lines.index.pop(self.batch.id_at(self.lines.positions[line]), None)
         self.statuses[failing] = status
 
     def undo(self) -> None:

@@ -17,7 +17,7 @@ from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
 
-ORDINARY = ~int(Flag.linked) & 0xFFFF
+SPECIAL = ~int(Flag.linked) & 0xFFFF  # flags of a row that is no plain transfer
 
 
 def in_question(
@@ -95,7 +95,7 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
         if marks is not None:
             question |= marks
     if batch.flags:
-        question |= (batch.flag_bits() & ORDINARY) != 0
+        question |= (batch.flag_bits() & SPECIAL) != 0
         question = with_chains(question, batch.flag_bits())
     missing = (debit < 0) | (credit < 0)
     if missing.any():
@@ -106,7 +106,7 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
     giver, taker = debit.astype(np.intp), credit.astype(np.intp)
     if question.any():
         giver, taker = np.maximum(giver, 0), np.maximum(taker, 0)
-        amounts = _counted(batch, amounts, missing)
+        amounts = counted(batch, amounts, missing)
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
@@ -117,7 +117,7 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
     return question, suspect
 
 
-def _counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:
+def counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:
     """Amounts for the worst case: rows that cannot move money count 0."""
     counted = amounts.copy()
     counted[missing] = 0

@@ -9,13 +9,7 @@ from node.core.ledger.account_commands import apply_accounts, apply_update, reso
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
-from node.core.ledger.queries import (
-    answer_account,
-    answer_accounts,
-    answer_history,
-    answer_statistics,
-    answer_transfer,
-)  # fmt: skip
+from node.core.ledger.queries import answer_accounts, answer_history, answer_transfer
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import apply_transfers
@@ -97,26 +91,14 @@ class Ledger:
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers from the applied state. `loaded` holds all rows named by the last `Need`."""
         match body:
-            case ["account", _]:
-                return answer_account(self.books, body)
             case ["accounts", _]:
                 return answer_accounts(self.books, body)
             case ["transfer", _]:
                 return answer_transfer(self.books, body, loaded)
             case ["history", _, _, _, _] | ["history", _, _, _, _, _]:
                 return answer_history(self.books, body, loaded)
-            case ["statistics"]:
-                return answer_statistics(self.books)
             case _:
-                raise ProtocolError("ledger: expected account, accounts, transfer, history or statistics")
-
-    def undecided_rounds_touching(self, account_id: str) -> list[int]:
-        """Open rounds with a reservation on the account: a linearizable read of it waits for them."""
-        row = self.books.accounts.rows.get(account_id)
-        if row is None:
-            return []
-        parts = self.books.rounds.items()
-        return [round_id for round_id, prepared in parts if any(part.touches(row) for part in prepared)]
+                raise ProtocolError("ledger: expected accounts, transfer or history")
 
     def totals(self) -> Body:
         """A row a currency: [code, posted, held, incoming, debits ever, credits ever], minor units, sorted by code."""

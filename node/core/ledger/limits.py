@@ -35,14 +35,6 @@ NOT_HERE = -1  # row of an account that was not found
 NANOSECONDS = 1_000_000_000
 
 
-class AccountState(IntEnum):
-    """What an account lets happen."""
-
-    open = 0
-    frozen = 1
-    closed = 2
-
-
 class Side(IntEnum):
     """Which of a leg's accounts live in this shard."""
 

@@ -14,7 +14,6 @@ from node.core.ledger.limits import (
     NO_MAXIMUM,
     NO_MINIMUM,
     NOT_HERE,
-    SEGMENT_TRANSFERS,
 )  # fmt: skip
 from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns, Links
@@ -43,12 +42,6 @@ def account_fields(books: Books, id: object) -> list[Any] | None:
         int(accounts.state(row)), accounts.owners.get(row, ""), accounts.metadata.get(row, b""),
         int(accounts.version[row]), bool(incoming or accounts.unsettled[row]),
     ]  # fmt: skip
-
-
-def answer_account(books: Books, body: Body) -> Answer:
-    """["account", fields or None]."""
-    row = account_fields(books, body[1])
-    return Answer(["account", row], refused=row is not None and row[-1])
 
 
 def answer_accounts(books: Books, body: Body) -> Answer:
@@ -196,13 +189,3 @@ def _places(source: Columns, row: int, with_failed: bool) -> list[int]:
     if not with_failed:
         here &= source.status[:n] == 0
     return [int(place) for place in np.flatnonzero(here)]
-
-
-def answer_statistics(books: Books) -> Answer:
-    """["statistics", {name: number}]."""
-    history = books.history
-    return Answer(["statistics", {
-        "accounts": books.accounts.count, "segments": history.sealed, "tail": history.tail.count,
-        "segment_transfers": SEGMENT_TRANSFERS, "unsaved_segments": len(history.retired),
-        "open_holds": len(books.holds.open), "open_rounds": len(books.rounds),
-    }])  # fmt: skip

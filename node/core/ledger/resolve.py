@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, recorded_status
+from node.core.ledger.exact import KIND
 from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
 from node.core.ledger.ids import Run
@@ -25,7 +26,6 @@ from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, Status
 
 SEGMENTS = "ledger_segments"
 ENDED_HOLDS = "ledger_ended_holds"
-KIND = Flag.hold | Flag.capture | Flag.void
 UTF8_BYTES_MAX = 4  # of one character
 
 
@@ -128,7 +128,7 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
     has_hold_id = (hold_ids != 0).any(axis=1)
     is_hold, ends_hold = (flags & Flag.hold) != 0, (flags & (Flag.capture | Flag.void)) != 0
     ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
-    kind = flags & int(KIND)
+    kind = flags & KIND
     reasons += [
         (ttl > TTL_SECONDS_MAX, Status.ttl_too_long),
         (ends_hold & (hold_ids == ids).all(axis=1), Status.hold_id_must_be_different),

@@ -9,8 +9,8 @@ import numpy as np
 
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
-from node.core.ledger.exact import CAPTURE, HOLD, KIND, VOID, Exact
-from node.core.ledger.fast import hinted, in_question, known_rows, sorted_run
+from node.core.ledger.exact import CAPTURE, HOLD, KIND, Exact
+from node.core.ledger.fast import counted, hinted, in_question, known_rows, sorted_run
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import (
     CURRENCY_MASK,
@@ -23,7 +23,7 @@ from node.core.ledger.limits import (
     Positions,
     Side,
 )  # fmt: skip
-from node.core.ledger.transfers import lines_of, small_lines
+from node.core.ledger.transfers import RECORDED, lines_of, small_lines
 from node.core.machine.part import At, Body, Statuses
 from protocol.status import Status
 
@@ -59,11 +59,6 @@ class Prepared:
     def names(self, row: int) -> bool:
         """Whether a leg names this account."""
         return bool(((self.batch.debit_rows() == row) | (self.batch.credit_rows() == row)).any())
-
-    def touches(self, row: int) -> bool:
-        """Whether a reservation is on this account."""
-        here = (self.batch.debit_rows() == row) | (self.batch.credit_rows() == row)
-        return bool((here & self.reserved).any())
 
     def pack(self) -> list[Any]:
         """For a checkpoint."""
@@ -152,10 +147,7 @@ def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | N
     question |= gives & takes & (giver_kinds != taker_kinds)
     amounts = batch.amounts()
     if question.any():
-        amounts = amounts.copy()
-        amounts[(debit == NOT_HERE) | (credit == NOT_HERE)] = 0
-        amounts[batch.hints[0::2]] = 0
-        amounts[(batch.flag_bits() & VOID) != 0] = 0
+        amounts = counted(batch, amounts, (debit == NOT_HERE) | (credit == NOT_HERE))
     tight = in_question(accounts, giver[gives], taker[takes], amounts[gives], amounts[takes])
     if tight is None:
         return np.ones(n, np.bool_), suspect
@@ -309,9 +301,7 @@ def _settle_capture(books: Books, hold_id: bytes, debit: int, amount: int, happe
 
 def _record(books: Books, prepared: Prepared, final: Codes, gives: Marks, at: At) -> None:
     """Both sides remember what happened; the debit side also remembers refusals, under the id."""
-    happens = final == 0
-    final_recorded = happens | ((final >= Status.debit_account_not_found) & (final <= Status.cancelled))
-    recorded = final_recorded & ~prepared.known & (happens | gives)
+    recorded = RECORDED[final] & ~prepared.known & ((final == 0) | gives)
     chosen = None if recorded.all() else np.flatnonzero(recorded)
     timestamps_ns = np.full(prepared.batch.count, at.timestamp_ns)
     books.history.append(prepared.batch, final, chosen, timestamps_ns, prepared.moved, credit_legs=~gives)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.core.ledger.accounts import Accounts
-from node.core.ledger.limits import CURRENCY_MASK, NO_MAXIMUM, NO_MINIMUM, SMALL_BATCH, STATE_SHIFT, AccountState
-from protocol.status import Status
+from node.core.ledger.limits import CURRENCY_MASK, NO_MAXIMUM, NO_MINIMUM, SMALL_BATCH, STATE_SHIFT
+from protocol.status import AccountState, Status
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ at most once and decided at most once; a PREPARE that comes after its decision, 
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
-from node.core.machine.decision import pack_decision, unpack_decision
+from node.core.machine.decision import first_failures, pack_decision, unpack_decision
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
 from node.core.machine.machine import Machine
 from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
@@ -39,6 +39,7 @@ __all__ = [
     "Part",
     "Rows",
     "Statuses",
+    "first_failures",
     "pack_decision",
     "pack_entry",
     "unpack_decision",

@@ -1,4 +1,4 @@
-"""The decision of a round: one status a transaction, packed so that a round where all went well takes a few bytes."""
+"""The decision of a round: one status a transaction, merged from votes and packed so that a round where all went well takes a few bytes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import msgpack
 import numpy as np
 
 from node.core.machine.part import Statuses
+
+
+def first_failures(first: Statuses, second: Statuses) -> Statuses:
+    """The smaller non-zero status of the two, place by place; 0 where both are 0."""
+    merged: Statuses = np.where((first == 0) | ((second != 0) & (second < first)), second, first)
+    return merged
 
 
 def pack_decision(statuses: Statuses) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from node.core.machine.decision import unpack_decision
+from node.core.machine.decision import first_failures, unpack_decision
 from node.core.machine.entry import Kind, unpack_entry
 from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
 
@@ -109,7 +109,7 @@ class Machine:
         extras: list[list[Any]] = []
         for part, body in commands:
             more, extra = self.parts[part].prepare(round_id, body, count, at)
-            votes = _first_failure(votes, more)
+            votes = first_failures(votes, more)
             extras.append([part, extra])
         answer: Body = ["votes", votes.tobytes(), extras]
         self.rounds[round_id] = OpenRound([part for part, _ in commands], count, answer)
@@ -189,9 +189,3 @@ class Machine:
             self._finished = dict.fromkeys(finished)
         for part in self.parts.values():
             part.restore(rows)
-
-
-def _first_failure(first: Statuses, second: Statuses) -> Statuses:
-    """The smaller non-zero status of the two, transaction by transaction."""
-    merged: Statuses = np.where((first == 0) | ((second != 0) & (second < first)), second, first)
-    return merged

@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Stored rows that must be read before a question can be answered: (table, key) pairs."""
+    """Stored rows that must be read before a command can be resolved or a question answered: (table, key) pairs."""
 
     keys: tuple[tuple[str, int], ...]
 
@@ -60,9 +60,7 @@ class Part(Protocol):
 
     name: str
     tables: tuple[str, ...]  # all checkpoint tables
-    archive_tables: tuple[
-        str, ...
-    ]  # those of them that grow with history: read row by row for a `Need`, never as a whole
+    archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
         """At the leader, before the log: turns a client's command into the one that is logged (names become rows)."""

@@ -27,7 +27,8 @@ Invariants, and where they are held:
 A replica whose disk lost what it once acknowledged is *recovering*: it follows and stores, but neither votes nor
 counts, until the lost range is back and proven committed by a leader that was elected without it. If the only majority
 that is alive includes it, the group waits for the others: that is the price of not losing a payment.
-`Persist.acknowledged` is what the shell must store, in a place that does not share the fate of the log, to notice it.
+To notice it, the shell keeps what it hands in as `Restored.acknowledged` in a place that does not share the fate of the log;
+how it moves with each write is `node.ports.watermark_after`.
 
 Pass as `Restored.snapshot` the meta stored with the machine's checkpoint: then a broken log below it does no harm.
 

@@ -102,16 +102,6 @@ class Persist:
     must_sync: bool
     """False if nothing but the commit index moved: then it may join the next write, and counts as durable at once."""
 
-    @property
-    def acknowledged(self) -> int | None:
-        """The highest index that counts as acknowledged after this write, to be stored with it; None for no change.
-
-        It falls only where a leader replaced the end of the log.
-        """
-        if self.entries:
-            return self.entries[-1].index
-        return self.snapshot.index if self.snapshot is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class ReadState:

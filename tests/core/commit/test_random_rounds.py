@@ -89,7 +89,7 @@ def check_answers(world: World) -> None:
             for place, (row, status) in enumerate(zip(batch.rows, answer, strict=True)):
                 in_chain = row.flags or (place and batch.rows[place - 1].flags)
                 if in_chain and status == Status.linked_event_failed:
-                    continue  # a repeated chain stops at its first member that exists
+                    continue  # over several shards, a repeated chain stops at its first member that exists
                 if row.id in once and status < Status.undecided:
                     assert (status <= Status.exists) == (books[row.debit][row.id] == 1), (row, answer)
 

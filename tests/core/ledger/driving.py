@@ -119,7 +119,7 @@ class Driver:
 
     def balances(self, id: str) -> tuple[int, int, int]:
         """Posted, held, incoming."""
-        fields = self.query("account", id)[1]
+        (fields,) = self.query("accounts", [id])[1]
         return fields[2], fields[3], fields[4]
 
 

@@ -48,7 +48,7 @@ def test_the_form_of_an_account(row: list[object], expected: str) -> None:
     """The smallest reason is given, and only good rows are created."""
     driver = Driver()
     assert created(driver, row) == [expected]
-    assert (driver.query("account", row[0])[1] is not None) == (expected == "created")
+    assert (driver.query("accounts", [row[0]])[1] != [None]) == (expected == "created")
 
 
 def test_repeats_say_what_differs() -> None:
@@ -78,7 +78,7 @@ def test_updates() -> None:
     assert updated(driver, "a", maximum=99) == "limit_excludes_balance"
     assert updated(driver, "a", minimum=50, maximum=100, owner="alice", metadata=b"m") == "updated"
     assert updated(driver, "a", status=2) == "account_not_empty"
-    assert driver.query("account", "a")[1][1:10] == ["EUR", 100, 0, 0, 50, 100, 0, "alice", b"m"]
+    assert driver.query("accounts", ["a"])[1][0][1:10] == ["EUR", 100, 0, 0, 50, 100, 0, "alice", b"m"]
     assert updated(driver, "a", minimum=0, status=1) == "updated"
     assert updated(driver, "a", status=0) == "updated"
     driver.transfers([Transfer(2, "a", "world", 100)])

@@ -85,7 +85,7 @@ class Shard:
 
     def balances(self, id: str) -> tuple[int, int, int]:
         """Posted, held, incoming."""
-        row = self.query("ledger", "account", id).body[1]
+        (row,) = self.query("ledger", "accounts", [id]).body[1]
         return row[2], row[3], row[4]
 
     def save(self) -> None:

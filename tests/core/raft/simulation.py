@@ -22,6 +22,7 @@ from node.core.raft import (
     Role,
     SnapshotMeta,
 )
+from node.ports import watermark_after
 
 
 @dataclass(slots=True)
@@ -40,14 +41,14 @@ class Disk:
     def write(self, persist: Persist) -> None:
         if persist.snapshot is not None:
             self.snapshot, self.entries = persist.snapshot, []
+            self.acknowledged = max(self.acknowledged, persist.snapshot.index)
         if persist.entries:
             entries = [entry for entry in persist.entries if entry.index > self.snapshot.index]
             assert entries[0].index <= self.last_index + 1, "a write must not leave a gap"
+            self.acknowledged = watermark_after(self.acknowledged, self.last_index, entries[-1].index)
             self.entries[entries[0].index - self.snapshot.index - 1 :] = entries
         if persist.hard_state is not None:
             self.hard = persist.hard_state
-        if persist.acknowledged is not None:
-            self.acknowledged = persist.acknowledged
 
     def checksum_at(self, index: int) -> int | None:
         """Checksum at an index; None where it is not there or under the snapshot."""

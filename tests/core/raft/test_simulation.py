@@ -92,17 +92,22 @@ def reconfigure(group: Group) -> None:
         pass
 
 
-def reunite(group: Group) -> None:
-    """Brings every node back as a voter."""
+def repaired(group: Group, ticks: int) -> Iterator[NodeId | None]:
+    """Connects and starts all nodes, then lets time pass; the leader after each tick."""
     group.cut.clear()
     for node in group.ids:
         if node not in group.rafts:
             group.start(node)
-    for _ in range(200):
+    for _ in range(ticks):
         for raft in group.rafts.values():
             raft.tick()
         group.settle()
-        leader = group.leader()
+        yield group.leader()
+
+
+def reunite(group: Group) -> None:
+    """Brings every node back as a voter."""
+    for leader in repaired(group, 200):
         if leader is None:
             continue
         membership = group.rafts[leader].status().membership
@@ -120,16 +125,8 @@ def reunite(group: Group) -> None:
 
 def heal(group: Group) -> None:
     """Repairs everything; the group must agree again and take proposals."""
-    group.cut.clear()
-    for node in group.ids:
-        if node not in group.rafts:
-            group.start(node)
-    for round_number in range(220):
-        for raft in group.rafts.values():
-            raft.tick()
-        group.settle()
-        leader = group.leader()
-        if leader is not None and round_number < 200:
+    for tick, leader in enumerate(repaired(group, 220)):
+        if leader is not None and tick < 200:
             try:
                 group.rafts[leader].propose([b"healed"])
             except ProposalDropped:
