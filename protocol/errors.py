@@ -44,6 +44,14 @@ _TRANSIENT = frozenset({
 })  # fmt: skip
 
 
+def error_code(code: str) -> ErrorCode:
+    """The code of a received failure; an unknown one counts as `internal`."""
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return ErrorCode.internal
+
+
 class RingpayError(Exception):
     """Everything that the client raises on purpose."""
 

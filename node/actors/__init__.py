@@ -21,7 +21,7 @@ The way of a payment::
 
 Invariants
 - Persisted before sent: what a message shows of the log (a vote, an acknowledgement, a reply `created`) leaves only after the
-  log writer has called back for it. Callbacks come in the order of the writes.
+  log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then.
 - A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
   the entry may be on its way: ids make it safe to ask again.
 - A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for

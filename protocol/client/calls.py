@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from protocol.client.connection import Connection, error_code
-from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable
+from protocol.client.connection import Connection
+from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable, error_code
 from protocol.messages import Hello, Reply, Request
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import ProtocolError, error_code
 from protocol.frames import FRAME_BYTES_MAX, FrameDecoder, header
 from protocol.messages import (
     Failure,
@@ -109,11 +109,3 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         if self._transport is not None:
             self._transport.close()
-
-
-def error_code(code: str) -> ErrorCode:
-    """The code of a failure; an unknown one counts as `internal`."""
-    try:
-        return ErrorCode(code)
-    except ValueError:
-        return ErrorCode.internal

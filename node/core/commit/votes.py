@@ -25,6 +25,7 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
         extra = dict(vote[2])["ledger"]
         seen = np.frombuffer(extra, "<u2", len(leg.rows))
         own = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
+        own = first_failures(own, _of_other_parts(own, vote[1], numbers[leg.rows]))
         rows[leg.rows] = first_failures(rows[leg.rows], own)
         for side, bit in ((0, DEBIT), (1, CREDIT)):
             mine = (leg.sides & bit) != 0
@@ -37,14 +38,28 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     return _by_transaction(rows, numbers, count)
 
 
+def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> Statuses:
+    """The shard's votes, one a row, where the ledger has no objection of its own to the row's transaction."""
+    all_votes = np.frombuffer(votes, np.uint8)
+    if not all_votes.any():
+        return np.zeros(len(own), np.uint8)
+    objected = np.zeros(len(all_votes), np.bool_)
+    objected[numbers[own != 0]] = True
+    return np.where(objected[numbers], 0, all_votes[numbers]).astype(np.uint8)
+
+
 def _by_transaction(rows: Statuses, numbers: NDArray[np.int32], count: int) -> tuple[Statuses, Statuses]:
     """A transaction fails for its first failing transfer; the others of it are `linked_event_failed`.
 
     Where that is final, a transfer behind it that would have had to wait waits no more: alone it must never be tried again.
+    Only `exists` waits for the others: the transaction came before, and where one shard knows its outcome the next one will.
     """
     transactions = np.zeros(count, np.uint8)
     failed = np.flatnonzero(rows)[::-1]
     transactions[numbers[failed]] = rows[failed]
+    waits = np.zeros(count, np.bool_)
+    waits[numbers[rows >= Status.undecided]] = True
+    transactions[(transactions == Status.exists) & waits] = Status.undecided
     is_final = (rows != 0) & (rows < Status.undecided)
     final = np.where(is_final, rows, np.where(transactions[numbers] != 0, Status.linked_event_failed, 0))
     transient = transactions[numbers] >= Status.undecided

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from node.core.raft import Membership, MembershipChange, NodeId, ProposalDropped, Role, Step, Transition

@@ -1,0 +1,49 @@
+"""How the votes of a round's shards add up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.core.commit.legs import CREDIT, DEBIT, Legs
+from node.core.commit.votes import merge_votes
+from node.core.machine import Body
+from protocol.status import Status
+
+EUR = 7
+
+
+def leg(rows: list[int], side: int) -> Legs:
+    """The legs of the given rows, all on one side."""
+    return Legs(np.array(rows), np.full(len(rows), side, np.uint8), [])
+
+
+def vote(rows: list[int], transactions: list[int]) -> Body:
+    """A shard's answer: the ledger's status a row, and the shard's status a transaction."""
+    extra = np.full(len(rows), EUR, "<u2").tobytes() + bytes(rows)
+    return ["votes", bytes(transactions), [["ledger", extra]]]
+
+
+def merged(first: Body, second: Body, numbers: list[int]) -> list[int]:
+    """Statuses a transfer, where the first shard holds all debits and the second all credits."""
+    rows = list(range(len(numbers)))
+    legs = {1: leg(rows, DEBIT), 2: leg(rows, CREDIT)}
+    return [int(status) for status in merge_votes(legs, {1: first, 2: second}, np.array(numbers, np.int32))[1]]
+
+
+def test_another_parts_refusal_counts_like_the_ledgers() -> None:
+    """A part that the ledger knows nothing of can refuse a transaction; the reason reaches the client."""
+    limit = int(Status.exceeds_maximum_balance)
+    assert merged(vote([0, 0], [limit, 0]), vote([0, 0], [0, 0]), [0, 1]) == [limit, 0]
+
+
+def test_the_ledgers_reason_names_the_row_of_a_chain() -> None:
+    """Where the ledger objects to one row of a chain, its other rows fail for that only."""
+    funds = int(Status.insufficient_funds)
+    assert merged(vote([0, funds], [funds]), vote([0, 0], [0]), [0, 0]) == [Status.linked_event_failed, funds]
+
+
+def test_a_repeated_chain_waits_for_the_shard_that_does_not_know_yet() -> None:
+    """`exists` in one shard and `undecided` in the other: the chain came before, and is asked again as a whole."""
+    exists, undecided = int(Status.exists), int(Status.undecided)
+    assert merged(vote([exists, 0], [exists]), vote([0, undecided], [undecided]), [0, 0]) == [undecided, undecided]
+    assert merged(vote([exists, exists], [exists]), vote([0, 0], [0]), [0, 0]) == [exists, exists]
