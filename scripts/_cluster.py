@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import signal
 import tempfile
@@ -229,6 +230,7 @@ def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ClusterError(f"{folder} holds other things; choose a folder that is empty or not there yet")
     text = (ROOT / "cluster.toml").read_text()
+    settings = {"peer_token": secrets.token_hex(16), **settings}  # so that no other local program can pass for a node
     for name, value in settings.items():
         written = f'"{value}"' if isinstance(value, str) else str(value)
         text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", lambda match, w=written: match[1] + w, text)  # type: ignore[misc]

@@ -275,11 +275,11 @@ class Replica(Actor[ReplicaEvent]):
             self._release(persist)
 
     def _written(self, persist: Persist) -> None:
-        """Steps the log at once, since a turn through the inbox would delay every acknowledgement."""
-        if self._installing is None:
-            self.handle([Persisted(persist)])
-        else:
+        """Steps the log at once, since a turn through the inbox would delay every acknowledgement; but never past others."""
+        if self._installing is not None or len(self.inbox):
             self.inbox.push(Persisted(persist))
+        else:
+            self.handle([Persisted(persist)])
 
     def _new_hard_state(self, persist: Persist) -> HardState | None:
         """A moved commit index alone is not worth a page on disk: after a restart the leader tells it again."""
