@@ -231,6 +231,8 @@ class Node:
             if not [replica for replica in leading if replica.hand_over(self._is_up)]:
                 break
             await asyncio.sleep(self.config.timing.tick_ms / 1000)
+        self.router.is_stopping = True
+        await asyncio.sleep(self.config.timing.tick_ms / 1000)  # what was accepted before is answered meanwhile
         for session in list(self.sessions):
             session.close()
         for link in self._links.values():

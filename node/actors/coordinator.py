@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_mark(event)
                 case Ticked():
                     self._on_tick()
+                case _:
+                    assert_never(event)
         self._carry_out(self.core.go_on())
 
     def _on_leads(self, epoch: int) -> None:
@@ -256,6 +258,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._answer(ticket, statuses)
                 case Marked(name, answers):
                     self._marks.pop(name)[0].reply(name, answers)
+                case _:
+                    assert_never(effect)
 
     def _ask(self, ask: Ask) -> None:
         if not self.core.wants(ask):

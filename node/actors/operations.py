@@ -23,7 +23,7 @@ def _is_id(value: object) -> bool:
 
 
 def _is_limit(value: object) -> bool:
-    return value is None or (type(value) is int and -(2**62) <= value <= 2**62)
+    return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def check_accounts(body: list[Any]) -> None:
@@ -33,7 +33,7 @@ def check_accounts(body: list[Any]) -> None:
         _check(type(row) is list and len(row) == 6, "[id, currency, minimum, maximum, owner, metadata] an account")
         identifier, currency, minimum, maximum, owner, metadata = row
         _check(all(type(text) is str for text in (identifier, currency, owner)), "id, currency and owner as text")
-        _check(_is_limit(minimum) and _is_limit(maximum), "limits as integers of minor units within 2**62, or null")
+        _check(_is_limit(minimum) and _is_limit(maximum), "limits as integers of minor units, or null")
         _check(type(metadata) is bytes, "metadata as bytes")
 
 

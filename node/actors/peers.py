@@ -13,7 +13,7 @@ from typing import Any
 from node.actors.actor import Failed, Reply
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.messages import (
     PROTOCOL_VERSION,
     Failure,
@@ -102,7 +102,7 @@ class Link:
                     call[1](body)
             case Failure(number, code, text, retry_after_ms, hint):
                 if number and (call := self._calls.pop(number, None)) is not None:
-                    call[1](Failed(_error_code(code), text, retry_after_ms, hint))
+                    call[1](Failed(error_code(code), text, retry_after_ms, hint))
             case SnapshotAck(_, snapshot_id, number, ok):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(ok)
@@ -115,7 +115,7 @@ class Link:
         """The connection broke: whoever waits is told, and the groups may campaign."""
         was_welcome, self._is_welcome = self._is_welcome, False
         self._connection = None
-        self._collected = []
+        self._collected, self._collected_bytes = [], 0
         self._closed.set()
         calls, self._calls = self._calls, {}
         for _, reply in calls.values():
@@ -185,13 +185,6 @@ class Link:
         if self._connection is not None:
             self.send(Goodbye("the node stops"))
             self._connection.close()
-
-
-def _error_code(code: str) -> ErrorCode:
-    try:
-        return ErrorCode(code)
-    except ValueError:
-        return ErrorCode.internal
 
 
 def make_hello(cluster: str, node: int, token: str, data_id: int) -> Hello:

@@ -67,7 +67,6 @@ class Pipeline:
         self._ports = ports
         self._waiting: deque[Command | Propose] = deque()
         self._blocked: list[Command] = []  # rows that wait for another round's decision
-        self._loading = 0
         self._in_flight: deque[InFlight] = deque()
         self._timestamp_ns = 0
 

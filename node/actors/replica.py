@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from node.actors.actor import Actor, Failed
 from node.actors.events import (
@@ -152,6 +152,8 @@ class Replica(Actor[ReplicaEvent]):
                     self._on_exported(message, is_complete)
                 case Lead(node):
                     self._transfer_leadership(node)
+                case _:
+                    assert_never(event)
         self._ask_read_point()
         self._let_out()
         if self._pipeline.propose(self._can_propose()):
@@ -366,7 +368,7 @@ class Replica(Actor[ReplicaEvent]):
             return
         if isinstance(answer, Need):
             self.load(query, answer)
-        elif not answer.refused or query.stale:
+        elif not answer.is_undecided or query.stale:
             query.reply(answer.body)
         elif self._ports.clock.monotonic() > query.deadline:
             query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", 20))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome, Reply
-from node.actors.events import Command, Lead, Propose, Query, ReplicaEvent
+from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import OPERATIONS
 from node.actors.peers import Link
 from node.actors.replica import Replica
@@ -56,6 +56,7 @@ class Router:
         self.submit: Submit | None = None  # the coordinator's
         self.audit: Serve | None = None
         self.cluster: Serve | None = None
+        self.is_stopping = False
         self._clock = clock
 
     # -- from sessions --------------------------------------------------------------------------------------------
@@ -64,8 +65,11 @@ class Router:
         self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool
     ) -> None:
         """Takes a request from a client or a peer. `reply` is called once. Raises ProtocolError on a bad body."""
+        if self.is_stopping:
+            reply(Failed(ErrorCode.shutting_down, f"node {self.node} stops"))
+            return
         deadline = self._clock.monotonic() + min(deadline_ms, DEADLINE_MS_MAX) / 1000
-        if peer and operation in ("machine", "mark", "lead"):
+        if peer and operation in ("machine", "mark"):
             self._here(Call(group, operation, body, deadline, reply))
             return
         known = OPERATIONS.get(operation)
@@ -202,8 +206,6 @@ def _event_of(call: Call) -> ReplicaEvent:
             return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
         case "machine":
             return Propose(body, reply)
-        case "lead":
-            return Lead(int(body[0]))
         case "mark":
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from protocol.client.connection import Connection
@@ -83,6 +84,8 @@ class Calls:
             if isinstance(answer, Reply):
                 return answer.body
             code = error_code(answer.code)
+            if code is ErrorCode.internal and change is not None:
+                raise OutcomeUnknown(change, answer.message)
             if not code.is_transient:
                 raise ProtocolError(answer.message, code)
             if code is ErrorCode.busy and not uncertain:
@@ -145,11 +148,14 @@ class Calls:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._hello, self._on_placed), host, port
                 )
-                await connection.welcome
+                welcome = await connection.welcome
         except TimeoutError as error:
             if connection is not None:
                 connection.close()
             raise ConnectionResetError("does not answer") from error
+        self._hello = replace(
+            self._hello, cluster=welcome.cluster
+        )  # whatever else answers later must be of this cluster
         self._connections[host, port] = connection
         return connection
 

@@ -102,6 +102,9 @@ class Client:
         """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed). Raises Refused."""
         names = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
         if "status" in fields:
+            if fields["status"] not in ACCOUNT_STATES:
+                expected = ", ".join(ACCOUNT_STATES)
+                raise ProtocolError(f"status {fields['status']!r}: expected one of {expected}", ErrorCode.bad_request)
             fields["status"] = ACCOUNT_STATES.index(fields["status"])
         body = [id, {names.get(name, name): value for name, value in fields.items()}]
         (number,) = await self._calls.ask(Operation.update, [id], body, timeout)
@@ -242,7 +245,7 @@ class Client:
 
         `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows.
         """
-        amounts = np.asarray([_clamp(int(value)) for value in amount] if isinstance(amount, list) else amount, "<i8")
+        amounts = _pack_amounts(amount)
         batch = Transfers(
             self._pack_ids(ids, len(amounts)), SEPARATOR.join(debit), SEPARATOR.join(credit), amounts.tobytes(),
             b"" if flags is None else np.asarray(flags, "<u2").tobytes(),
@@ -305,8 +308,19 @@ class Client:
         return ClusterStatus(Placement.unpack(placement), tuple(leaders), node, tuple(up), rows, coordinator[3])
 
 
-def _clamp(amount: int) -> int:
-    """An amount that no ledger takes still travels, to be refused with its status."""
+def _pack_amounts(amount: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    if isinstance(amount, np.ndarray):
+        if amount.dtype.kind not in "iu":
+            raise ProtocolError(f"amounts: expected integers of minor units, got {amount.dtype}", ErrorCode.bad_request)
+        return amount.astype("<i8")
+    return np.array([_clamp(value) for value in amount], "<i8")
+
+
+def _clamp(amount: object) -> int:
+    """An amount that no ledger takes still travels, to be refused with its status. Only integers are amounts."""
+    if not isinstance(amount, (int, np.integer)) or isinstance(amount, bool):
+        raise ProtocolError(f"amount {amount!r}: expected an integer of minor units", ErrorCode.bad_request)
+    amount = int(amount)
     return max(-(2**63), min(amount, 2**63 - 1))
 
 

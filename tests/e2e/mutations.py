@@ -50,7 +50,6 @@ def bodies() -> dict[str, list[Any]]:
         "audit": [],
         "machine": [[0, "ledger", ["accounts", []]]],
         "mark": ["m"],
-        "lead": [1],
     }
 
 

@@ -81,7 +81,6 @@ class Submission:
     credit_groups: NDArray[np.int32]
     statuses: Statuses
     left: int  # transfers without a final status
-    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ class Piece:
 
     submission: Submission
     rows: NDArray[np.intp]
+    attempts: int = 0  # rounds that these rows have been in
 
 
 @dataclass(slots=True)
@@ -363,11 +363,9 @@ class Coordinator:
     def _settle(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
         submission = piece.submission
         again = statuses >= Status.undecided
-        if again.any():
-            submission.attempts += 1
-            if submission.attempts < ATTEMPTS_MAX:
-                self._gathered.append(Piece(submission, piece.rows[again]))
-                piece, statuses = Piece(submission, piece.rows[~again]), statuses[~again]
+        if again.any() and piece.attempts + 1 < ATTEMPTS_MAX:
+            self._gathered.append(Piece(submission, piece.rows[again], piece.attempts + 1))
+            piece, statuses = Piece(submission, piece.rows[~again]), statuses[~again]
         submission.statuses[piece.rows] = statuses
         submission.left -= len(piece.rows)
         self._answer(submission, effects)

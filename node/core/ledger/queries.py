@@ -49,7 +49,7 @@ def answer_accounts(books: Books, body: Body) -> Answer:
     if not isinstance(body[1], list) or len(body[1]) > TRANSFERS_MAX:
         raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
     rows = [account_fields(books, id) for id in body[1]]
-    return Answer(["accounts", rows], refused=any(row is not None and row[-1] for row in rows))
+    return Answer(["accounts", rows], is_undecided=any(row is not None and row[-1] for row in rows))
 
 
 def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
@@ -146,7 +146,7 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     found, following = page
     rows = [_row(books, source, position) for source, position in found]
     reaches_end = cursor is None if is_newest_first else following is None
-    return Answer(["history", rows, following], refused=reaches_end and _has_undecided(books, row))
+    return Answer(["history", rows, following], is_undecided=reaches_end and _has_undecided(books, row))
 
 
 def _has_undecided(books: Books, row: int) -> bool:

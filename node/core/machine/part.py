@@ -49,10 +49,10 @@ Loaded = Mapping[tuple[str, int], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command or a question gave. `refused`: an open round may still change it, so a linearizable read waits."""
+    """What a command or a question gave. `is_undecided`: an open round may still change it, so a linearizable read waits."""
 
     body: Body
-    refused: bool = False
+    is_undecided: bool = False
 
 
 class Part(Protocol):

@@ -75,7 +75,7 @@ class Spending:
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """What a user has spent."""
         user = self.users[body[1]]
-        return Answer(["spent", user.spent, user.reserved, user.limit], refused=user.reserved > 0)
+        return Answer(["spent", user.spent, user.reserved, user.limit], is_undecided=user.reserved > 0)
 
     def due(self, now_ns: int) -> Body | None:
         """Nothing here depends on the time."""

@@ -42,7 +42,7 @@ def test_both_parts_vote_and_carry_out_one_decision(shard: Shard) -> None:
     assert [part for part, _ in answer[2]] == ["ledger", "spending"]
     assert shard.balances("a") == (100, 30, 0)
     asked = shard.query("spending", "spent", "ann")
-    assert asked.body == ["spent", 0, 30, 50] and asked.refused
+    assert asked.body == ["spent", 0, 30, 50] and asked.is_undecided
     shard.decide((5, decision(0)))
     assert shard.balances("a") == (70, 0, 0)
     assert shard.query("spending", "spent", "ann").body == ["spent", 30, 0, 50]

@@ -1,0 +1,173 @@
+"""From requests to entries at a group's leader: merging, refusing, waiting for what is undecided."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from node.actors import pipeline, replica, session
+from node.core.machine import unpack_entry
+from protocol.columns import Flag
+from protocol.errors import Busy
+from protocol.messages import Failure, Reply
+from protocol.status import Status
+from tests.actors.quiet import World, play, together
+
+MANY = 300
+
+
+def test_small_requests_share_entries() -> None:
+    """While one entry is in flight, all that comes is gathered for the next."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=MANY)
+        leader = world.replica(world.leader(1), 1)
+        before = leader.statistics().last_index
+        receipts = await asyncio.gather(*(world.client.transfer("a", "b", 1) for _ in range(MANY)))
+        assert [receipt.status for receipt in receipts] == [Status.created] * MANY
+        assert leader.statistics().last_index - before < MANY // 20
+        assert (await world.client.account("b")).posted == 2 * MANY
+
+    play(story)
+
+
+def test_an_open_chain_is_not_merged_with_what_follows() -> None:
+    """Or the neighbour's transfer would become its last link."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100)
+        stored = world.cluster.hosts[1].drive.disk.groups[1].entries
+        before = stored[-1].index
+        pay = world.client.transfer_many
+        answers = await together(
+            pay(["a"], ["b"], [1]),
+            pay(["a"], ["b"], [2]),
+            pay(["a", "b"], ["b", "a"], [4, 5], flags=[Flag.none, Flag.linked]),
+            pay(["a"], ["b"], [8]),
+        )
+        assert answers == [
+            [Status.created], [Status.created], [Status.created, Status.linked_event_chain_open], [Status.created],
+        ]  # fmt: skip
+        new = [entry for entry in world.cluster.hosts[1].drive.disk.groups[1].entries if entry.index > before]
+        assert [len(unpack_entry(entry.data)[1]) for entry in new] == [1, 2], "the last three shared an entry"
+
+    play(story, nodes=1)
+
+
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [(session, "CLIENT_REQUESTS_MAX"), (replica, "EVENTS_MAX"), (pipeline, "WAITING_MAX")],
+    ids=["session", "inbox", "pipeline"],
+)
+def test_a_full_queue_says_busy(module: Any, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With advice when to come again; what was refused has not happened, all else has."""
+    monkeypatch.setattr(module, limit, 8)
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=MANY)
+        answers = await together(*(world.client.transfer("a", "b", 1) for _ in range(MANY)))
+        busy = [answer for answer in answers if isinstance(answer, Busy)]
+        created = [answer for answer in answers if not isinstance(answer, BaseException)]
+        assert busy and created and len(busy) + len(created) == MANY, answers
+        assert all(answer.retry_after > 0 for answer in busy)
+        assert (await world.client.account("b")).posted == MANY + len(created)
+        assert (await world.client.transfer("a", "b", 1)).status == Status.created
+
+    play(story, nodes=1)
+
+
+def test_a_follower_names_the_leader() -> None:
+    """A request that names its group is not forwarded."""
+
+    async def story(world: World) -> None:
+        await world.open("a")
+        connection = await world.dial(world.followers(1)[0])
+        answer = await world.ask(connection, "balances", 1, ["a"])
+        assert isinstance(answer, Failure)
+        assert (answer.code, answer.hint) == ("not_leader", world.leader(1))
+        answer = await world.ask(connection, "balances", -1, ["a"])
+        assert isinstance(answer, Reply) and answer.body[0][0] == "a", "without a group it is forwarded"
+
+    play(story)
+
+
+class HeldRecords:
+    """Keeps the coordinator from recording decisions, so that its rounds stay open."""
+
+    def __init__(self, world: World) -> None:
+        self._actor = world.node(world.leader(0))._coordinator
+        self._record = self._actor._record
+        self.held: list[Any] = []
+        self._actor._record = self.held.append  # type: ignore[method-assign]  # the disk of group 0 takes its time
+
+    def release(self) -> None:
+        """Records what was held, and everything later at once."""
+        self._actor._record = self._record  # type: ignore[method-assign]  # as it was
+        for record in self.held:
+            self._record(record)
+
+
+async def open_a_round(world: World) -> tuple[HeldRecords, asyncio.Task[Any], str]:
+    """A payment to another shard that is voted for and not decided, and the account it will be credited to."""
+    rich, poor = world.name_in(1, "rich"), world.name_in(2, "poor")
+    await world.open(rich, funds=100)
+    await world.open(poor)
+    held = HeldRecords(world)
+    paying = asyncio.ensure_future(world.client.transfer(rich, poor, 80))
+    await world.until(lambda: held.held, "the shards have voted")
+    return held, paying, poor
+
+
+def test_a_payment_out_of_undecided_money_waits_for_the_round() -> None:
+    """It is tried again, alone or with rows that were created already, and then succeeds."""
+
+    async def story(world: World) -> None:
+        held, paying, poor = await open_a_round(world)
+        (other, third) = world.name_in(2, "other"), world.name_in(2, "third")
+        await world.open(other, funds=10)
+        await world.open(third)
+        alone = asyncio.ensure_future(world.client.transfer(poor, third, 30))
+        mixed = asyncio.ensure_future(world.client.transfer_many([other, poor], [third, third], [10, 50]))
+        await asyncio.sleep(1.0)
+        assert not paying.done() and not alone.done() and not mixed.done()
+        assert (await world.client.account(other)).posted == 0, "a row that needs nothing undecided has happened"
+        held.release()
+        assert (await alone).status == Status.created
+        first, second = await mixed
+        assert first in (Status.created, Status.exists) and second == Status.created
+        assert (await paying).status == Status.created
+        assert (await world.client.account(third)).posted == 90
+        assert (await world.client.audit()).balanced
+
+    play(story, shards=2)
+
+
+def test_a_read_waits_for_an_open_round() -> None:
+    """A balance that may still fall or rise is not shown as the truth."""
+
+    async def story(world: World) -> None:
+        held, paying, poor = await open_a_round(world)
+        reading = asyncio.ensure_future(world.client.account(poor))
+        await asyncio.sleep(1.0)
+        assert not reading.done()
+        held.release()
+        assert (await reading).posted == 80
+        assert (await paying).status == Status.created
+
+    play(story, shards=2)
+
+
+def test_a_read_that_waits_too_long_is_told() -> None:
+    """The round outlasts the reader's patience."""
+
+    async def story(world: World) -> None:
+        held, paying, poor = await open_a_round(world)
+        connection = await world.dial(world.leader(2))
+        answer = await world.ask(connection, "balances", 2, [poor])
+        assert isinstance(answer, Failure) and answer.code == "busy" and answer.retry_after_ms > 0
+        held.release()
+        await paying
+
+    play(story, shards=2)

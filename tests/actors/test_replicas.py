@@ -1,0 +1,222 @@
+"""Replicas over time: catching up, restarting, handing over, going home, and what a lost disk means."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.core.ledger.limits import SEGMENT_TRANSFERS, WINDOW_SEGMENTS
+from node.start import PeerBook
+from protocol.errors import RingpayError
+from protocol.status import TRANSFERS_MAX, Status
+from tests.actors.quiet import World, play
+
+ROWS = 50
+
+
+async def pay(world: World, batches: int) -> None:
+    """So many batches of payments from a to b."""
+    for _ in range(batches):
+        statuses = await world.client.transfer_many(["a"] * ROWS, ["b"] * ROWS, [1] * ROWS)
+        assert statuses == [Status.created] * ROWS
+
+
+def test_a_replica_behind_the_cut_log_catches_up_by_a_snapshot() -> None:
+    """And has the same digest; it is a full member again."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100_000)
+        behind, other = world.followers(1)
+        last = world.replica(behind, 1).statistics().last_index
+        world.cluster.crash(behind)
+        await pay(world, 30)
+        leader = world.replica(world.leader(1), 1)
+        await world.until(lambda: leader.statistics().first_index > last + 1, "the log is cut")
+        world.cluster.start(behind)
+        await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
+        assert world.replica(behind, 1).statistics().first_index > last + 1
+        report = await world.client.audit()
+        assert report.balanced
+        assert all(digest is not None for shard in report.shards for digest in shard.digests.values())
+        world.cluster.crash(other)
+        await pay(world, 1)
+        assert (await world.client.account("b")).posted == 100_000 + 31 * ROWS
+
+    play(story, checkpoint_bytes=4_000)
+
+
+def test_a_snapshot_goes_on_after_a_restart_in_its_middle() -> None:
+    """The receiver dies while the pieces come."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100_000)
+        behind = world.followers(1)[0]
+        last = world.replica(behind, 1).statistics().last_index
+        world.cluster.crash(behind)
+        await pay(world, 30)
+        leader = world.replica(world.leader(1), 1)
+        await world.until(lambda: leader.statistics().first_index > last + 1, "the log is cut")
+        for _ in range(5):
+            world.cluster.start(behind)
+            await world.until(lambda: leader._exports, "a snapshot is streamed")
+            world.cluster.crash(behind)
+        world.cluster.start(behind)
+        await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
+        assert (await world.client.audit()).balanced
+
+    play(story, checkpoint_bytes=4_000)
+
+
+def test_a_restart_gives_the_same_state_from_checkpoint_and_log() -> None:
+    """The same digest at the same index."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100_000)
+        await pay(world, 20)
+        follower = world.followers(1)[0]
+        await world.until(lambda: world.is_level(1), "the follower has applied everything")
+        old = world.replica(follower, 1).machine
+        assert world.replica(follower, 1).incoming.latest is not None, "there is a checkpoint"
+        await world.restart(follower)
+        new = world.replica(follower, 1).machine
+        assert new is not old
+        await world.until(lambda: new.applied >= old.applied, "the log is applied")
+        assert (new.applied, new.digest()) == (old.applied, old.digest())
+
+    play(story, checkpoint_bytes=4_000)
+
+
+def test_ids_are_remembered_for_ever() -> None:
+    """Over restarts of the whole cluster, also when their segment left the memory long ago."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=10_000_000)
+        client, count = world.client, TRANSFERS_MAX
+        batches = WINDOW_SEGMENTS + 2
+        ids = [client._ids.take(count) for _ in range(batches)]
+        amounts = np.ones(count, np.int64)
+        for taken in ids:
+            assert set(await client.transfer_many(["a"] * count, ["b"] * count, amounts, ids=taken)) == {Status.created}
+        assert batches * count > (WINDOW_SEGMENTS + 1) * SEGMENT_TRANSFERS
+        for restart in range(2):
+            for taken in (ids[0], ids[-1]):
+                again = await client.transfer_many(["a"] * count, ["b"] * count, amounts, ids=taken)
+                assert set(again) == {Status.exists}, f"after {restart} restarts"
+                other = await client.transfer_many(["a"], ["b"], [2], ids=taken[:16])
+                assert other == [Status.exists_with_different_amount]
+            for number in world.cluster.hosts:
+                world.cluster.crash(number)
+            for number in world.cluster.hosts:
+                world.cluster.start(number)
+            await world.until(world.is_home, "the cluster is back")
+        assert (await client.account("b")).posted == 10_000_000 + batches * count
+        assert (await client.audit()).balanced
+
+    play(story, checkpoint_bytes=200_000)
+
+
+def test_a_graceful_stop_hands_leadership_over() -> None:
+    """Before the process ends somebody else leads, and no call of a client fails; after its start leadership goes home."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100_000)
+        home = world.leader(1)
+        served = 0
+        is_over = False
+
+        async def customer() -> None:
+            nonlocal served
+            while not is_over:
+                assert (await world.client.transfer("a", "b", 1)).status in (Status.created, Status.exists)
+                served += 1
+                await asyncio.sleep(0.01)
+
+        paying = asyncio.ensure_future(customer())
+        await world.until(lambda: served > 10, "payments flow")
+        world.cluster.stop(home)
+        await world.until(lambda: not world.cluster.hosts[home].is_up, "the node has stopped")
+        new = world.leader(1)
+        assert new != home and world.replica(new, 1).is_serving
+        before = served
+        await world.until(lambda: served > before + 10, "payments flow again")
+        world.cluster.start(home)
+        await world.until(world.is_home, "leadership goes home")
+        before = served
+        await world.until(lambda: served > before + 10, "payments still flow")
+        is_over = True
+        await paying
+        assert (await world.client.account("b")).posted == 100_000 + served
+
+    play(story)
+
+
+def test_leadership_goes_home_after_a_crash() -> None:
+    """Of every group, so that leaders stay spread."""
+
+    async def story(world: World) -> None:
+        victim = world.leader(1)
+        world.cluster.crash(victim)
+        await world.until(lambda: world.cluster.leader_of(1) not in (None, victim), "another leads")
+        world.cluster.start(victim)
+        await world.until(world.is_home, "leadership goes home")
+
+    play(story, shards=3)
+
+
+def test_a_leader_with_a_stalled_disk_steps_down() -> None:
+    """Clients are served by another; the node comes back when its disk does."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        slow = world.leader(1)
+        drive = world.cluster.hosts[slow].drive
+        drive.slowness = 20_000.0
+        await world.client.transfer("a", "b", 1)
+        await world.until(lambda: world.cluster.leader_of(1) not in (None, slow), "another leads")
+        assert not world.replica(slow, 1).is_leader
+        drive.slowness = 1.0
+        assert (await world.client.transfer("a", "b", 1)).status == Status.created
+        await world.until(world.is_home, "the disk is well again")
+        assert (await world.client.account("b")).posted == 1_002
+
+    play(story)
+
+
+def test_a_node_that_lost_its_data_is_refused() -> None:
+    """It could vote against what it had acknowledged; the others go on, leaders or not, and never count it."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        lost = world.leader(1)
+        world.cluster.crash(lost)
+        await world.until(lambda: world.cluster.leader_of(1) not in (None, lost), "another leads")
+        world.cluster.lose_data(lost)
+        world.cluster.start(lost)
+        await world.until(lambda: world.is_serving(lost), "the node runs")
+        for _ in range(300):
+            answer = await world.client.transfer("a", "b", 1, timeout=0.5)
+            assert answer.status == Status.created
+            await asyncio.sleep(0.02)
+        leader = world.leader(1)
+        assert leader != lost
+        status = world.replica(leader, 1).raft.status()
+        assert next(peer.match for peer in status.peers if int(peer.node) == lost) == 0
+        (last,) = [number for number in world.cluster.hosts if number not in (leader, lost)]
+        world.cluster.crash(last)
+        with pytest.raises(RingpayError):
+            await world.client.transfer("a", "b", 1, timeout=3.0)
+        world.cluster.start(last)
+        assert (await world.client.transfer("a", "b", 1)).status == Status.created
+
+    play(story)
+
+
+def test_the_book_of_peers_is_durable(tmp_path: Path) -> None:
+    """The first data folder of a peer is its own for ever."""
+    assert PeerBook(tmp_path).is_known(2, 77)
+    book = PeerBook(tmp_path)
+    assert book.is_known(2, 77) and not book.is_known(2, 78) and book.is_known(3, 78)
+    assert not PeerBook(tmp_path).is_known(3, 77)
