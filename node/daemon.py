@@ -89,7 +89,7 @@ class Node:
         token = self.config.security.peer_token
         hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
         return {
-            address.id: Link(hello, address, self._adapters.transport, self._lost_peer, self._placed)
+            address.id: Link(hello, address, self._adapters.transport, self._lost_peer, self.fail, self._placed)
             for address in self.placement.nodes
             if address.id != self.number
         }
@@ -218,7 +218,7 @@ class Node:
         self._stop.set()
 
     def fail(self, error: BaseException) -> None:
-        """Stops the node at once because of an exception that no task saw."""
+        """Stops the node at once: an exception that no task saw, or a peer that must not let this node take part."""
         self._failure = error
         self._stop.set()
 

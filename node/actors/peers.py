@@ -51,6 +51,7 @@ class Link:
         address: NodeAddress,
         transport: Transport,
         lost: Callable[[int], None],
+        refused: Callable[[ProtocolError], None],
         greet: Callable[[], Message],
     ) -> None:
         self.address = address
@@ -58,6 +59,7 @@ class Link:
         self._hello = hello
         self._transport = transport
         self._on_lost = lost
+        self._on_refused = refused
         self._greet = greet
         self._connection: Connection | None = None
         self._is_welcome = False
@@ -100,6 +102,10 @@ class Link:
             case ReplyMessage(number, body):
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)
+            case Failure(0, code, text) if code == ErrorCode.unknown_peer and not self._is_welcome:
+                self._on_refused(
+                    ProtocolError(f"node {self.address.id} refuses this node: {text}", ErrorCode.unknown_peer)
+                )
             case Failure(number, code, text, retry_after_ms, hint):
                 if number and (call := self._calls.pop(number, None)) is not None:
                     call[1](Failed(error_code(code), text, retry_after_ms, hint))

@@ -100,7 +100,7 @@ class HeldRecords:
         self._actor = world.node(world.leader(0))._coordinator
         self._record = self._actor._record
         self.held: list[Any] = []
-        self._actor._record = self.held.append  # type: ignore[method-assign]  # the disk of group 0 takes its time
+        self._actor._record = self.held.append  # type: ignore[method-assign, assignment]  # the disk of group 0 takes its time
 
     def release(self) -> None:
         """Records what was held, and everything later at once."""
