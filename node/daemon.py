@@ -109,7 +109,7 @@ class Node:
         machine = make_machine(group)
         store = self._adapters.shard(group)
         self._stores.append(store)
-        await store.open([*machine.tables, RAFT_TABLE])
+        await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
         members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn,
@@ -257,9 +257,9 @@ class Node:
         if (link := self._links.get(int(node))) is not None:
             link.collect(group, message)
 
-    async def _send_piece(self, node: NodeId, piece: SnapshotPiece) -> bool:
+    async def _send_piece(self, node: NodeId, piece: SnapshotPiece) -> int | None:
         link = self._links.get(int(node))
-        return link is not None and await link.send_piece(piece)
+        return None if link is None else await link.send_piece(piece)
 
     def _write(self, write: LogWrite, done: Callable[[], None]) -> None:
         self._writer.inbox.push(Write(write, done))
@@ -274,12 +274,13 @@ class Node:
     def _take_piece(self, piece: SnapshotPiece, connection: Connection) -> None:
         replica = self.replicas.get(piece.group)
         if replica is None:
-            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, False))
+            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, False, 0))
             return
 
         async def take() -> None:
             is_stored = await replica.incoming.take(piece)
-            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, is_stored))
+            archived = await replica.store.archived() if piece.number == 0 else 0
+            connection.send(SnapshotAck(piece.group, piece.snapshot_id, piece.number, is_stored, archived))
 
         self._spawn(take())
 

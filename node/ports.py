@@ -77,7 +77,9 @@ class LogStore(Protocol):
 class ShardStore(Protocol):
     """A group's checkpoint: tables of (integer key, bytes), written atomically."""
 
-    async def open(self, tables: Sequence[str]) -> None: ...
+    async def open(self, tables: Sequence[str], sequences: Sequence[str] = ()) -> None:
+        """`sequences` are the tables whose rows are numbered from 0 and never change: alike wherever they are."""
+        ...
 
     async def load(self, table: str) -> list[tuple[int, bytes]]:
         """All rows in key order."""
@@ -89,18 +91,27 @@ class ShardStore(Protocol):
         """One durable transaction."""
         ...
 
-    async def export(self, after: tuple[str, int] | None, bytes_max: int) -> list[tuple[str, int, bytes]]:
-        """The rows behind `after` in (table, key) order, about `bytes_max` of them; empty at the end."""
+    async def archived(self) -> int:
+        """How many rows every sequence holds, from key 0 on."""
+        ...
+
+    async def export(
+        self, after: tuple[str, int] | None, bytes_max: int, archived: int = 0
+    ) -> list[tuple[str, int, bytes]]:
+        """The rows behind `after` in (table, key) order, about `bytes_max` of them; empty at the end.
+
+        Of the sequences only the rows from key `archived` on, since the receiver has the others.
+        """
         ...
 
     async def begin_import(self) -> None:
-        """Starts a fresh, empty copy beside the live one."""
+        """Starts with nothing beside the live rows."""
         ...
 
     async def add_import(self, rows: Sequence[tuple[str, int, bytes]]) -> None: ...
 
     async def finish_import(self) -> None:
-        """The copy replaces the live one, atomically and durably."""
+        """The received rows replace the live ones and lengthen the sequences, atomically and durably."""
         ...
 
     async def close(self) -> None: ...

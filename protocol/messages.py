@@ -146,6 +146,7 @@ class SnapshotAck:
     snapshot_id: int
     number: int  # of the piece
     ok: bool  # false: start again with a new snapshot_id
+    archived: int  # answering piece 0: rows of each numbered archive that the receiver has already; else 0
 
 
 Message = Hello | Welcome | Request | Reply | Failure | Placed | Goodbye | Raft | SnapshotPiece | SnapshotAck
@@ -196,7 +197,7 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
-    Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL)),
+    Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL, _LARGE)),
 }
 _KINDS: Final[dict[type[Message], int]] = {shape[0]: int(kind) for kind, shape in _SHAPES.items()}
 _NAMES: Final[dict[type[Message], tuple[str, ...]]] = {

@@ -66,7 +66,7 @@ class Link:
         self._closed = asyncio.Event()
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[float, Reply]] = {}
-        self._pieces: dict[tuple[int, int], asyncio.Future[bool]] = {}
+        self._pieces: dict[tuple[int, int], asyncio.Future[int | None]] = {}
         self._collected: list[Any] = []
         self._collected_bytes = 0
 
@@ -109,9 +109,9 @@ class Link:
             case Failure(number, code, text, retry_after_ms, hint):
                 if number and (call := self._calls.pop(number, None)) is not None:
                     call[1](Failed(error_code(code), text, retry_after_ms, hint))
-            case SnapshotAck(_, snapshot_id, number, ok):
+            case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
-                    waiter.set_result(ok)
+                    waiter.set_result(archived if ok else None)
             case Placed() | Goodbye():
                 pass
             case _:
@@ -128,7 +128,7 @@ class Link:
             reply(Failed(ErrorCode.not_leader, f"connection to node {self.address.id} lost"))
         for waiter in self._pieces.values():
             if not waiter.done():
-                waiter.set_result(False)
+                waiter.set_result(None)
         self._pieces.clear()
         if was_welcome:
             self._on_lost(self.address.id)
@@ -173,18 +173,18 @@ class Link:
             _, reply = self._calls.pop(number)
             reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
 
-    async def send_piece(self, piece: SnapshotPiece) -> bool:
-        """Sends a piece of a snapshot; whether the peer has stored it."""
+    async def send_piece(self, piece: SnapshotPiece) -> int | None:
+        """Sends a piece of a snapshot; None unless the peer has stored it, else how many rows of its archives it had before."""
         if not self._is_welcome:
-            return False
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return None
+        waiter: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._pieces[piece.snapshot_id, piece.number] = waiter
         self.send(piece)
         try:
             return await asyncio.wait_for(waiter, PIECE_TIMEOUT_SECONDS)
         except TimeoutError:
             self._pieces.pop((piece.snapshot_id, piece.number), None)
-            return False
+            return None
 
     def close(self) -> None:
         """Says goodbye."""

@@ -61,7 +61,9 @@ class ReplicaPorts:
     node: int
     clock: Clock
     send: Callable[[NodeId, int, Message], None]  # to a peer's replica of the group
-    send_piece: Callable[..., Coroutine[Any, Any, bool]]  # one piece of a snapshot; true when the peer has stored it
+    send_piece: Callable[
+        ..., Coroutine[Any, Any, int | None]
+    ]  # one piece of a snapshot; None unless the peer has stored it
     write: Callable[[LogWrite, Callable[[], None]], None]  # to the log writer
     leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
     spawn: Callable[[Coroutine[Any, Any, None]], object]

@@ -86,24 +86,30 @@ async def restore(machine: Machine, store: ShardStore) -> None:
 
 
 async def export(
-    store: ShardStore, group: int, message: Message, send_piece: Callable[..., Coroutine[Any, Any, bool]]
+    store: ShardStore, group: int, message: Message, send_piece: Callable[..., Coroutine[Any, Any, int | None]]
 ) -> bool:
-    """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile."""
+    """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile.
+
+    The first piece is empty: its acknowledgement says how much of the archives the peer has, and only the rest is sent.
+    """
     assert message.snapshot is not None
     snapshot_id = next(_snapshot_ids)
     after: tuple[str, int] | None = None
-    checksum = 0
+    checksum = archived = 0
     for number in itertools.count():
-        rows = await store.export(after, PIECE_BYTES)
+        rows = await store.export(after, PIECE_BYTES, archived) if number else []
+        is_last = number > 0 and not rows
         data: bytes = msgpack.packb(rows)
         checksum = zlib.crc32(data, checksum)
         meta = message.snapshot
         piece = SnapshotPiece(
-            group, snapshot_id, meta.index, meta.term, number, not rows, data, checksum
+            group, snapshot_id, meta.index, meta.term, number, is_last, data, checksum
         )  # fmt: skip
-        if not await send_piece(message.to, piece):
-            return False
-        if not rows:
-            return True
-        after = rows[-1][0], rows[-1][1]
+        had = await send_piece(message.to, piece)
+        if had is None or is_last:
+            return had is not None
+        if number == 0:
+            archived = had
+        else:
+            after = rows[-1][0], rows[-1][1]
     raise AssertionError("the count never ends")

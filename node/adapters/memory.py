@@ -87,15 +87,16 @@ class MemoryShard:
         self._disk = disk
         self._group = group
         self._tables: tuple[str, ...] = ()
+        self._sequences: tuple[str, ...] = ()
         self._import: dict[str, dict[int, bytes]] = {}
 
     @property
     def _rows(self) -> dict[str, dict[int, bytes]]:
         return self._disk.shards.setdefault(self._group, {})
 
-    async def open(self, tables: Sequence[str]) -> None:
+    async def open(self, tables: Sequence[str], sequences: Sequence[str] = ()) -> None:
         """Makes sure that the tables are there."""
-        self._tables = tuple(tables)
+        self._tables, self._sequences = tuple(tables), tuple(sequences)
         for table in tables:
             self._rows.setdefault(table, {})
 
@@ -113,14 +114,20 @@ class MemoryShard:
         await self._disk.sync()
         _write_changes(self._rows, changes)
 
-    async def export(self, after: tuple[str, int] | None, bytes_max: int) -> list[Row]:
-        """The rows behind `after`, table by table."""
+    async def archived(self) -> int:
+        """How many rows every sequence holds, from key 0 on."""
+        return min((max(self._rows[table], default=-1) + 1 for table in self._sequences), default=0)
+
+    async def export(self, after: tuple[str, int] | None, bytes_max: int, archived: int = 0) -> list[Row]:
+        """The rows behind `after`, table by table; of a sequence only those from key `archived` on."""
         rows: list[Row] = []
         size = 0
         start = 0 if after is None else self._tables.index(after[0])
         for table in self._tables[start:]:
             for key, value in sorted(self._rows[table].items()):
                 if after is not None and table == after[0] and key <= after[1]:
+                    continue
+                if table in self._sequences and key < archived:
                     continue
                 rows.append((table, key, value))
                 size += len(value)
@@ -137,9 +144,11 @@ class MemoryShard:
         _write_changes(self._import, [Change(*row) for row in rows])
 
     async def finish_import(self) -> None:
-        """The copy replaces the live rows."""
+        """The received rows replace the live ones, and lengthen the sequences."""
         await self._disk.sync()
-        self._disk.shards[self._group] = self._import
+        kept = {table: rows for table, rows in self._rows.items() if table in self._sequences}
+        merged = {table: {**kept.get(table, {}), **rows} for table, rows in self._import.items()}
+        self._disk.shards[self._group] = merged
 
     async def close(self) -> None:
         """Nothing to close."""

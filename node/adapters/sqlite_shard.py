@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -22,19 +21,13 @@ class SqliteShard:
         self._path = path
         self._stamp = stamp
         self._file = SqliteFile(path, stamp)
-        self._import: SqliteFile | None = None
         self._tables: tuple[str, ...] = ()
+        self._sequences: tuple[str, ...] = ()
 
-    async def open(self, tables: Sequence[str]) -> None:
-        """Opens the file and makes sure that the tables are there."""
-        self._tables = tuple(tables)
-        await self._file.open(self._schema())
-
-    def _schema(self) -> str:
-        return "".join(
-            f'CREATE TABLE IF NOT EXISTS "rows_{table}"(key INTEGER PRIMARY KEY, crc INTEGER, value BLOB);'
-            for table in self._tables
-        )
+    async def open(self, tables: Sequence[str], sequences: Sequence[str] = ()) -> None:
+        """Opens the file and makes sure that the tables are there; an import that was cut short is dropped."""
+        self._tables, self._sequences = tuple(tables), tuple(sequences)
+        await self._file.open("".join(_create("rows", table) + _drop(table) for table in self._tables))
 
     async def load(self, table: str) -> list[tuple[int, bytes]]:
         """All rows in key order. Raises StorageFailed on a damaged row."""
@@ -67,16 +60,28 @@ class SqliteShard:
         """One durable transaction."""
         await self._file.run(_write_changes, changes)
 
-    async def export(self, after: tuple[str, int] | None, bytes_max: int) -> list[Row]:
-        """The rows behind `after`, table by table."""
-        return await self._file.run(self._export, after, bytes_max)
+    async def archived(self) -> int:
+        """How many rows every sequence holds, from key 0 on."""
+        return await self._file.run(self._count_archived)
 
-    def _export(self, connection: sqlite3.Connection, after: tuple[str, int] | None, bytes_max: int) -> list[Row]:
+    def _count_archived(self, connection: sqlite3.Connection) -> int:
+        queries = [f'SELECT coalesce(max(key), -1) + 1 FROM "rows_{table}"' for table in self._sequences]  # noqa: S608  # own name
+        return min((int(connection.execute(query).fetchone()[0]) for query in queries), default=0)
+
+    async def export(self, after: tuple[str, int] | None, bytes_max: int, archived: int = 0) -> list[Row]:
+        """The rows behind `after`, table by table; of a sequence only those from key `archived` on."""
+        return await self._file.run(self._export, after, bytes_max, archived)
+
+    def _export(
+        self, connection: sqlite3.Connection, after: tuple[str, int] | None, bytes_max: int, archived: int
+    ) -> list[Row]:
         rows: list[Row] = []
         size = 0
         start = 0 if after is None else self._tables.index(after[0])
         for table in self._tables[start:]:
-            behind = after[1] if after is not None and table == after[0] else -(2**63)
+            behind = archived - 1 if table in self._sequences else -(2**63)
+            if after is not None and table == after[0]:
+                behind = after[1]
             query = f'SELECT key, crc, value FROM "rows_{table}" WHERE key > ? ORDER BY key'  # noqa: S608  # own name
             for key, crc, value in connection.execute(query, (behind,)):
                 rows.append((table, key, self._checked(table, key, crc, value)))
@@ -86,49 +91,51 @@ class SqliteShard:
         return rows
 
     async def begin_import(self) -> None:
-        """Starts an empty copy beside the live file."""
-        await self._drop_import()
-        path = self._path.with_suffix(".incoming")
-        _remove(path)
-        self._import = SqliteFile(path, self._stamp)
-        await self._import.open(self._schema())
+        """Starts with nothing beside the live rows."""
+        schema = "".join(_drop(table) + _create("incoming", table) for table in self._tables)
+        await self._file.run(lambda connection: connection.executescript(schema))
 
     async def add_import(self, rows: Sequence[Row]) -> None:
-        """Adds received rows to the copy."""
-        assert self._import is not None
-        await self._import.run(_write_changes, [Change(*row) for row in rows])
+        """Keeps received rows beside the live ones."""
+        await self._file.run(_write_changes, [Change(*row) for row in rows], "incoming")
 
     async def finish_import(self) -> None:
-        """Renames the copy over the live file; the folder is synced, so that the rename is durable."""
-        assert self._import is not None
-        await self._drop_import()
-        await self._file.close()
-        _remove(self._path, keep_main=True)
-        os.replace(self._path.with_suffix(".incoming"), self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        self._file = SqliteFile(self._path, self._stamp)
-        await self._file.open(self._schema())
+        """In one transaction: the received rows replace the live ones, and lengthen the sequences."""
+        await self._file.run(self._finish_import)
 
-    async def _drop_import(self) -> None:
-        if self._import is not None:
-            await self._import.close()  # the last connection folds its write-ahead log into the file
-            self._import = None
+    def _finish_import(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for table in self._tables:
+                if table not in self._sequences:
+                    connection.execute(f'DELETE FROM "rows_{table}"')  # noqa: S608  # own name
+                copy = f'INSERT OR REPLACE INTO "rows_{table}" SELECT * FROM "incoming_{table}"'  # noqa: S608  # own name
+                connection.execute(copy)
+                connection.execute(_drop(table))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
     async def close(self) -> None:
-        """Closes both files."""
-        await self._drop_import()
+        """Closes the file."""
         await self._file.close()
 
 
-def _write_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def _create(prefix: str, table: str) -> str:
+    return f'CREATE TABLE IF NOT EXISTS "{prefix}_{table}"(key INTEGER PRIMARY KEY, crc INTEGER, value BLOB);'
+
+
+def _drop(table: str) -> str:
+    return f'DROP TABLE IF EXISTS "incoming_{table}";'
+
+
+def _write_changes(connection: sqlite3.Connection, changes: Sequence[Change], prefix: str = "rows") -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for change in changes:
-            table = f'"rows_{change.table}"'
+            table = f'"{prefix}_{change.table}"'
             if change.value is None:
                 connection.execute(f"DELETE FROM {table} WHERE key = ?", (change.key,))  # noqa: S608  # own name
             else:
@@ -139,8 +146,3 @@ def _write_changes(connection: sqlite3.Connection, changes: Sequence[Change]) ->
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _remove(path: Path, *, keep_main: bool = False) -> None:
-    for suffix in ("-wal", "-shm") if keep_main else ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -170,3 +170,21 @@ async def test_a_file_of_another_node_is_refused(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(StorageFailed, match=r"shard\.db: belongs to test node 2"):
         await opened(lambda: SqliteShard(tmp_path / "shard.db", STAMP))
+
+
+async def test_a_sequence_is_lengthened_not_replaced(reopen: Open) -> None:
+    """Numbered rows that the receiver has are neither sent nor lost; the other tables are replaced."""
+    sender, receiver = MemoryShard(Disk(), 1), reopen()
+    for store, count in ((sender, 9), (receiver, 4)):
+        await store.open(TABLES, ("second",))
+        await store.write([Change("second", key, bytes([key])) for key in range(count)])
+    await sender.write([Change("first", 1, b"new")])
+    await receiver.write([Change("first", 2, b"old")])
+    assert (await sender.archived(), await receiver.archived()) == (9, 4)
+    rows = await sender.export(None, 1 << 20, await receiver.archived())
+    assert [(table, key) for table, key, _ in rows] == [("first", 1), *(("second", key) for key in range(4, 9))]
+    await receiver.begin_import()
+    await receiver.add_import(rows)
+    await receiver.finish_import()
+    assert await contents(receiver) == {"first": {1: b"new"}, "second": {key: bytes([key]) for key in range(9)}}
+    await receiver.close()

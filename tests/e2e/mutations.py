@@ -69,7 +69,7 @@ def messages() -> list[list[Any]]:
         [int(Kind.placed), PLACEMENT, [1, 1]],
         [int(Kind.raft), [[1, raft]]],
         [int(Kind.snapshot_piece), 1, 9, 5, 1, 0, True, b"data", 0],
-        [int(Kind.snapshot_ack), 1, 9, 0, True],
+        [int(Kind.snapshot_ack), 1, 9, 0, True, 0],
         [int(Kind.goodbye), "bye"],
     ]
 

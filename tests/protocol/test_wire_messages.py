@@ -84,7 +84,7 @@ def test_no_kind_no_message(row: object) -> None:
         (Request(1, "audit", -1, 0, 0, []), "group", -2),
         (Request(1, "audit", -1, 0, 0, []), "operation", "x" * 4_097),
         (Request(1, "audit", -1, 0, 0, []), "body", {}),
-        (SnapshotAck(1, 1, 1, True), "ok", 1),
+        (SnapshotAck(1, 1, 1, True, 0), "ok", 1),
         (HELLO, "role", "admin"),
         (HELLO, "role", ["peer"]),
     ],
@@ -107,7 +107,7 @@ def _one_of_each() -> list[Message]:
     return [
         HELLO, Welcome(1, "", 1, 1, [], [], 1, 1), Request(1, "", 0, 0, 0, []), Reply(1, []),
         messages.Failure(0, "", "", 0, 0), messages.Placed([], []), messages.Goodbye(""), messages.Raft([]),
-        messages.SnapshotPiece(0, 0, 0, 0, 0, True, b"", 0), SnapshotAck(0, 0, 0, True),
+        messages.SnapshotPiece(0, 0, 0, 0, 0, True, b"", 0), SnapshotAck(0, 0, 0, True, 0),
     ]  # fmt: skip
 
 

@@ -38,5 +38,5 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Goodbye, TEXT),
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
-    st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans()),
+    st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans(), LARGE),
 )

@@ -23,6 +23,7 @@ class Decisions:
     name = "decisions"
     tables: tuple[str, ...] = (TABLE,)
     archive_tables: tuple[str, ...] = ()
+    sequence_tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.records: dict[int, tuple[list[int], bytes]] = {}

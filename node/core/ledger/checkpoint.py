@@ -22,7 +22,8 @@ STATICS, BALANCES = "ledger_accounts", "ledger_balances"
 WINDOW, LINKS, TAIL = "ledger_window", "ledger_links", "ledger_tail"
 HOLDS, ROUNDS, COUNTERS = "ledger_holds", "ledger_rounds", "ledger_counters"
 LIVE_TABLES = (COUNTERS, STATICS, BALANCES, WINDOW, TAIL, HOLDS, ROUNDS)
-ARCHIVE_TABLES = (SEGMENTS, LINKS, ENDED_HOLDS)
+SEQUENCE_TABLES = (SEGMENTS, LINKS)
+ARCHIVE_TABLES = (*SEQUENCE_TABLES, ENDED_HOLDS)
 """Grow with history; read row by row for a `Need`, never as a whole."""
 
 

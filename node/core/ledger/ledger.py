@@ -25,6 +25,7 @@ class Ledger:
     name = "ledger"
     tables: tuple[str, ...] = (*checkpoint.LIVE_TABLES, *checkpoint.ARCHIVE_TABLES)
     archive_tables: tuple[str, ...] = checkpoint.ARCHIVE_TABLES
+    sequence_tables: tuple[str, ...] = checkpoint.SEQUENCE_TABLES
 
     def __init__(self) -> None:
         self.books = Books()

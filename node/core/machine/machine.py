@@ -47,6 +47,11 @@ class Machine:
         return (TABLE, *(table for part in self.parts.values() for table in part.tables))
 
     @property
+    def sequence_tables(self) -> tuple[str, ...]:
+        """The archives whose rows a replica never needs twice."""
+        return tuple(table for part in self.parts.values() for table in part.sequence_tables)
+
+    @property
     def live_tables(self) -> tuple[str, ...]:
         """The tables that `restore` reads."""
         archives = [table for part in self.parts.values() for table in part.archive_tables]

@@ -62,6 +62,8 @@ class Part(Protocol):
     tables: tuple[str, ...]  # all checkpoint tables
     archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
 
+    sequence_tables: tuple[str, ...]  # those of the archives whose rows are numbered from 0 and never change
+
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
         """At the leader, before the log: turns a client's command into the one that is logged (names become rows)."""
         ...

@@ -35,6 +35,7 @@ class Spending:
     name: str = "spending"
     tables: tuple[str, ...] = (TABLE,)
     archive_tables: tuple[str, ...] = ()
+    sequence_tables: tuple[str, ...] = ()
     users: dict[str, User] = field(default_factory=dict)
     rounds: dict[int, list[list[object]]] = field(default_factory=dict)
     dirty: dict[str, None] = field(default_factory=dict)
