@@ -197,10 +197,14 @@ class Replica(Actor[ReplicaEvent]):
             self._ticks_away = 0
             return
         self._ticks_away += 1
-        is_quiet = len(self._pipeline) == 0
-        if self._ticks_away >= (TICKS_AWAY if is_quiet else 2 * TICKS_AWAY):
+        if self._ticks_away >= TICKS_AWAY and self._is_abreast(home):
             self._ticks_away = 0
             self._transfer_leadership(home)
+
+    def _is_abreast(self, node: int) -> bool:
+        """Whether a peer has everything that is committed: a handover to one that lags would stop the group until it has."""
+        status = self.raft.status()
+        return any(peer.node == node and peer.match >= status.commit and not peer.recovering for peer in status.peers)
 
     def _transfer_leadership(self, to: int) -> None:
         """Hands over if this replica still leads: it may have resigned since it was last heard of."""
