@@ -69,6 +69,8 @@ class Pipeline:
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
         self._timestamp_ns = 0
+        self._has_laggard = False
+        self._has_ticked = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight) + len(self._blocked)
@@ -96,6 +98,7 @@ class Pipeline:
     def tick(self) -> None:
         """Proposes what the time asks for, and tries blocked rows again."""
         if self._replica.is_serving:
+            self._has_laggard, self._has_ticked = self._replica.has_laggard(), True
             self._unblock()
             for request in self._replica.machine.due(self._ports.clock.wall_ns()):
                 self._waiting.append(Propose(request, lambda _: None))
@@ -135,7 +138,14 @@ class Pipeline:
         return proposed
 
     def _has_room(self) -> bool:
-        """A lone request never waits; while an entry is in flight, only a full one may follow."""
+        """A lone request never waits; while an entry is in flight, only a full one may follow.
+
+        While a living replica lags, full entries go one a tick: redundancy comes before speed, or the next death would
+        have to wait until the laggard has read it all.
+        """
+        if self._has_laggard and _size(self._waiting) >= FULL_ENTRY_TRANSFERS:
+            has_ticked, self._has_ticked = self._has_ticked, False
+            return has_ticked
         if not self._in_flight:
             return True
         return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and _size(self._waiting) >= FULL_ENTRY_TRANSFERS

@@ -49,6 +49,7 @@ from protocol.errors import ErrorCode, ProtocolError
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
+LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
 TICKS_AWAY = 40  # two seconds of quiet links before leadership moves back: a restarted node has caught up by then
 QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
@@ -200,6 +201,12 @@ class Replica(Actor[ReplicaEvent]):
         if self._ticks_away >= TICKS_AWAY and self._is_abreast(home):
             self._ticks_away = 0
             self._transfer_leadership(home)
+
+    def has_laggard(self) -> bool:
+        """Whether a peer that is alive is so far behind that it would be of no use if another one died now."""
+        status = self.raft.status()
+        peers = [peer for peer in status.peers if peer.node != self._ports.node and self._ports.is_up(int(peer.node))]
+        return any(status.commit - peer.match > LAG_ENTRIES_MAX for peer in peers)
 
     def _is_abreast(self, node: int) -> bool:
         """Whether a peer has everything that is committed: a handover to one that lags would stop the group until it has."""
@@ -430,7 +437,9 @@ class Replica(Actor[ReplicaEvent]):
             self._ports.write(LogWrite(self.group, cut=cut), lambda: None)
 
     def _export(self, message: Message) -> None:
-        if message.to in self._exports or self._is_checkpointing:
+        latest = self.incoming.latest
+        is_stale = latest is None or message.snapshot is None or message.snapshot.index != latest.index
+        if message.to in self._exports or self._is_checkpointing or is_stale:
             self.raft.report_snapshot(message.to, False)
             return
         self._exports[message.to] = None
