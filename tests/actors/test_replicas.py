@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from node.core.ledger.limits import SEGMENT_TRANSFERS, WINDOW_SEGMENTS
+from node.core.raft import Message, MessageKind, NodeId
 from node.start import PeerBook
 from protocol.errors import RingpayError
 from protocol.status import TRANSFERS_MAX, Status
@@ -66,6 +68,26 @@ def test_a_snapshot_goes_on_after_a_restart_in_its_middle() -> None:
         world.cluster.start(behind)
         await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
         assert (await world.client.audit()).balanced
+
+    play(story, checkpoint_bytes=4_000)
+
+
+def test_a_snapshot_is_streamed_only_of_the_checkpoint_that_its_message_names() -> None:
+    """A newer checkpoint may have come between the message and its sending; the receiver would find another index."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100_000)
+        await pay(world, 30)
+        number = world.leader(1)
+        leader, other = world.replica(number, 1), NodeId(world.followers(1)[0])
+        await world.until(lambda: leader.incoming.latest is not None and not leader._is_checkpointing, "a checkpoint")
+        latest = leader.incoming.latest
+        assert latest is not None
+        message = Message(MessageKind.snapshot, other, NodeId(number), leader.term, snapshot=latest)
+        leader._export(replace(message, snapshot=replace(latest, index=latest.index - 1)))
+        assert not leader._exports
+        leader._export(message)
+        assert list(leader._exports) == [other]
 
     play(story, checkpoint_bytes=4_000)
 

@@ -61,7 +61,7 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if isinstance(found, Need):
         return found
     if found is None:
-        return Answer(["transfer", None])
+        return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
     return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]])
 

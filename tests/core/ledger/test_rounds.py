@@ -7,6 +7,7 @@ import pytest
 
 from node.core.ledger import rounds
 from node.core.ledger.limits import NANOSECONDS, currency_code
+from node.core.machine import Answer
 from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.driving import Driver, id_bytes, names
@@ -39,6 +40,14 @@ def test_a_debit_is_held_and_then_posted(driver: Driver) -> None:
     assert driver.balances("a") == (40, 0, 0)
     assert driver.query("transfer", id_bytes(10))[1][1:4] == ["a", "far", 60]
     assert driver.query("accounts", ["a"])[1][0][11] is False
+
+
+def test_looking_for_an_id_waits_for_its_round(driver: Driver) -> None:
+    """A transfer whose decision is on its way is neither there nor not there."""
+    driver.prepare(7, [Transfer(10, "a", "far", 60, side=1)], 1)
+    waiting, unknown = (driver.ledger.query(["transfer", id_bytes(number)], {}) for number in (10, 99))
+    assert isinstance(waiting, Answer) and isinstance(unknown, Answer)
+    assert (waiting.is_undecided, unknown.is_undecided) == (True, False)
 
 
 def test_a_credit_counts_only_when_decided(driver: Driver) -> None:
