@@ -21,7 +21,7 @@ from protocol.status import Status
 from tests.simulation.cluster import BASE_PORT, Cluster, Host, Shape, SimNode
 from tests.simulation.disks import Drive, SimLog, SimShard
 from tests.simulation.loop import Owner, SimLoop, run
-from tests.simulation.network import Network, Wire
+from tests.simulation.network import Network
 
 WAIT_SECONDS = 60.0  # of virtual time, within which everything that a test waits for has happened
 WORLD = "{%d}world"
@@ -176,7 +176,6 @@ def play(story: Story, *, nodes: int = 3, shards: int = 1, checkpoint_bytes: int
     async def main() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(snapshots, "_snapshot_ids", itertools.count(1))
-            patch.setattr(Wire, "write_eof", lambda wire: wire.network.send(wire, None))  # how a refusal ends
             try:
                 await world.loop.spawn(world.owner, whole())
             finally:

@@ -79,6 +79,10 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return not self.is_open
 
+    def write_eof(self) -> None:
+        """The end of what this side says: how a refusal ends."""
+        self.network.send(self, None)
+
     def close(self) -> None:
         if self.is_open and not self.owner.is_dead:
             self.network.send(self, None)
