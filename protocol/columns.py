@@ -14,6 +14,11 @@ An optional column that is empty means its default for every row.
 | reference | text | the user's own reference | "" |
 | hold_ids | 16, big-endian | the hold that a capture or void ends | zero |
 | ttl | 4, uint32 | seconds that a hold lives | 0 |
+| if_version | 8, uint64 | version that the debit account must have, 0: any | 0 |
+| lock | text | name of the lock that must be held | "" |
+| token | 8, uint64 | the fencing token by which it is held | 0 |
+
+`commit` is no column but one word for the batch: which commit protocol decides it where it spans shards.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +47,13 @@ class Flag(IntFlag):
     void = 8
 
 
+COMMIT_PROTOCOLS = ("2pc", "3pc")
+_WIDTHS = {
+    "ids": 16, "amount": 8, "flags": 2, "code": 4, "hold_ids": 16, "ttl": 4, "if_version": 8, "token": 8,
+}  # fmt: skip
+_TEXTS = ("debit", "credit", "reference", "lock")
+_REQUIRED = ("ids", "debit", "credit", "amount")
+
 ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void)
 
 
@@ -57,6 +70,10 @@ class Transfers:
     reference: str = ""
     hold_ids: bytes = b""
     ttl: bytes = b""
+    if_version: bytes = b""
+    lock: str = ""
+    token: bytes = b""
+    commit: str = ""  # one of `COMMIT_PROTOCOLS`, or empty: the cluster's own
 
     def __len__(self) -> int:
         return len(self.amount) // 8
@@ -66,6 +83,7 @@ class Transfers:
         row: list[object] = [
             self.ids, self.debit, self.credit, self.amount,
             self.flags, self.code, self.reference, self.hold_ids, self.ttl,
+            self.if_version, self.lock, self.token, self.commit,
         ]  # fmt: skip
         while not row[-1]:
             row.pop()
@@ -74,26 +92,28 @@ class Transfers:
     @classmethod
     def unpack(cls, row: object) -> Transfers:
         """Checks the shape, not the meaning. Raises ProtocolError(bad_request), saying what was expected."""
-        if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= 9:
-            raise _wrong("expected a list of 4 to 9 columns")
+        if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= 13:
+            raise _wrong("expected a list of 4 to 13 columns")
         batch = cls(*row)
         if not isinstance(batch.amount, bytes):
             raise _wrong("column amount must be bytes")
-        for name, width in (("ids", 16), ("amount", 8), ("flags", 2), ("code", 4), ("hold_ids", 16), ("ttl", 4)):
+        for name, width in _WIDTHS.items():
             column = getattr(batch, name)
             if not isinstance(column, bytes):
                 raise _wrong(f"column {name} must be bytes")
-            optional = name not in ("ids", "amount")
-            if len(column) != len(batch) * width and not (optional and not column):
+            if len(column) != len(batch) * width and (column or name in _REQUIRED):
                 raise _wrong(f"column {name} must hold {width} bytes a row")
         if not 1 <= len(batch) <= TRANSFERS_MAX:
             raise _wrong(f"expected 1 to {TRANSFERS_MAX} rows, got {len(batch)}")
-        for name in ("debit", "credit", "reference"):
+        for name in _TEXTS:
             text = getattr(batch, name)
             if not isinstance(text, str):
                 raise _wrong(f"column {name} must be text")
-            if text.count(SEPARATOR) != len(batch) - 1 and not (name == "reference" and not text):
+            if text.count(SEPARATOR) != len(batch) - 1 and (text or name in _REQUIRED):
                 raise _wrong(f"column {name} must hold one text a row")
+        if batch.commit not in ("", *COMMIT_PROTOCOLS):
+            expected = " or ".join(COMMIT_PROTOCOLS)
+            raise _wrong(f"commit protocol {str(batch.commit)[:20]!r}: expected {expected}")
         return batch
 
     def amounts(self) -> NDArray[np.int64]:
@@ -118,21 +138,24 @@ class Transfers:
 
     @staticmethod
     def concatenate(batches: Sequence[Transfers]) -> Transfers:
-        """One batch of all the rows, in order."""
+        """One batch of all the rows, in order; `commit` is that of the first."""
         if len(batches) == 1:
             return batches[0]
 
-        def fixed(name: str, width: int) -> bytes:
+        def fixed(name: str) -> bytes:
             if not any(getattr(batch, name) for batch in batches):
                 return b""
-            return b"".join(getattr(batch, name) or bytes(width * len(batch)) for batch in batches)
+            return b"".join(getattr(batch, name) or bytes(_WIDTHS[name] * len(batch)) for batch in batches)
 
-        reference = ""
-        if any(batch.reference for batch in batches):
-            reference = SEPARATOR.join(batch.reference or SEPARATOR * (len(batch) - 1) for batch in batches)
+        def text(name: str) -> str:
+            if not any(getattr(batch, name) for batch in batches):
+                return ""
+            return SEPARATOR.join(getattr(batch, name) or SEPARATOR * (len(batch) - 1) for batch in batches)
+
         return Transfers(
-            fixed("ids", 16), SEPARATOR.join(b.debit for b in batches), SEPARATOR.join(b.credit for b in batches),
-            fixed("amount", 8), fixed("flags", 2), fixed("code", 4), reference, fixed("hold_ids", 16), fixed("ttl", 4),
+            fixed("ids"), SEPARATOR.join(b.debit for b in batches), SEPARATOR.join(b.credit for b in batches),
+            fixed("amount"), fixed("flags"), fixed("code"), text("reference"), fixed("hold_ids"), fixed("ttl"),
+            fixed("if_version"), text("lock"), fixed("token"), batches[0].commit,
         )  # fmt: skip
 
 
@@ -144,23 +167,18 @@ class Cutter:
     """Takes rows out of one batch again and again; the columns are split only once."""
 
     def __init__(self, batch: Transfers) -> None:
-        self._fixed = [
-            np.frombuffer(column, f"V{width}") if column else None
-            for column, width in (
-                (batch.ids, 16), (batch.amount, 8), (batch.flags, 2), (batch.code, 4), (batch.hold_ids, 16), (batch.ttl, 4),
-            )
-        ]  # fmt: skip
-        self._texts = [
-            column.split(SEPARATOR) if column else None for column in (batch.debit, batch.credit, batch.reference)
-        ]
+        self._fixed = {
+            name: np.frombuffer(column, f"V{width}")
+            for name, width in _WIDTHS.items()
+            if (column := getattr(batch, name))
+        }
+        self._texts = {name: column.split(SEPARATOR) for name in _TEXTS if (column := getattr(batch, name))}
+        self._commit = batch.commit
 
     def take(self, rows: NDArray[np.intp]) -> Transfers:
         """The given rows, in the given order."""
         places = rows.tolist()
-        ids, amount, flags, code, hold_ids, ttl = [
-            b"" if column is None else column[rows].tobytes() for column in self._fixed
-        ]
-        debit, credit, reference = [
-            "" if values is None else SEPARATOR.join([values[place] for place in places]) for values in self._texts
-        ]
-        return Transfers(ids, debit, credit, amount, flags, code, reference, hold_ids, ttl)
+        columns: dict[str, Any] = {name: column[rows].tobytes() for name, column in self._fixed.items()}
+        for name, values in self._texts.items():
+            columns[name] = SEPARATOR.join([values[place] for place in places])
+        return Transfers(**columns, commit=self._commit)

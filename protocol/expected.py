@@ -8,6 +8,8 @@ EXPECTED = {
     Status.amount_must_not_be_zero: "an amount above 0, in minor units",
     Status.amount_must_not_be_negative: "an amount above 0, in minor units",
     Status.accounts_must_be_different: "two different accounts",
+    Status.lock_not_held: "the name and the token of a lock that is held now",
+    Status.version_conflict: "the version that the debit account has now",
     Status.debit_account_not_found: "a debit account that was created",
     Status.credit_account_not_found: "a credit account that was created",
     Status.accounts_must_have_the_same_currency: "two accounts of one currency",

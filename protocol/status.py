@@ -46,6 +46,8 @@ class Status(IntEnum):
     exists_with_different_ttl = 27
 
     # The state of the books: recorded under the id, so that a repeated request gets the same answer for ever.
+    lock_not_held = 38
+    version_conflict = 39
     debit_account_not_found = 40
     credit_account_not_found = 41
     accounts_must_have_the_same_currency = 42
@@ -78,7 +80,7 @@ class Status(IntEnum):
     @property
     def is_recorded(self) -> bool:
         """Whether the books remember this outcome under the transfer's id."""
-        return self == Status.created or Status.debit_account_not_found <= self <= Status.cancelled
+        return self == Status.created or Status.lock_not_held <= self <= Status.cancelled
 
 
 @unique
