@@ -1,4 +1,4 @@
-"""The audit: one consistent cut over all shards, added up per currency, and every replica's digest at that cut."""
+"""What is read at a consistent cut: the audit (sums per currency and every replica's digest), and snapshots of accounts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from node.actors.coordinator import Mark
 from node.actors.router import Call, Router
 from node.core.machine import Body
 from node.ports import Clock
+from protocol.placement import shards_of
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
 REPLICA_SECONDS = 2.0  # a replica that has not answered by then is reported as unreachable, not waited for
 
 
 class Auditor:
-    """Serves `audit` on the coordinator's node.
+    """Serves `audit` and `snapshot` on the coordinator's node.
 
-    The answer is `[[currency, posted, held, incoming, debits, credits], ...], [[group, index, open rounds, [[node, digest or
-    null], ...]], ...]`: sums over all shards, and per group each replica's digest (null: not reachable).
+    The answer of `snapshot` is a row an account, None for unknown ones. That of `audit` is `[[currency, posted, held, incoming,
+    debits, credits], ...], [[group, index, open rounds, [[node, digest or null], ...]], ...]`: sums over all shards, and per group
+    each replica's digest (null: not reachable).
     """
 
     def __init__(self, router: Router, clock: Clock, mark: Callable[[Mark], None], spawn: Spawn) -> None:
@@ -38,7 +40,29 @@ class Auditor:
             else:
                 self._spawn(self._report(name, answers, deadline, reply))
 
-        self._mark(Mark(marked))
+        self._mark(Mark({}, marked))
+
+    def snapshot(self, ids: list[str], reply: Reply) -> None:
+        """Reads accounts at one cut over their shards."""
+        groups = (shards_of(ids, self._router.placement.shards) + 1).tolist()
+        places: dict[int, list[int]] = {}
+        for place, group in enumerate(groups):
+            places.setdefault(group, []).append(place)
+
+        def marked(name: str, answers: dict[int, Body] | Failed) -> None:
+            if isinstance(answers, Failed):
+                reply(answers)
+                return
+            rows: list[Any] = [None] * len(ids)
+            for group, mine in places.items():
+                for place, row in zip(mine, answers[group][5][0][1], strict=True):
+                    rows[place] = row
+            reply(rows)
+
+        questions = {
+            group: [["ledger", ["accounts", [ids[place] for place in mine]]]] for group, mine in places.items()
+        }
+        self._mark(Mark(questions, marked))
 
     async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)

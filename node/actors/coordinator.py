@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Actor, Failed, Outcome, Reply
-from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket, epoch_of
+from node.core.commit import Answered, Ask, Coordinator, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
 from node.core.machine import Body, Kind
 from node.ports import Clock
 from protocol.columns import Transfers
@@ -24,6 +24,7 @@ VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the o
 MARK_TIMEOUT_SECONDS = 2.0  # no round starts while a cut is being made, so it may not take longer than a round may
 CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
+DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 
 
@@ -74,7 +75,15 @@ class Recorded:
 class Mark:
     """Somebody wants a consistent cut; the reply gets each group's answer to the mark."""
 
+    questions: dict[int, list[Body]]  # by group; empty: totals and digests of all groups
     reply: Callable[[str, dict[int, Body] | Failed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """Somebody waits for a decision in this group."""
+
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,7 @@ class Ticked:
     """The node's clock has ticked."""
 
 
-CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Ticked
+CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +117,9 @@ class CoordinatorStatistics:
 class CoordinatorActor(Actor[CoordinatorEvent]):
     """Wraps the pure coordinator."""
 
-    def __init__(self, groups: tuple[int, ...], name: str, ports: CoordinatorPorts) -> None:
+    def __init__(self, groups: tuple[int, ...], name: str, protocol: str, ports: CoordinatorPorts) -> None:
         super().__init__("coordinator", EVENTS_MAX, DRAIN_MAX)
-        self.core = Coordinator()
+        self.core = Coordinator(protocol)
         self._groups = groups
         self._name = name
         self._ports = ports
@@ -122,6 +131,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._marks: dict[str, tuple[Mark, float]] = {}
         self._transfers = 0
         self._rounds = 0
+        self._ticks = 0
 
     def handle(self, events: list[CoordinatorEvent]) -> None:
         """Submissions of one drain share the next round."""
@@ -139,6 +149,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_recorded(record, outcome)
                 case Mark():
                     self._on_mark(event)
+                case Hurry(group):
+                    self.core.hurry(group)
                 case Ticked():
                     self._on_tick()
                 case _:
@@ -224,12 +236,15 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
             return
         self._marks[name] = mark, self._ports.clock.monotonic()
-        self._carry_out(self.core.mark(name))
+        self.core.mark(Cut(name, tuple(mark.questions), not mark.questions, mark.questions))
 
     def _on_tick(self) -> None:
         now = self._ports.clock.monotonic()
+        self._ticks += 1
+        if self._ticks % DECIDE_TICKS == 0:
+            self.core.hurry()
         for round_id, since in list(self._voting.items()):
-            if round_id not in self.core.voting:
+            if not self.core.is_voting(round_id):
                 del self._voting[round_id]
             elif now - since > VOTES_TIMEOUT_SECONDS:
                 self._carry_out(self.core.abandon(round_id))
@@ -271,9 +286,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 request = [Kind.mark, *ask.body[1:]]
             case _:
                 request = [Kind.round, *ask.body[1:]]
-                if ask.body[4] is not None:
-                    self._rounds += ask.body[4][0] not in self._voting
-                    self._voting.setdefault(ask.body[4][0], self._ports.clock.monotonic())
+                if (prepare := ask.body[5]) is not None:
+                    self._rounds += prepare[0] not in self._voting
+                    self._voting.setdefault(prepare[0], self._ports.clock.monotonic())
         number = next(self._numbers)
         self._unanswered[number] = self._ports.clock.monotonic(), ask
         self._ports.call(ask.group, request, lambda outcome: self.inbox.push(Asked(number, ask, outcome)))

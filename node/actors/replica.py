@@ -69,6 +69,7 @@ class ReplicaPorts:
     leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     is_up: Callable[[int], bool]  # whether a node is connected
+    hurry: Callable[[int], None]  # tells the coordinator that somebody waits for a decision in this group
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class Replica(Actor[ReplicaEvent]):
         self._ticks_away = 0
         self._installing: Persist | None = None
         self._unwritten: deque[Persist] = deque()
+        self._has_hurried = False
+        self.on_applied: Callable[[], None] | None = None  # told of every entry, behind its answers
         self._hard_state: HardState | None = None  # the last one written
         self._seen = (Role.follower, NodeId(0), -1)
 
@@ -344,6 +347,9 @@ class Replica(Actor[ReplicaEvent]):
             answers = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.normal else b"")
             self._log_bytes += len(entry.data)
             self._pipeline.applied(entry.index, entry.term, answers)
+            if self.on_applied is not None:
+                self.on_applied()
+        self._has_hurried = False
         self.raft.applied(entries[-1].index)
         if self._seen[0] is Role.leader and not self.is_serving and entries[-1].term == self._seen[2]:
             self.is_serving = True
@@ -387,6 +393,13 @@ class Replica(Actor[ReplicaEvent]):
             query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", 20))
         else:
             self._undecided.append(query)
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Asks for outstanding decisions, once until something has been applied."""
+        if not self._has_hurried:
+            self._has_hurried = True
+            self._ports.hurry(self.group)
 
     def load(self, item: Command | Propose | Query, need: Need) -> None:
         """Reads stored rows for a command or a question; they come back as an event."""

@@ -1,51 +1,98 @@
 """Commit rounds: transactions over several shards, decided together.
 
 One *coordinator*, the leader of group 0, gathers every transaction that spans shards. While rounds are in flight the next one
-gathers, so batching grows with load and a lone payment never waits.
+gathers, so batching grows with load and a lone payment never waits. The participants of a round are the groups of its accounts,
+and group 0 where a lock guards a row. Each group is replicated, so a participant is lost only with a majority of its nodes.
 
 ```
-gather -> PREPARE to every shard of the round -> votes -> decision recorded in group 0 -> clients answered
-                                                                                      \\-> DECIDE to every shard
+2pc   PREPARE -> votes -> decision recorded in group 0              -> clients answered -> DECIDE
+3pc   PREPARE -> votes -> PRECOMMIT in a majority of the participants -> clients answered -> DECIDE
 ```
-A DECIDE rides with the shard's next PREPARE if one is about to leave. This is two-phase commit with presumed abort: only a round
-with something to commit is recorded, and a round without a record, of an epoch that is over, did not commit.
+A protocol is a `CommitProtocol`: a transition table and a way to find out what became of an orphan, a round that an earlier
+coordinator left open. Everything else is shared. The tables as diagrams:
 
-Why it does not block like textbook 2PC: coordinator and participants are replicated groups. A new leader of group 0 takes its term
-as epoch. It first makes group 0 refuse records of lower epochs (an entry whose answer brings the records there are: from then on
-a missing record stays missing), then every shard lower epochs, and ends each round still open: with the record if group 0 has one,
-else by abort. It takes new work only for shards that have answered.
+2pc
+```mermaid
+stateDiagram-v2
+    [*] --> voting
+    [*] --> orphaned
+    voting --> recording: agreed
+    voting --> deciding: nothing_agreed
+    recording --> deciding: recorded
+    orphaned --> deciding: decision_found
+    orphaned --> deciding: no_decision_exists
+    deciding --> ended: carried_out
+    ended --> [*]
+```
+3pc
+```mermaid
+stateDiagram-v2
+    [*] --> voting
+    [*] --> orphaned
+    voting --> precommitting: agreed
+    voting --> deciding: nothing_agreed
+    precommitting --> deciding: majority_precommitted
+    orphaned --> deciding: decision_found
+    orphaned --> precommitting: majority_found
+    deciding --> ended: carried_out
+    ended --> [*]
+```
 
-Invariants: a decision is sent only after it is recorded or when no record can ever exist; one decision a round; clients hear
-`created` only after the record is durable; a vote `undecided` (funds held by another open round) is tried again in a later
-round, up to `ATTEMPTS_MAX` times; then it is answered as it is, and the client is told that the outcome is unknown.
+What each costs and survives. Let a round have k participants; a lone payment has two.
 
-A shard's linearizable reads wait for the rounds open there, so nobody sees half of an acknowledged transaction.
+| | 2pc | 3pc |
+|---|---|---|
+| replicated writes before the client hears | k PREPAREs side by side, then 1 record | k PREPAREs, then k PRECOMMITs |
+| calls from the coordinator, with DECIDE | 2k + 1 | 3k |
+| a new coordinator needs to hear | group 0's records | a majority of the round's participants |
+| group 0's data lost for ever | the decisions that were not carried out are lost with it | nothing is lost |
+| when it must wait | group 0 has no majority | group 0 has none (nobody is elected), or a majority of the participants has none |
 
-Left out: time-outs of calls and their repetition (the coordinator actor repeats a call until it succeeds or the epoch ends), 3PC, locks.
+With two participants a majority is both, so a lone payment under 3pc waits for both shards where 2pc waits for group 0 alone: 3pc
+buys independence of group 0's data and pays for it. Neither ever decides because time has passed: `abandon` ends a *voting*
+when votes stay out, before anybody has been told to commit, and the shard that did not vote is told the decision before a late PREPARE.
+
+Presumed abort: a round is recorded (2pc) or precommitted (3pc) only if some outcome in it must survive; nothing of it exists otherwise.
+
+Recovery. A new leader of group 0 takes its term as epoch. It first makes group 0 refuse records of lower epochs (an entry whose
+answer brings the records there are: from then on a missing record stays missing), then every shard what lower epochs say. Each answers
+with the rounds open there, the last PRECOMMIT of each, and the decisions that it has carried out and others perhaps not. Then each
+orphan is ended as its protocol's `recover` says. New work is taken only for shards that have answered.
+
+Cuts. A marker goes to every shard in question, in one entry with all decisions that the shard may not have carried out; until the shard has
+answered, it is told no later decision. So at its marker each shard holds exactly the rounds that were decided when the cut began,
+while PREPAREs, votes and answers to clients go on. A transfer within one shard is whole in a cut, but two of them in two shards
+are not ordered by it: a cut may hold the later one alone.
+
+Invariants: a decision is told only when it is recorded, precommitted by a majority, or nothing; one decision a round; a vote
+`undecided` (funds held by another open round) is tried again in a later round, up to `ATTEMPTS_MAX` times; then it is answered as it
+is, and the client is told that the outcome is unknown. From its second wait on it lets the rounds in flight end first: two that hold
+each other's funds would go on doing so for ever, each in rounds that overlap the other's. A DECIDE waits for the next PREPARE to ride
+with, until somebody hurries it: a read or a transfer that must wait for it, or the node's next tick. A shard's linearizable reads
+wait for the rounds open there, so nobody sees half of an acknowledged transaction.
+
+Left out: time-outs of calls and their repetition (the coordinator actor repeats a call until it succeeds or the epoch ends).
 """
 
-from node.core.commit.coordinator import (
-    Answered,
-    Ask,
-    Coordinator,
-    Effect,
-    Forget,
-    Marked,
-    Record,
-    Ticket,
-    epoch_of,
-)
+from node.core.commit.coordinator import Coordinator
 from node.core.commit.decisions import Decisions
+from node.core.commit.phases import diagram
+from node.core.commit.protocols import PROTOCOLS, CommitProtocol
+from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
 
 __all__ = [
+    "PROTOCOLS",
     "Answered",
     "Ask",
+    "CommitProtocol",
     "Coordinator",
+    "Cut",
     "Decisions",
     "Effect",
     "Forget",
     "Marked",
     "Record",
     "Ticket",
+    "diagram",
     "epoch_of",
 ]

@@ -2,169 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NewType
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from node.core.commit.legs import Legs, cut_legs, number_transactions
+from node.core.commit.cuts import Cuts
+from node.core.commit.legs import cut_legs, number_transactions
+from node.core.commit.phases import Event, Phase
+from node.core.commit.protocols import PROTOCOLS
+from node.core.commit.recovery import Attempt, Poll
+from node.core.commit.rounds import (
+    Answered,
+    Ask,
+    Cut,
+    Effect,
+    Forget,
+    Piece,
+    Record,
+    Round,
+    Submission,
+    Ticket,
+    epoch_of,
+)
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body, Statuses, pack_decision
+from node.core.machine import ROUND_BITS, Body, Statuses, pack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import TRANSFERS_MAX, Status
 
-Ticket = NewType("Ticket", int)
-
 ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one recorded, one decided, one to spare: more only wait in the same queues
 ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
+PATIENT_FROM = 2  # rounds after which a transaction lets those in flight end first
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
-ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
-
-
-def epoch_of(round_id: int) -> int:
-    """The epoch whose coordinator made the round."""
-    return round_id >> ROUND_BITS
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Call a group until it answers or the epoch ends; the answer comes back to `asked`."""
-
-    group: int
-    body: Body  # a machine request without its kind: `["epoch", ...]`, `["round", ...]` or `["mark", ...]`
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Make a decision durable in group 0; `recorded` when it is."""
-
-    round_id: int
-    groups: tuple[int, ...]
-    decision: bytes
-    forgotten: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop records that every shard has carried out."""
-
-    round_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """All transfers of a submission have a status (one byte each), final but for those that have waited too long."""
-
-    ticket: Ticket
-    statuses: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A consistent cut: each group's answer to the mark."""
-
-    name: str
-    answers: dict[int, Body]
-
-
-Effect = Ask | Record | Forget | Answered | Marked
-
-
-@dataclass(slots=True)
-class Submission:
-    """A client's batch on its way."""
-
-    ticket: Ticket
-    batch: Transfers
-    debit_groups: NDArray[np.int32]
-    credit_groups: NDArray[np.int32]
-    statuses: Statuses
-    left: int  # transfers without a final status
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some rows of a submission, in a round."""
-
-    submission: Submission
-    rows: NDArray[np.intp]
-    attempts: int = 0  # rounds that these rows have been in
-
-
-@dataclass(slots=True)
-class Round:
-    """One round from PREPARE to the last carried-out decision."""
-
-    round_id: int
-    pieces: list[Piece]
-    numbers: NDArray[np.int32]  # transaction of each row
-    legs: dict[int, Legs]
-    votes: dict[int, Body] = field(default_factory=dict)
-    statuses: Statuses = field(default_factory=lambda: np.zeros(0, np.uint8))  # one a transaction
-    row_statuses: Statuses = field(default_factory=lambda: np.zeros(0, np.uint8))  # one a transfer
-
-
-@dataclass(slots=True)
-class Ending:
-    """A decided round that some groups have not carried out."""
-
-    waiting: dict[int, None]
-    is_recorded: bool
 
 
 class Coordinator:
-    """Active between `lead` and `resign`; all other calls while inactive return nothing."""
+    """Active between `lead` and `resign`; all other calls while inactive return nothing.
 
-    def __init__(self) -> None:
+    `default_protocol` decides batches that name none.
+    """
+
+    def __init__(self, default_protocol: str = "2pc") -> None:
         self.epoch = 0
         self.active = False
+        self.rounds: dict[int, Round] = {}  # all that have not ended, orphans among them
+        self._default_protocol = default_protocol
         self._groups: tuple[int, ...] = ()
-        self._ready: dict[int, None] = {}  # groups that have accepted the epoch
+        self._polls: dict[int, Poll] = {}  # of the groups that have accepted the epoch
         self._records: dict[int, bytes] = {}  # decisions of earlier epochs
         self._gathered: list[Piece] = []
-        self.voting: dict[int, Round] = {}
-        self._recording: dict[int, Round] = {}
-        self._ending: dict[int, Ending] = {}
-        self._outbox: dict[int, list[tuple[int, bytes]]] = {}
+        self._decisions: dict[int, dict[int, None]] = {}  # group -> rounds whose decision it is to be told
+        self._precommits: dict[int, dict[int, None]] = {}
+        self._hurried: dict[int, None] = {}  # groups that are told without waiting for a PREPARE
         self._forgotten: list[int] = []
         self._number = 0
-        self._marks: list[str] = []  # waiting for the rounds in flight to end
-        self._marking: dict[str, dict[int, Body]] = {}
+        self._cuts = Cuts()
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
     def lead(self, epoch: int, groups: tuple[int, ...], records: dict[int, tuple[list[int], bytes]]) -> list[Effect]:
         """This node now leads group 0 with term `epoch`; `records` are group 0's decisions not yet carried out everywhere."""
-        self.__init__()  # type: ignore[misc]  # a new epoch starts from nothing
+        self.__init__(self._default_protocol)  # type: ignore[misc]  # a new epoch starts from nothing
         self.epoch, self.active, self._groups = epoch, True, groups
         self._records = {round_id: decision for round_id, (_, decision) in records.items()}
-        self._ending = {round_id: Ending(dict.fromkeys(names), True) for round_id, (names, _) in records.items()}
+        for round_id, (participants, decision) in records.items():
+            found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, tuple(participants), 0, is_recorded=True)
+            self.rounds[round_id] = found
+            self._found(found, Event.decision_found, decision)
         return [Ask(group, ["epoch", epoch]) for group in groups]
 
     def resign(self) -> list[Ticket]:
         """No longer coordinator: the submissions whose outcome is unknown to this node."""
-        pieces = [piece for rounds in (self.voting, self._recording) for r in rounds.values() for piece in r.pieces]
+        pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
         tickets = dict.fromkeys(piece.submission.ticket for piece in [*self._gathered, *pieces])
-        self.__init__()  # type: ignore[misc]  # as above
+        self.__init__(self._default_protocol)  # type: ignore[misc]  # as above
         return list(tickets)
 
-    def _accepted(self, group: int, open_rounds: list[list[int]]) -> list[Effect]:
-        """A group refuses lower epochs from now on, so every round still open there can be ended.
+    def _accepted(self, group: int, opened: list[Body], finished: list[Body]) -> None:
+        """A group refuses lower epochs from now on: what is open or finished there of theirs stays as it is told.
 
         Only the first answer counts: by a repeated one, rounds of this epoch may be open there.
         """
-        if group in self._ready:
-            return []
-        self._ready[group] = None
-        opened = dict.fromkeys(round_id for round_id, _ in open_rounds)
-        for round_id, count in open_rounds:
-            aborted = pack_decision(np.full(count, Status.retry, np.uint8))
-            self._outbox.setdefault(group, []).append((round_id, self._records.get(round_id, aborted)))
-            self._ending.setdefault(round_id, Ending({}, False)).waiting[group] = None
-        for round_id in [round_id for round_id in self._ending if round_id not in opened]:
-            self._carried_out(round_id, group)
-        return []
+        if group in self._polls:
+            return
+        attempts: dict[int, Attempt] = {}
+        for round_id, protocol, groups, count, attempt, decision in opened:
+            if epoch_of(round_id) == self.epoch:
+                continue
+            attempts[round_id] = Attempt(attempt, decision)
+            if round_id not in self.rounds:
+                orphan = Round(round_id, PROTOCOLS[protocol], Phase.orphaned, tuple(groups), count)
+                self.rounds[round_id] = orphan
+        self._polls[group] = Poll(attempts, {row[0]: row[1] for row in finished})
+        for orphan in [opened for opened in self.rounds.values() if opened.phase == Phase.orphaned]:
+            found = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
+            if found is not None:
+                self._found(orphan, *found)
+
+    def _found(self, orphan: Round, event: Event, decision: bytes) -> None:
+        orphan.decision = decision
+        effects = self._advance(orphan, event)
+        assert not effects, "nobody of this epoch waits for an orphan"
 
     # -- gathering ------------------------------------------------------------------------------------------------
 
@@ -172,7 +110,9 @@ class Coordinator:
         self, ticket: Ticket, batch: Transfers, debit_groups: NDArray[np.int32], credit_groups: NDArray[np.int32]
     ) -> list[Effect]:
         """Takes a batch of up to `TRANSFERS_MAX` transfers with the groups of their accounts."""
-        submission = Submission(ticket, batch, debit_groups, credit_groups, np.zeros(len(batch), np.uint8), len(batch))
+        submission = Submission(
+            ticket, batch, np.stack([debit_groups, credit_groups]), np.zeros(len(batch), np.uint8), len(batch)
+        )
         rows = np.arange(len(batch))
         if batch.flag_bits()[-1] & Flag.linked:
             rows = self._refuse_open_chain(submission)
@@ -192,12 +132,21 @@ class Coordinator:
 
     @property
     def in_flight(self) -> int:
-        """Rounds without a durable decision."""
-        return len(self.voting) + len(self._recording)
+        """Rounds of this epoch without a decision."""
+        return sum(opened.phase != Phase.deciding for opened in self.rounds.values() if opened.pieces)
+
+    def is_voting(self, round_id: int) -> bool:
+        """Whether votes of this round are missing."""
+        return round_id in self.rounds and self.rounds[round_id].phase == Phase.voting
+
+    def is_guarded(self, lock: str) -> bool:
+        """Whether a round that is open, or one that gathers, may need this lock to be held."""
+        pieces = [piece for opened in self.rounds.values() for piece in opened.pieces]
+        return any(lock in piece.submission.batch.lock for piece in [*self._gathered, *pieces])
 
     def _start_rounds(self) -> list[Effect]:
         effects: list[Effect] = []
-        while self._gathered and self.in_flight < ROUNDS_IN_FLIGHT_MAX and not (self._marks or self._marking):
+        while self._gathered and self.in_flight < ROUNDS_IN_FLIGHT_MAX:
             pieces = self._take_pieces()
             if not pieces:
                 break
@@ -205,12 +154,15 @@ class Coordinator:
         return effects
 
     def _take_pieces(self) -> list[Piece]:
-        """The next round's rows: whole pieces whose groups have all accepted the epoch, in order of arrival."""
+        """The next round's rows: whole pieces of one protocol whose groups have all accepted the epoch, in order of arrival."""
         taken: list[Piece] = []
         left: list[Piece] = []
         size = 0
+        oldest = min((opened.round_id for opened in self.rounds.values() if opened.pieces), default=self._following)
         for piece in self._gathered:
-            if size + len(piece.rows) <= TRANSFERS_MAX and self._is_ready(piece):
+            is_alike = not taken or self._protocol_of(piece) == self._protocol_of(taken[0])
+            is_its_turn = self.epoch << ROUND_BITS | piece.after < oldest
+            if is_alike and is_its_turn and size + len(piece.rows) <= TRANSFERS_MAX and self._is_ready(piece):
                 taken.append(piece)
                 size += len(piece.rows)
             else:
@@ -218,58 +170,91 @@ class Coordinator:
         self._gathered = left
         return taken
 
+    def _protocol_of(self, piece: Piece) -> str:
+        return piece.submission.batch.commit or self._default_protocol
+
+    @property
+    def _is_complete(self) -> bool:
+        return len(self._polls) == len(self._groups)
+
     def _is_ready(self, piece: Piece) -> bool:
-        if len(self._ready) == len(self._groups):
+        if self._is_complete:
             return True
-        groups = np.concatenate([piece.submission.debit_groups[piece.rows], piece.submission.credit_groups[piece.rows]])
-        return all(group in self._ready for group in np.unique(groups).tolist())
+        wanted = np.unique(piece.groups()).tolist()
+        return all(group in self._polls for group in ([0, *wanted] if piece.submission.batch.lock else wanted))
 
     # -- voting ---------------------------------------------------------------------------------------------------
 
     def _prepare(self, pieces: list[Piece]) -> list[Effect]:
         self._number += 1
         round_id = self.epoch << ROUND_BITS | self._number
-        batch = Transfers.concatenate([_rows_of(piece) for piece in pieces])
+        batch = Transfers.concatenate([piece.batch() for piece in pieces])
         numbers = number_transactions(batch)
-        debit = np.concatenate([piece.submission.debit_groups[piece.rows] for piece in pieces])
-        credit = np.concatenate([piece.submission.credit_groups[piece.rows] for piece in pieces])
-        legs = cut_legs(batch, numbers, debit, credit)
-        self.voting[round_id] = Round(round_id, pieces, numbers, legs)
-        count = int(numbers[-1]) + 1
-        return [self._ask_round(group, [round_id, count, [["ledger", leg.body]]]) for group, leg in legs.items()]
+        groups = np.concatenate([piece.groups() for piece in pieces], axis=1)
+        legs = cut_legs(batch, numbers, groups[0], groups[1])
+        count, protocol = int(numbers[-1]) + 1, PROTOCOLS[self._protocol_of(pieces[0])]
+        self.rounds[round_id] = Round(round_id, protocol, Phase.voting, tuple(legs), count, pieces, numbers, legs)
+        return [
+            self._ask_round(group, [round_id, count, protocol.name, list(legs), [[leg.part, leg.body]]])
+            for group, leg in legs.items()
+        ]
 
     def _ask_round(self, group: int, prepare: Body | None) -> Ask:
-        decisions = [list(decision) for decision in self._outbox.pop(group, [])]
-        return Ask(group, ["round", self.epoch, self._oldest_open(), decisions, prepare])
+        """A call with what the group is to be told beside the PREPARE; decisions wait while the group is being marked."""
+        precommits = [
+            [opened.round_id, list(opened.groups), opened.decision]
+            for opened in map(self.rounds.get, self._precommits.pop(group, {}))
+            if opened is not None and opened.phase == Phase.precommitting
+        ]
+        decisions: list[Body] = []
+        if not self._cuts.holds(group):
+            self._hurried.pop(group, None)
+            decisions = self._take_decisions(group)
+        return Ask(group, ["round", self.epoch, self._over(), decisions, precommits, prepare])
 
-    def _oldest_open(self) -> int:
-        opened = [*self.voting, *self._recording, *self._ending]
-        return min(opened, default=(self.epoch << ROUND_BITS | self._number) + 1)
+    def _take_decisions(self, group: int) -> list[Body]:
+        round_ids = self._decisions.pop(group, {})
+        return [[round_id, self.rounds[round_id].decision] for round_id in round_ids if round_id in self.rounds]
+
+    def _over(self) -> list[int]:
+        """`[all, own]`: rounds below `all`, and those of this epoch below `own`, are carried out everywhere.
+
+        A group that has not accepted the epoch may hold a round of any earlier one, so nothing is known of those until all have.
+        """
+        mine = (round_id for round_id in self.rounds if epoch_of(round_id) == self.epoch)
+        own = min(mine, default=self._following)
+        return [min(self.rounds, default=self._following) if self._is_complete else 0, own]
+
+    @property
+    def _following(self) -> int:
+        """The id of the next round."""
+        return (self.epoch << ROUND_BITS | self._number) + 1
+
+    def hurry(self, group: int | None = None) -> None:
+        """Somebody waits for decisions there: they go out with the next `go_on`, PREPARE or not. None: to all groups."""
+        wanted = [group] if group is not None else list(self._decisions)
+        self._hurried.update((one, None) for one in wanted if one in self._decisions)
 
     def go_on(self) -> list[Effect]:
         """Starts what can start; call it after a drain of events, so that they share a round.
 
-        Decisions for which no PREPARE is about to leave go alone.
+        Decisions wait for a PREPARE to ride with, unless somebody hurries them: that halves the entries of lone payments.
         """
         if not self.active:
             return []
         effects = self._start_rounds()
-        effects += [self._ask_round(group, None) for group in list(self._outbox)]
+        effects += [self._ask_round(group, None) for group in list(self._hurried) if not self._cuts.holds(group)]
+        effects += [self._ask_round(group, None) for group in list(self._precommits)]
         if len(self._forgotten) >= FORGET_AT:
             effects.append(Forget(tuple(self._forgotten)))
             self._forgotten.clear()
-        if (
-            self._marks
-            and not self.voting
-            and not self._recording
-            and not self._ending
-            and len(self._ready) == len(self._groups)
-        ):
-            for name in self._marks:
-                self._marking[name] = {}
-                effects += [Ask(group, ["mark", self.epoch, name]) for group in self._groups]
-            self._marks.clear()
-        return effects
+        return effects + (self._start_cut() if self._knows_all_decisions else [])
+
+    @property
+    def _knows_all_decisions(self) -> bool:
+        """Until an orphan is decided here, some participant may have carried out a decision that the others lack."""
+        undecided = [opened.round_id for opened in self.rounds.values() if opened.phase != Phase.deciding]
+        return self._is_complete and all(epoch_of(round_id) == self.epoch for round_id in undecided)
 
     def asked(self, ask: Ask, answer: Body) -> list[Effect]:
         """A group's answer to an `Ask` of this epoch. A group that knows a higher epoch ends this one: `active` turns false."""
@@ -278,93 +263,123 @@ class Coordinator:
         if answer[0] == "stale_epoch":
             self.active = False
             return []
-        if ask.body[0] == "epoch":
-            return self._accepted(ask.group, answer[1])
-        if ask.body[0] == "mark":
-            return self._marked(ask.group, ask.body[2], answer)
-        for round_id, _ in ask.body[3]:
-            self._carried_out(round_id, ask.group)
-        return self._voted(ask.group, ask.body[4][0], answer) if ask.body[4] is not None else []
-
-    def mark(self, name: str) -> list[Effect]:
-        """Asks for a consistent cut; no round starts until every round in flight is carried out and the marks have left."""
-        self._marks.append(name)
-        return []
-
-    def abandon_mark(self, name: str) -> None:
-        """Gives a cut up that some group does not answer; rounds may start again."""
-        if name in self._marks:
-            self._marks.remove(name)
-        self._marking.pop(name, None)
+        match ask.body:
+            case ["epoch", _]:
+                self._accepted(ask.group, answer[1], answer[2])
+                return []
+            case ["mark", _, _, decisions, name, _, _]:
+                self._carried_out(ask.group, decisions)
+                return self._cuts.answered(name, ask.group, answer)
+            case ["round", _, _, decisions, precommits, prepare]:
+                self._carried_out(ask.group, decisions)
+                effects = self._precommitted(ask.group, precommits)
+                return effects + (self._voted(ask.group, prepare[0], answer) if prepare is not None else [])
+            case _:
+                raise AssertionError(f"unknown call {ask.body[:1]}")
 
     def wants(self, ask: Ask) -> bool:
         """Whether the answer can still matter; if not, the call need not be repeated."""
         if ask.body[1] != self.epoch or not self.active:
             return False
-        return ask.body[0] != "mark" or ask.body[2] in self._marking
-
-    def _marked(self, group: int, name: str, answer: Body) -> list[Effect]:
-        answers = self._marking.get(name)
-        if answers is None:
-            return []
-        answers[group] = answer
-        if len(answers) < len(self._groups):
-            return []
-        del self._marking[name]
-        return [Marked(name, answers)]
+        return ask.body[0] != "mark" or self._cuts.is_under_way(ask.body[4])
 
     def _voted(self, group: int, round_id: int, answer: Body) -> list[Effect]:
-        opened = self.voting.get(round_id)
-        if opened is None:
+        opened = self.rounds.get(round_id)
+        if opened is None or opened.phase != Phase.voting:
             return []
         opened.votes[group] = answer
         return self._conclude(opened) if len(opened.votes) == len(opened.legs) else []
 
     def abandon(self, round_id: int) -> list[Effect]:
-        """Ends a round whose votes do not come: nothing is recorded yet, so abort is safe; its transfers are tried again."""
-        opened = self.voting.get(round_id)
-        if opened is None:
+        """Ends the voting of a round whose votes do not come: nobody has been told to commit; what is undecided is tried again."""
+        opened = self.rounds.get(round_id)
+        if opened is None or opened.phase != Phase.voting:
             return []
         for group in opened.legs:
             opened.votes.setdefault(group, ["void"])
         return self._conclude(opened)
 
     def _conclude(self, opened: Round) -> list[Effect]:
-        del self.voting[opened.round_id]
-        opened.statuses, rows = merge_votes(opened.legs, opened.votes, opened.numbers)
-        opened.row_statuses = rows
-        if (opened.statuses >= Status.undecided).all():
-            return self._decided(opened, is_recorded=False)
-        self._recording[opened.round_id] = opened
-        forgotten, self._forgotten = tuple(self._forgotten), []
-        return [Record(opened.round_id, tuple(opened.legs), pack_decision(opened.statuses), forgotten)]
+        statuses, opened.row_statuses = merge_votes(opened.legs, opened.votes, opened.numbers)
+        opened.decision = pack_decision(statuses)
+        opened.votes = {}
+        is_nothing = bool((statuses >= Status.undecided).all())
+        return self._advance(opened, Event.nothing_agreed if is_nothing else Event.agreed)
 
     # -- deciding -------------------------------------------------------------------------------------------------
 
+    def _advance(self, opened: Round, event: Event) -> list[Effect]:
+        """Moves the round along its protocol's table and does what the new phase asks for."""
+        opened.phase = opened.protocol.transitions[opened.phase, event]
+        match opened.phase:
+            case Phase.recording:
+                forgotten, self._forgotten = tuple(self._forgotten), []
+                opened.is_recorded = True
+                return [Record(opened.round_id, opened.groups, opened.decision, forgotten)]
+            case Phase.precommitting:
+                for group in opened.groups:
+                    self._precommits.setdefault(group, {})[opened.round_id] = None
+                return []
+            case Phase.deciding:
+                opened.waiting = dict.fromkeys(opened.groups)
+                if epoch_of(opened.round_id) != self.epoch:
+                    self._hurried.update(opened.waiting)
+                for group in opened.groups:
+                    self._decisions.setdefault(group, {})[opened.round_id] = None
+                return self._settle_pieces(opened)
+            case Phase.ended:
+                del self.rounds[opened.round_id]
+                if opened.is_recorded:
+                    self._forgotten.append(opened.round_id)
+                return []
+            case Phase.voting | Phase.orphaned:
+                raise AssertionError(f"no event leads to {opened.phase}")
+            case _:
+                assert_never(opened.phase)
+
     def recorded(self, round_id: int) -> list[Effect]:
         """The decision is durable in group 0: clients may hear it and shards carry it out."""
-        opened = self._recording.pop(round_id, None)
-        if opened is None:
+        opened = self.rounds.get(round_id)
+        if opened is None or opened.phase != Phase.recording:
             return []
-        return self._decided(opened, is_recorded=True)
+        return self._advance(opened, Event.recorded)
 
-    def _decided(self, opened: Round, *, is_recorded: bool) -> list[Effect]:
-        self._ending[opened.round_id] = Ending(dict.fromkeys(opened.legs), is_recorded)
-        decision = pack_decision(opened.statuses)
-        for group in opened.legs:
-            self._outbox.setdefault(group, []).append((opened.round_id, decision))
+    def _precommitted(self, group: int, precommits: list[Body]) -> list[Effect]:
+        effects: list[Effect] = []
+        for round_id, _, _ in precommits:
+            opened = self.rounds.get(round_id)
+            if opened is None or opened.phase != Phase.precommitting:
+                continue
+            opened.precommitted[group] = None
+            if 2 * len(opened.precommitted) > len(opened.groups):
+                effects += self._advance(opened, Event.majority_precommitted)
+        return effects
+
+    def _carried_out(self, group: int, decisions: list[Body]) -> None:
+        for round_id, _ in decisions:
+            opened = self.rounds.get(round_id)
+            if opened is None or opened.phase != Phase.deciding:
+                continue
+            opened.waiting.pop(group, None)
+            if not opened.waiting:
+                self._advance(opened, Event.carried_out)
+
+    def _settle_pieces(self, opened: Round) -> list[Effect]:
         effects: list[Effect] = []
         position = 0
         for piece in opened.pieces:
             self._settle(piece, opened.row_statuses[position : position + len(piece.rows)], effects)
             position += len(piece.rows)
+        opened.pieces, opened.legs = [], {}
         return effects
 
     def _settle(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
         submission = piece.submission
         again = statuses >= Status.undecided
         if again.any() and piece.attempts + 1 < ATTEMPTS_MAX:
-            self._gathered.append(Piece(submission, piece.rows[again], piece.attempts + 1))
+            attempts = piece.attempts + 1
+            after = self._number if attempts >= PATIENT_FROM else 0
+            self._gathered.append(Piece(submission, piece.rows[again], attempts, after))
             piece, statuses = Piece(submission, piece.rows[~again]), statuses[~again]
         submission.statuses[piece.rows] = statuses
         submission.left -= len(piece.rows)
@@ -375,17 +390,32 @@ class Coordinator:
             submission.left = -1
             effects.append(Answered(submission.ticket, submission.statuses.tobytes()))
 
-    def _carried_out(self, round_id: int, group: int) -> None:
-        ending = self._ending.get(round_id)
-        if ending is None:
-            return
-        ending.waiting.pop(group, None)
-        if not ending.waiting:
-            del self._ending[round_id]
-            if ending.is_recorded:
-                self._forgotten.append(round_id)
+    # -- cuts -----------------------------------------------------------------------------------------------------
 
+    def mark(self, cut: Cut) -> None:
+        """Asks for a consistent cut over the groups that it names (none: all)."""
+        self._cuts.ask(cut, self._groups)
 
-def _rows_of(piece: Piece) -> Transfers:
-    batch = piece.submission.batch
-    return batch if len(piece.rows) == len(batch) else batch.take(piece.rows)
+    def abandon_mark(self, name: str) -> None:
+        """Gives a cut up that some group does not answer; decisions may go there again."""
+        for group in self._cuts.abandon(name):
+            late = [opened.round_id for opened in self.rounds.values() if group in opened.waiting]
+            if late:
+                self._decisions.setdefault(group, {}).update(dict.fromkeys(late))
+
+    def _start_cut(self) -> list[Effect]:
+        """The marker: what is decided now is in the cut, and what is decided later reaches no group before its marker.
+
+        So every group is told all decisions that it may not have carried out, in the marker's own entry. PREPAREs go on meanwhile.
+        """
+        cut = self._cuts.start()
+        if cut is None:
+            return []
+        effects: list[Effect] = []
+        for group in cut.groups:
+            self._decisions.pop(group, None)
+            decisions = [[r.round_id, r.decision] for r in self.rounds.values() if group in r.waiting]
+            questions = cut.questions.get(group, [])
+            body = ["mark", self.epoch, self._over(), decisions, cut.name, cut.wants_digest, questions]
+            effects.append(Ask(group, body))
+        return effects

@@ -6,18 +6,20 @@ import zlib
 
 import msgpack
 
-from node.core.commit.coordinator import epoch_of
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.commit.rounds import epoch_of
+from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses, Trail
 
 TABLE = "decision"
-EPOCH_KEY = 0  # no round has this id
+EPOCH_KEY = 0  # no round has this id,
+COORDINATORS_KEY = 1  # nor this one: the lowest round of epoch 1 is 1 << 40 | 1
+COORDINATORS_MAX = 64  # epochs whose node is known, for traces
 
 
 class Decisions:
     """Records of decided rounds: round id to `[groups, packed decision]`.
 
-    Commands: `["begin", epoch]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
-    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Question: `["open"]`.
+    Commands: `["begin", epoch, node of the coordinator]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
+    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Questions: `["open"]` and `["trace", round id]`.
     """
 
     name = "decisions"
@@ -28,7 +30,9 @@ class Decisions:
     def __init__(self) -> None:
         self.records: dict[int, tuple[list[int], bytes]] = {}
         self.epoch = 0
+        self.coordinators: dict[int, int] = {}  # node by epoch
         self._dirty: dict[int, None] = {}
+        self._trail: Trail[tuple[int, bytes]] = Trail()  # when what was recorded
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
         """Commands are logged as they come."""
@@ -40,25 +44,31 @@ class Decisions:
         Whatever comes from an epoch that is over is answered `["stale_epoch", epoch]`: its rounds count as aborted.
         """
         match body:
-            case ["begin", epoch]:
-                return Answer(self._begin(epoch))
+            case ["begin", epoch, *node]:
+                return Answer(self._begin(epoch, node))
             case ["record", forgotten, round_id, groups, decision]:
                 if epoch_of(round_id) < self.epoch:
                     return Answer(["stale_epoch", self.epoch])
                 self._forget(forgotten)
                 self.records.setdefault(round_id, (groups, decision))
                 self._dirty[round_id] = None
+                self._trail.keep(round_id, 1, (at.timestamp_ns, decision))
             case ["forget", forgotten]:
                 self._forget(forgotten)
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
         return Answer(["recorded"])
 
-    def _begin(self, epoch: int) -> Body:
+    def _begin(self, epoch: int, node: list[int]) -> Body:
         if epoch < self.epoch:
             return ["stale_epoch", self.epoch]
         self.epoch = epoch
         self._dirty[EPOCH_KEY] = None
+        if node:
+            self.coordinators[epoch] = node[0]
+            self._dirty[COORDINATORS_KEY] = None
+        while len(self.coordinators) > COORDINATORS_MAX:
+            del self.coordinators[next(iter(self.coordinators))]
         return ["begun", self._rows()]
 
     def _rows(self) -> Body:
@@ -78,8 +88,13 @@ class Decisions:
         raise AssertionError("group 0 takes no part in rounds")
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
-        """`["open"]`: all records."""
-        return Answer(self._rows())
+        """`["open"]`: all records. `["trace", round id]`: `[stamp of its record, decision, node of its coordinator]`, or None each."""
+        if body[0] == "open":
+            return Answer(self._rows())
+        recorded_ns, decision = self._trail.get(body[1]) or (None, None)
+        if body[1] in self.records:
+            decision = self.records[body[1]][1]
+        return Answer([recorded_ns, decision, self.coordinators.get(epoch_of(body[1]))])
 
     def due(self, now_ns: int) -> Body | None:
         """Nothing here depends on the time."""
@@ -94,11 +109,13 @@ class Decisions:
         return zlib.crc32(msgpack.packb([self.epoch, sorted(self.records.items())]), seed)
 
     def changes(self) -> list[Change]:
-        """One row a record, and one for the epoch."""
+        """One row a record, one for the epoch, and one for the coordinators."""
         changes = []
         if EPOCH_KEY in self._dirty:
             del self._dirty[EPOCH_KEY]
             changes.append(Change(TABLE, EPOCH_KEY, msgpack.packb(self.epoch)))
+        if self._dirty.pop(COORDINATORS_KEY, 0) is None:
+            changes.append(Change(TABLE, COORDINATORS_KEY, msgpack.packb(list(self.coordinators.items()))))
         for round_id in self._dirty:
             record = self.records.get(round_id)
             changes.append(Change(TABLE, round_id, None if record is None else msgpack.packb(record)))
@@ -109,9 +126,11 @@ class Decisions:
         """Nothing is kept for the sake of a checkpoint."""
 
     def restore(self, rows: Rows) -> None:
-        """Loads the epoch and the records."""
+        """Loads the epoch, the coordinators and the records."""
         for round_id, value in rows(TABLE):
             if round_id == EPOCH_KEY:
                 self.epoch = msgpack.unpackb(value)
+            elif round_id == COORDINATORS_KEY:
+                self.coordinators = dict(msgpack.unpackb(value))
             else:
                 self.records[round_id] = tuple(msgpack.unpackb(value))

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.machine import Body
-from protocol.columns import Cutter, Flag, Transfers
+from protocol.columns import SEPARATOR, Cutter, Flag, Transfers
 
+LOCKS_GROUP = 0  # the cluster's own group keeps the locks
 DEBIT, CREDIT = 1, 2  # sides of a leg: which of the transfer's accounts live in the shard
 
 
@@ -18,12 +19,15 @@ class Legs:
     """What one shard is asked to prepare."""
 
     rows: NDArray[np.intp]  # of the round's batch
-    sides: NDArray[np.uint8]
-    body: Body  # the ledger's `legs` command
+    sides: NDArray[np.uint8]  # 0 for rows that a lock guards
+    part: str
+    body: Body  # the part's command
 
 
 def number_transactions(batch: Transfers) -> NDArray[np.int32]:
     """A transaction number a row, from 0: linked rows share theirs with the next row."""
+    if not batch.flags:
+        return np.arange(len(batch), dtype=np.int32)
     linked = (batch.flag_bits() & Flag.linked) != 0
     starts = np.ones(len(batch), np.int32)
     starts[1:] = ~linked[:-1]
@@ -34,11 +38,37 @@ def cut_legs(
     batch: Transfers, numbers: NDArray[np.int32], debit_groups: NDArray[np.int32], credit_groups: NDArray[np.int32]
 ) -> dict[int, Legs]:
     """The legs of each group, in the order of the batch; a transfer within one group is one leg with both sides."""
+    legs: dict[int, Legs] = {}
+    if len(batch) == 1:
+        _cut_one(legs, batch, int(debit_groups[0]), int(credit_groups[0]))
+    else:
+        _cut_many(legs, batch, numbers, debit_groups, credit_groups)
+    if batch.lock:
+        _add_guards(legs, batch, numbers)
+    return legs
+
+
+def _cut_one(legs: dict[int, Legs], batch: Transfers, debit_group: int, credit_group: int) -> None:
+    """A lone transfer: the columns as they are, for either side."""
+    columns, rows = batch.pack(), np.zeros(1, np.intp)
+    sides = {debit_group: DEBIT}
+    sides[credit_group] = sides.get(credit_group, 0) | CREDIT
+    for group in sorted(sides):
+        body: Body = ["legs", columns, bytes(4), bytes([sides[group]])]
+        legs[group] = Legs(rows, np.array([sides[group]], np.uint8), "ledger", body)
+
+
+def _cut_many(
+    legs: dict[int, Legs],
+    batch: Transfers,
+    numbers: NDArray[np.int32],
+    debit_groups: NDArray[np.int32],
+    credit_groups: NDArray[np.int32],
+) -> None:
     size = int(max(debit_groups.max(), credit_groups.max())) + 1
     present = np.zeros(size, bool)
     present[debit_groups] = True
     present[credit_groups] = True
-    legs: dict[int, Legs] = {}
     cutter = Cutter(batch)
     for group in np.flatnonzero(present).tolist():
         sides = np.where(debit_groups == group, np.uint8(DEBIT), np.uint8(0))
@@ -46,5 +76,13 @@ def cut_legs(
         rows = np.flatnonzero(sides)
         sides = sides[rows]
         body: Body = ["legs", cutter.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes()]
-        legs[group] = Legs(rows, sides, body)
-    return legs
+        legs[group] = Legs(rows, sides, "ledger", body)
+
+
+def _add_guards(legs: dict[int, Legs], batch: Transfers, numbers: NDArray[np.int32]) -> None:
+    """Rows with a lock: `["guards", [[transaction, lock, token], ...]]`."""
+    names, tokens = batch.lock.split(SEPARATOR), np.frombuffer(batch.token or bytes(8 * len(batch)), "<u8")
+    rows = np.flatnonzero([name != "" for name in names])
+    if len(rows):
+        guards = [[int(numbers[row]), names[row], int(tokens[row])] for row in rows.tolist()]
+        legs[LOCKS_GROUP] = Legs(rows, np.zeros(len(rows), np.uint8), "locks", ["guards", guards])

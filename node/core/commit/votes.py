@@ -22,6 +22,10 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
         if vote[0] != "votes":
             rows[leg.rows] = first_failures(rows[leg.rows], np.full(len(leg.rows), Status.retry, np.uint8))
             continue
+        if leg.part != "ledger":
+            own = np.frombuffer(vote[1], np.uint8)[numbers[leg.rows]]
+            rows[leg.rows] = first_failures(rows[leg.rows], own)
+            continue
         extra = dict(vote[2])["ledger"]
         seen = np.frombuffer(extra, "<u2", len(leg.rows))
         own = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))

@@ -10,24 +10,29 @@ An entry is `[timestamp_ns, [request, ...]]`. Requests are independent of each o
 |---|---|---|
 | apply | one command of one part | the part's answer |
 | together | commands of any parts, all or none | every part's answer, or the first refusal |
-| round | decisions of earlier commit rounds, then maybe a PREPARE | the votes |
-| epoch | a new coordinator: lower epochs are refused from here on | the rounds still open here |
-| mark | a consistent cut of the coordinator's epoch: remembers totals and digest at this index | totals and digest |
+| round | decisions of earlier commit rounds, PRECOMMITs, then maybe a PREPARE | the votes |
+| epoch | a new coordinator: lower epochs are refused from here on | the rounds open here, and decisions carried out |
+| mark | decisions, then a consistent cut: totals and digest at this index, and answers to questions | those |
 
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
 at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.
 
 `together` is a round of one shard: every part prepares, then all decide alike. So undoing needs no code of its own.
 
+What becomes of each transaction of a round is on the *trail* (`trail.py`) for a while, when each phase was too. It is no state: bounded,
+in no digest and no checkpoint, so that a restart leaves of it what the log that is applied again tells. A trace says None for the rest.
+
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
 from node.core.machine.decision import first_failures, pack_decision, unpack_decision
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
-from node.core.machine.machine import Machine
+from node.core.machine.machine import ROUND_BITS, Machine
 from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
+from node.core.machine.trail import Trail
 
 __all__ = [
+    "ROUND_BITS",
     "Answer",
     "At",
     "Body",
@@ -39,6 +44,7 @@ __all__ = [
     "Part",
     "Rows",
     "Statuses",
+    "Trail",
     "first_failures",
     "pack_decision",
     "pack_entry",

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import msgpack
 import numpy as np
 
 from node.core.machine.decision import first_failures, unpack_decision
 from node.core.machine.entry import Kind, unpack_entry
-from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
+from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows
+from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"
 TOGETHER_ROUND = -1  # round id of the one-shard round behind a `together` request; never open between entries
+ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 MARKS_MAX = 4  # an audit asks for its mark within seconds; older ones are of no use
-
-
-@dataclass(slots=True)
-class OpenRound:
-    """A round that is prepared here and not yet decided."""
-
-    parts: list[str]
-    count: int  # transactions
-    answer: Body  # what the first PREPARE gave, for a repeated one
 
 
 class Machine:
@@ -37,9 +28,10 @@ class Machine:
         self.timestamp_ns = 0
         self.epoch = 0
         self.rounds: dict[int, OpenRound] = {}
-        self._finished: dict[int, None] = {}  # decided rounds that a late PREPARE could still name
-        self._oldest_open = 0
+        self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
+        self._over = [0, 0]  # rounds below the first, and those of the epoch below the second, are over everywhere
         self._marks: dict[str, Body] = {}
+        self._trail: Trail[OpenRound] = Trail()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -75,12 +67,18 @@ class Machine:
                 return self.parts[part].apply(body, at).body
             case [Kind.together, commands]:
                 return self._apply_together(commands, at)
-            case [Kind.round, epoch, oldest_open, decisions, prepare]:
-                return self._apply_round(epoch, oldest_open, decisions, prepare, at)
+            case [Kind.round, epoch, over, decisions, precommits, prepare]:
+                if not self._enter(epoch, over, decisions, at):
+                    return ["stale_epoch", self.epoch]
+                for precommit in precommits:
+                    self._precommit(precommit, at)
+                return ["decided"] if prepare is None else self._prepare(prepare, at)
             case [Kind.epoch, epoch]:
                 return self._apply_epoch(epoch)
-            case [Kind.mark, epoch, name]:
-                return self._apply_mark(epoch, name)
+            case [Kind.mark, epoch, over, decisions, name, wants_digest, questions]:
+                if not self._enter(epoch, over, decisions, at):
+                    return ["stale_epoch", self.epoch]
+                return self._mark(name, wants_digest, questions)
             case _:
                 raise AssertionError(f"unknown request {request[:1]}")
 
@@ -95,20 +93,28 @@ class Machine:
             self.parts[part].decide(TOGETHER_ROUND, statuses, at)
         return ["together", int(statuses[0])]
 
-    def _apply_round(self, epoch: int, oldest_open: int, decisions: list[Body], prepare: Body | None, at: At) -> Body:
+    def _enter(self, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
+        """The beginning of what a coordinator says: false if its epoch is over, else its decisions are carried out."""
         if epoch < self.epoch:
-            return ["stale_epoch", self.epoch]
+            return False
         self.epoch = epoch
         for round_id, decision in decisions:
-            self._decide(round_id, unpack_decision(decision), at)
-        self._advance_oldest_open(oldest_open)
-        return ["decided"] if prepare is None else self._prepare(prepare, at)
+            self._decide(round_id, decision, at)
+        over = [max(known, told) for known, told in zip(self._over, over, strict=True)]  # calls may overtake each other
+        if over != self._over:
+            self._over = over
+            self._finished = {number: kept for number, kept in self._finished.items() if not self._is_over(number)}
+        return True
+
+    def _is_over(self, round_id: int) -> bool:
+        below, own = self._over
+        return round_id < below or (round_id >> ROUND_BITS == self.epoch and round_id < own)
 
     def _prepare(self, prepare: Body, at: At) -> Body:
-        round_id, count, commands = prepare
+        round_id, count, protocol, groups, commands = prepare
         if round_id in self.rounds:
             return self.rounds[round_id].answer
-        if round_id in self._finished or round_id < self._oldest_open:
+        if round_id in self._finished or self._is_over(round_id):
             return ["void"]
         votes = np.zeros(count, np.uint8)
         extras: list[list[Any]] = []
@@ -117,31 +123,53 @@ class Machine:
             votes = first_failures(votes, more)
             extras.append([part, extra])
         answer: Body = ["votes", votes.tobytes(), extras]
-        self.rounds[round_id] = OpenRound([part for part, _ in commands], count, answer)
+        parts = [part for part, _ in commands]
+        self.rounds[round_id] = OpenRound(protocol, groups, parts, count, answer, at.timestamp_ns)
         return answer
 
-    def _decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def _precommit(self, precommit: Body, at: At) -> None:
+        """3pc: holds what the coordinator of this epoch proposes, prepared here or not; from here on a PREPARE is void."""
+        round_id, groups, decision = precommit
+        if round_id in self._finished or self._is_over(round_id):
+            return
+        if round_id not in self.rounds:
+            count = len(unpack_decision(decision))
+            self.rounds[round_id] = OpenRound("3pc", groups, [], count, ["void"], at.timestamp_ns)
+        opened = self.rounds[round_id]
+        opened.attempt, opened.precommitted, opened.precommitted_ns = self.epoch, decision, at.timestamp_ns
+
+    def _decide(self, round_id: int, decision: bytes, at: At) -> None:
         if (opened := self.rounds.pop(round_id, None)) is not None:
+            statuses = unpack_decision(decision)
             for part in dict.fromkeys(opened.parts):
                 self.parts[part].decide(round_id, statuses, at)
-        self._finished[round_id] = None
-
-    def _advance_oldest_open(self, oldest_open: int) -> None:
-        if oldest_open > self._oldest_open:
-            self._oldest_open = oldest_open
-            self._finished = {round_id: None for round_id in self._finished if round_id >= oldest_open}
+            opened.decided_ns, opened.decision = at.timestamp_ns, decision
+            self._trail.keep(round_id, opened.count, opened)
+        if not self._is_over(round_id):
+            self._finished.setdefault(round_id, decision)
 
     def _apply_epoch(self, epoch: int) -> Body:
         if epoch < self.epoch:
             return ["stale_epoch", self.epoch]
         self.epoch = epoch
-        return ["epoch", [[round_id, self.rounds[round_id].count] for round_id in sorted(self.rounds)]]
+        opened = [
+            [number, r.protocol, r.groups, r.count, r.attempt, r.precommitted]
+            for number, r in sorted(self.rounds.items())
+        ]
+        return ["epoch", opened, [[number, decision] for number, decision in self._finished.items()]]
 
-    def _apply_mark(self, epoch: int, name: str) -> Body:
-        if epoch < self.epoch:
-            return ["stale_epoch", self.epoch]
+    def _mark(self, name: str, wants_digest: bool, questions: list[Body]) -> Body:
+        if name in self._marks:
+            return self._marks[name]
+        answers = []
+        for part, body in questions:
+            answer = self.parts[part].query(body, {})
+            assert isinstance(answer, Answer), "a cut asks only for what is in memory"
+            answers.append(answer.body)
+        if not wants_digest:
+            return ["mark", self.applied, 0, len(self.rounds), [], answers]
         totals = [[part.name, part.totals()] for part in self.parts.values()]
-        self._marks[name] = ["mark", self.applied, self.digest(), len(self.rounds), totals]
+        self._marks[name] = ["mark", self.applied, self.digest(), len(self.rounds), totals, answers]
         while len(self._marks) > MARKS_MAX:
             del self._marks[next(iter(self._marks))]
         return self._marks[name]
@@ -154,9 +182,46 @@ class Machine:
 
     def query(self, part: str, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers a question from the applied state."""
-        if part == TABLE:
-            return Answer(self._marks.get(body[1], ["mark", 0, 0, 0, []]))
-        return self.parts[part].query(body, loaded)
+        if part != TABLE:
+            return self.parts[part].query(body, loaded)
+        match body:
+            case ["mark", name]:
+                return Answer(self._marks.get(name, ["mark", 0, 0, 0, [], []]))
+            case ["trace", of_part, id]:
+                return self._trace(of_part, id, loaded)
+            case ["round", round_id, number]:
+                opened = self._recall(round_id)
+                return Answer(["round", None if opened is None else opened.report(number)])
+            case ["open", of_part]:
+                return Answer(["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]])
+            case _:
+                raise AssertionError(f"unknown question {body[:1]}")
+
+    def _recall(self, round_id: int) -> OpenRound | None:
+        return self.rounds.get(round_id) or self._trail.get(round_id)
+
+    def _trace(self, part: str, id: bytes, loaded: Loaded) -> Answer | Need:
+        """`["trace", the part's record, [[round id, transaction, sides, report], ...]]`."""
+        answer = self.parts[part].query(["trace", id], loaded)
+        if isinstance(answer, Need):
+            return answer
+        _, record, sightings = answer.body
+        rows = [
+            [round_id, number, sides, opened.report(number)]
+            for round_id, number, sides in sightings
+            if (opened := self._recall(round_id)) is not None
+        ]
+        return Answer(["trace", record, rows])
+
+    def _open_row(self, round_id: int, opened: OpenRound, part: str) -> Body:
+        """`[round id, protocol, groups, when it was opened, has prepared, epoch of the PRECOMMIT, the part's ids]`."""
+        ids = b""
+        if part in opened.parts:
+            answer = self.parts[part].query(["ids", round_id], {})
+            assert isinstance(answer, Answer), "open rounds are in memory"
+            ids = answer.body[1]
+        has_prepared = opened.answer[0] == "votes"
+        return [round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids]
 
     def due(self, now_ns: int) -> list[Body]:
         """Requests that the leader should propose because of the time."""
@@ -174,10 +239,9 @@ class Machine:
 
     def changes(self) -> list[Change]:
         """All rows that have changed since the last call, and the applied index among them."""
-        rounds = [[number, opened.parts, opened.count, opened.answer] for number, opened in self.rounds.items()]
-        own: bytes = msgpack.packb(
-            [self.applied, self.timestamp_ns, self.epoch, self._oldest_open, rounds, list(self._finished)]
-        )
+        rounds = [[number, opened.pack()] for number, opened in self.rounds.items()]
+        finished = [[number, decision] for number, decision in self._finished.items()]
+        own: bytes = msgpack.packb([self.applied, self.timestamp_ns, self.epoch, self._over, rounds, finished])
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, Change(TABLE, 0, own)]
 
@@ -189,8 +253,8 @@ class Machine:
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh machine; an empty store leaves it fresh."""
         for _, value in rows(TABLE):
-            self.applied, self.timestamp_ns, self.epoch, self._oldest_open, rounds, finished = msgpack.unpackb(value)
-            self.rounds = {number: OpenRound(parts, count, answer) for number, parts, count, answer in rounds}
-            self._finished = dict.fromkeys(finished)
+            self.applied, self.timestamp_ns, self.epoch, self._over, rounds, finished = msgpack.unpackb(value)
+            self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
+            self._finished = dict(finished)
         for part in self.parts.values():
             part.restore(rows)

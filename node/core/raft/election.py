@@ -105,11 +105,16 @@ def tick_election(state: State) -> None:
 
 
 def leader_lost(state: State, node: NodeId) -> None:
-    """The process of a node is gone. If it led, campaign after a short random wait; votes still decide."""
+    """The process of a node is gone. If it led, the others campaign in turn, so that they do not split the votes.
+
+    The order turns with the term: otherwise one node would inherit all groups of the dead one.
+    """
     if state.leader != node or not isinstance(state.role, Follower):
         return
     config = state.config
     state.leader = NOBODY
     state.hurried = config.lost_leader_campaigns_max
     state.election_elapsed = 0
-    state.election_timeout = config.random.randint(1, config.lost_leader_ticks)
+    others = [voter for voter in state.membership.all_voters if voter != node]
+    turn = (others.index(state.id) + state.term) % len(others) if state.id in others else len(others)
+    state.election_timeout = 1 + turn * config.lost_leader_ticks

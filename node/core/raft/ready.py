@@ -46,8 +46,8 @@ class RaftConfig:
     """Whether followers are told of each commit at once; else with the next append or heartbeat, which spares a round trip each."""
     apply_unstable: bool = False
     """Whether committed entries may be handed out before they are durable here; for a shell that writes first."""
-    lost_leader_ticks: int = 3
-    """After the leader's process died, the first campaign starts within so many ticks."""
+    lost_leader_ticks: int = 2
+    """After the leader's process died, the others campaign one after the other, so many ticks apart."""
     lost_leader_campaigns_max: int = 4
     """Campaigns in a row that are hurried in that way; the full timeout then spreads the rivals again."""
     message_bytes_max: int = 1 << 20

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
-from node.core.machine import Body, unpack_decision
+from node.core.machine import Body, pack_decision, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status
 
@@ -29,7 +30,8 @@ def batch(*rows: tuple[int, int, int], linked: Sequence[int] = ()) -> tuple[Tran
 
 def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
     """A group's votes on a PREPARE: yes but for the transfer ids in `statuses`."""
-    _, count, ((_, body),) = ask.body[4]
+    _, count, _, _, ((part, body),) = ask.body[5]
+    assert part == "ledger"
     columns, packed_numbers, _ = Transfers.unpack(body[1]), body[2], body[3]
     numbers = np.frombuffer(packed_numbers, "<i4")
     ids = [int.from_bytes(columns.ids[16 * row : 16 * row + 16], "big") for row in range(len(columns))]
@@ -44,14 +46,20 @@ def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) 
 class Bench:
     """A coordinator and the effects that wait for an answer."""
 
-    def __init__(self, epoch: int = 1, records: dict[int, tuple[list[int], bytes]] | None = None) -> None:
-        self.core = Coordinator()
+    def __init__(
+        self,
+        epoch: int = 1,
+        records: dict[int, tuple[list[int], bytes]] | None = None,
+        protocol: str = "2pc",
+        groups: tuple[int, ...] = GROUPS,
+    ) -> None:
+        self.core = Coordinator(protocol)
         self.asks: list[Ask] = []
         self.records: list[Record] = []
         self.forgets: list[Forget] = []
         self.answers: dict[int, list[int]] = {}
         self.marks: dict[str, dict[int, Body]] = {}
-        self.take(self.core.lead(epoch, GROUPS, records or {}))
+        self.take(self.core.lead(epoch, groups, records or {}))
 
     def take(self, effects: list[Effect]) -> None:
         """Sorts effects by kind."""
@@ -69,9 +77,15 @@ class Bench:
                 case Marked(name, answers):
                     self.marks[name] = answers
 
-    def submit(self, ticket: int, *rows: tuple[int, int, int], linked: Sequence[int] = ()) -> None:
-        """A client's batch; nothing starts before `go_on`."""
+    def submit(
+        self, ticket: int, *rows: tuple[int, int, int], linked: Sequence[int] = (), commit: str = "", lock: str = ""
+    ) -> None:
+        """A client's batch; nothing starts before `go_on`. With a lock, its last row alone is guarded."""
         transfers, debits, credits = batch(*rows, linked=linked)
+        if lock:
+            tokens = struct.pack(f"<{len(rows)}Q", *(5 for _ in rows))
+            transfers = replace(transfers, lock="\n" * (len(rows) - 1) + lock, token=tokens)
+        transfers = replace(transfers, commit=commit)
         groups = np.array(debits, np.int32), np.array(credits, np.int32)
         self.take(self.core.submit(Ticket(ticket), transfers, *groups))
 
@@ -84,19 +98,34 @@ class Bench:
         self.asks.remove(ask)
         self.take(self.core.asked(ask, body))
 
-    def accept(self, *groups: int, open_rounds: dict[int, list[list[int]]] | None = None) -> None:
-        """These groups, or all, accept the epoch."""
+    def tick(self) -> None:
+        """Whoever waits for decisions anywhere gets them."""
+        self.core.hurry()
+        self.go_on()
+
+    def accept(
+        self, *groups: int, opened: dict[int, list[Body]] | None = None, finished: dict[int, list[Body]] | None = None
+    ) -> None:
+        """These groups, or all, accept the epoch: with the rounds open there and the decisions carried out."""
         for ask in [ask for ask in self.asks if ask.body[0] == "epoch"]:
             if not groups or ask.group in groups:
-                self.answer(ask, ["epoch", (open_rounds or {}).get(ask.group, [])])
+                self.answer(ask, ["epoch", (opened or {}).get(ask.group, []), (finished or {}).get(ask.group, [])])
 
     def prepares(self) -> list[Ask]:
         """PREPAREs under way."""
-        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4] is not None]
+        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[5] is not None]
+
+    def precommits(self) -> list[Ask]:
+        """Calls under way that bring a PRECOMMIT."""
+        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4]]
 
     def decides(self) -> list[Ask]:
-        """DECIDEs under way that bring no PREPARE."""
-        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4] is None]
+        """DECIDEs under way that bring nothing else."""
+        return [ask for ask in self.asks if ask.body[0] == "round" and not ask.body[4] and ask.body[5] is None]
+
+    def marked(self) -> list[Ask]:
+        """Markers under way."""
+        return [ask for ask in self.asks if ask.body[0] == "mark"]
 
     def vote_all(self, statuses: dict[int, int] | None = None) -> None:
         """Every PREPARE under way is voted on."""
@@ -120,22 +149,47 @@ class Bench:
         self.vote_all(statuses)
         self.record_all()
         self.go_on()
+        for ask in self.precommits():
+            self.answer(ask, ["decided"])
+        self.tick()
         self.decide_all()
 
 
 def round_id(ask: Ask) -> int:
     """The round of a PREPARE."""
-    return int(ask.body[4][0])
+    return int(ask.body[5][0])
 
 
 def decisions(ask: Ask) -> dict[int, list[int]]:
-    """The decisions in a call: round to status names."""
+    """The decisions in a call: round to statuses."""
     return {round_id: unpack_decision(packed).tolist() for round_id, packed in ask.body[3]}
 
 
-def ready() -> Bench:
+def proposals(ask: Ask) -> dict[int, list[int]]:
+    """The PRECOMMITs in a call: round to statuses."""
+    return {round_id: unpack_decision(packed).tolist() for round_id, _, packed in ask.body[4]}
+
+
+def open_round(
+    round_id: int,
+    count: int = 1,
+    groups: Sequence[int] = (1, 2),
+    protocol: str = "2pc",
+    attempt: int = 0,
+    proposed: bytes = b"",
+) -> Body:
+    """An open round as a shard tells the new epoch of it."""
+    return [round_id, protocol, list(groups), count, attempt, proposed]
+
+
+def packed(*statuses: int) -> bytes:
+    """A decision, one status a transaction."""
+    return pack_decision(np.array(statuses, np.uint8))
+
+
+def ready(protocol: str = "2pc", groups: tuple[int, ...] = GROUPS) -> Bench:
     """A coordinator whose groups have all accepted its epoch."""
-    bench = Bench()
+    bench = Bench(protocol=protocol, groups=groups)
     bench.accept()
     return bench
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from node.core.commit.coordinator import ATTEMPTS_MAX, FORGET_AT, ROUND_BITS, ROUNDS_IN_FLIGHT_MAX
+from node.core.commit import PROTOCOLS
+from node.core.commit.coordinator import ATTEMPTS_MAX, FORGET_AT, ROUNDS_IN_FLIGHT_MAX
 from protocol.columns import Flag
 from protocol.status import TRANSFERS_MAX, Status
-from tests.core.commit.bench import EUR, GROUPS, RETRY, UNDECIDED, USD, Bench, batch, decisions, ready, round_id, vote
+from tests.core.commit.bench import (
+    EUR,
+    RETRY,
+    UNDECIDED,
+    USD,
+    Bench,
+    batch,
+    decisions,
+    proposals,
+    ready,
+    round_id,
+    vote,
+)
 
 NO_FUNDS = int(Status.insufficient_funds)
 NO_ACCOUNT = int(Status.credit_account_not_found)
@@ -27,11 +40,12 @@ OUTCOMES: dict[str, tuple[list[tuple[int, int, int]], list[int], dict[int, int],
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_outcomes(name: str) -> None:
-    """What a batch is answered for given votes."""
+def test_outcomes(name: str, protocol: str) -> None:
+    """What a batch is answered for given votes, however it is made durable."""
     rows, linked, refused, expected = OUTCOMES[name]
-    bench = ready()
+    bench = ready(protocol)
     bench.submit(7, *rows, linked=linked)
     bench.round(refused)
     assert bench.answers == {7: expected}
@@ -122,24 +136,46 @@ def test_rounds_overlap_up_to_a_limit() -> None:
     assert list(bench.answers) == [ROUNDS_IN_FLIGHT_MAX - 1]
     bench.go_on()
     gathered = [ask for ask in bench.prepares() if round_id(ask) not in rounds]
-    assert gathered[0].body[4][1] == 2, "the two that waited share the next round"
+    assert gathered[0].body[5][1] == 2, "the two that waited share the next round"
 
 
 def test_a_decision_rides_with_the_next_prepare() -> None:
-    """One call a shard for both; shards without a PREPARE get the decision alone."""
+    """One call a shard for both; elsewhere the decision waits for a PREPARE, or for somebody who hurries it."""
     bench = ready()
     bench.submit(1, (1, 1, 2))
     bench.go_on()
     (first, *_) = bench.prepares()
     bench.vote_all()
     bench.record_all()
+    bench.go_on()
+    assert not bench.asks and bench.answers == {1: [0]}
     bench.submit(2, (2, 2, 3))
     bench.go_on()
-    assert [(ask.group, list(decisions(ask))) for ask in bench.prepares()] == [(2, [round_id(first)]), (3, [])]
+    assert [(ask.group, list(decisions(ask))) for ask in bench.asks] == [(2, [round_id(first)]), (3, [])]
+    bench.tick()
     assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [round_id(first)])]
 
 
-def test_the_oldest_open_round_is_told_with_every_call() -> None:
+def test_a_decision_is_hurried_only_to_those_who_wait_for_it() -> None:
+    """A reader in one shard costs no call to the others, and one where nothing is due costs none at all."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    bench.core.hurry(1)
+    bench.go_on()
+    assert not bench.asks, "nothing is decided yet"
+    bench.record_all()
+    for group in (3, 1):
+        bench.core.hurry(group)
+        bench.go_on()
+    assert [(ask.group, list(decisions(ask).values())) for ask in bench.decides()] == [(1, [[0]])]
+    bench.core.hurry(1)
+    bench.go_on()
+    assert len(bench.asks) == 1, "it is under way"
+
+
+def test_what_is_over_is_told_with_every_call() -> None:
     """It rises only when a round is carried out everywhere."""
     bench = ready()
     bench.submit(1, (1, 1, 2))
@@ -149,12 +185,17 @@ def test_the_oldest_open_round_is_told_with_every_call() -> None:
     bench.record_all()
     bench.submit(2, (2, 2, 3))
     bench.go_on()
-    assert {ask.body[2] for ask in bench.asks} == {first}
+    bench.tick()
+    assert [ask.body[2] for ask in bench.asks] == [[first, first]] * 3
     bench.decide_all()
     bench.vote_all()
     bench.record_all()
+    bench.tick()
+    assert [ask.body[2] for ask in bench.asks] == [[first + 1, first + 1]] * 2
+    bench.decide_all()
+    bench.submit(3, (3, 1, 3))
     bench.go_on()
-    assert {ask.body[2] for ask in bench.asks} == {first + 1}
+    assert [ask.body[2] for ask in bench.asks] == [[first + 2, first + 2]] * 2
 
 
 def test_undecided_rows_are_tried_again_and_never_answered() -> None:
@@ -164,7 +205,7 @@ def test_undecided_rows_are_tried_again_and_never_answered() -> None:
     bench.round({2: UNDECIDED})
     assert bench.answers == {}
     bench.go_on()
-    assert [ask.body[4][1] for ask in bench.prepares()] == [1, 1]
+    assert [ask.body[5][1] for ask in bench.prepares()] == [1, 1]
     bench.round({2: NO_FUNDS})
     assert bench.answers == {7: [0, NO_FUNDS]}
 
@@ -176,7 +217,7 @@ def test_a_chain_is_tried_again_as_a_whole() -> None:
     bench.round({2: UNDECIDED})
     bench.go_on()
     assert sum(ask.group == 2 for ask in bench.prepares()) == 1
-    assert bench.prepares()[0].body[4][1] == 1
+    assert bench.prepares()[0].body[5][1] == 1
     bench.round()
     assert bench.answers == {7: [0, 0, 0]}
 
@@ -201,7 +242,7 @@ def test_a_round_with_nothing_to_say_is_not_recorded() -> None:
     bench.go_on()
     bench.vote_all({1: UNDECIDED})
     assert not bench.records
-    bench.go_on()
+    bench.tick()
     told = [status for ask in bench.asks for row in decisions(ask).values() for status in row]
     assert told and set(told) == {UNDECIDED}
 
@@ -213,6 +254,32 @@ def test_trying_again_ends() -> None:
     for _ in range(ATTEMPTS_MAX):
         bench.round({1: UNDECIDED})
     assert bench.answers == {7: [UNDECIDED]}
+
+
+def test_a_transaction_that_waits_again_lets_the_rounds_in_flight_end_first() -> None:
+    """Two that hold each other's funds would go on holding them for ever, each in a round that overlaps the other's."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.round({1: UNDECIDED})
+    bench.go_on()
+    first = bench.prepares()
+    bench.submit(2, (2, 1, 2), commit="3pc")
+    bench.go_on()
+    others = [ask for ask in bench.prepares() if ask not in first]
+    for ask in first:
+        bench.answer(ask, vote(ask, {1: UNDECIDED}))
+    bench.submit(3, (3, 1, 2))
+    bench.go_on()
+    fresh = [ask for ask in bench.prepares() if ask not in others]
+    assert [ask.body[5][1] for ask in fresh] == [1, 1], "new work does not wait"
+    for ask in others:
+        bench.answer(ask, vote(ask, {2: NO_FUNDS}))
+    bench.go_on()
+    assert bench.prepares() == fresh
+    for ask in bench.precommits():
+        bench.answer(ask, ["decided"])
+    bench.go_on()
+    assert [ask.group for ask in bench.prepares() if ask not in fresh] == [1, 2]
 
 
 def test_a_round_whose_votes_do_not_come_is_abandoned() -> None:
@@ -276,7 +343,7 @@ def test_records_are_forgotten_once_every_shard_has_carried_them_out() -> None:
     first = round_id(bench.prepares()[0])
     bench.vote_all()
     bench.record_all()
-    bench.go_on()
+    bench.tick()
     one, other = bench.decides()
     bench.answer(one, ["decided"])
     bench.submit(2, (2, 1, 2))
@@ -295,76 +362,10 @@ def test_many_finished_records_are_forgotten_by_themselves() -> None:
     """Records that wait for a companion do not pile up: `FORGET_AT` of them make an entry of their own."""
     records = {number: ([1], b"") for number in range(1, FORGET_AT + 1)}
     bench = Bench(epoch=2, records=records)
-    bench.accept(1)
     bench.go_on()
-    assert [forget.round_ids for forget in bench.forgets] == [tuple(records)]
-
-
-def test_a_mark_waits_for_every_round_and_holds_new_ones_back() -> None:
-    """At the mark every shard holds exactly the rounds before it."""
-    bench = ready()
-    bench.submit(1, (1, 1, 2))
-    bench.go_on()
-    bench.take(bench.core.mark("cut"))
-    bench.submit(2, (2, 1, 2))
-    for step in (bench.vote_all, bench.record_all):
-        bench.go_on()
-        assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
-        step()
-    bench.go_on()
-    first, second = bench.decides()
-    bench.answer(first, ["decided"])
-    bench.go_on()
-    assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
-    bench.answer(second, ["decided"])
-    bench.go_on()
-    marks = [ask for ask in bench.asks if ask.body[0] == "mark"]
-    assert [ask.group for ask in marks] == list(GROUPS) and not bench.prepares()
-    for place, ask in enumerate(marks):
-        assert not bench.marks
-        bench.answer(ask, ["mark", place])
-    assert bench.marks == {"cut": {1: ["mark", 0], 2: ["mark", 1], 3: ["mark", 2]}}
-    bench.go_on()
-    assert bench.prepares()
-
-
-def test_a_mark_waits_for_rounds_of_an_earlier_epoch() -> None:
-    """A shard that has not aborted yet still holds reservations that the others gave back."""
-    bench = Bench(epoch=2)
-    old = 1 << ROUND_BITS | 1
-    bench.accept(open_rounds={2: [[old, 1]]})
-    bench.take(bench.core.mark("cut"))
-    bench.go_on()
-    assert not [ask for ask in bench.asks if ask.body[0] == "mark"]
     bench.decide_all()
     bench.go_on()
-    assert len([ask for ask in bench.asks if ask.body[0] == "mark"]) == len(GROUPS)
-
-
-def test_a_mark_waits_until_every_group_knows_the_epoch() -> None:
-    """A group that has not answered may hold open rounds."""
-    bench = Bench()
-    bench.accept(1, 2)
-    bench.take(bench.core.mark("cut"))
-    bench.go_on()
-    assert [ask.body[0] for ask in bench.asks] == ["epoch"]
-    bench.accept(3)
-    bench.go_on()
-    assert [ask.body[0] for ask in bench.asks] == ["mark"] * 3
-
-
-def test_a_mark_that_is_given_up_lets_rounds_go_on() -> None:
-    """A shard without a majority must not stop the payments of all others because somebody wanted an audit."""
-    bench = ready()
-    bench.take(bench.core.mark("cut"))
-    bench.go_on()
-    late = bench.asks[0]
-    bench.core.abandon_mark("cut")
-    bench.submit(1, (1, 2, 3))
-    bench.round()
-    assert bench.answers == {1: [0]}
-    bench.answer(late, ["mark", 1])
-    assert bench.marks == {}
+    assert [forget.round_ids for forget in bench.forgets] == [tuple(records)]
 
 
 def test_several_rounds_keep_their_rows_apart() -> None:
@@ -384,7 +385,82 @@ def test_the_shape_of_a_leg() -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
     bench.go_on()
     asked = next(ask for ask in bench.prepares() if ask.group == 2)
-    name, columns, numbers, sides = asked.body[4][2][0][1]
+    name, columns, numbers, sides = asked.body[5][4][0][1]
     assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
     assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
     assert np.frombuffer(columns[4], "<u2").tolist() == [Flag.linked, 0, 0]
+
+
+# -- 3pc ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_answered_before_a_majority_holds_the_decision() -> None:
+    """Two of three participants; with two participants that is both."""
+    for rows, needed in (([(1, 1, 2), (2, 2, 3)], 2), ([(1, 1, 2)], 2), ([(1, 2, 2)], 1)):
+        bench = ready("3pc")
+        bench.submit(7, *rows)
+        bench.go_on()
+        bench.vote_all()
+        bench.go_on()
+        asks = bench.precommits()
+        assert not bench.records and len(asks) == len(dict.fromkeys(group for row in rows for group in row[1:]))
+        assert [list(proposals(ask).values()) for ask in asks] == [[[0] * len(rows)]] * len(asks)
+        for ask in asks[:needed]:
+            bench.tick()
+            assert not bench.answers and not bench.decides()
+            bench.answer(ask, ["decided"])
+        assert bench.answers == {7: [0] * len(rows)}
+
+
+def test_a_majority_counts_each_participant_once() -> None:
+    """The call was repeated and both answers came."""
+    bench = ready("3pc")
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    bench.vote_all()
+    bench.go_on()
+    first, second = bench.precommits()
+    bench.answer(first, ["decided"])
+    bench.take(bench.core.asked(first, ["decided"]))
+    assert not bench.answers
+    bench.answer(second, ["decided"])
+    assert bench.answers == {7: [0]}
+
+
+def test_a_precommit_rides_with_the_next_prepare() -> None:
+    """And one whose round is decided by then is not sent any more."""
+    bench = ready("3pc")
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    (first, *_) = bench.prepares()
+    bench.vote_all()
+    bench.submit(2, (2, 2, 3))
+    bench.go_on()
+    told = [(ask.group, list(proposals(ask))) for ask in bench.asks]
+    assert told == [(2, [round_id(first)]), (3, []), (1, [round_id(first)])]
+
+
+def test_a_round_of_3pc_with_nothing_to_say_is_not_precommitted() -> None:
+    """Presumed abort here as well: it is told at once."""
+    bench = ready("3pc")
+    bench.submit(7, (1, 1, 2))
+    bench.go_on()
+    bench.vote_all({1: UNDECIDED})
+    bench.tick()
+    assert not bench.precommits()
+    assert [list(decisions(ask).values()) for ask in bench.prepares()] == [[[UNDECIDED]]] * 2
+
+
+def test_a_batch_names_its_protocol() -> None:
+    """Those of one protocol share a round; a batch without a wish goes with the cluster's own."""
+    bench = ready("2pc")
+    for ticket, commit in enumerate(["", "3pc", "2pc", "3pc"]):
+        bench.submit(ticket, (ticket + 1, 1, 2), commit=commit)
+    bench.go_on()
+    assert [(ask.body[5][2], ask.body[5][1]) for ask in bench.prepares()] == [("2pc", 2)] * 2 + [("3pc", 2)] * 2
+    bench.vote_all()
+    assert len(bench.records) == 1
+    bench.go_on()
+    assert len(bench.precommits()) == 2
+    bench.round()
+    assert bench.answers == {ticket: [0] for ticket in range(4)}

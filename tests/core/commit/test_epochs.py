@@ -6,25 +6,24 @@ import numpy as np
 import pytest
 
 from node.core.commit import Decisions
-from node.core.commit.coordinator import ROUND_BITS
-from node.core.machine import At, Change, pack_decision
+from node.core.machine import ROUND_BITS, At, Change, pack_decision
 from protocol.status import Status
-from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, ready, round_id, vote
+from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, open_round, ready, round_id, vote
 
 AT = At(1, 1)
 
 
 def test_before_any_vote_the_next_coordinator_aborts() -> None:
-    """Shards that hold the round open are told; the tickets of the old one are of unknown outcome."""
+    """Every participant is told, also one that does not hold the round: tickets of the old one are of unknown outcome."""
     old = ready()
     old.submit(7, (1, 1, 2))
     old.go_on()
     number = round_id(old.prepares()[0])
     assert old.core.resign() == [7]
     new = Bench(epoch=2)
-    new.accept(open_rounds={1: [[number, 1]]})
+    new.accept(opened={1: [open_round(number)]})
     new.go_on()
-    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]})]
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]}), (2, {number: [RETRY]})]
     assert all(ask.body[1] == 2 for ask in new.asks)
 
 
@@ -36,7 +35,7 @@ def test_after_the_votes_but_before_the_record_the_next_coordinator_aborts() -> 
     number = round_id(old.prepares()[0])
     old.vote_all()
     new = Bench(epoch=2)
-    new.accept(open_rounds={1: [[number, 1]], 2: [[number, 1]]})
+    new.accept(opened={1: [open_round(number)], 2: [open_round(number)]})
     new.go_on()
     assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]}), (2, {number: [RETRY]})]
 
@@ -49,25 +48,26 @@ def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
     old.vote_all({2: int(Status.insufficient_funds)})
     record = old.records[0]
     new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
-    new.accept(open_rounds={1: [[record.round_id, 2]], 2: [[record.round_id, 2]]})
+    new.accept(opened={group: [open_round(record.round_id, 2)] for group in (1, 2)})
     new.go_on()
     expected = {record.round_id: [0, int(Status.insufficient_funds)]}
     assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, expected), (2, expected)]
 
 
-def test_a_commit_that_some_shards_have_carried_out_reaches_the_others() -> None:
-    """A shard that has ended the round is not told again; afterwards the record is forgotten."""
+def test_records_of_an_earlier_epoch_are_told_before_anybody_has_answered() -> None:
+    """They stand whatever the shards hold; once all have carried them out, the record is forgotten."""
     old = ready()
     old.submit(7, (1, 1, 2))
     old.go_on()
     old.vote_all()
     record = old.records[0]
-    old.record_all()
-    old.go_on()
     new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
-    new.accept(open_rounds={2: [[record.round_id, 1]]})
     new.go_on()
-    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(2, {record.round_id: [0]})]
+    assert [(ask.group, decisions(ask)) for ask in new.decides()] == [
+        (1, {record.round_id: [0]}),
+        (2, {record.round_id: [0]}),
+    ]
+    new.accept(opened={2: [open_round(record.round_id)]})
     new.submit(8, (9, 1, 3))
     new.decide_all()
     new.go_on()
@@ -79,9 +79,30 @@ def test_a_shard_that_ends_several_rounds_is_told_all_of_them() -> None:
     """Some with a record, some without."""
     decision = pack_decision(np.array([0, 56], np.uint8))
     new = Bench(epoch=2, records={11: ([1], decision)})
-    new.accept(open_rounds={1: [[10, 1], [11, 2], [12, 3]]})
+    new.accept(opened={1: [open_round(10, 1, [1]), open_round(11, 2, [1]), open_round(12, 3, [1])]})
     new.go_on()
     assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [RETRY] * 3}
+
+
+def test_nothing_of_an_earlier_epoch_is_over_before_all_groups_have_answered() -> None:
+    """The last one may hold a round that the others have carried out; of the own epoch all is known."""
+    bench = Bench(epoch=2)
+    first_own = 2 << ROUND_BITS | 1
+    bench.accept(1, 2)
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    assert [ask.body[2] for ask in bench.prepares()] == [[0, first_own]] * 2
+    bench.vote_all()
+    bench.record_all()
+    bench.tick()
+    bench.decide_all()
+    bench.accept(3, opened={3: [open_round(10, 1, (1, 3))]})
+    bench.go_on()
+    assert [ask.body[2] for ask in bench.decides()] == [[10, first_own + 1]] * 2
+    bench.decide_all()
+    bench.submit(2, (2, 1, 2))
+    bench.go_on()
+    assert [ask.body[2] for ask in bench.prepares()] == [[first_own + 1] * 2] * 2
 
 
 def test_new_work_starts_only_where_the_epoch_is_accepted() -> None:
@@ -122,12 +143,12 @@ def test_a_higher_epoch_anywhere_ends_this_one(step: str) -> None:
     if step == "decide":
         bench.vote_all()
         bench.record_all()
-        bench.go_on()
+        bench.tick()
     bench.answer(bench.asks[0], ["stale_epoch", 9])
     assert not bench.core.active
     bench.go_on()
     for ask in list(bench.asks):
-        assert bench.core.asked(ask, ["epoch", []]) == []
+        assert bench.core.asked(ask, ["epoch", [], []]) == []
     assert bench.core.go_on() == []
 
 
@@ -161,16 +182,16 @@ def test_a_repeated_answer_to_the_epoch_is_harmless() -> None:
     """The call was repeated because its first answer was lost, and then both came."""
     bench = Bench(epoch=2)
     first = next(ask for ask in bench.asks if ask.group == 1)
-    bench.take(bench.core.asked(first, ["epoch", [[10, 1]]]))
+    bench.take(bench.core.asked(first, ["epoch", [open_round(10)], []]))
     bench.go_on()
     bench.decide_all()
-    bench.take(bench.core.asked(first, ["epoch", []]))
+    bench.take(bench.core.asked(first, ["epoch", [], []]))
     bench.accept(2, 3)
     bench.submit(1, (1, 1, 2))
     bench.go_on()
     own = round_id(bench.prepares()[0])
-    bench.take(bench.core.asked(first, ["epoch", [[own, 1]]]))
-    bench.go_on()
+    bench.take(bench.core.asked(first, ["epoch", [open_round(own)], []]))
+    bench.tick()
     assert not bench.decides(), "a round of its own is not aborted"
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 import pytest
 
 from protocol.status import Status
-from tests.core.commit.world import World
+from tests.core.commit.world import COMMITS, World
 
 STEPS = 500
 
 
-def run(seed: int, count: int) -> World:
+def run(seed: int, count: int, protocol: str) -> World:
     """Steps at random, then lets everything arrive."""
-    world = World(seed, count)
+    world = World(seed, count, protocol)
     for _ in range(STEPS):
         chance = world.random.random()
         if chance < 0.06:
@@ -25,18 +25,21 @@ def run(seed: int, count: int) -> World:
             world.replace()
         elif chance < 0.11:
             world.resign(world.random.choice(world.leaders))
-        elif chance < 0.12:
+        elif chance < 0.13:
             world.mark()
+        elif chance < 0.135 and world.marks:
+            world.abandon_mark()
         if world.pool:
             world.step()
     world.settle()
     return world
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_random_rounds(seed: int) -> None:
+@pytest.mark.parametrize("protocol", COMMITS)
+@pytest.mark.parametrize("seed", range(20))
+def test_random_rounds(seed: int, protocol: str) -> None:
     """Real ledgers on three or four shards, coordinators that come and go."""
-    world = run(seed, 3 + seed % 2)
+    world = run(seed, 3 + seed % 2, protocol)
     check_ended(world)
     check_conserved(world)
     check_atomic(world)
@@ -91,9 +94,11 @@ def check_answers(world: World) -> None:
                     assert (status <= Status.exists) == (books[row.debit][row.id] == 1), (row, answer)
 
 
-def test_the_runs_exercise_what_they_claim() -> None:
-    """Rounds commit and abort, marks are reached, coordinators change."""
-    worlds = [run(seed, 3) for seed in range(5)]
+@pytest.mark.parametrize("protocol", COMMITS)
+def test_the_runs_exercise_what_they_claim(protocol: str) -> None:
+    """Rounds commit and abort, marks are reached (some while rounds are open), coordinators change."""
+    worlds = [run(seed, 3, protocol) for seed in range(5)]
     went = [flag for world in worlds for flags in world.committed.values() for flag in flags]
     assert went.count(True) > 20 and went.count(False) > 20
-    assert sum(world.marks for world in worlds) > 0 and max(world.leader.epoch for world in worlds) > 3
+    assert sum(world.cuts for world in worlds) >= sum(world.open_at_cuts for world in worlds) > 0
+    assert max(world.leader.epoch for world in worlds) > 3

@@ -14,7 +14,7 @@ EUR = 7
 
 def leg(rows: list[int], side: int) -> Legs:
     """The legs of the given rows, all on one side."""
-    return Legs(np.array(rows), np.full(len(rows), side, np.uint8), [])
+    return Legs(np.array(rows), np.full(len(rows), side, np.uint8), "ledger", [])
 
 
 def vote(rows: list[int], transactions: list[int]) -> Body:

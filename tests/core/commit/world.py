@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Decisions, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import Answered, Ask, Coordinator, Cut, Decisions, Effect, Forget, Marked, Record, Ticket
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
 from protocol.columns import Flag, Transfers
@@ -23,6 +23,7 @@ from tests.core.machine.shards import Shard
 
 ACCOUNTS_A_SHARD = 3
 OPENING = 300
+COMMITS = {"2pc": ["", "2pc"], "3pc": ["", "3pc"], "mixed": ["", "2pc", "3pc"]}  # what batches ask for
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Batch:
     """What a client wants to know the outcome of."""
 
     rows: list[Transfer]
+    commit: str = ""
     answers: list[list[int]] = field(default_factory=list)
 
 
@@ -38,15 +40,16 @@ class Leader:
     """A coordinator and the tickets that it owes an answer."""
 
     epoch: int
-    core: Coordinator = field(default_factory=Coordinator)
+    core: Coordinator
     tickets: dict[Ticket, Batch] = field(default_factory=dict)
 
 
 class World:
     """Shards 1 to `count`, group 0, and whoever believes to be the coordinator."""
 
-    def __init__(self, seed: int, count: int) -> None:
+    def __init__(self, seed: int, count: int, protocol: str = "2pc") -> None:
         self.random = Random(seed)
+        self.protocol = protocol
         self.groups = tuple(range(1, count + 1))
         self.shards = {group: Shard(Ledger()) for group in self.groups}
         self.zero = Shard(Decisions())
@@ -54,11 +57,15 @@ class World:
         self.batches: list[Batch] = []
         self.local_ids: list[int] = []
         self.committed: dict[int, list[bool]] = {}  # round to what any shard has carried out
-        self.marks = 0
+        self.participants: dict[int, dict[int, None]] = {}  # round to the groups that have prepared it
+        self.ended: dict[int, list[tuple[int, int]]] = {group: [] for group in self.groups}  # (index, round)
+        self.marks: list[str] = []
+        self.cuts = 0
+        self.open_at_cuts = 0
         self._ids = 10
         self._tickets = 0
         self._open_accounts()
-        self.leader = Leader(0)
+        self.leader = Leader(0, Coordinator())
         self.leaders: list[Leader] = []
         self.replace()
 
@@ -75,7 +82,8 @@ class World:
 
     def replace(self) -> None:
         """The next coordinator begins; the one before may not know it yet."""
-        self.leader = Leader(self.leader.epoch + 1)
+        default = "2pc" if self.protocol == "mixed" else self.protocol
+        self.leader = Leader(self.leader.epoch + 1, Coordinator(default))
         self.leaders.append(self.leader)
         self._begin(self.leader)
 
@@ -84,7 +92,7 @@ class World:
             (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", leader.epoch]])
             if answer[0] == "begun" and leader in self.leaders and not leader.core.epoch:
                 records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
-                self._take(leader, leader.core.lead(leader.epoch, self.groups, records))
+                self._take(leader, leader.core.lead(leader.epoch, (0, *self.groups), records))
 
         self._post(deliver)
 
@@ -113,6 +121,8 @@ class World:
             self.pool.pop()
         deliver()
         for leader in self.leaders:
+            if self.random.random() < 0.1:
+                leader.core.hurry(self.random.choice([None, *self.groups]))
             self._take(leader, leader.core.go_on())
 
     def _take(self, leader: Leader, effects: list[Effect]) -> None:
@@ -130,8 +140,8 @@ class World:
                     batch.answers.append(list(statuses))
                     if max(statuses) >= Status.undecided:
                         self.submit(batch)  # it was busy for too long
-                case Marked(_, answers):
-                    self._check_cut(answers)
+                case Marked(name, answers):
+                    self._check_cut(name, answers)
 
     def _tell_zero(self, request: Body) -> None:
         self.zero.entry(request)
@@ -156,40 +166,59 @@ class World:
                 self._post(deliver)  # the answer is lost: the call is repeated
                 return
             self._post(lambda: self._take(leader, leader.core.asked(ask, answer)))
-            if ask.body[0] == "round" and ask.body[4] is not None and self.random.random() < 0.03:
-                self._post(lambda: self._take(leader, leader.core.abandon(ask.body[4][0])))
+            if ask.body[0] == "round" and ask.body[5] is not None and self.random.random() < 0.03:
+                self._post(lambda: self._take(leader, leader.core.abandon(ask.body[5][0])))
 
         self._post(deliver)
 
     def _carry_out(self, ask: Ask) -> Body:
-        shard = self.shards[ask.group]
+        shard = self.shards.get(ask.group, self.zero)
+        opened = list(shard.machine.rounds)
         if ask.body[0] == "epoch":
             return shard.entry([Kind.epoch, ask.body[1]])[0]
         if ask.body[0] == "mark":
-            return shard.entry([Kind.mark, *ask.body[1:]])[0]
-        _, epoch, oldest_open, decisions, prepare = ask.body
-        opened = list(shard.machine.rounds)
-        if prepare is not None:
-            prepare = [*prepare[:2], [[part, shard.resolve(part, body)] for part, body in prepare[2]]]
-        (answer,) = shard.entry([Kind.round, epoch, oldest_open, decisions, prepare])
+            (answer,) = shard.entry([Kind.mark, *ask.body[1:]])
+        else:
+            *_, prepare = ask.body
+            if prepare is not None:
+                prepare = [*prepare[:4], [[part, shard.resolve(part, body)] for part, body in prepare[4]]]
+            (answer,) = shard.entry([Kind.round, *ask.body[1:5], prepare])
+            if answer[0] == "votes":
+                self.participants.setdefault(prepare[0], {})[ask.group] = None
         if answer[0] != "stale_epoch":
-            for round_id, decision in decisions:
-                if round_id in opened:
-                    went = (unpack_decision(decision) == 0).tolist()
-                    assert self.committed.setdefault(round_id, went) == went, "one decision a round"
+            self._note_decisions(ask.group, opened, ask.body[3])
         return answer
 
-    def _check_cut(self, answers: dict[int, Body]) -> None:
-        """Money is neither made nor lost nor half moved at a mark."""
-        self.marks += 1
-        sums: dict[str, list[int]] = {}
-        for answer in answers.values():
-            assert answer[3] == 0, "a mark lies between rounds"
-            for currency, *numbers in answer[4][0][1]:
-                mine = sums.setdefault(currency, [0] * 5)
-                sums[currency] = [one + other for one, other in zip(mine, numbers, strict=True)]
-        for posted, held, incoming, debits, credits in sums.values():
-            assert (posted, held, incoming, debits - credits) == (0, 0, 0, 0)
+    def _note_decisions(self, group: int, opened: list[int], decisions: list[Body]) -> None:
+        for round_id, decision in decisions:
+            if round_id in opened:
+                went = (unpack_decision(decision) == 0).tolist()
+                assert self.committed.setdefault(round_id, went) == went, "one decision a round"
+                self.ended[group].append((self.shards[group].machine.applied, round_id))
+
+    def _check_cut(self, name: str, answers: dict[int, Body]) -> None:
+        """Money is neither made nor lost nor half moved at a mark, and each round is in the cut as a whole or not at all."""
+        self.cuts += 1
+        self.open_at_cuts += any(answer[3] for answer in answers.values())
+        in_cut = {
+            group: [round_id for index, round_id in self.ended[group] if index <= answers[group][1]]
+            for group in self.groups
+        }
+        for round_id, groups in self.participants.items():
+            there = [round_id in in_cut[group] for group in groups]
+            assert all(there) or not any(there), (name, round_id, there)
+        sums: Counter[str] = Counter()
+        for group in self.groups:
+            if answers[group][5]:
+                ((_, rows),) = answers[group][5]
+                sums.update({currency: 0 for _, currency, *_ in rows})
+                for _, currency, posted, *_ in rows:
+                    sums[currency] += posted
+                continue
+            for currency, posted, _, _, debits, credits in answers[group][4][0][1]:
+                sums[currency] += posted
+                sums[f"{currency} turnover"] += debits - credits
+        assert not any(sums.values()), sums
 
     # -- clients --------------------------------------------------------------------------------------------------
 
@@ -200,12 +229,14 @@ class World:
             giver, taker = self.random.sample([*self._names(), "1:usd", "2:none"], 2)
             self._ids += 1
             id = self.random.randint(11, self._ids) if self.random.random() < 0.05 else self._ids
+            if any(row.id == id for row in rows):  # a chain that names an id twice waits for itself
+                id = self._ids
             rows.append(Transfer(id, giver, taker, self.random.randint(1, 200)))
             if self.random.random() < 0.3:
                 rows[-1].flags = Flag.linked
         if self.random.random() < 0.95:
             rows[-1].flags = 0
-        batch = Batch(rows)
+        batch = Batch(rows, self.random.choice(COMMITS[self.protocol]))
         self.batches.append(batch)
         return batch
 
@@ -223,7 +254,7 @@ class World:
             self._tickets += 1
             ticket = Ticket(self._tickets)
             leader.tickets[ticket] = batch
-            transfers: Transfers = columns(batch.rows)
+            transfers: Transfers = replace(columns(batch.rows), commit=batch.commit)
             debit, credit = (
                 np.array([int(name[0]) for name in names], np.int32)
                 for names in (transfers.debits(), transfers.credits())
@@ -233,8 +264,22 @@ class World:
         deliver()
 
     def mark(self) -> None:
-        """Somebody wants a consistent cut."""
-        self._take(self.leader, self.leader.core.mark(f"m{self.random.random()}"))
+        """Somebody wants an audit, or a snapshot of all accounts."""
+        name = f"m{len(self.marks)}"
+        self.marks.append(name)
+        if self.random.random() < 0.5:
+            self.leader.core.mark(Cut(name, (), True, {}))
+            return
+        questions: dict[int, list[Body]] = {}
+        for group in self.groups:
+            names = [f"{group}:world", f"{group}:usd", *(own for own in self._names() if own.startswith(f"{group}:"))]
+            questions[group] = [["ledger", ["accounts", names]]]
+        self.leader.core.mark(Cut(name, self.groups, False, questions))
+
+    def abandon_mark(self) -> None:
+        """A cut takes too long."""
+        for leader in self.leaders:
+            leader.core.abandon_mark(self.random.choice(self.marks))
 
     def local(self) -> None:
         """A payment inside one shard, which needs no coordinator."""
@@ -254,6 +299,7 @@ class World:
             if self.pool:
                 self.step()
                 continue
+            self.leader.core.hurry()
             self._take(self.leader, self.leader.core.go_on())
             if not self.pool:
                 return

@@ -65,16 +65,52 @@ class Shard:
         return list(self.command("ledger", ["transfers", columns(rows).pack()])[1])
 
     def prepare(
-        self, round_id: int, count: int, *commands: tuple[str, Body], epoch: int = 1, oldest_open: int = 0
+        self,
+        round_id: int,
+        count: int,
+        *commands: tuple[str, Body],
+        epoch: int = 1,
+        over: tuple[int, int] = (0, 0),
+        protocol: str = "2pc",
+        groups: tuple[int, ...] = (1, 2),
     ) -> Body:
         """A PREPARE without decisions; its answer."""
-        resolved = [[part, self.resolve(part, body)] for part, body in commands]
-        (answer,) = self.entry([Kind.round, epoch, oldest_open, [], [round_id, count, resolved]])
+        prepare = self.prepared(round_id, count, *commands, protocol=protocol, groups=groups)
+        (answer,) = self.entry([Kind.round, epoch, list(over), [], [], prepare])
         return answer
 
-    def decide(self, *decisions: tuple[int, bytes], epoch: int = 1, oldest_open: int = 0) -> Body:
+    def prepared(
+        self,
+        round_id: int,
+        count: int,
+        *commands: tuple[str, Body],
+        protocol: str = "2pc",
+        groups: tuple[int, ...] = (1, 2),
+    ) -> Body:
+        """A PREPARE as it stands in a request."""
+        resolved = [[part, self.resolve(part, body)] for part, body in commands]
+        return [round_id, count, protocol, list(groups), resolved]
+
+    def precommit(
+        self,
+        round_id: int,
+        packed: bytes,
+        epoch: int = 1,
+        groups: tuple[int, ...] = (1, 2),
+        over: tuple[int, int] = (0, 0),
+    ) -> Body:
+        """A PRECOMMIT alone; the answer."""
+        (answer,) = self.entry([Kind.round, epoch, list(over), [], [[round_id, list(groups), packed]], None])
+        return answer
+
+    def decide(self, *decisions: tuple[int, bytes], epoch: int = 1, over: tuple[int, int] = (0, 0)) -> Body:
         """Decisions without a PREPARE; the answer."""
-        (answer,) = self.entry([Kind.round, epoch, oldest_open, [list(each) for each in decisions], None])
+        (answer,) = self.entry([Kind.round, epoch, list(over), [list(each) for each in decisions], [], None])
+        return answer
+
+    def mark(self, name: str, epoch: int = 1, questions: tuple[Body, ...] = (), is_audit: bool = True) -> Body:
+        """A marker without decisions; the answer."""
+        (answer,) = self.entry([Kind.mark, epoch, [0, 0], [], name, is_audit, list(questions)])
         return answer
 
     def query(self, part: str, *body: object) -> Answer:

@@ -99,7 +99,7 @@ def test_the_second_part_counts_in_the_digest_and_in_the_mark(shard: Shard) -> N
     assert isinstance(spending, Spending)
     spending.users["ann"].limit = 51
     assert shard.machine.digest() != before
-    (mark,) = shard.entry([Kind.mark, 1, "cut"])
+    mark = shard.mark("cut")
     assert [part for part, _ in mark[4]] == ["ledger", "spending"]
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_holds_both_parts_and_the_open_round(shard: Shard) -> None:
     for one in (shard, other):
         assert one.prepare(5, 1, ("ledger", legs([pay(10, 30)])), spend((0, 30))) == first
         assert one.prepare(4, 1, spend((0, 1))) == ["void"]
-        one.decide((5, decision(0)), oldest_open=6)
+        one.decide((5, decision(0)), over=(6, 0))
         assert one.prepare(5, 1, spend((0, 1))) == ["void"]
     assert other.machine.digest() == shard.machine.digest()
 
@@ -171,7 +171,7 @@ def step_at_random(shard: Shard, generator: random.Random, number: int, opened: 
         case 3 if opened:
             round_id = opened.pop(generator.randrange(len(opened)))
             answer = shard.machine.rounds[round_id].answer
-            shard.decide((round_id, decision(*votes(answer))), oldest_open=min(opened, default=number))
+            shard.decide((round_id, decision(*votes(answer))), over=(min(opened, default=number), 0))
         case _:
             both = shard.resolve("ledger", legs([Transfer(number, giver, taker, amount)]))
             shard.entry([Kind.together, [["ledger", both], [*spend((0, amount))]]])

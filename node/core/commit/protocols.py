@@ -1,0 +1,25 @@
+"""The commit protocols: one small interface, two implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from node.core.commit.phases import THREE_PHASE, TWO_PHASE, Transitions
+from node.core.commit.recovery import Recover, find_in_participants, find_record
+
+
+@dataclass(frozen=True, slots=True)
+class CommitProtocol:
+    """What a protocol is to the coordinator: its transitions, and how it finds out what became of an orphan."""
+
+    name: str
+    transitions: Transitions
+    recover: Recover
+
+
+PROTOCOLS: Mapping[str, CommitProtocol] = MappingProxyType({
+    "2pc": CommitProtocol("2pc", TWO_PHASE, find_record),
+    "3pc": CommitProtocol("3pc", THREE_PHASE, find_in_participants),
+})  # fmt: skip

@@ -1,0 +1,142 @@
+"""What the coordinator works on, and what it asks its surroundings to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.core.commit.legs import Legs
+from node.core.commit.phases import Phase
+from node.core.commit.protocols import CommitProtocol
+from node.core.commit.recovery import Orphan
+from node.core.machine import ROUND_BITS, Body, Statuses
+from protocol.columns import Transfers
+
+Ticket = NewType("Ticket", int)
+
+
+def epoch_of(round_id: int) -> int:
+    """The epoch whose coordinator made the round."""
+    return round_id >> ROUND_BITS
+
+
+# -- effects ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call a group until it answers or the epoch ends; the answer comes back to `asked`.
+
+    The body is a machine request without its kind, by its name: `["epoch", epoch]`, `["round", epoch, over, decisions,
+    precommits, prepare]` or `["mark", epoch, over, decisions, name, wants digest, questions]`.
+    """
+
+    group: int
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Make a decision durable in group 0; `recorded` when it is."""
+
+    round_id: int
+    groups: tuple[int, ...]
+    decision: bytes
+    forgotten: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop records that every shard has carried out."""
+
+    round_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """All transfers of a submission have a status (one byte each), final but for those that have waited too long."""
+
+    ticket: Ticket
+    statuses: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A consistent cut: each asked group's answer to the mark."""
+
+    name: str
+    answers: dict[int, Body]
+
+
+Effect = Ask | Record | Forget | Answered | Marked
+
+
+# -- state --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Submission:
+    """A client's batch on its way."""
+
+    ticket: Ticket
+    batch: Transfers
+    groups: NDArray[np.int32]  # of the debit accounts, then of the credit accounts
+    statuses: Statuses
+    left: int  # transfers without a final status
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of a submission, in a round."""
+
+    submission: Submission
+    rows: NDArray[np.intp]
+    attempts: int = 0  # rounds that these rows have been in
+    after: int = 0  # number of the last round that must be decided before they are tried again
+
+    def batch(self) -> Transfers:
+        """The rows as a batch."""
+        whole = self.submission.batch
+        return whole if len(self.rows) == len(whole) else whole.take(self.rows)
+
+    def groups(self) -> NDArray[np.int32]:
+        """The groups of the rows' accounts: debits, then credits."""
+        return self.submission.groups[:, self.rows]
+
+
+@dataclass(slots=True)
+class Round:
+    """One round, until every participant has carried its decision out. An orphan has neither pieces nor legs."""
+
+    round_id: int
+    protocol: CommitProtocol
+    phase: Phase
+    groups: tuple[int, ...]  # the participants
+    count: int  # transactions
+    pieces: list[Piece] = field(default_factory=list)
+    numbers: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # transaction of each row
+    legs: dict[int, Legs] = field(default_factory=dict)
+    votes: dict[int, Body] = field(default_factory=dict)
+    row_statuses: Statuses = field(default_factory=lambda: np.zeros(0, np.uint8))  # one a transfer
+    decision: bytes = b""
+    precommitted: dict[int, None] = field(default_factory=dict)  # participants that hold the attempt of this epoch
+    waiting: dict[int, None] = field(default_factory=dict)  # participants that have not carried the decision out
+    is_recorded: bool = False
+
+    def orphan(self) -> Orphan:
+        """What recovery looks at."""
+        return Orphan(self.round_id, self.groups, self.count)
+
+
+@dataclass(slots=True)
+class Cut:
+    """A consistent cut that is asked for or being made."""
+
+    name: str
+    groups: tuple[int, ...]
+    wants_digest: bool
+    questions: dict[int, list[Body]]  # part and question, by group; answered from the state at the cut
+    answers: dict[int, Body] = field(default_factory=dict)

@@ -1,0 +1,180 @@
+"""What a new coordinator makes of an orphan: the rules of 2pc and of 3pc, and that the new epoch acts on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from node.core.commit.phases import Event
+from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_record
+from tests.core.commit.bench import RETRY, Bench, decisions, open_round, packed, proposals
+
+ROUND, OTHER = 7, 8
+COMMIT, HALF, ABORT = packed(0, 0), packed(0, 56), abort_all(2)
+
+
+def prepared() -> Poll:
+    """The round is open there, without an attempt."""
+    return Poll({ROUND: Attempt(0, b"")}, {})
+
+
+def holding(epoch: int, decision: bytes) -> Poll:
+    """The last PRECOMMIT there."""
+    return Poll({ROUND: Attempt(epoch, decision)}, {})
+
+
+def done(decision: bytes) -> Poll:
+    """Carried out there."""
+    return Poll({}, {ROUND: decision})
+
+
+NOTHING = Poll({}, {})  # the PREPARE never came
+UNRELATED = Poll({OTHER: Attempt(9, COMMIT)}, {OTHER: COMMIT})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Polls by group, and what is found; None: wait."""
+
+    polls: dict[int, Poll]
+    found: tuple[Event, bytes] | None
+    groups: tuple[int, ...] = (1, 2, 3)
+
+
+def again(decision: bytes) -> tuple[Event, bytes]:
+    """The attempt is made again in the new epoch."""
+    return Event.majority_found, decision
+
+
+CASES: dict[str, Case] = {
+    "carried out anywhere is the decision": Case({3: done(COMMIT)}, (Event.decision_found, COMMIT)),
+    "also where others are only prepared": Case({1: prepared(), 2: prepared(), 3: done(ABORT)}, (Event.decision_found, ABORT)),
+    "also against a later attempt": Case({1: holding(5, HALF), 3: done(COMMIT)}, (Event.decision_found, COMMIT)),
+    "nobody heard": Case({}, None),
+    "a minority heard": Case({1: holding(4, COMMIT)}, None),
+    "half is no majority": Case({1: holding(4, COMMIT), 2: prepared()}, None, (1, 2, 3, 4)),
+    "one of two is no majority": Case({1: holding(4, COMMIT)}, None, (1, 2)),
+    "both of two are": Case({1: holding(4, COMMIT), 2: prepared()}, again(COMMIT), (1, 2)),
+    "one of one is": Case({1: holding(4, COMMIT)}, again(COMMIT), (1,)),
+    "a stranger is no participant": Case({1: prepared(), 4: prepared(), 5: done(COMMIT)}, None),
+    "no attempt in a majority: abort": Case({1: prepared(), 2: prepared()}, again(ABORT)),
+    "not even prepared: abort": Case({1: prepared(), 2: NOTHING}, again(ABORT)),
+    "other rounds say nothing of it": Case({1: prepared(), 2: UNRELATED}, again(ABORT)),
+    "one attempt in a majority": Case({1: prepared(), 2: holding(4, COMMIT)}, again(COMMIT)),
+    "the highest attempt": Case({1: holding(4, COMMIT), 2: holding(6, ABORT), 3: holding(5, HALF)}, again(ABORT)),
+    "the highest attempt commits": Case({1: holding(6, COMMIT), 2: holding(5, ABORT)}, again(COMMIT)),
+    "an attempt held where nothing was prepared": Case({1: NOTHING, 3: holding(2, HALF)}, again(HALF)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_3pc_is_recovered_from_its_participants(name: str) -> None:
+    """The decision rule with majorities as quorums; group 0's records are of no account."""
+    case = CASES[name]
+    orphan = Orphan(ROUND, case.groups, 2)
+    assert find_in_participants(orphan, case.polls, {}) == case.found
+    assert find_in_participants(orphan, case.polls, {ROUND: HALF}) == case.found
+
+
+def test_whoever_decided_is_found_by_every_majority() -> None:
+    """Whichever two of three have held the deciding attempt and whichever two are heard: the decision is tried again."""
+    pairs = ((1, 2), (1, 3), (2, 3))
+    for held in pairs:
+        for heard in pairs:
+            polls = {group: holding(4, COMMIT) if group in held else holding(3, ABORT) for group in heard}
+            assert find_in_participants(Orphan(ROUND, (1, 2, 3), 2), polls, {}) == again(COMMIT)
+
+
+def test_2pc_is_recovered_from_the_records_alone() -> None:
+    """What is not recorded is aborted, whatever the shards hold."""
+    orphan = Orphan(ROUND, (1, 2), 2)
+    assert find_record(orphan, {1: prepared()}, {ROUND: HALF}) == (Event.decision_found, HALF)
+    assert find_record(orphan, {1: prepared()}, {OTHER: HALF}) == (Event.no_decision_exists, ABORT)
+    assert find_record(orphan, {}, {}) == (Event.no_decision_exists, ABORT)
+
+
+# -- the new epoch acts on it -------------------------------------------------------------------------------------
+
+
+def test_an_orphan_waits_for_a_majority_and_is_precommitted_again() -> None:
+    """Nothing is told before; then the attempt is made in the new epoch, and a majority of it decides without any tick."""
+    bench = Bench(epoch=5, protocol="3pc")
+    row = open_round(ROUND, 2, (1, 2, 3), "3pc", 4, COMMIT)
+    bench.accept(1, opened={1: [row]})
+    bench.tick()
+    assert [ask.body[0] for ask in bench.asks] == ["epoch", "epoch"]
+    bench.accept(2, opened={2: [open_round(ROUND, 2, (1, 2, 3), "3pc")]})
+    bench.go_on()
+    asks = bench.precommits()
+    assert [(ask.group, ask.body[1], proposals(ask)) for ask in asks] == [(g, 5, {ROUND: [0, 0]}) for g in (1, 2, 3)]
+    bench.answer(asks[0], ["decided"])
+    bench.go_on()
+    assert not bench.decides()
+    bench.answer(asks[1], ["decided"])
+    bench.go_on()
+    assert [(ask.group, decisions(ask)) for ask in bench.decides()] == [(g, {ROUND: [0, 0]}) for g in (1, 2, 3)]
+    assert not bench.answers, "its clients were those of another coordinator"
+    bench.answer(asks[2], ["decided"])
+    bench.decide_all()
+    assert not bench.core.rounds
+
+
+def test_an_abort_is_tried_before_it_is_told() -> None:
+    """Another coordinator may come while it is on its way: only a majority makes it a decision."""
+    bench = Bench(epoch=5)
+    bench.accept(1, 2, opened={1: [open_round(ROUND, 2, (1, 2), "3pc")]})
+    bench.go_on()
+    assert not bench.decides()
+    for ask in bench.precommits():
+        assert proposals(ask) == {ROUND: [RETRY, RETRY]}
+        bench.answer(ask, ["decided"])
+    bench.go_on()
+    assert [decisions(ask) for ask in bench.decides()] == [{ROUND: [RETRY, RETRY]}] * 2
+
+
+def test_a_finished_participant_ends_the_waiting() -> None:
+    """It alone is enough, and everybody is told its decision."""
+    bench = Bench(epoch=5)
+    bench.accept(1, opened={1: [open_round(ROUND, 2, (1, 2, 3), "3pc", 4, COMMIT)]})
+    bench.accept(3, finished={3: [[ROUND, COMMIT]]})
+    bench.go_on()
+    assert not bench.precommits()
+    assert [(ask.group, decisions(ask)) for ask in bench.decides()] == [(g, {ROUND: [0, 0]}) for g in (1, 2, 3)]
+
+
+def test_a_round_that_is_only_finished_is_no_orphan() -> None:
+    """Its other participants have it behind them or will say that it is open."""
+    bench = Bench(epoch=5)
+    bench.accept(finished={1: [[ROUND, COMMIT]]})
+    bench.tick()
+    assert not bench.asks and not bench.core.rounds
+
+
+def test_a_late_poll_that_still_names_an_ended_orphan_changes_nothing() -> None:
+    """Its answer was made before the decision came there: the same is found and told again."""
+    bench = Bench(epoch=5)
+    row = open_round(ROUND, 2, (1, 2, 3), "3pc", 4, COMMIT)
+    bench.accept(1, 2, opened={1: [row], 2: [row]})
+    bench.go_on()
+    for _ in range(2):
+        for ask in bench.precommits():
+            bench.answer(ask, ["decided"])
+        bench.go_on()
+        assert {tuple(*decisions(ask).values()) for ask in bench.decides()} == {(0, 0)}
+        bench.decide_all()
+        assert not bench.core.rounds
+        bench.accept(3, opened={3: [row]})
+        bench.go_on()
+
+
+def test_orphans_of_both_protocols_are_ended_each_by_its_own_rule() -> None:
+    """The protocol is in what the shards tell, not in the new coordinator's configuration."""
+    bench = Bench(epoch=5, protocol="3pc")
+    rows = [open_round(ROUND, 2, (1, 2), "2pc"), open_round(OTHER, 2, (1, 2), "3pc", 4, COMMIT)]
+    bench.accept(1, opened={1: rows})
+    bench.go_on()
+    assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [ROUND]), (2, [ROUND])]
+    bench.accept(2)
+    bench.go_on()
+    assert [list(proposals(ask)) for ask in bench.precommits()] == [[OTHER]] * 2
