@@ -1,0 +1,249 @@
+"""The lock desk: takes everybody's words to the locks at the node that leads group 0, and tells who is let in.
+
+Words that come while a round is in flight gather for the next one. Who has to wait is *parked*: the request is answered when its
+claim holds. When the holder's release arrives, the next claimant is told at once, ahead of the round that logs the release; the
+guide of `node.core.locks` says why that is safe. Has no task: a word is handled where it arrives, as the next grant waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.actors.actor import Failed, Outcome, Reply
+from node.core.locks import Claim, ClaimState, LockAction, Locks, refusal
+from node.core.machine import Body, Kind
+from node.ports import Clock
+from protocol.errors import ErrorCode
+from protocol.status import LockStatus
+
+ROUND_WORDS_MAX = 1_024  # bounds what one entry makes every replica do at once
+GATHERED_MAX = 16_384  # words that wait for a round: some tenths of a second; beyond it clients are told `busy`
+PARK_SECONDS = 2.0  # then a waiting client is told to ask again: so it learns of a leader that has fallen silent
+DEADLINE_SHARE = 0.5  # of the time that a client waits for an answer, if that is shorter
+SWEEP_SECONDS = 0.25  # between two looks for parked requests whose time is over
+RETRY_AFTER_MS = 20  # about how long a full desk takes to be half empty
+
+ACTIONS_THAT_WAIT = (LockAction.acquire, LockAction.get_at_once)
+Key = tuple[str, bytes, bytes]
+"""Name of the lock, claim, owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockPorts:
+    """What the desk is connected to."""
+
+    clock: Clock
+    call: Callable[[Body, Reply], None]  # a request to the machine of group 0, once
+    locks: Callable[[], Locks]  # the applied state on this node
+    is_guarded: Callable[[str], bool]  # whether a commit round of this node, open or gathered, relies on that lock
+    soon: Callable[[Callable[[], None]], object]  # behind what the loop does in this turn
+    hurry: Callable[[], None]  # decisions that group 0 has not heard are waited for
+
+
+@dataclass(slots=True)
+class Word:
+    """An operation on its way into the log."""
+
+    operation: Body
+    deadline: float
+    reply: Reply
+    leaving: int = 0  # the token of the claim that it gives back
+
+
+@dataclass(slots=True)
+class Parked:
+    """Somebody who waits for a lock."""
+
+    until: float
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatistics:
+    """The desk at a glance."""
+
+    is_active: bool
+    parked: int
+    gathered: int
+    rounds: int
+    told_ahead: int
+
+
+class LockDesk:
+    """One a node; idle unless the node leads group 0."""
+
+    def __init__(self, ports: LockPorts) -> None:
+        self._ports = ports
+        self._term = 0
+        self._gathered: list[Word] = []
+        self._is_in_flight = False
+        self._is_flushing = False
+        self._parked: dict[Key, Parked] = {}
+        self._leaving: dict[str, dict[int, int]] = {}  # by lock: tokens whose release is on its way, how many times
+        self._sweep_at = 0.0
+        self._rounds = 0
+        self._told_ahead = 0
+
+    # -- words ----------------------------------------------------------------------------------------------------
+
+    def request(self, operation: Body, deadline: float, reply: Reply) -> None:
+        """Takes a checked `[action, name, claim, owner, ttl_ms, token, age_ns]`."""
+        if not self._term:
+            reply(self._not_leader())
+            return
+        if (status := refusal(operation)) is not None:
+            reply([status, 0, 0])
+            return
+        action, name, claim_id, owner, *_ = operation
+        word = Word(operation, deadline, reply)
+        if action in ACTIONS_THAT_WAIT:
+            known = self._ports.locks().find(name, claim_id, owner)
+            if known is not None and known.state is ClaimState.waiting:
+                self._park(word)
+                self._advance(name)
+                return
+        if len(self._gathered) >= GATHERED_MAX:
+            text = f"expected at most {GATHERED_MAX} words to the locks at a time"
+            reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            return
+        self._gathered.append(word)
+        self._flush_soon()
+        if action == LockAction.release and (token := self._token_of(operation)):
+            word.leaving = token
+            leaving = self._leaving.setdefault(name, {})
+            leaving[token] = leaving.get(token, 0) + 1
+            self._advance(name)
+
+    def _token_of(self, operation: Body) -> int:
+        _, name, claim_id, owner, _, token, _ = operation
+        if not claim_id:
+            return int(token)
+        claim = self._ports.locks().find(name, claim_id, owner)
+        return 0 if claim is None else claim.token
+
+    # -- rounds ---------------------------------------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        if not self._is_in_flight and not self._is_flushing:
+            self._is_flushing = True
+            self._ports.soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if self._is_in_flight or not self._gathered:
+            return
+        words, self._gathered = self._gathered[:ROUND_WORDS_MAX], self._gathered[ROUND_WORDS_MAX:]
+        self._is_in_flight = True
+        self._rounds += 1
+        request = [Kind.apply, Locks.name, ["round", [word.operation for word in words]]]
+        self._ports.call(request, lambda outcome: self._on_round(words, outcome))
+
+    def _on_round(self, words: list[Word], outcome: Outcome) -> None:
+        self._is_in_flight = False
+        names: dict[str, None] = {}
+        if isinstance(outcome, Failed):
+            for word in words:
+                word.reply(outcome)
+        else:
+            for word, result in zip(words, outcome[1], strict=True):
+                if result[0] == LockStatus.waiting and self._term:
+                    self._park(word)
+                    names[word.operation[1]] = None
+                else:
+                    word.reply(result)
+        self._forget_leaving(words)
+        for name in names:
+            self._advance(name)
+        if self._gathered:
+            self._flush_soon()
+
+    def _forget_leaving(self, words: list[Word]) -> None:
+        """What was applied shows in the state now; what failed is said again by its client."""
+        for word in words:
+            if not word.leaving:
+                continue
+            name = word.operation[1]
+            leaving = self._leaving[name]
+            leaving[word.leaving] -= 1
+            if not leaving[word.leaving]:
+                del leaving[word.leaving]
+                if not leaving:
+                    del self._leaving[name]
+
+    # -- who is let in --------------------------------------------------------------------------------------------
+
+    def _park(self, word: Word) -> None:
+        _, name, claim_id, owner, *_ = word.operation
+        now = self._ports.clock.monotonic()
+        until = now + min(PARK_SECONDS, max(0.0, word.deadline - now) * DEADLINE_SHARE)
+        before = self._parked.pop((name, claim_id, owner), None)
+        self._parked[name, claim_id, owner] = Parked(until, word.reply)
+        if before is not None:
+            before.reply([LockStatus.waiting, 0, 0])
+
+    def applied(self) -> None:
+        """An entry of group 0 has been applied here."""
+        if self._term:
+            for name in tuple(self._ports.locks().moved):
+                self._advance(name)
+
+    def _advance(self, name: str) -> None:
+        """Tells whoever holds the lock, or will when the releases that are here have been logged, unless it knows."""
+        queue = self._ports.locks().queues.get(name)
+        if queue is None or not self._parked:
+            return
+        leaving = self._leaving.get(name, {})
+        holder = queue.holder
+        if holder.state is ClaimState.holding and holder.token not in leaving:
+            self._tell(holder)
+            return
+        if holder.pins:
+            if queue.waiting:
+                self._ports.hurry()
+            return
+        if self._ports.is_guarded(name):
+            return
+        greatest = holder.token
+        for claim in queue.waiting:
+            if claim.token not in leaving:
+                if claim.token > greatest and self._tell(claim):
+                    self._told_ahead += 1
+                return
+            greatest = max(greatest, claim.token)
+
+    def _tell(self, claim: Claim) -> bool:
+        parked = self._parked.pop((claim.name, claim.id, claim.owner), None)
+        if parked is None:
+            return False
+        parked.reply([LockStatus.granted, claim.token, claim.age_ns])
+        return True
+
+    # -- over time ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Who has waited for long is told to ask again."""
+        now = self._ports.clock.monotonic()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP_SECONDS
+        for key in [key for key, parked in self._parked.items() if parked.until <= now]:
+            self._parked.pop(key).reply([LockStatus.waiting, 0, 0])
+
+    def lead(self, term: int) -> None:
+        """This node serves group 0 with that term, or (0) does not: then whoever waits here asks elsewhere."""
+        if term == self._term:
+            return
+        self._term = term
+        parked, self._parked = self._parked, {}
+        gathered, self._gathered = self._gathered, []
+        self._forget_leaving(gathered)
+        for reply in [*(waiting.reply for waiting in parked.values()), *(word.reply for word in gathered)]:
+            reply(self._not_leader())
+
+    def _not_leader(self) -> Failed:
+        return Failed(ErrorCode.not_leader, "the locks are at another node")
+
+    def statistics(self) -> LockStatistics:
+        """The desk as it is now."""
+        return LockStatistics(self._term != 0, len(self._parked), len(self._gathered), self._rounds, self._told_ahead)

@@ -1,0 +1,354 @@
+"""Group 0's part that knows who holds which lock and who waits for it."""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+import msgpack
+import numpy as np
+
+from node.core.locks.claims import Claim, ClaimEvent, ClaimState, Queue
+from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
+from node.core.locks.words import LockAction
+from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from protocol.status import LockStatus, Status
+
+TABLE = "lock"
+COUNTERS_KEY = 0  # no queue has this number
+STALE_LEASES_MAX = 1_024  # of renewed and ended leases that the timetable keeps beside the living ones
+
+
+@dataclass(slots=True)
+class Owner:
+    """Who has living claims, and since when."""
+
+    age_ns: int
+    claims: dict[str, Claim] = field(default_factory=dict)  # by the name of the lock
+
+
+class Locks:
+    """Commands: `["round", [operation, ...]]`, answered by `["locks", [[status, token, age_ns], ...]]`, and `["expire"]`.
+
+    An operation is `[action, name, claim, owner, ttl_ms, token, age_ns]` (`LockAction`), checked by `refusal` before. In a
+    commit round: `["guards", [[transaction, name, token], ...]]`.
+    """
+
+    name = "locks"
+    tables: tuple[str, ...] = (TABLE,)
+    archive_tables: tuple[str, ...] = ()
+    sequence_tables: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.queues: dict[str, Queue] = {}
+        self.tokens: dict[int, Claim] = {}  # the living claims
+        self.owners: dict[bytes, Owner] = {}
+        self.moved: dict[str, None] = {}  # locks that have got another holder with the last entry
+        self._last_token = 0
+        self._last_age_ns = 0
+        self._pinned: dict[int, list[Claim]] = {}  # by round
+        self._leases: list[tuple[int, str, int]] = []  # a heap of (end, name, token), with stale ones among them
+        self._dirty: dict[int, str] = {}  # numbers and names of queues
+        self._moved_at = 0
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
+        """Commands are logged as they come."""
+        return body
+
+    def apply(self, body: Body, at: At) -> Answer:
+        """Carries out a round of operations in their order, or ends the leases whose time is over."""
+        self._begin(at)
+        match body:
+            case ["round", operations]:
+                return Answer(["locks", [self._operate(operation, at) for operation in operations]])
+            case ["expire"]:
+                self._expire(at)
+                return Answer(["locks", []])
+            case _:
+                raise AssertionError(f"unknown command {body[:1]}")
+
+    def _begin(self, at: At) -> None:
+        if at.index != self._moved_at:
+            self._moved_at = at.index
+            self.moved.clear()
+
+    def _operate(self, operation: Body, at: At) -> Body:
+        action, name, claim_id, owner, ttl_ms, token, age_ns = operation
+        match action:
+            case LockAction.acquire | LockAction.get_at_once:
+                return self._acquire(name, claim_id, owner, ttl_ms, age_ns, action == LockAction.get_at_once, at)
+            case LockAction.renew:
+                return self._renew(name, token, ttl_ms, at)
+            case LockAction.release:
+                return self._release(name, claim_id, owner, token, at)
+            case _:
+                raise AssertionError(f"unknown action {action}")
+
+    def _acquire(
+        self, name: str, claim_id: bytes, owner_id: bytes, ttl_ms: int, age_ns: int, at_once: bool, at: At
+    ) -> Body:
+        owner = self.owners.get(owner_id)
+        if owner is not None and (known := owner.claims.get(name)) is not None:
+            status = LockStatus.lock_already_claimed if known.id != claim_id else _standing(known)
+            return [status, known.token if status is LockStatus.granted else 0, owner.age_ns]
+        queue = self.queues.get(name)
+        age_ns = owner.age_ns if owner is not None else self._age_of_new_owner(age_ns, at)
+        claim = Claim(name, claim_id, owner_id, self._last_token + 1, age_ns, ttl_ms)
+        if at_once and queue is not None and not (_wounds(claim, queue.holder) and not queue.holder.pins):
+            return [LockStatus.lock_is_held, 0, age_ns]
+        if len(self.tokens) >= CLAIMS_MAX or (queue is not None and len(queue.waiting) + 1 >= CLAIMS_PER_LOCK_MAX):
+            return [LockStatus.lock_queue_full, 0, age_ns]
+        self._last_token += 1
+        self.tokens[claim.token] = claim
+        self.owners.setdefault(owner_id, Owner(age_ns)).claims[name] = claim
+        if queue is None:
+            self.queues[name] = Queue(claim.token, name, claim)
+            self._grant(claim, at)
+        else:
+            self._stand_in_line(queue, claim, at)
+        return [_standing(claim), claim.token if claim.state is ClaimState.holding else 0, age_ns]
+
+    def _age_of_new_owner(self, brought_ns: int, at: At) -> int:
+        """Ages differ, so that whoever comes first is older, also within an entry."""
+        self._last_age_ns = max(at.timestamp_ns, self._last_age_ns + 1)
+        return min(brought_ns, self._last_age_ns) if brought_ns else self._last_age_ns
+
+    def _stand_in_line(self, queue: Queue, claim: Claim, at: At) -> None:
+        self._dirty[queue.number] = queue.name
+        insort(queue.waiting, claim, key=_order)
+        if _wounds(claim, queue.holder):
+            self._end(queue.holder, at)
+
+    def _renew(self, name: str, token: int, ttl_ms: int, at: At) -> Body:
+        claim = self._speaks(name, token, at)
+        if claim is None or not self._is_first(claim):
+            return [LockStatus.lock_not_held, 0, 0]
+        claim.ttl_ms = ttl_ms or claim.ttl_ms
+        if claim.state is ClaimState.holding:
+            self._lease(claim, at)
+        return [LockStatus.renewed, claim.token, claim.age_ns]
+
+    def _release(self, name: str, claim_id: bytes, owner_id: bytes, token: int, at: At) -> Body:
+        claim: Claim | None
+        if claim_id:
+            owner = self.owners.get(owner_id)
+            claim = owner.claims.get(name) if owner is not None else None
+        else:
+            claim = self.tokens.get(token)
+        if claim is None or claim.name != name or (claim_id and claim.id != claim_id):
+            return [LockStatus.lock_not_held, 0, 0]
+        if token == claim.token:
+            self._prove(claim, at)
+        self._end(claim, at)
+        return [LockStatus.released, token, claim.age_ns]
+
+    def _expire(self, at: At) -> None:
+        for _ in range(EXPIRED_PER_ENTRY_MAX):
+            holder = self._first_to_expire()
+            if holder is None or holder.expires_ns > at.timestamp_ns:
+                return
+            self._end(holder, at)
+
+    # -- the life of a claim --------------------------------------------------------------------------------------
+
+    def _grant(self, claim: Claim, at: At) -> None:
+        claim.step(ClaimEvent.granted)
+        self.moved[claim.name] = None
+        self._lease(claim, at)
+
+    def _lease(self, claim: Claim, at: At) -> None:
+        """The lease begins now, with a new place in the timetable."""
+        claim.since_ns = at.timestamp_ns
+        self._dirty[self.queues[claim.name].number] = claim.name
+        heapq.heappush(self._leases, (claim.expires_ns, claim.name, claim.token))
+        if len(self._leases) > STALE_LEASES_MAX + 2 * len(self.queues):
+            self._fill_timetable()
+
+    def _fill_timetable(self) -> None:
+        holders = (queue.holder for queue in self.queues.values())
+        self._leases = [
+            (holder.expires_ns, holder.name, holder.token) for holder in holders if holder.state is ClaimState.holding
+        ]
+        heapq.heapify(self._leases)
+
+    def _first_to_expire(self) -> Claim | None:
+        while self._leases:
+            expires_ns, _, token = self._leases[0]
+            claim = self.tokens.get(token)
+            if claim is not None and claim.state is ClaimState.holding and claim.expires_ns == expires_ns:
+                return claim
+            heapq.heappop(self._leases)
+        return None
+
+    def _end(self, claim: Claim, at: At) -> None:
+        """The claim is over; the next one holds, unless a round still relies on this one."""
+        del self.tokens[claim.token]
+        owner = self.owners[claim.owner]
+        del owner.claims[claim.name]
+        if not owner.claims:
+            del self.owners[claim.owner]
+        queue = self.queues[claim.name]
+        self._dirty[queue.number] = queue.name
+        if claim.pins:
+            claim.step(ClaimEvent.ended_while_pinned)
+        elif claim is queue.holder:
+            claim.step(ClaimEvent.ended)
+            self._promote(queue, at)
+        else:
+            claim.step(ClaimEvent.ended)
+            del queue.waiting[bisect_left(queue.waiting, claim.order, key=_order)]
+
+    def _promote(self, queue: Queue, at: At) -> None:
+        """Whoever was let in before it may have a greater token: then it gets a new one."""
+        if not queue.waiting:
+            del self.queues[queue.name]
+            return
+        claim = queue.waiting.pop(0)
+        if claim.token <= queue.holder.token:
+            del self.tokens[claim.token]
+            self._last_token += 1
+            claim.token = self._last_token
+            self.tokens[claim.token] = claim
+        queue.holder = claim
+        self._grant(claim, at)
+
+    # -- words of holders -----------------------------------------------------------------------------------------
+
+    def _speaks(self, name: str, token: int, at: At) -> Claim | None:
+        """The living claim of a token that somebody names."""
+        claim = self.tokens.get(token)
+        if claim is None or claim.name != name:
+            return None
+        self._prove(claim, at)
+        return claim
+
+    def _prove(self, claim: Claim, at: At) -> None:
+        """Nobody knows its token before it is told to hold the lock, so those before it with smaller ones have ended."""
+        queue = self.queues[claim.name]
+        if claim is queue.holder:
+            return
+        before = queue.waiting[: bisect_left(queue.waiting, claim.order, key=_order)]
+        for other in [*reversed(before), queue.holder]:
+            if other.token < claim.token and other.state is not ClaimState.ending:
+                self._end(other, at)
+
+    def _is_first(self, claim: Claim) -> bool:
+        """Whether it holds the lock, or will as soon as the rounds that rely on an ended holder are decided."""
+        if claim.state is ClaimState.holding:
+            return True
+        queue = self.queues[claim.name]
+        is_next = queue.waiting[0] is claim and queue.holder.token < claim.token
+        return is_next and queue.holder.state is ClaimState.ending
+
+    # -- commit rounds --------------------------------------------------------------------------------------------
+
+    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
+        """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided."""
+        self._begin(at)
+        votes = np.zeros(count, np.uint8)
+        for transaction, name, token in body[1]:
+            vote = self._guard(round_id, name, token, at)
+            if vote and not 0 < votes[transaction] < vote:
+                votes[transaction] = vote
+        return votes, b""
+
+    def _guard(self, round_id: int, name: str, token: int, at: At) -> Status:
+        claim = self._speaks(name, token, at)
+        if claim is None or not self._is_first(claim):
+            return Status.lock_not_held
+        if claim.state is not ClaimState.holding:
+            return Status.undecided
+        if round_id not in claim.pins:
+            claim.pins.append(round_id)
+            self._pinned.setdefault(round_id, []).append(claim)
+            self._dirty[self.queues[name].number] = name
+        return Status.created
+
+    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+        """Whatever was decided, the locks need not wait for this round any more."""
+        self._begin(at)
+        for claim in self._pinned.pop(round_id, ()):
+            queue = self.queues[claim.name]
+            self._dirty[queue.number] = queue.name
+            claim.pins.remove(round_id)
+            if not claim.pins:
+                claim.step(ClaimEvent.unpinned)
+                if claim.state is ClaimState.gone:
+                    self._promote(queue, at)
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def find(self, name: str, claim_id: bytes, owner_id: bytes) -> Claim | None:
+        """The living claim of that id."""
+        owner = self.owners.get(owner_id)
+        claim = owner.claims.get(name) if owner is not None else None
+        return claim if claim is not None and claim.id == claim_id else None
+
+    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
+        """`["holder", name]`: `[token, waiting claims]`, token 0 where the lock is free."""
+        queue = self.queues.get(body[1])
+        return Answer([0, 0] if queue is None else [queue.holder.token, len(queue.waiting)])
+
+    def due(self, now_ns: int) -> Body | None:
+        """Leases end by an entry."""
+        holder = self._first_to_expire()
+        return ["expire"] if holder is not None and holder.expires_ns <= now_ns else None
+
+    def totals(self) -> Body:
+        """Locks and claims."""
+        return [len(self.queues), len(self.tokens)]
+
+    def digest(self, seed: int) -> int:
+        """Over the counters and the queues in order of their numbers."""
+        queues = sorted(self.queues.values(), key=lambda queue: queue.number)
+        state = [self._last_token, self._last_age_ns, [[queue.number, queue.pack()] for queue in queues]]
+        return zlib.crc32(msgpack.packb(state), seed)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """One row a lock, and one for the counters."""
+        changes = [Change(TABLE, COUNTERS_KEY, msgpack.packb([self._last_token, self._last_age_ns]))]
+        for number, name in self._dirty.items():
+            queue = self.queues.get(name)
+            is_there = queue is not None and queue.number == number
+            changes.append(Change(TABLE, number, msgpack.packb(queue.pack()) if queue and is_there else None))
+        self._dirty.clear()
+        return changes
+
+    def saved(self) -> None:
+        """Nothing is kept for the sake of a checkpoint."""
+
+    def restore(self, rows: Rows) -> None:
+        """Loads the counters and the queues; all else follows from them."""
+        for number, value in rows(TABLE):
+            if number == COUNTERS_KEY:
+                self._last_token, self._last_age_ns = msgpack.unpackb(value)
+                continue
+            name, holder, waiting = msgpack.unpackb(value)
+            claims = [Claim.unpack(name, row) for row in [holder, *waiting]]
+            self.queues[name] = Queue(number, name, claims[0], claims[1:])
+            for claim in claims:
+                for round_id in claim.pins:
+                    self._pinned.setdefault(round_id, []).append(claim)
+                if claim.state is not ClaimState.ending:
+                    self.tokens[claim.token] = claim
+                    self.owners.setdefault(claim.owner, Owner(claim.age_ns)).claims[name] = claim
+        self._fill_timetable()
+
+
+def _order(claim: Claim) -> tuple[int, bytes]:
+    return claim.order
+
+
+def _wounds(claim: Claim, holder: Claim) -> bool:
+    """Whether the holder is younger and not ending already."""
+    return claim.order < holder.order and holder.state is ClaimState.holding
+
+
+def _standing(claim: Claim) -> LockStatus:
+    return LockStatus.granted if claim.state is ClaimState.holding else LockStatus.waiting

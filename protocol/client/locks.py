@@ -1,0 +1,201 @@
+"""Locks of the client: acquired in a queue, kept alive by renewals, released at the end of the block."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from protocol.client.calls import RETRY_SECONDS, Calls
+from protocol.errors import Busy, ErrorCode, ProtocolError, Refused, RingpayError
+from protocol.expected import EXPECTED_OF_LOCK
+from protocol.operations import Operation
+from protocol.status import LockStatus
+
+COORDINATOR = 0  # the group that keeps the locks
+RENEWALS_PER_TTL = 3  # two may be lost before the lease is
+RENEWAL_SECONDS_MIN = 0.1  # for one try: an answer of a busy cluster is not given up before
+SECONDS_MAX = 1e12  # that the wire can carry
+WITHDRAW_SECONDS = 1.0  # for a wait that is given up; if nobody answers, the time to live cleans up
+
+
+@dataclass(slots=True)
+class LockOwner:
+    """Who claims locks. Several locks of one owner are never wounded or kept waiting by a younger owner.
+
+    Make one for each piece of work that takes several locks, and keep it while the work is tried again: an owner keeps its
+    age, so that it comes to its turn.
+    """
+
+    id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    age_ns: int = 0  # 0 until the cluster has seen it
+
+
+class Lock:
+    """A lock of the cluster; `async with` acquires and releases it.
+
+    `token` fences: it rises from holder to holder, so whoever keeps the greatest one seen can refuse those who are late.
+    """
+
+    def __init__(
+        self, calls: Calls, name: str, ttl: float, wait: float | None, owner: LockOwner | None, must_hold: bool
+    ) -> None:
+        self.name = name
+        self.ttl = ttl
+        self.token = 0
+        self._calls = calls
+        self._wait = wait
+        self._owner = owner or LockOwner()
+        self._must_hold = must_hold
+        self._claim = b""
+        self._holds_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease has not run out, as far as is known here; the nodes may know better."""
+        return self._calls.now() < self._holds_until
+
+    def check(self) -> None:
+        """Raises Refused(lock_not_held) if the lease is lost."""
+        if not self.is_held:
+            raise _refused(LockStatus.lock_not_held)
+
+    # -- acquiring ------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Lock:
+        await self.acquire()
+        return self
+
+    async def acquire(self) -> None:
+        """Waits for the lock, at most `wait` seconds. Raises Refused, Unreachable."""
+        if self._claim:
+            raise ProtocolError(f"lock {self.name!r}: expected to be acquired once", ErrorCode.bad_request)
+        self._claim = secrets.token_bytes(16)
+        try:
+            async with asyncio.timeout(self._wait or None):
+                await self._stand_in_line()
+        except TimeoutError as error:
+            await self._withdraw()
+            raise _refused(LockStatus.lock_is_held, f"a lock that is free within {self._wait:g} s") from error
+        except BaseException as error:
+            if not isinstance(error, Refused):
+                await self._withdraw()
+            raise
+        self._renew_later()
+
+    async def _stand_in_line(self) -> None:
+        action = "try" if self._wait == 0 else "acquire"
+        while True:
+            status, token, age_ns = await self._say(action)
+            if status != LockStatus.waiting:
+                break
+        if status.is_refusal:
+            raise _refused(status)
+        self.token, self._owner.age_ns = token, age_ns
+        self._holds_until = self._calls.now() + self.ttl
+
+    async def _withdraw(self) -> None:
+        """Nobody waits for this claim any more."""
+        try:
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                await self._say("release")
+        except (RingpayError, TimeoutError):
+            pass  # it will come to its turn and expire
+
+    # -- holding --------------------------------------------------------------------------------------------------
+
+    async def renew(self, ttl: float | None = None) -> None:
+        """Begins the lease anew, with another time to live if one is given. Raises Refused(lock_not_held) if it is lost."""
+        await self._renew(ttl, None)
+
+    async def _renew(self, ttl: float | None, timeout: float | None) -> None:
+        began = self._calls.now()
+        ttl_ms = 0 if ttl is None else max(1, _milliseconds(ttl))
+        status, *_ = await self._say("renew", ttl_ms=ttl_ms, timeout=timeout)
+        if status == LockStatus.renewed:
+            self.ttl = self.ttl if ttl is None else ttl
+            self._holds_until = began + self.ttl
+            return
+        if status == LockStatus.lock_not_held:
+            self._lose()
+        raise _refused(status)
+
+    def _lose(self) -> None:
+        self._holds_until = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _renew_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.ttl / RENEWALS_PER_TTL, self._begin_renewal)
+
+    def _begin_renewal(self) -> None:
+        self._renewal = asyncio.ensure_future(self._keep())
+
+    async def _keep(self) -> None:
+        try:
+            await self._renew(None, max(self.ttl / RENEWALS_PER_TTL, RENEWAL_SECONDS_MIN))
+        except Refused:
+            await self._withdraw()  # behind an older owner that was let in, the claim must not come to its turn again
+            return
+        except RingpayError:
+            if self.is_held:
+                self._begin_renewal()  # the call has taken the time that is between two renewals
+            return
+        self._renew_later()
+
+    # -- releasing ------------------------------------------------------------------------------------------------
+
+    async def release(self) -> bool:
+        """Gives the lock back; whether it was held until now. A release that no node answers is left to the time to live."""
+        await self._stop_renewals()
+        was_held, self._holds_until = self.is_held, 0.0
+        try:
+            status, *_ = await self._say("release")
+        except RingpayError:
+            return was_held
+        return status == LockStatus.released
+
+    async def _stop_renewals(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._renewal is not None and not self._renewal.done():
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        was_held = await self.release()
+        if self._must_hold and not was_held and error is None:
+            raise _refused(LockStatus.lock_not_held)
+
+    # -- words ----------------------------------------------------------------------------------------------------
+
+    async def _say(
+        self, action: str, *, ttl_ms: int | None = None, timeout: float | None = None
+    ) -> tuple[LockStatus, int, int]:
+        """One word, repeated until it is answered: the same claim again is a repetition."""
+        ttl_ms = _milliseconds(self.ttl) if ttl_ms is None else ttl_ms
+        body = [action, self.name, self._claim, self._owner.id, ttl_ms, self.token, self._owner.age_ns]
+        deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
+        while True:
+            try:
+                status, token, age_ns = await self._calls.call(Operation.lock, COORDINATOR, body, timeout, None)
+                return LockStatus(status), token, age_ns
+            except Busy as busy:
+                if action != "acquire" and self._calls.now() + busy.retry_after > deadline:
+                    raise
+                await asyncio.sleep(max(busy.retry_after, RETRY_SECONDS))
+
+
+def _milliseconds(seconds: float) -> int:
+    """What is out of the wire's range becomes the nearest in it; the node refuses it by its status."""
+    return round(max(0.0, min(seconds * 1_000, SECONDS_MAX)))
+
+
+def _refused(status: LockStatus, expected: str = "") -> Refused:
+    return Refused(status.name, expected or EXPECTED_OF_LOCK.get(status, ""))

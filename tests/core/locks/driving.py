@@ -1,0 +1,113 @@
+"""Drives the locks in a test as a replica would: entries in order, checkpoints, replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from node.core.locks import Locks
+from node.core.machine import At, Body
+from protocol.status import LockStatus, Status
+
+START_NS = 1_700_000_000 * 10**9
+MILLISECOND_NS = 1_000_000
+TTL_MS = 10_000
+
+
+def sixteen(text: str) -> bytes:
+    """An id of a claim or an owner."""
+    return text.encode().ljust(16, b".")
+
+
+class Driver:
+    """The part with its place in the log and its store."""
+
+    def __init__(self) -> None:
+        self.locks = Locks()
+        self.store: dict[int, bytes] = {}
+        self.log: list[tuple[At, str, tuple[Any, ...]]] = []
+        self.now_ns = START_NS + MILLISECOND_NS  # so that an owner can bring an earlier age
+
+    def entry(self, work: str, *arguments: Any) -> Any:
+        """One entry: `apply`, `prepare` or `decide` with what comes before the time."""
+        self.now_ns += 1
+        at = At(len(self.log) + 1, self.now_ns)
+        self.log.append((at, work, arguments))
+        method: Callable[..., Any] = getattr(self.locks, work)
+        return method(*arguments, at)
+
+    def say(self, *operations: Body) -> list[tuple[LockStatus, int]]:
+        """A round of operations."""
+        body = self.entry("apply", ["round", list(operations)]).body
+        assert body[0] == "locks"
+        return [(LockStatus(status), token) for status, token, _ in body[1]]
+
+    def acquire(
+        self, name: str, owner: str, claim: str = "", *, ttl_ms: int = TTL_MS, age_ns: int = 0, action: str = "acquire"
+    ) -> tuple[LockStatus, int]:
+        """One owner asks."""
+        return self.say(acquire(name, owner, claim, ttl_ms=ttl_ms, age_ns=age_ns, action=action))[0]
+
+    def renew(self, name: str, token: int, ttl_ms: int = 0) -> LockStatus:
+        """The holder renews."""
+        return self.say(["renew", name, b"", b"", ttl_ms, token, 0])[0][0]
+
+    def release(self, name: str, owner: str, token: int = 0, claim: str = "") -> LockStatus:
+        """By the claim; the token says that it was told to hold."""
+        return self.say(["release", name, sixteen(claim or owner), sixteen(owner), 0, token, 0])[0][0]
+
+    def give_back(self, name: str, token: int) -> LockStatus:
+        """By the token alone."""
+        return self.say(["release", name, b"", b"", 0, token, 0])[0][0]
+
+    def guard(self, round_id: int, *guards: tuple[str, int]) -> list[Status]:
+        """One transaction a guard."""
+        rows = [[number, name, token] for number, (name, token) in enumerate(guards)]
+        votes, _ = self.entry("prepare", round_id, ["guards", rows], len(guards))
+        return [Status(vote) for vote in votes.tolist()]
+
+    def decide(self, round_id: int) -> None:
+        """It does not matter how."""
+        self.entry("decide", round_id, b"")
+
+    def expire(self, passed_ms: int = 0) -> None:
+        """What the leader proposes when the time comes."""
+        self.now_ns += passed_ms * MILLISECOND_NS
+        if (body := self.locks.due(self.now_ns)) is not None:
+            self.entry("apply", body)
+
+    def queue(self, name: str) -> list[tuple[str, int, str]]:
+        """Owner, token and state of each claim, the holder first."""
+        queue = self.locks.queues.get(name)
+        claims = [] if queue is None else [queue.holder, *queue.waiting]
+        return [(claim.owner.rstrip(b".").decode(), claim.token, claim.state.value) for claim in claims]
+
+    def checkpoint(self) -> Locks:
+        """Saves what has changed; gives what a restart would load."""
+        for change in self.locks.changes():
+            if change.value is None:
+                self.store.pop(change.key, None)
+            else:
+                self.store[change.key] = change.value
+        self.locks.saved()
+        loaded = Locks()
+        loaded.restore(self._rows)
+        return loaded
+
+    def _rows(self, table: str) -> Iterable[tuple[int, bytes]]:
+        assert table == "lock"
+        return sorted(self.store.items())
+
+    def replay(self) -> Locks:
+        """Another replica that applies the same log."""
+        other = Locks()
+        for at, work, arguments in self.log:
+            getattr(other, work)(*arguments, at)
+        return other
+
+
+def acquire(
+    name: str, owner: str, claim: str = "", *, ttl_ms: int = TTL_MS, age_ns: int = 0, action: str = "acquire"
+) -> Body:
+    """The operation; without a name of its own the claim is called like its owner."""
+    return [action, name, sixteen(claim or owner), sixteen(owner), ttl_ms, 0, age_ns]
