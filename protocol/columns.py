@@ -163,6 +163,11 @@ def _wrong(expected: str) -> ProtocolError:
     return ProtocolError(f"transfers: {expected}", ErrorCode.bad_request)
 
 
+def has_lock(columns: list[Any]) -> bool:
+    """Whether any row of a packed batch wants a lock to be held, which only the coordinator finds out."""
+    return len(columns) > 10 and bool(columns[10].strip(SEPARATOR))
+
+
 class Cutter:
     """Takes rows out of one batch again and again; the columns are split only once."""
 

@@ -57,19 +57,24 @@ class RingpayError(Exception):
 
 
 class Refused(RingpayError):
-    """The books refused the request; nothing happened. `.status` is the reason, `.expected` what would have passed."""
+    """The books refused the request; nothing happened. `.status` is the reason, `.expected` what would have passed.
 
-    def __init__(self, status: str, expected: str = "") -> None:
-        super().__init__(f"{status}: expected {expected}" if expected else status)
+    `.version` is the account's version now, after a `version_conflict`; None if it could not be read.
+    """
+
+    def __init__(self, status: str, expected: str = "", version: int | None = None) -> None:
+        text = f"{status}: expected {expected}" if expected else status
+        super().__init__(text if version is None else f"{text}, {version}")
         self.status = status
         self.expected = expected
+        self.version = version
 
 
 class Busy(RingpayError):
     """The node sheds load; nothing happened. Try again after `.retry_after` seconds."""
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"busy, retry after {retry_after:.3f} s")
+    def __init__(self, retry_after: float, reason: str = "") -> None:
+        super().__init__(f"busy, retry after {retry_after:.3f} s" + (f": {reason}" if reason else ""))
         self.retry_after = retry_after
 
 
@@ -82,7 +87,10 @@ class OutcomeUnknown(RingpayError):
 
 
 class Unreachable(RingpayError):
-    """No node answered in time. No transfer was left in doubt; an account command may have happened and can be repeated."""
+    """No node answered in time. No transfer was left in doubt; an account command may have happened and can be repeated.
+
+    An update at a version may have happened too: the account says so.
+    """
 
 
 class ProtocolError(RingpayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.status import AccountStatus, Status
+from protocol.status import AccountStatus, LockStatus, Status
 
 EXPECTED = {
     Status.amount_must_not_be_zero: "an amount above 0, in minor units",
@@ -28,7 +28,18 @@ EXPECTED_OF_ACCOUNT = {
     AccountStatus.id_too_long: "an id of 1 to 64 bytes",
     AccountStatus.id_has_invalid_characters: "an id without spaces and control characters",
     AccountStatus.currency_unknown: "an ISO 4217 code",
+    AccountStatus.version_conflict: "the version that the account has now",
     AccountStatus.account_not_found: "an account that was created",
     AccountStatus.account_not_empty: "an account without balance, holds and incoming credits",
     AccountStatus.account_closed: "an account that is not closed",
+}
+EXPECTED_OF_LOCK = {
+    LockStatus.lock_not_held: "the name and the token of a lock that is held now",
+    LockStatus.lock_already_claimed: "an owner that neither holds this lock nor waits for it",
+    LockStatus.lock_is_held: "a lock that is free within the time to wait",
+    LockStatus.lock_queue_full: "at most 10,000 claims to one lock and 50,000 to all",
+    LockStatus.lock_name_must_not_be_empty: "a name of 1 to 64 bytes",
+    LockStatus.lock_name_too_long: "a name of 1 to 64 bytes",
+    LockStatus.lock_name_has_invalid_characters: "a name of printable characters",
+    LockStatus.lock_ttl_out_of_range: "a time to live of 100 ms to 1 h",
 }

@@ -19,3 +19,18 @@ class Operation(StrEnum):
     find_by_id = "find"  # read a transfer by its id alone (`find` is a method of text)
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance
+    snapshot = "snapshot"  # read accounts of several shards at one consistent cut
+    lock = "lock"  # acquire, renew or release a lock
+    fault = "fault"  # break something on purpose, in a cluster under test
+
+
+@unique
+class PeerOperation(StrEnum):
+    """What nodes ask each other only."""
+
+    machine = "machine"  # a request for a group's state machine
+    mark = "mark"  # a replica's answer at a cut
+    hurry = "hurry"  # somebody waits for a decision in a group
+
+
+PEER_OPERATIONS = tuple(operation.value for operation in PeerOperation)

@@ -103,12 +103,36 @@ class AccountStatus(IntEnum):
     exists_with_different_maximum_balance = 22
     exists_with_different_owner = 23
     exists_with_different_metadata = 24
+    version_conflict = 29
     account_not_found = 30
     account_closed = 31
     account_already_closed = 32
     account_not_empty = 33
     limit_excludes_balance = 34
     retry = 101
+
+
+@unique
+class LockStatus(IntEnum):
+    """What became of one word to the locks."""
+
+    granted = 0
+    renewed = 1
+    released = 2
+    waiting = 3  # still in the queue; ask again with the same claim
+    lock_not_held = 10
+    lock_already_claimed = 11
+    lock_is_held = 12
+    lock_queue_full = 13
+    lock_name_must_not_be_empty = 20
+    lock_name_too_long = 21
+    lock_name_has_invalid_characters = 22
+    lock_ttl_out_of_range = 23
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether nothing was done."""
+        return self >= LockStatus.lock_not_held
 
 
 @unique
@@ -124,4 +148,8 @@ ACCOUNT_ID_BYTES_MAX = 64  # fits a prefixed UUID with a tag and a currency; kee
 TRANSFERS_MAX = 8_192  # a request: large enough that fixed costs vanish, small enough to stay under a frame of 1 MiB
 AMOUNT_MAX = 2**62 - 1  # one amount; sums are proven before they are added
 REFERENCE_BYTES_MAX = 64  # an ISO 20022 EndToEndId has 35 characters
+LOCK_NAME_BYTES_MAX = 64  # locks are often named after an account
+LOCK_TTL_MS_MIN = 100  # a shorter lease would end while its owner waits for an answer
+LOCK_TTL_MS_MAX = 3_600_000  # so long may a dead owner keep others waiting
 TTL_SECONDS_MAX = 366 * 86_400  # a card authorisation lives for days; a year bounds the memory that a hold keeps
+HISTORY_ROWS_MAX = 1_000  # a page: one segment's worth of work at the most, well under a frame

@@ -112,6 +112,7 @@ class ClusterStatus:
     up: tuple[int, ...]  # nodes it is connected to, itself included
     groups: tuple[tuple[Any, ...], ...]  # its replicas: group, role, term, leader, commit, applied, last index, waiting
     rounds: int  # commit rounds that this node has run
+    shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
 
     @property
     def coordinator(self) -> int:

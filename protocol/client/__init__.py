@@ -4,13 +4,15 @@ It knows any nodes of a cluster, learns from them who leads what, sends each req
 next node when one dies. Every change carries an id, so asking again is safe; when time runs out first, `OutcomeUnknown`
 says so and `Client.outcome` settles it.
 
-`connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `client.py` is the face, `sync.py` its
-twin. Invariants: a change is repeated only with the ids it had; `Busy` and `Refused` are raised only if nothing happened.
+`connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `client.py` is the face, `locks.py`
+its locks, `guards.py` what a transfer may demand besides funds, `sync.py` its twin. Invariants: a change is repeated only with
+the ids it had; `Busy` and `Refused` are raised only if nothing happened.
 Left out: retries after `Busy`, which are the caller's to pace.
 """
 
 from protocol.client.client import Client
-from protocol.client.sync import SyncClient, connect
+from protocol.client.locks import Lock, LockOwner
+from protocol.client.sync import SyncClient, SyncLock, connect
 from protocol.views import Account, ClusterStatus, CurrencyTotals, Entry, Receipt, Report, ShardDigest
 
 __all__ = [
@@ -19,9 +21,12 @@ __all__ = [
     "ClusterStatus",
     "CurrencyTotals",
     "Entry",
+    "Lock",
+    "LockOwner",
     "Receipt",
     "Report",
     "ShardDigest",
     "SyncClient",
+    "SyncLock",
     "connect",
 ]

@@ -13,9 +13,12 @@ from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unre
 from protocol.messages import Hello, Reply, Request
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
+from protocol.status import AccountStatus
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
 RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenths of a second
+ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
+PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
 
@@ -65,13 +68,16 @@ class Calls:
         """Asks until there is an answer or time is up. `change` is the id to name when the outcome stays unknown."""
         deadline = self.now() + (self.timeout if timeout is None else timeout)
         uncertain = False
+        target = group
         reason = "no answer in time"
-        while (left := deadline - self.now()) > 0:
+        while self.now() < deadline:
             try:
-                connection, strict = await self._connection_for(group, deadline)
+                connection, strict = await self._connection_for(target, deadline)
                 number = next(self._numbers)
-                request = Request(number, operation.value, group if strict else -1, max(1, int(left * 1000)), 0, body)
-                async with asyncio.timeout_at(deadline):
+                limit = deadline if operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
+                left_ms = max(1, int((limit - self.now()) * 1000))
+                request = Request(number, operation.value, group if strict else -1, left_ms, 0, body)
+                async with asyncio.timeout_at(limit):
                     answer = await connection.ask(request)
             except Unreachable as error:
                 if change is None or not uncertain:
@@ -79,9 +85,12 @@ class Calls:
                 raise OutcomeUnknown(change, str(error)) from error
             except (OSError, TimeoutError):
                 uncertain = True
+                target = -1  # another node finds the leader
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if isinstance(answer, Reply):
+                if uncertain and operation is Operation.update and answer.body[0] == AccountStatus.version_conflict:
+                    raise Unreachable("update: the account has changed, perhaps by an earlier attempt of this call")
                 return answer.body
             code = error_code(answer.code)
             if code is ErrorCode.internal and change is not None:
@@ -89,7 +98,7 @@ class Calls:
             if not code.is_transient:
                 raise ProtocolError(answer.message, code)
             if code is ErrorCode.busy and not uncertain:
-                raise Busy(max(answer.retry_after_ms, 1) / 1000)
+                raise Busy(max(answer.retry_after_ms, 1) / 1000, answer.message)
             uncertain = uncertain or code is not ErrorCode.busy
             reason = answer.message
             self._note_leader(group, answer.hint)

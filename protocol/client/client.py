@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
 from protocol.client.calls import SAMPLE, Calls
+from protocol.client.guards import Guard, Guards, check_version, pack_guards
+from protocol.client.locks import Lock, LockOwner
 from protocol.columns import SEPARATOR, Flag, Transfers
-from protocol.errors import ErrorCode, ProtocolError, Refused
+from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
 from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
@@ -32,6 +34,7 @@ from protocol.views import (
 )
 
 TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
+LOCK_TTL_SECONDS = 10.0  # of a lease: renewed three times meanwhile; so long does a dead owner keep others waiting
 COORDINATOR = 0  # the group whose leader runs commit rounds
 STATUSES = [Status(number) if number in Status._value2member_map_ else None for number in range(256)]
 
@@ -98,19 +101,27 @@ class Client:
         statuses = await self._calls.ask(Operation.accounts, [row[0] for row in body], body, timeout)
         return [AccountStatus(status) for status in statuses]
 
-    async def update_account(self, id: str, *, timeout: float | None = None, **fields: Any) -> AccountStatus:
-        """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed). Raises Refused."""
+    async def update_account(
+        self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Any
+    ) -> AccountStatus:
+        """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed).
+
+        With `if_version` only if the account's version is that. Raises Refused.
+        """
         names = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
         if "status" in fields:
             if fields["status"] not in ACCOUNT_STATES:
                 expected = ", ".join(ACCOUNT_STATES)
                 raise ProtocolError(f"status {fields['status']!r}: expected one of {expected}", ErrorCode.bad_request)
             fields["status"] = ACCOUNT_STATES.index(fields["status"])
-        body = [id, {names.get(name, name): value for name, value in fields.items()}]
-        (number,) = await self._calls.ask(Operation.update, [id], body, timeout)
+        values = {names.get(name, name): value for name, value in fields.items()}
+        if if_version is not None:
+            values["if_version"] = check_version(if_version)
+        number, version = await self._calls.ask(Operation.update, [id], [id, values], timeout)
         status = AccountStatus(number)
         if status > AccountStatus.updated:
-            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
+            is_conflict = status == AccountStatus.version_conflict
+            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""), version if is_conflict else None)
         return status
 
     async def account(self, id: str, *, timeout: float | None = None) -> Account:
@@ -152,10 +163,20 @@ class Client:
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        if_version: int | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Moves money. Raises Refused, Busy or OutcomeUnknown."""
-        return await self._one(debit, credit, amount, id, Flag.none, code=code, reference=reference, timeout=timeout)
+        """Moves money. Raises Refused, Busy or OutcomeUnknown.
+
+        It happens only if the debit account's version is `if_version`, and while `lock` is held by its token. `commit` is the
+        protocol ("2pc" or "3pc") that decides it where it spans shards; None: the cluster's.
+        """
+        guards = pack_guards(1, if_version, lock, commit)
+        return await self._one(
+            debit, credit, amount, id, Flag.none, code=code, reference=reference, guards=guards, timeout=timeout
+        )
 
     async def hold(
         self,
@@ -167,26 +188,51 @@ class Client:
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        if_version: int | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Puts money aside for at most `ttl` seconds."""
-        receipt = await self._one(
-            debit, credit, amount, id, Flag.hold, code=code, reference=reference, ttl=ttl, timeout=timeout
-        )
+        """Puts money aside for at most `ttl` seconds. The guards are those of `transfer`."""
+        guards = pack_guards(1, if_version, lock, commit)
+        given: dict[str, Any] = {"code": code, "reference": reference, "ttl": ttl, "guards": guards, "timeout": timeout}
+        receipt = await self._one(debit, credit, amount, id, Flag.hold, **given)
         self._remember_hold(receipt.id, debit, credit)
         return receipt
 
     async def capture(
-        self, hold: int, amount: int, *, id: int | None = None, reference: str = "", timeout: float | None = None
+        self,
+        hold: int,
+        amount: int,
+        *,
+        id: int | None = None,
+        reference: str = "",
+        if_version: int | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
+        timeout: float | None = None,
     ) -> Receipt:
-        """Moves a part of a hold, or all of it; may be called until nothing is left."""
+        """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`."""
+        guards = pack_guards(1, if_version, lock, commit)
         debit, credit = await self._accounts_of_hold(hold)
-        return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, reference=reference, timeout=timeout)
+        return await self._one(
+            debit, credit, amount, id, Flag.capture, hold=hold, reference=reference, guards=guards, timeout=timeout
+        )
 
-    async def void(self, hold: int, *, id: int | None = None, timeout: float | None = None) -> Receipt:
-        """Gives back what is left of a hold."""
+    async def void(
+        self,
+        hold: int,
+        *,
+        id: int | None = None,
+        if_version: int | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Gives back what is left of a hold. The guards are those of `transfer`."""
+        guards = pack_guards(1, if_version, lock, commit)
         debit, credit = await self._accounts_of_hold(hold)
-        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, timeout=timeout)
+        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=timeout)
 
     def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
         self._holds[hold] = debit, credit
@@ -213,20 +259,30 @@ class Client:
         reference: str = "",
         hold: int = 0,
         ttl: int = 0,
+        guards: Guards,
         timeout: float | None,
     ) -> Receipt:
+        deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
         number = self._ids.next() if id is None else id
         batch = Transfers(
             _fixed(number, 16, "big"), _one_text(debit, "debit"), _one_text(credit, "credit"),
             _clamp(amount).to_bytes(8, "little", signed=True), _fixed(int(flag), 2) if flag else b"",
             _fixed(code, 4) if code else b"", _one_text(reference, "reference"),
-            _fixed(hold, 16, "big") if hold else b"", _fixed(ttl, 4) if ttl else b"",
+            _fixed(hold, 16, "big") if hold else b"", _fixed(ttl, 4) if ttl else b"", *guards,
         )  # fmt: skip
         (number_of_status,) = await self._transfers(batch, timeout)
         status = Status(number_of_status)
         if status > Status.exists:
-            raise Refused(status.name, EXPECTED.get(status, ""))
+            version = await self._version_now(debit, deadline) if status == Status.version_conflict else None
+            raise Refused(status.name, EXPECTED.get(status, ""), version)
         return Receipt(number, status)
+
+    async def _version_now(self, account: str, deadline: float) -> int | None:
+        """None if it cannot be told in time."""
+        try:
+            return (await self.account(account, timeout=deadline - self._calls.now())).version
+        except RingpayError:
+            return None
 
     async def transfer_many(
         self,
@@ -239,19 +295,25 @@ class Client:
         flags: Sequence[int] | None = None,
         reference: Sequence[str] | None = None,
         ttl: Sequence[int] | None = None,
+        if_version: int | Sequence[int] | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
         timeout: float | None = None,
     ) -> list[Status]:
         """Up to 8,192 transfers as columns; one status each. A row with `Flag.linked` happens only with the next one.
 
-        `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows.
+        `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows. The guards
+        are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version.
         """
         amounts = _pack_amounts(amount)
+        versions, names, tokens, protocol = pack_guards(len(amounts), if_version, lock, commit)
         batch = Transfers(
             self._pack_ids(ids, len(amounts)), SEPARATOR.join(debit), SEPARATOR.join(credit), amounts.tobytes(),
             b"" if flags is None else np.asarray(flags, "<u2").tobytes(),
             b"" if code is None else np.asarray(code, "<u4").tobytes(),
             "" if reference is None else SEPARATOR.join(reference),
             ttl=b"" if ttl is None else np.asarray(ttl, "<u4").tobytes(),
+            if_version=versions, lock=names, token=tokens, commit=protocol,
         )  # fmt: skip
         statuses = await self._transfers(Transfers.unpack(batch.pack()), timeout)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
@@ -269,8 +331,10 @@ class Client:
         return statuses
 
     def _group_of_batch(self, batch: Transfers) -> int:
-        """The one shard that all rows stay in, or the coordinator's group."""
+        """The one shard that all rows stay in, or the coordinator's group, which alone asks for locks."""
         assert self._calls.placement is not None
+        if batch.lock:
+            return COORDINATOR
         if self._calls.placement.shards == 1:
             return 1
         debits, credits = batch.debits(), batch.credits()
@@ -285,7 +349,37 @@ class Client:
         answer = await self._calls.ask(Operation.outcome, [debit], [transfer_ids.pack(id), debit], timeout)
         return Status(answer[0])
 
+    # -- locks ----------------------------------------------------------------------------------------------------
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = LOCK_TTL_SECONDS,
+        wait: float | None = None,
+        owner: LockOwner | None = None,
+        must_hold: bool = False,
+    ) -> Lock:
+        """`async with` it: waits at most `wait` seconds (None: without end), renews itself every third of `ttl` seconds, releases.
+
+        `owner` is shared by locks that are taken together. With `must_hold` the end of the block raises
+        Refused(lock_not_held) if the lease was lost meanwhile.
+        """
+        return Lock(self._calls, name, ttl, wait, owner, must_hold)
+
+    def lock_owner(self) -> LockOwner:
+        """An owner for several locks."""
+        return LockOwner()
+
     # -- the cluster ----------------------------------------------------------------------------------------------
+
+    async def snapshot(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account]:
+        """Several accounts at one consistent cut: of each transaction all of it or nothing. Raises Refused(account_not_found)."""
+        rows = await self._calls.call(Operation.snapshot, COORDINATOR, list(ids), timeout, None)
+        missing = [id for id, row in zip(ids, rows, strict=True) if row is None]
+        if missing:
+            raise Refused(AccountStatus.account_not_found.name, f"accounts that were created, unlike {missing[0]}")
+        return [Account.unpack(row) for row in rows]
 
     async def audit(self, *, timeout: float | None = None) -> Report:
         """Adds up all shards at one consistent cut and compares all replicas, on the running cluster."""
@@ -301,11 +395,12 @@ class Client:
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """What one node knows of the cluster."""
-        placement, leaders, node, up, groups, coordinator = await self._calls.call(
+        placement, leaders, node, up, groups, coordinator, admission, *_ = await self._calls.call(
             Operation.cluster, -1, [], timeout, None
         )
         rows = tuple(tuple(row) for row in groups)
-        return ClusterStatus(Placement.unpack(placement), tuple(leaders), node, tuple(up), rows, coordinator[3])
+        table = Placement.unpack(placement)
+        return ClusterStatus(table, tuple(leaders), node, tuple(up), rows, coordinator[3], admission[2])
 
 
 def _pack_amounts(amount: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

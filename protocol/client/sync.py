@@ -4,14 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 from protocol.client.client import Client
+from protocol.client.locks import Lock
 from protocol.views import Entry
 
 Result = TypeVar("Result")
+
+
+class SyncLock:
+    """A lock that is held."""
+
+    def __init__(self, lock: Lock, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._lock = lock
+        self._run = run
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+        return self._lock.name
+
+    @property
+    def token(self) -> int:
+        """Rises from holder to holder."""
+        return self._lock.token
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease has not run out, as far as is known here."""
+        return self._now(lambda: self._lock.is_held)
+
+    def check(self) -> None:
+        """Raises Refused(lock_not_held) if the lease is lost."""
+        self._now(self._lock.check)
+
+    def renew(self, ttl: float | None = None) -> None:
+        """Begins the lease anew."""
+        self._run(self._lock.renew(ttl))
+
+    def _now(self, look: Callable[[], Result]) -> Result:
+        found: list[Result] = []
+
+        async def on_the_loop() -> None:
+            found.append(look())
+
+        self._run(on_the_loop())
+        return found[0]
 
 
 class SyncClient:
@@ -35,7 +77,7 @@ class SyncClient:
         if name.startswith("_") or not hasattr(Client, name):
             raise AttributeError(f"the client has no {name}")
         method = getattr(self._client, name)
-        if name == "new_id":
+        if name in ("new_id", "lock_owner"):
             return method  # type: ignore[no-any-return]  # by name
         return lambda *arguments, **options: self._run(method(*arguments, **options))
 
@@ -46,6 +88,18 @@ class SyncClient:
             return [entry async for entry in self._client.history(id, **options)]
 
         return self._run(collect())
+
+    @contextmanager
+    def lock(self, name: str, **options: Any) -> Iterator[SyncLock]:
+        """`with` it: acquires, renews meanwhile, releases."""
+        lock = self._client.lock(name, **options)
+        self._run(lock.__aenter__())
+        try:
+            yield SyncLock(lock, self._run)
+        except BaseException as error:
+            self._run(lock.__aexit__(type(error), error, error.__traceback__))
+            raise
+        self._run(lock.__aexit__(None, None, None))
 
     def close(self) -> None:
         """Closes the connections and ends the thread."""

@@ -16,7 +16,7 @@ from protocol.columns import Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation
 from protocol.placement import Placement
-from protocol.status import AccountState, AccountStatus, Status
+from protocol.status import AccountState, AccountStatus, LockStatus, Status
 
 DOCUMENT = (Path(str(protocol.__file__)).parent / "PROTOCOL.md").read_text("utf-8")
 
@@ -127,6 +127,8 @@ def test_statuses() -> None:
         (status.is_recorded, status.is_transient) for status in Status
     ]
     assert [(int(row[0]), row[1]) for row in accounts] == [(int(s), s.name) for s in AccountStatus]
+    locks = [row for row in rows if len(row) == 3]
+    assert [(int(row[0]), row[1]) for row in locks] == [(int(s), s.name) for s in LockStatus]
 
 
 def test_errors() -> None:

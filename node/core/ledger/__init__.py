@@ -6,7 +6,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | command (client's shape) | answer |
 |---|---|
 | ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
-| ["update", id, {any of minimum, maximum, owner, metadata, status (`AccountState`)}] | ["update", `AccountStatus`] |
+| ["update", id, {any of minimum, maximum, owner, metadata, status (`AccountState`), if_version}] | ["update", `AccountStatus`, version] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
@@ -33,7 +33,12 @@ Invariants
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.
-- An account's `version` is the log index of the entry that changed it last.
+- An account's `version` is the log index of the entry that changed it last. Reservations of open rounds are no changes: they may come
+  to nothing. So a version stands for one state without reservations, and whoever wants one (`if_version`) while a round is open on the
+  account is answered `undecided` (`retry` for an update).
+- `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of
+  the same command have changed is at the entry's index already. All rows of an account whose version is wanted take the
+  exact path, in order.
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
 Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.

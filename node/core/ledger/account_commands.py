@@ -22,7 +22,7 @@ from protocol.errors import ProtocolError
 from protocol.money import is_currency
 from protocol.status import ACCOUNT_ID_BYTES_MAX, TRANSFERS_MAX, AccountState, AccountStatus
 
-FIELDS = ("minimum", "maximum", "owner", "metadata", "status")
+FIELDS = ("minimum", "maximum", "owner", "metadata", "status", "if_version")
 
 
 def resolve_accounts(body: Body) -> Body:
@@ -47,6 +47,10 @@ def _is_typed(row: Any) -> bool:
 
 def _is_limit(value: object) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
 
 
 def _form_status(
@@ -166,19 +170,30 @@ def resolve_update(books: Books, body: Body) -> Body:
     typed = (
         _is_limit(fields.get("minimum")) and _is_limit(fields.get("maximum"))
         and isinstance(fields.get("owner", ""), str) and isinstance(fields.get("metadata", b""), bytes)
-        and fields.get("status", 0) in tuple(AccountState)
+        and fields.get("status", 0) in tuple(AccountState) and _is_version(fields.get("if_version", 0))
     )  # fmt: skip
     if not typed:
         raise ProtocolError("update: a field has the wrong type")
     return ["update", books.accounts.rows.get(body[1], NOT_HERE), fields]
 
 
-def apply_update(books: Books, body: Body, at: At) -> AccountStatus:
-    """Changes the named fields, all or none."""
+def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
+    """Changes the named fields, all or none, and says what version the account has then; `retry`: it waits for a round."""
     _, row, fields = body
     accounts = books.accounts
     if row == NOT_HERE:
-        return AccountStatus.account_not_found
+        return AccountStatus.account_not_found, 0
+    wanted = fields.get("if_version", 0)
+    if wanted and wanted != accounts.version[row]:
+        return AccountStatus.version_conflict, int(accounts.version[row])
+    if wanted and (accounts.incoming[row] or accounts.unsettled[row]):
+        return AccountStatus.retry, 0
+    status = _change(books, row, fields, at)
+    return status, int(accounts.version[row])
+
+
+def _change(books: Books, row: int, fields: dict[str, Any], at: At) -> AccountStatus:
+    accounts = books.accounts
     state = fields.get("status", accounts.state(row))
     if accounts.state(row) == AccountState.closed:
         closes = state == AccountState.closed and "status" in fields

@@ -42,7 +42,7 @@ class Accounts:
         self.unsettled: Int64s = np.zeros(0, np.int64)
         self.minimum: Int64s = np.zeros(0, np.int64)
         self.maximum: Int64s = np.zeros(0, np.int64)
-        self.version: Int64s = np.zeros(0, np.int64)  # the log index of the entry that changed the account last
+        self.version: Int64s = np.zeros(0, np.int64)  # log index of the last change, reservations apart
         self.kind: Int32s = np.zeros(0, np.int32)
         self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
         self.credit_sum: Int64s = np.zeros(0, np.int64)
@@ -93,6 +93,14 @@ class Accounts:
     def state(self, row: int) -> AccountState:
         """Open, frozen or closed."""
         return AccountState(int(self.kind[row]) >> STATE_SHIFT)
+
+    def mark(self, rows: Int32s | Positions) -> None:
+        """Marks accounts whose reservations have changed; their version stays."""
+        self.dirty_pages[rows // PAGE_ACCOUNTS] = True
+
+    def mark_one(self, row: int) -> None:
+        """`mark` for a single account."""
+        self.dirty_pages[row // PAGE_ACCOUNTS] = True
 
     def touch(self, rows: Int32s | Positions, index: int) -> None:
         """Marks accounts as changed by the entry at `index`."""

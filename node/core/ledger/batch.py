@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.core.ledger.limits import Codes, Int32s, Int64s
+from node.core.ledger.limits import Codes, Int32s, Int64s, Marks
 from protocol.columns import SEPARATOR
 
 
@@ -33,6 +33,7 @@ class Batch:
     others_count: int
     numbers: bytes = b""  # legs only: int32 transaction numbers
     sides: bytes = b""  # legs only: `Side` of each row
+    if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
 
     @property
     def count(self) -> int:
@@ -50,6 +51,8 @@ class Batch:
             name, self.debit, self.credit, self.ids, self.amount, self.flags, self.code, self.reference,
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
+        if self.if_version:
+            return [*body, self.numbers, self.sides, self.if_version]
         return [*body, self.numbers, self.sides] if self.sides else body
 
     def debit_rows(self) -> Int32s:
@@ -79,6 +82,11 @@ class Batch:
     def number_rows(self) -> Int32s:
         """Legs only: transaction numbers, a view."""
         return np.frombuffer(self.numbers, np.int32)
+
+    def is_versioned(self) -> Marks:
+        """Rows that want their debit account at a version."""
+        marks: Marks = np.frombuffer(self.if_version, np.uint64) != 0
+        return marks
 
     def id_at(self, position: int) -> bytes:
         """The 16 bytes of an id."""

@@ -15,6 +15,7 @@ from node.core.ledger.books import Books, recorded_status
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import NANOSECONDS, NOT_HERE, Side
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
+from node.core.machine.part import At
 from protocol.columns import Flag
 from protocol.status import Status
 
@@ -40,11 +41,13 @@ class Lines:
 class Exact:
     """One command's rows on the exact path."""
 
-    def __init__(self, books: Books, batch: Batch, lines: Lines, timestamp_ns: int) -> None:
+    def __init__(self, books: Books, batch: Batch, lines: Lines, at: At) -> None:
         self.books = books
         self.batch = batch
         self.lines = lines
-        self.timestamp_ns = timestamp_ns
+        self.at = at
+        self.wanted = batch.ints(batch.if_version, "Q") if batch.if_version else None
+        self.versions: dict[int, int] = {}  # of accounts that earlier transactions of this command have changed
         self.hints = pairs(batch.hints)
         self.hold_hints = pairs(batch.hold_hints)
         self.sheet = Sheet(books.accounts)
@@ -70,13 +73,18 @@ class Exact:
             return hint
         if side & DEBIT and debit < 0:
             return Status.debit_account_not_found
+        undecided = 0
+        if self.wanted is not None and side & DEBIT:
+            status = self._version_status(debit, self.wanted[position])
+            if status == Status.version_conflict:
+                return status
+            undecided = status
         if side & CREDIT and credit < 0 and (not flags & VOID or credit == NOT_HERE):
             return Status.credit_account_not_found
         giver = self.sheet.cell(debit) if side & DEBIT else None
         taker = self.sheet.cell(credit) if side & CREDIT and credit >= 0 else None
         if giver is not None and taker is not None and giver.currency != taker.currency:
             return Status.accounts_must_have_the_same_currency
-        undecided = 0
         if giver is not None and flags & (CAPTURE | VOID):
             status = self._hold_status(line)
             if status == Status.undecided:
@@ -86,6 +94,16 @@ class Exact:
             if flags & VOID:
                 return undecided
         return self._account_status(line, giver, taker) or undecided
+
+    def _version_status(self, row: int, wanted: int) -> int:
+        """Whether the account is at the version wanted, before the transaction at hand."""
+        if not wanted:
+            return 0
+        if self.versions.get(row, self.books.accounts.version.item(row)) != wanted:
+            return Status.version_conflict
+        cell, own = self.sheet.cell(row), self.own.get(row, NOTHING_OWN)
+        is_open = cell.incoming > own.incoming or cell.unsettled > own.unsettled
+        return Status.undecided if is_open else 0
 
     def _account_status(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
         flags, amount = self.lines.flags[line], self.lines.amount[line]
@@ -138,12 +156,14 @@ class Exact:
         id = self.batch.hold_id(position)
         hold = holds.open.get(id)
         if hold is None:
-            return holds.ended_status(id) or self.hold_hints.get(position, int(Status.hold_not_found))
+            ended = holds.ended_status(id) or self.hold_hints.get(position, int(Status.hold_not_found))
+            is_opening = ended == Status.hold_not_found and self.books.find_prepared(id)
+            return Status.undecided if is_opening else ended
         if hold.debit != lines.debit[line]:
             return Status.hold_has_different_debit_account
         if (hold.other or hold.credit) != self._credit_name(line):
             return Status.hold_has_different_credit_account
-        if hold.expired or hold.expiry_ns <= self.timestamp_ns:
+        if hold.expired or hold.expiry_ns <= self.at.timestamp_ns:
             return Status.hold_expired
         if lines.flags[line] & VOID:
             return Status.undecided if hold.voiding or hold.undecided else 0
@@ -229,17 +249,17 @@ class Exact:
     def _open_hold(self, line: int, amount: int) -> None:
         position, credit = self.lines.positions[line], self.lines.credit[line]
         id = self.batch.id_at(position)
-        expiry_ns = self.timestamp_ns + position + self.batch.ttl_seconds(position) * NANOSECONDS
+        expiry_ns = self.at.timestamp_ns + position + self.batch.ttl_seconds(position) * NANOSECONDS
         self.books.holds.add(id, self.lines.debit[line], credit, "", amount, expiry_ns)
         if self.journal is not None:
             self.journal.append(lambda: self.books.holds.remove(id))
 
     def _open_cell(self, row: int) -> Cell:
         cell = self.sheet.cell(row)
-        cell.changed = True
         if self.journal is not None:
-            before = (cell.posted, cell.held, cell.incoming, cell.unsettled)
+            before = (cell.posted, cell.held, cell.incoming, cell.unsettled, cell.changed)
             self.journal.append(lambda: _put_back(cell, before))
+        cell.changed = True
         return cell
 
     def _note_hold(self, hold: Hold) -> None:
@@ -264,6 +284,7 @@ class Exact:
             status = self.statuses[line] = int(self.judge(line))
             if not status:
                 self.post(line)
+                self._note_versions(line, line + 1)
             self._note_id(line, status)
             line += 1
 
@@ -284,7 +305,18 @@ class Exact:
                 break
             self.post(line)
             self._note_id(line, 0)
+        else:
+            self._note_versions(first, last)
         self.journal = None
+
+    def _note_versions(self, first: int, last: int) -> None:
+        """What the transactions behind the one that has just happened find: accounts changed by this entry."""
+        if self.wanted is None:
+            return
+        for line in range(first, last):
+            self.versions[self.lines.debit[line]] = self.at.index
+            if not self.lines.flags[line] & (HOLD | VOID):
+                self.versions[self.lines.credit[line]] = self.at.index
 
     def _fail(self, first: int, last: int, failing: int, status: int) -> None:
         for line in range(first, last):
@@ -321,8 +353,8 @@ def _state_status(giver: Cell | None, taker: Cell | None) -> int:
     return Status.credit_account_frozen
 
 
-def _put_back(cell: Cell, before: tuple[int, int, int, int]) -> None:
-    cell.posted, cell.held, cell.incoming, cell.unsettled = before
+def _put_back(cell: Cell, before: tuple[int, int, int, int, bool]) -> None:
+    cell.posted, cell.held, cell.incoming, cell.unsettled, cell.changed = before
 
 
 def _put_hold_back(hold: Hold, before: tuple[int, int, bool]) -> None:

@@ -107,6 +107,8 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
     if question.any():
         giver, taker = np.maximum(giver, 0), np.maximum(taker, 0)
         amounts = counted(batch, amounts, missing)
+    if batch.if_version:
+        question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
@@ -115,6 +117,14 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
         return np.ones(n, np.bool_), suspect
     question |= tight[0] | tight[1]
     return question, suspect
+
+
+def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: Positions) -> Marks:
+    """Rows of the accounts in `wanting`, whose version a row wants: only their order tells who finds it."""
+    accounts.tight[wanting] = True
+    marks: Marks = accounts.tight[giver] | accounts.tight[taker]
+    accounts.tight[wanting] = False
+    return marks
 
 
 def counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:

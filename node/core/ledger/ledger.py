@@ -64,7 +64,8 @@ class Ledger:
             case "accounts":
                 return ["accounts", apply_accounts(self.books, body, at)]
             case "update":
-                return ["update", int(apply_update(self.books, body, at))]
+                status, version = apply_update(self.books, body, at)
+                return ["update", int(status), version]
             case "cancel":
                 return apply_cancel(self.books, body, at)
             case "expire":

@@ -10,7 +10,6 @@ from node.core.ledger.books import Books
 from node.core.ledger.checkpoint import LINKS
 from node.core.ledger.limits import (
     CREDIT_LEG,
-    HISTORY_LIMIT_MAX,
     NO_MAXIMUM,
     NO_MINIMUM,
     NOT_HERE,
@@ -20,7 +19,7 @@ from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
 from node.core.machine.part import Answer, Body, Loaded, Need
 from protocol.errors import ProtocolError
-from protocol.status import TRANSFERS_MAX
+from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 POSITION_BITS = 20  # of a cursor: more than a segment's positions
 LAST_POSITION = (1 << POSITION_BITS) - 1
@@ -135,8 +134,8 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     _, id, cursor, limit, is_newest_first, with_failed = [*body, False][:6]
     row = books.accounts.rows.get(id) if isinstance(id, str) else None
     is_cursor = cursor is None or (isinstance(cursor, int) and cursor >= 0)
-    if not isinstance(limit, int) or not 1 <= limit <= HISTORY_LIMIT_MAX or not is_cursor:
-        raise ProtocolError(f"history: expected a cursor or None and a limit of 1 to {HISTORY_LIMIT_MAX}")
+    if not isinstance(limit, int) or not 1 <= limit <= HISTORY_ROWS_MAX or not is_cursor:
+        raise ProtocolError(f"history: expected a cursor or None and a limit of 1 to {HISTORY_ROWS_MAX}")
     if row is None:
         return Answer(["history", None, None])
     pages = Pages(books, row, loaded)

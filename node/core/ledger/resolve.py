@@ -66,6 +66,7 @@ def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) ->
     return Batch(
         debit.tobytes(), credit.tobytes(), transfers.ids, transfers.amount, transfers.flags, transfers.code,
         transfers.reference, transfers.hold_ids, transfers.ttl, books.history.sealed, [], [], "", 0,
+        if_version=transfers.if_version if transfers.if_version.strip(b"\0") else b"",
     )  # fmt: skip
 
 

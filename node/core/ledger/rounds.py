@@ -10,7 +10,7 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import CAPTURE, HOLD, KIND, Exact
-from node.core.ledger.fast import counted, hinted, in_question, known_rows, sorted_run
+from node.core.ledger.fast import counted, hinted, in_question, known_rows, sorted_run, versioned
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import (
     CURRENCY_MASK,
@@ -111,15 +111,15 @@ def _judge(books: Books, batch: Batch, votes: Statuses, reasons: Statuses, at: A
     else:
         question, suspect = _questions(books, batch, len(votes))
         plain = np.flatnonzero(~question)
-        _reserve_rows(books, batch, plain, at)
+        _reserve_rows(books, batch, plain)
         order = np.flatnonzero(question)
         order = order[np.argsort(numbers[order], kind="stable")]
         if not len(order):
             return Prepared(batch, prepared_known, reserved, moved)
         lines = lines_of(batch, order, suspect)
-    exact = Exact(books, batch, lines, at.timestamp_ns)
+    exact = Exact(books, batch, lines, at)
     _reserve_transactions(exact, numbers[order].tolist(), order.tolist(), votes, reasons)
-    exact.sheet.write(at.index)
+    exact.sheet.write(None)
     prepared_known[order] = exact.known
     moved[order] = exact.moved
     reserved = votes[numbers] == 0
@@ -142,6 +142,8 @@ def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | N
     if batch.flags:
         question |= (batch.flag_bits() & KIND) != 0
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
+    if batch.if_version:
+        question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
     question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
     question |= gives & takes & (giver_kinds != taker_kinds)
@@ -160,7 +162,7 @@ def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | N
     return question, suspect
 
 
-def _reserve_rows(books: Books, batch: Batch, rows: Positions, at: At) -> None:
+def _reserve_rows(books: Books, batch: Batch, rows: Positions) -> None:
     """Reserves ordinary legs that are proven safe."""
     accounts, amounts, sides = books.accounts, batch.amounts()[rows], batch.side_bits()[rows]
     gives, takes = (sides & Side.debit) != 0, (sides & Side.credit) != 0
@@ -168,8 +170,8 @@ def _reserve_rows(books: Books, batch: Batch, rows: Positions, at: At) -> None:
     np.add.at(accounts.held, giver, amounts[gives])
     np.add.at(accounts.unsettled, giver, amounts[gives])
     np.add.at(accounts.incoming, taker, amounts[takes])
-    accounts.touch(giver, at.index)
-    accounts.touch(taker, at.index)
+    accounts.mark(giver)
+    accounts.mark(taker)
 
 
 def _reserve_transactions(
@@ -234,13 +236,16 @@ def _settle_plain(books: Books, batch: Batch, debits: Marks, credits: Marks, hap
     np.subtract.at(accounts.held, giver, given)
     np.subtract.at(accounts.unsettled, giver, given)
     np.subtract.at(accounts.incoming, taker, taken)
-    accounts.touch(giver, at.index)
-    accounts.touch(taker, at.index)
+    accounts.mark(giver)
+    accounts.mark(taker)
     paid, received = happens[debits], happens[credits]
-    np.subtract.at(accounts.posted, giver[paid], given[paid])
-    np.add.at(accounts.posted, taker[received], taken[received])
-    books.add_turnovers(given[paid], accounts.kind[giver[paid]], is_debit=True)
-    books.add_turnovers(taken[received], accounts.kind[taker[received]], is_debit=False)
+    giver, given, taker, taken = giver[paid], given[paid], taker[received], taken[received]
+    np.subtract.at(accounts.posted, giver, given)
+    np.add.at(accounts.posted, taker, taken)
+    accounts.version[giver] = at.index
+    accounts.version[taker] = at.index
+    books.add_turnovers(given, accounts.kind[giver], is_debit=True)
+    books.add_turnovers(taken, accounts.kind[taker], is_debit=False)
 
 
 def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:
@@ -249,14 +254,16 @@ def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: 
     side, debit, credit = batch.sides[row], int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
     if side & Side.credit and kind == CAPTURE:
         accounts.incoming[credit] -= amount
-        accounts.touch_one(credit, at.index)
+        accounts.mark_one(credit)
         if happens:
             accounts.posted[credit] += amount
+            accounts.touch_one(credit, at.index)
             books.add_turnover(int(accounts.kind[credit]) & CURRENCY_MASK, 0, amount)
     if not side & Side.debit:
         return
     accounts.unsettled[debit] -= amount
-    accounts.touch_one(debit, at.index)
+    accounts.mark_one(debit)
+    held = accounts.held.item(debit)
     if kind == HOLD:
         _settle_hold(books, batch, row, amount, happens, at)
     elif kind == CAPTURE:
@@ -269,6 +276,8 @@ def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: 
             books.end_hold(hold, Status.hold_already_voided)
         elif hold.expired:
             books.end_hold(hold, Status.hold_expired)
+    if happens or (kind != HOLD and accounts.held.item(debit) != held):
+        accounts.touch_one(debit, at.index)
 
 
 def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:

@@ -98,8 +98,8 @@ class Sheet:
         for row, *values in zip(wanted.tolist(), *columns, strict=True):
             self.cells[row] = Cell(*values)
 
-    def write(self, index: int) -> None:
-        """Writes changed cells back, as changed by the entry at `index`."""
+    def write(self, index: int | None) -> None:
+        """Writes changed cells back, as changed by the entry at `index`; None: only reservations, which leave the version."""
         a = self._accounts
         changed = [(row, cell) for row, cell in self.cells.items() if cell.changed]
         if len(changed) >= SMALL_BATCH:
@@ -108,11 +108,11 @@ class Sheet:
             a.held[rows] = [cell.held for _, cell in changed]
             a.incoming[rows] = [cell.incoming for _, cell in changed]
             a.unsettled[rows] = [cell.unsettled for _, cell in changed]
-            a.touch(rows, index)
+            a.mark(rows) if index is None else a.touch(rows, index)
             return
         for row, cell in changed:
             a.posted[row] = cell.posted
             a.held[row] = cell.held
             a.incoming[row] = cell.incoming
             a.unsettled[row] = cell.unsettled
-            a.touch_one(row, index)
+            a.mark_one(row) if index is None else a.touch_one(row, index)

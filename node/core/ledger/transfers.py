@@ -41,7 +41,7 @@ def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
     if len(plain):
         post_rows(books, debit[plain], credit[plain], amounts[plain], at.index)
     rows = np.flatnonzero(question)
-    exact = Exact(books, batch, lines_of(batch, rows, suspect), at.timestamp_ns)
+    exact = Exact(books, batch, lines_of(batch, rows, suspect), at)
     exact.run()
     exact.sheet.write(at.index)
     statuses[rows] = exact.statuses
@@ -75,7 +75,7 @@ def small_lines(batch: Batch) -> Lines:
 
 def _apply_small(books: Books, batch: Batch, at: At) -> bytes:
     lines = small_lines(batch)
-    exact = Exact(books, batch, lines, at.timestamp_ns)
+    exact = Exact(books, batch, lines, at)
     exact.run()
     exact.sheet.write(at.index)
     statuses = exact.statuses

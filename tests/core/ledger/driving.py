@@ -28,7 +28,7 @@ def columns(rows: Sequence[Transfer]) -> Transfers:
         _optional([row.flags for row in rows], "H"), _optional([row.code for row in rows], "I"),
         "\n".join(row.reference for row in rows) if any(row.reference for row in rows) else "",
         b"".join(id_bytes(row.hold_id) for row in rows) if any(row.hold_id for row in rows) else b"",
-        _optional([row.ttl for row in rows], "I"),
+        _optional([row.ttl for row in rows], "I"), _optional([row.if_version for row in rows], "Q"),
     )  # fmt: skip
 
 
@@ -116,6 +116,11 @@ class Driver:
         other.index, other.now_ns = self.index, self.now_ns
         other.ledger.restore(lambda table: sorted(other.store[table].items()))
         return other
+
+    def version(self, id: str) -> int:
+        """As a read shows it."""
+        (fields,) = self.query("accounts", [id])[1]
+        return int(fields[10])
 
     def balances(self, id: str) -> tuple[int, int, int]:
         """Posted, held, incoming."""

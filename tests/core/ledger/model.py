@@ -25,6 +25,7 @@ class Transfer:
     reference: str = ""
     hold_id: int = 0
     ttl: int = 0
+    if_version: int = 0
     number: int = 0  # legs only
     side: int = 3  # legs only
 
@@ -41,6 +42,7 @@ class Account:
     held: int = 0
     incoming: int = 0
     unsettled: int = 0
+    version: int = 0
 
 
 @dataclass
@@ -53,9 +55,12 @@ class Model:
     ended: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
     own: dict[str, list[int]] = field(default_factory=dict)  # of a transaction: [incoming, unsettled, leaving]
+    index: int = 0  # of the entry at hand
+    preparing: int = -1  # the round at hand
 
-    def apply(self, rows: list[Transfer], now_ns: int) -> list[int]:
+    def apply(self, rows: list[Transfer], now_ns: int, index: int) -> list[int]:
         """A batch of one shard."""
+        self.index = index
         statuses: list[int] = []
         while len(statuses) < len(rows):
             first = len(statuses)
@@ -73,6 +78,7 @@ class Model:
         if all(self.judge(row, now_ns)[1] == Status.exists for row in rows):
             return [Status.exists] * len(rows)
         before = deepcopy((self.accounts, self.record, self.holds, self.ended))
+        changed: list[str] = []
         for place, row in enumerate(rows):
             known, status = self.judge(row, now_ns)
             if status:
@@ -82,7 +88,14 @@ class Model:
                 return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
             self.post(row, now_ns + first + place)
             self.record[row.id] = (0, row)
+            changed += [row.debit] if row.flags & (Flag.hold | Flag.void) else [row.debit, row.credit]
+        self.touch(*changed)
         return [0] * len(rows)
+
+    def touch(self, *names: str) -> None:
+        """The entry at hand has changed these accounts, for whoever comes behind."""
+        for name in names:
+            self.accounts[name].version = self.index
 
     def judge(self, row: Transfer, now_ns: int) -> tuple[bool, int]:
         """Whether the id was known before, and the status."""
@@ -95,6 +108,12 @@ class Model:
         is_void = bool(row.flags & Flag.void)
         if row.side & 1 and giver is None:
             return False, Status.debit_account_not_found
+        if row.side & 1 and giver and row.if_version:
+            if giver.version != row.if_version:
+                return False, Status.version_conflict
+            incoming, unsettled, _ = self.own.get(row.debit, [0, 0, 0])
+            if giver.incoming - incoming or giver.unsettled - unsettled:
+                reasons.append(Status.undecided)
         if row.side & 2 and taker is None and not (is_void and row.side & 1):
             return False, Status.credit_account_not_found
         giver = giver if row.side & 1 else None
@@ -152,14 +171,19 @@ class Model:
                 if getattr(old, name) != getattr(row, name) and not ignored:
                     return int(different)
             return int(Status.exists)
-        waiting = (leg.id for legs in self.rounds.values() for leg, known, _, _ in legs if leg.side & 1 and not known)
-        return int(Status.undecided) if row.id in waiting else None
+        return int(Status.undecided) if self.waits(row.id) else None
+
+    def waits(self, id: int, besides: int = -1) -> bool:
+        """Whether an open round besides that one will decide about the id."""
+        rounds = (legs for round_id, legs in self.rounds.items() if round_id != besides)
+        return any(leg.id == id and leg.side & 1 and not known for legs in rounds for leg, known, _, _ in legs)
 
     def hold_status(self, row: Transfer, now_ns: int) -> int:
         """Whether the hold that the row names allows it."""
         hold = self.holds.get(row.hold_id)
         if hold is None:
-            return self.ended.get(row.hold_id, int(Status.hold_not_found))
+            is_opening = row.hold_id not in self.ended and self.waits(row.hold_id, self.preparing)
+            return Status.undecided if is_opening else self.ended.get(row.hold_id, int(Status.hold_not_found))
         if hold["debit"] != row.debit:
             return Status.hold_has_different_debit_account
         if hold["credit"] != row.credit:
@@ -228,12 +252,15 @@ class Model:
         if hold["undecided"] or hold["voiding"]:
             return
         if not hold["rest"] or hold["expired"]:
+            if hold["rest"]:
+                self.touch(hold["debit"])
             self.accounts[hold["debit"]].held -= hold["rest"]
             self.ended[id] = Status.hold_expired if hold["rest"] else Status.hold_already_captured
             del self.holds[id]
 
-    def expire(self, now_ns: int) -> None:
+    def expire(self, now_ns: int, index: int) -> None:
         """Ends holds whose time has passed."""
+        self.index = index
         for id in sorted(self.holds):
             if self.holds[id]["expiry_ns"] <= now_ns:
                 self.holds[id]["expired"] = True
@@ -243,6 +270,7 @@ class Model:
         """Reserves a round's legs; a vote a transaction."""
         votes = [0] * count
         legs = self.rounds.setdefault(round_id, [])
+        self.preparing = round_id
         for number in sorted({row.number for row in rows}):
             before = deepcopy((self.accounts, self.holds))
             self.own = {}
@@ -256,7 +284,7 @@ class Model:
                 moved = self.reserve(row) if not votes[number] else 0
                 legs.append((row, known, False, moved))
             legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
-        self.own = {}
+        self.own, self.preparing = {}, -1
         return votes
 
     def reserve(self, row: Transfer) -> int:
@@ -281,8 +309,9 @@ class Model:
             self.own.setdefault(row.credit, [0, 0, 0])[0] += amount
         return amount
 
-    def decide(self, round_id: int, statuses: list[int], now_ns: int) -> None:
+    def decide(self, round_id: int, statuses: list[int], now_ns: int, index: int) -> None:
         """Carries out or releases."""
+        self.index = index
         for row, known, reserved, amount in self.rounds.pop(round_id, []):
             status = statuses[row.number]
             if reserved:
@@ -292,6 +321,10 @@ class Model:
 
     def settle(self, row: Transfer, amount: int, happens: bool, now_ns: int) -> None:
         """One reserved leg."""
+        if happens and row.side & 1:
+            self.touch(row.debit)
+        if happens and row.side & 2 and not row.flags & (Flag.hold | Flag.void):
+            self.touch(row.credit)
         if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
             self.accounts[row.credit].incoming -= amount
             self.accounts[row.credit].posted += amount if happens else 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from node.core.ledger.limits import currency_code, currency_text
 from protocol.errors import ProtocolError
 from protocol.money import CURRENCIES
-from protocol.status import AccountStatus
+from protocol.status import AccountStatus, Status
 from tests.core.ledger.driving import Driver
 from tests.core.ledger.model import Transfer
+
+NO = int(Status.insufficient_funds)
 
 
 def created(driver: Driver, *rows: list[object]) -> list[str]:
@@ -89,13 +92,48 @@ def test_updates() -> None:
     assert driver.restored().ledger.digest(0) == driver.ledger.digest(0)
 
 
+def test_an_update_of_a_version() -> None:
+    """It changes all or, at another version, nothing; the answer names the version that the account has then."""
+    driver = Driver()
+    driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
+    created_at = driver.index
+    assert driver.command("update", "a", {"owner": "x", "if_version": created_at})[1:] == [AccountStatus.updated, 2]
+    before = driver.query("accounts", ["a"])
+    conflict = driver.command("update", "a", {"owner": "y", "minimum": -5, "status": 1, "if_version": created_at})
+    assert conflict[1:] == [AccountStatus.version_conflict, 2]
+    assert driver.query("accounts", ["a"]) == before
+    assert driver.command("update", "none", {"if_version": 9})[1:] == [AccountStatus.account_not_found, 0]
+    out_of_room = driver.command("update", "a", {"minimum": 1, "if_version": 2})
+    assert out_of_room[1:] == [AccountStatus.limit_excludes_balance, 2]
+    assert driver.command("update", "a", {"owner": "y", "if_version": 2**64 - 1})[1] == AccountStatus.version_conflict
+    driver.transfers([Transfer(1, "world", "a", 1)])
+    assert driver.command("update", "a", {"owner": "y", "if_version": 2})[1:] == [
+        AccountStatus.version_conflict, driver.index - 1,
+    ]  # fmt: skip
+
+
+def test_an_update_of_a_version_waits_for_the_round_that_may_change_it() -> None:
+    """While a decision is on its way nobody knows whether the version holds."""
+    driver = Driver()
+    driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
+    version = driver.version("a")
+    for decided, expected in ((NO, AccountStatus.updated), (0, AccountStatus.version_conflict)):
+        driver.prepare(driver.index, [Transfer(driver.index, "far", "a", 5, side=2)], 1)
+        assert driver.command("update", "a", {"owner": "x", "if_version": version})[1] == AccountStatus.retry
+        driver.ledger.decide(next(iter(driver.ledger.books.rounds)), np.array([decided], np.uint8), driver.at())
+        _, status, version = driver.command("update", "a", {"owner": "x", "if_version": version})
+        assert status == expected
+    assert version == driver.version("a")
+
+
 def test_wrong_forms_raise() -> None:
     """What is not even a command is the sender's fault."""
     driver = Driver()
     bodies: list[list[object]] = [
         [], ["unknown"], ["accounts", []], ["accounts", [["a"]]], ["accounts", [["a", "EUR", 0.5, None, "", b""]]],
         ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}], ["update", "a", {"status": 3}],
-        ["update", "a", {"minimum": True}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
+        ["update", "a", {"minimum": True}], ["update", "a", {"if_version": -1}],
+        ["update", "a", {"if_version": 2**64}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
         ["legs", [bytes(16), "a", "b", bytes(8)], b"", b""],
         ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05"],
     ]  # fmt: skip

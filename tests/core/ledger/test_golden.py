@@ -52,9 +52,12 @@ class Script:
                 limits = [None if limit == "none" else int(limit) for limit in (minimum, maximum)]
                 assert self.driver.accounts((id, currency, limits[0], limits[1])) == [0]
                 return line
-            case ["update", id, state]:
-                status = self.driver.command("update", id, {"status": STATES[state]})[1]
-                return f"{line} -> {AccountStatus(status).name}"
+            case ["update", id, state, *options]:
+                versions = {name: int(version) for name, _, version in (option.partition("=") for option in options)}
+                _, status, version = self.driver.command("update", id, {"status": STATES[state], **versions})
+                return f"{line} -> {AccountStatus(status).name}{f' at {version}' if versions else ''}"
+            case ["version", id, *_]:
+                return f"version {id} {self.driver.version(id)}"
             case ["cancel", id, debit]:
                 return f"{line} -> {Status(self.driver.command('cancel', id_bytes(int(id)), debit)[1]).name}"
             case ["balance", id, *_]:

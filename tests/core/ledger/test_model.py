@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -20,6 +21,7 @@ ACCOUNTS: dict[str, tuple[str, int | None, int | None]] = {
 }  # fmt: skip
 PLACES = [*ACCOUNTS, "world", "a", "b", "c", "missing"]
 IDS = st.integers(1, 24).map(lambda n: n << 80 | n)
+CURRENT, STALE, NEXT = 1, 2, 3  # what `if_version` is drawn as, before there are versions
 FLAGS = [0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 16]
 
 
@@ -34,6 +36,7 @@ def a_transfer(draw: st.DrawFn) -> Transfer:
         row.hold_id = draw(IDS)
     if flags & Flag.hold:
         row.ttl = draw(st.sampled_from([1, 5, 0]))
+    row.if_version = draw(st.sampled_from([0, 0, 0, 0, CURRENT, CURRENT, STALE, NEXT]))
     row.code = draw(st.sampled_from([0, 0, 7]))
     row.reference = draw(st.sampled_from(["", "", "rent"]))
     return row
@@ -51,11 +54,27 @@ def a_leg(draw: st.DrawFn) -> Transfer:
     return row
 
 
+@st.composite
+def a_plain_transfer(draw: st.DrawFn, is_leg: bool = False) -> Transfer:
+    """What the fast path can take, but for versions and a chain now and then."""
+    debit, credit = draw(st.sampled_from([("world", "a"), ("c", "world"), ("world", "c"), ("a", "c"), ("c", "a")]))
+    row = Transfer(draw(st.integers(100, 10**6).map(lambda n: n << 80 | n)), debit, credit, draw(st.integers(1, 3)))
+    row.if_version = draw(st.sampled_from([0, 0, 0, CURRENT, CURRENT, STALE]))
+    if not is_leg:
+        row.flags = draw(st.sampled_from([0, 0, 0, 0, 1]))
+        return row
+    row.number, row.side = draw(st.integers(0, 3)), draw(st.sampled_from([1, 2, 3]))
+    row.debit, row.credit = "far" if row.side == 2 else debit, "far" if row.side == 1 else credit
+    return row
+
+
 WISHES = st.lists(st.sampled_from([0, 0, 0, 56]), min_size=4, max_size=4)
 STEPS = st.one_of(
     st.tuples(st.just("apply"), st.lists(a_transfer(), min_size=1, max_size=12)),
     st.tuples(st.just("apply"), st.lists(a_transfer(), min_size=1, max_size=12)),
+    st.tuples(st.just("apply"), st.lists(a_plain_transfer(), min_size=1, max_size=6)),
     st.tuples(st.just("prepare"), st.lists(a_leg(), min_size=1, max_size=8)),
+    st.tuples(st.just("prepare"), st.lists(a_plain_transfer(is_leg=True), min_size=1, max_size=5)),
     st.tuples(st.just("decide"), st.tuples(st.integers(0, 9), WISHES)),
     st.tuples(st.just("expire"), st.sampled_from([1, 2_000_000_000])),
     st.tuples(st.just("save"), st.none()),
@@ -72,7 +91,19 @@ def opened() -> tuple[Driver, Model]:
     driver.command("update", "ice", {"status": 1})
     driver.command("update", "shut", {"status": 2})
     model.accounts["ice"].state, model.accounts["shut"].state = 1, 2
+    for id, account in model.accounts.items():
+        account.version = driver.version(id)
     return driver, model
+
+
+def with_versions(rows: list[Transfer], driver: Driver, model: Model) -> list[Transfer]:
+    """The rows with real versions: the debit account's, an older one, or the one that the entry will give."""
+
+    def version(row: Transfer) -> int:
+        current = model.accounts[row.debit].version if row.debit in model.accounts else 7
+        return {0: 0, CURRENT: current, STALE: current - 1, NEXT: driver.index + 1}[row.if_version]
+
+    return [replace(row, if_version=version(row)) for row in rows]
 
 
 def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
@@ -84,17 +115,19 @@ def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
         prepared: dict[int, list[int]] = {}
         for number, (kind, detail) in enumerate(steps):
             if kind == "apply":
-                got = driver.transfers(detail)
-                assert got == model.apply(detail, driver.now_ns), (number, detail)
+                rows = with_versions(detail, driver, model)
+                got = driver.transfers(rows)
+                assert got == model.apply(rows, driver.now_ns, driver.index), (number, rows)
             elif kind == "prepare":
-                votes = driver.prepare(number, detail, 4)
-                assert votes == model.prepare(number, detail, 4, driver.now_ns), (number, detail)
+                rows = with_versions(detail, driver, model)
+                votes = driver.prepare(number, rows, 4)
+                assert votes == model.prepare(number, rows, 4, driver.now_ns), (number, rows)
                 prepared[number] = votes
             elif kind == "decide":
                 _decide(driver, model, prepared, *detail)
             elif kind == "expire":
                 driver.command("expire", passed_ns=detail)
-                model.expire(driver.now_ns)
+                model.expire(driver.now_ns, driver.index)
             else:
                 driver.save()
                 restored = driver.restored()
@@ -110,11 +143,12 @@ def _decide(driver: Driver, model: Model, prepared: dict[int, list[int]], which:
     round_id = sorted(prepared)[which % len(prepared)]
     statuses = [vote or wish for vote, wish in zip(prepared.pop(round_id), wishes, strict=True)]
     driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at())
-    model.decide(round_id, statuses, driver.now_ns)
+    model.decide(round_id, statuses, driver.now_ns, driver.index)
 
 
 def _compare(driver: Driver, model: Model) -> None:
     for id, account in model.accounts.items():
+        assert driver.version(id) == account.version, id
         assert driver.balances(id) == (account.posted, account.held, account.incoming), id
         assert account.posted - account.held >= -BOUND and account.posted + account.incoming <= BOUND
     books = driver.ledger.books

@@ -97,6 +97,19 @@ def test_a_credit_covers_a_later_debit_of_its_transaction(driver: Driver) -> Non
     assert driver.prepare(8, [Transfer(21, "b", "away", 50, side=1), Transfer(20, "far", "b", 50, side=2)], 1) == [NO]
 
 
+@pytest.mark.parametrize("flag", [Flag.capture, Flag.void])
+def test_a_hold_whose_decision_is_on_its_way_is_undecided(driver: Driver, flag: Flag) -> None:
+    """A hold is acknowledged before its shard hears of the decision, and a new leader may hear of a capture first."""
+    driver.prepare(7, [Transfer(10, "a", "far", 60, flags=int(Flag.hold), ttl=60, side=1)], 1)
+    end = Transfer(11, "a", "far", 60 if flag is Flag.capture else 0, flags=int(flag), hold_id=10, side=1)
+    assert names(driver.prepare(8, [end], 1)) == ["undecided"]
+    decide(driver, 8, Status.retry)
+    decide(driver, 7, 0)
+    assert driver.prepare(9, [end], 1) == [0]
+    decide(driver, 9, 0)
+    assert driver.balances("a") == (40 if flag is Flag.capture else 100, 0, 0)
+
+
 def test_missing_money_that_may_still_come_is_undecided(driver: Driver) -> None:
     """Only when no open round could help is the money insufficient."""
     driver.prepare(7, [Transfer(10, "far", "b", 50, side=2)], 1)
@@ -170,6 +183,16 @@ def test_holds_across_shards(driver: Driver) -> None:
     assert driver.balances("a") == (75, 0, 0)
 
 
+def test_a_hold_that_is_being_opened_is_waited_for(driver: Driver) -> None:
+    """Whether it will be there, only its round's decision tells."""
+    driver.prepare(1, [Transfer(10, "a", "far", 60, flags=Flag.hold, ttl=10, side=1)], 1)
+    capture = Transfer(11, "a", "far", 25, flags=Flag.capture, hold_id=10, side=1)
+    assert driver.prepare(2, [capture], 1) == [Status.undecided]
+    decide(driver, 2, Status.undecided)
+    decide(driver, 1, 0)
+    assert driver.prepare(3, [capture], 1) == [0]
+
+
 def test_a_void_of_a_hold_abroad_needs_no_round(driver: Driver) -> None:
     """Voiding concerns the debit side only, so a plain command does it."""
     driver.prepare(1, [Transfer(10, "a", "far", 60, flags=Flag.hold, ttl=10, side=1)], 1)
@@ -180,9 +203,73 @@ def test_a_void_of_a_hold_abroad_needs_no_round(driver: Driver) -> None:
     assert driver.balances("a") == (100, 0, 0)
 
 
+def test_only_what_happens_raises_the_version(driver: Driver) -> None:
+    """A reservation does not, nor does giving it back: whoever tries again finds the version that it knows."""
+    version = driver.version("a")
+    row = Transfer(10, "a", "far", 60, side=1, if_version=version)
+    driver.prepare(7, [row, Transfer(11, "far", "b", 5, side=2, number=1)], 2)
+    decide(driver, 7, Status.undecided, Status.undecided)
+    assert driver.version("a") == version
+    assert driver.prepare(8, [row], 1) == [0]
+    decide(driver, 8, 0)
+    assert driver.version("a") == driver.index > version
+    assert driver.prepare(9, [row], 1) == [Status.exists]
+
+
+def test_a_version_waits_for_the_round_that_may_change_it(driver: Driver) -> None:
+    """Only the decision tells which of two that want the same version finds it."""
+    version = driver.version("a")
+    assert driver.prepare(7, [
+        Transfer(10, "a", "far", 10, side=1, if_version=version), Transfer(11, "a", "far", 10, side=1, number=1),
+        Transfer(12, "a", "far", 10, side=1, number=2, if_version=version),
+        Transfer(13, "a", "far", 10, side=1, number=3, if_version=version - 1),
+    ], 4) == [0, 0, Status.undecided, Status.version_conflict]  # fmt: skip
+    local = Transfer(14, "a", "b", 10, if_version=version)
+    assert names(driver.transfers([local])) == ["undecided"]
+    assert driver.query("transfer", id_bytes(14))[1] is None
+    decide(driver, 7, NO, NO, Status.undecided, Status.version_conflict)
+    assert names(driver.transfers([local, Transfer(15, "b", "a", 10)])) == ["created", "created"]
+    driver.prepare(8, [Transfer(16, "far", "a", 1, side=2)], 1)
+    other = Transfer(17, "a", "b", 10, if_version=driver.version("a"))
+    assert names(driver.transfers([other])) == ["undecided"]
+    decide(driver, 8, 0)
+    assert names(driver.transfers([other])) == ["version_conflict"]
+    assert names(driver.transfers([Transfer(13, "a", "far", 10)])) == ["version_conflict"]
+
+
+def test_a_transaction_sees_the_version_before_itself(driver: Driver) -> None:
+    """All of its legs may name the version that its client has read; the credit side does not look at it."""
+    version = driver.version("a")
+    rows = [
+        Transfer(10, "far", "a", 5, side=2, if_version=3), Transfer(11, "a", "far", 5, side=1, if_version=version),
+        Transfer(12, "a", "b", 5, if_version=version),
+    ]  # fmt: skip
+    assert driver.prepare(7, rows, 1) == [0]
+    decide(driver, 7, 0)
+    assert driver.balances("a") == (95, 0, 0)
+
+
+def test_a_hold_its_capture_and_its_void_at_a_version(driver: Driver) -> None:
+    """Each looks at the account that pays, and each changes it."""
+    hold = Transfer(10, "a", "far", 60, flags=Flag.hold, ttl=10, side=1, if_version=driver.version("a"))
+    assert driver.prepare(1, [hold], 1) == [0]
+    decide(driver, 1, 0)
+    old = driver.index
+    capture = Transfer(11, "a", "far", 25, flags=Flag.capture, hold_id=10, side=1, if_version=old)
+    assert driver.prepare(2, [capture], 1) == [0]
+    void = Transfer(12, "a", "far", 0, flags=Flag.void, hold_id=10, if_version=old)
+    assert names(driver.transfers([void])) == ["undecided"]
+    decide(driver, 2, 0)
+    assert names(driver.transfers([void])) == ["version_conflict"]
+    again = Transfer(13, "a", "far", 0, flags=Flag.void, hold_id=10, if_version=driver.version("a"))
+    assert driver.transfers([again]) == [0]
+    assert driver.balances("a") == (75, 0, 0)
+
+
 def test_an_open_round_survives_a_restart(driver: Driver) -> None:
     """A checkpoint holds the reservations and the waiting ids."""
-    driver.prepare(7, [Transfer(10, "a", "far", 60, side=1), Transfer(11, "far", "b", 10, side=2, number=1)], 2)
+    row = Transfer(10, "a", "far", 60, side=1, if_version=driver.version("a"))
+    driver.prepare(7, [row, Transfer(11, "far", "b", 10, side=2, number=1)], 2)
     driver.save()
     other = driver.restored()
     assert other.ledger.digest(0) == driver.ledger.digest(0)
