@@ -11,12 +11,15 @@ The way of a payment::
                             \\-> coordinator -> replicas of the round's groups -> votes -> record in group 0 -> session -> client
 
 - `session.py`: an accepted connection. Has no task: a frame is handled where it arrives, and its answers are callbacks.
+- `admission.py`: what a node takes on, by number and bytes of requests under way; a full or slow node refuses work at once.
 - `router.py`, `operations.py`: what a request must look like, and which replica, node or coordinator it goes to.
 - `replica.py`: one group on this node, its log (`node.core.raft`) and its machine (`node.core.machine`) side by side.
-  `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; `events.py` is its inbox's
-  union; `snapshots.py` streams a checkpoint out and takes one in.
+  `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; in `waiting.py` connections
+  take turns; `events.py` is its inbox's union; `snapshots.py` streams a checkpoint out and takes one in.
 - `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
 - `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
+- `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
+  in. Has no task.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame.
 
 Invariants
@@ -24,6 +27,7 @@ Invariants
   log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then.
 - A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
   the entry may be on its way: ids make it safe to ask again.
+- Work is refused before reads are, and what finishes a request that was taken is never refused by admission.
 - A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for
   are pushed past the bound.
 - A replica serves once it has applied an entry of its own term, and stops when it hears of another leader or term; then

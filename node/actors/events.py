@@ -19,6 +19,7 @@ class Command:
     reply: Reply
     deadline: float  # monotonic seconds; after it the client has given up
     size: int = 1  # transfers in it
+    source: int = 0  # the connection that it came on, 0 for this node itself
     loaded: Loaded = field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from node.ports import Clock, LogStore, LogWrite
 
 WRITES_MAX = 10_000  # every group can have several under way; the groups' own limits bound the bytes
 DRAIN_MAX = 1_000  # one transaction; larger ones only make everybody wait longer
+SLOW_SECONDS = 0.5  # a healthy disk takes milliseconds, a busy one tenths; new work would only wait behind such a write
 STALL_SECONDS = 2.0  # an election timeout: a leader whose disk stands still for longer serves worse than a new one
 
 
@@ -53,9 +54,17 @@ class LogWriter(Actor[Write]):
                 item.done()
 
     @property
+    def is_slow(self) -> bool:
+        """Whether a write has been under way for so long that this node should take no new work."""
+        return self._writing_for() > SLOW_SECONDS
+
+    @property
     def is_stalled(self) -> bool:
         """Whether a write has been under way for so long that this node should lead nothing."""
-        return self._writing_since is not None and self._clock.monotonic() - self._writing_since > STALL_SECONDS
+        return self._writing_for() > STALL_SECONDS
+
+    def _writing_for(self) -> float:
+        return 0.0 if self._writing_since is None else self._clock.monotonic() - self._writing_since
 
     def statistics(self) -> LogWriterStatistics:
         """What it has done so far."""

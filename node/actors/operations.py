@@ -1,4 +1,4 @@
-"""The operations of a request: what shape their body must have, and which accounts decide where they go."""
+"""The operations of a request: what shape their body must have, which accounts decide where they go, and which are work."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from node.actors.faults import check_fault
+from node.core.locks import LockAction
 from protocol.columns import Transfers
 from protocol.errors import ProtocolError
-from protocol.status import TRANSFERS_MAX
-
-HISTORY_ROWS_MAX = 1_000  # a page: one segment's worth of work at the most, well under a frame
+from protocol.operations import Operation
+from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 
 def _check(condition: bool, expected: str) -> None:
@@ -46,6 +47,7 @@ def check_update(body: list[Any]) -> None:
         "status": lambda value: type(value) is int and 0 <= value <= 2,
         "owner": lambda value: type(value) is str,
         "metadata": lambda value: type(value) is bytes,
+        "if_version": lambda value: type(value) is int and 0 <= value < 2**64,
     }
     for name, value in body[1].items():
         _check(name in kinds, f"a field of {', '.join(kinds)}, not {name}")
@@ -81,6 +83,18 @@ def check_find(body: list[Any]) -> None:
     _check(len(body) == 1 and _is_id(body[0]), "[id of 16 bytes]")
 
 
+def check_lock(body: list[Any]) -> None:
+    """`[action, name, claim, owner, ttl_ms, token, age_ns]`."""
+    _check(len(body) == 7, "[action, name, claim, owner, ttl_ms, token, age_ns]")
+    action, name, claim, owner, *numbers = body
+    _check(action in tuple(LockAction), f"an action of {', '.join(LockAction)}")
+    _check(type(name) is str, "the name of the lock as text")
+    _check(all(type(number) is int and 0 <= number < 2**63 for number in numbers), "ttl_ms, token and age_ns from 0")
+    is_named = _is_id(claim) and _is_id(owner)
+    _check(is_named or (claim == b"" and owner == b""), "a claim and an owner of 16 bytes each, or neither")
+    _check(is_named or action in (LockAction.renew, LockAction.release), "a claim and an owner of 16 bytes each")
+
+
 def check_nothing(body: list[Any]) -> None:
     """An empty body."""
     _check(body == [], "an empty body")
@@ -95,23 +109,49 @@ def _both_sides(body: list[Any]) -> list[str]:
     return [*batch.debits(), *batch.credits()]
 
 
+def _is_always(_: list[Any]) -> bool:
+    return True
+
+
+def _is_never(_: list[Any]) -> bool:
+    return False
+
+
+def _is_wish(body: list[Any]) -> bool:
+    return bool(body) and body[0] in (LockAction.acquire, LockAction.get_at_once)
+
+
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """How an operation's body is checked, and which account ids of a checked body decide where it goes."""
+class Handling:
+    """How an operation's body is checked, and which account ids of a checked body decide where it goes.
+
+    `is_work` says of an unchecked body whether an overloaded node may refuse it: it takes a place in a log or a queue. Reads
+    are no work, nor is what gives back a place.
+    """
 
     check: Callable[[list[Any]], None]
     accounts: Callable[[list[Any]], list[str]]
+    is_work: Callable[[list[Any]], bool] = _is_never
 
 
-OPERATIONS: dict[str, Operation] = {
-    "accounts": Operation(check_accounts, _first_of_each),
-    "update": Operation(check_update, lambda body: body[:1]),
-    "transfers": Operation(check_transfers, _both_sides),
-    "outcome": Operation(check_outcome, lambda body: body[1:]),
-    "balances": Operation(check_balances, lambda body: body),
-    "history": Operation(check_history, lambda body: body[:1]),
-    "transfer": Operation(check_outcome, lambda body: body[1:]),
-    "find": Operation(check_find, lambda _: []),
-    "cluster": Operation(check_nothing, lambda _: []),
-    "audit": Operation(check_nothing, lambda _: []),
+OPERATIONS: dict[str, Handling] = {
+    Operation.accounts: Handling(check_accounts, _first_of_each, _is_always),
+    Operation.update: Handling(check_update, lambda body: body[:1], _is_always),
+    Operation.transfers: Handling(check_transfers, _both_sides, _is_always),
+    Operation.outcome: Handling(check_outcome, lambda body: body[1:], _is_always),
+    Operation.balances: Handling(check_balances, lambda body: body),
+    Operation.history: Handling(check_history, lambda body: body[:1]),
+    Operation.transfer: Handling(check_outcome, lambda body: body[1:]),
+    Operation.find_by_id: Handling(check_find, lambda _: []),
+    Operation.cluster: Handling(check_nothing, lambda _: []),
+    Operation.audit: Handling(check_nothing, lambda _: []),
+    Operation.snapshot: Handling(check_balances, lambda _: []),
+    Operation.lock: Handling(check_lock, lambda _: [], _is_wish),
+    Operation.fault: Handling(check_fault, lambda _: []),
 }
+
+
+def is_work(operation: str, body: list[Any]) -> bool:
+    """Whether an overloaded node may refuse this request, of which nothing has been checked yet."""
+    handling = OPERATIONS.get(operation)
+    return handling is not None and handling.is_work(body)

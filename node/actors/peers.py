@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from node.actors.actor import Failed, Reply
@@ -31,15 +32,28 @@ from protocol.messages import (
 from protocol.messages import (
     Reply as ReplyMessage,
 )
+from protocol.operations import PEER_OPERATIONS
 from protocol.placement import NodeAddress
 
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
+RETRY_AFTER_MS = 20  # in which a peer that works answers a good part of them
+OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
 FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
 RAFT_MESSAGES_MAX = (
     8_192  # collected for one peer in one turn of the loop; beyond it they are dropped, as a network would
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """A link at a glance."""
+
+    node: int  # the peer
+    is_up: bool
+    calls: int  # unanswered
+    dropped: int  # messages of the log, since the start
 
 
 class Link:
@@ -55,7 +69,7 @@ class Link:
         greet: Callable[[], Message],
     ) -> None:
         self.address = address
-        self.dropped = 0
+        self._dropped = 0
         self._hello = hello
         self._transport = transport
         self._on_lost = lost
@@ -141,7 +155,7 @@ class Link:
     def collect(self, group: int, message: LogMessage) -> None:
         """Sends with all other messages of the log of this turn of the loop."""
         if not self._is_welcome or len(self._collected) >= RAFT_MESSAGES_MAX:
-            self.dropped += 1
+            self._dropped += 1
             return
         if not self._collected:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -159,8 +173,9 @@ class Link:
         """Asks the peer; `reply` is called once, at the latest when the connection breaks."""
         if not self._is_welcome or self._connection is None:
             reply(Failed(ErrorCode.not_leader, f"node {self.address.id} is not connected"))
-        elif len(self._calls) >= CALLS_MAX:
-            reply(Failed(ErrorCode.busy, f"too many calls to node {self.address.id}", 20))
+        elif len(self._calls) >= (limit := CALLS_MAX + (OWN_CALLS_MAX if operation in PEER_OPERATIONS else 0)):
+            text = f"{len(self._calls)} calls to node {self.address.id} under way: expected at most {limit} with the new one"
+            reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
             number = next(self._numbers)
             self._calls[number] = asyncio.get_running_loop().time() + deadline_ms / 1000, reply
@@ -185,6 +200,10 @@ class Link:
         except TimeoutError:
             self._pieces.pop((piece.snapshot_id, piece.number), None)
             return None
+
+    def statistics(self) -> LinkStatistics:
+        """The link as it is now."""
+        return LinkStatistics(self.address.id, self.is_up, len(self._calls), self._dropped)
 
     def close(self) -> None:
         """Says goodbye."""

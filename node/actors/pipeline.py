@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from node.actors.actor import Failed, Reply
 from node.actors.events import Command, Propose
+from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
 from protocol.columns import Flag, Transfers
@@ -26,7 +26,6 @@ ENTRIES_IN_FLIGHT_MAX = (
 FULL_ENTRY_TRANSFERS = (
     TRANSFERS_MAX // 2
 )  # less than this waits for the entry in flight, so that batching grows with load
-ROUND_SIZE = TRANSFERS_MAX // 8  # what a round's legs count for: about the share of one shard in a full round
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
@@ -42,7 +41,7 @@ class Slot:
 
 
 @dataclass(slots=True)
-class Group:
+class Bundle:
     """One request of an entry, made of one or several commands."""
 
     request: Body
@@ -56,7 +55,7 @@ class InFlight:
 
     index: int
     term: int
-    groups: list[Group]
+    bundles: list[Bundle]
 
 
 class Pipeline:
@@ -65,7 +64,7 @@ class Pipeline:
     def __init__(self, replica: Replica, ports: ReplicaPorts) -> None:
         self._replica = replica
         self._ports = ports
-        self._waiting: deque[Command | Propose] = deque()
+        self._waiting = Waiting()
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
         self._timestamp_ns = 0
@@ -91,7 +90,7 @@ class Pipeline:
     def add_first(self, command: Command | Propose) -> None:
         """Puts a command back whose stored rows have been read."""
         if self._replica.is_serving:
-            self._waiting.appendleft(command)
+            self._waiting.put_first(command)
         else:
             command.reply(self._replica.not_leader())
 
@@ -106,8 +105,8 @@ class Pipeline:
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
         for entry in self._in_flight:
-            for group in entry.groups:
-                _fail(group, failed)
+            for bundle in entry.bundles:
+                _fail(bundle, failed)
         for event in [*self._waiting, *self._blocked]:
             event.reply(failed)
         self._in_flight.clear()
@@ -120,20 +119,20 @@ class Pipeline:
         """Makes entries of what waits while there is room in flight; whether any was proposed."""
         proposed = False
         while can_propose and self._waiting and self._has_room():
-            groups, transfers = self._take()
-            if not groups:
+            bundles, transfers = self._take()
+            if not bundles:
                 break
             self._timestamp_ns = max(self._ports.clock.wall_ns(), self._timestamp_ns + 1)
-            data = pack_entry(self._timestamp_ns, [group.request for group in groups])
+            data = pack_entry(self._timestamp_ns, [bundle.request for bundle in bundles])
             self._timestamp_ns += transfers
             try:
                 first, _ = self._replica.raft.propose([data])
             except ProposalDropped as dropped:
                 failed = Failed(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
-                for group in groups:
-                    _fail(group, failed)
+                for bundle in bundles:
+                    _fail(bundle, failed)
                 return proposed
-            self._in_flight.append(InFlight(first, self._replica.term, groups))
+            self._in_flight.append(InFlight(first, self._replica.term, bundles))
             proposed = True
         return proposed
 
@@ -143,45 +142,45 @@ class Pipeline:
         While a living replica lags, full entries go one a tick: redundancy comes before speed, or the next death would
         have to wait until the laggard has read it all.
         """
-        if self._has_laggard and _size(self._waiting) >= FULL_ENTRY_TRANSFERS:
+        if self._has_laggard and self._waiting.size >= FULL_ENTRY_TRANSFERS:
             has_ticked, self._has_ticked = self._has_ticked, False
             return has_ticked
         if not self._in_flight:
             return True
-        return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and _size(self._waiting) >= FULL_ENTRY_TRANSFERS
+        return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and self._waiting.size >= FULL_ENTRY_TRANSFERS
 
-    def _take(self) -> tuple[list[Group], int]:
-        groups: list[Group] = []
+    def _take(self) -> tuple[list[Bundle], int]:
+        bundles: list[Bundle] = []
         transfers = 0
-        while self._waiting and len(groups) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
-            event = self._waiting.popleft()
+        while self._waiting and len(bundles) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
+            event = self._waiting.take()
             if isinstance(event, Propose):
-                group = self._resolve_round(event)
-                transfers += ROUND_SIZE if event.request[0] == Kind.round else 0
+                bundle = self._resolve_round(event)
+                transfers += ROUND_TRANSFERS if event.request[0] == Kind.round else 0
             else:
                 commands = self._take_mergeable(event)
                 transfers += sum(command.size for command in commands)
-                group = self._resolve(commands)
-            if group is not None:
-                groups.append(group)
-        return groups, transfers
+                bundle = self._resolve(commands)
+            if bundle is not None:
+                bundles.append(bundle)
+        return bundles, transfers
 
     def _take_mergeable(self, first: Command) -> list[Command]:
         """The command and the transfers right behind it that make one batch with it."""
         commands = [first]
         size = first.size
         while self._waiting and _merges(commands[-1]) and not commands[-1].loaded:
-            following = self._waiting[0]
+            following = self._waiting.peek()
             if not isinstance(following, Command) or not _merges(following) or following.loaded:
                 break
             if size + following.size > TRANSFERS_MAX or following.part != first.part:
                 break
             size += following.size
             commands.append(following)
-            self._waiting.popleft()
+            self._waiting.take()
         return commands
 
-    def _resolve(self, commands: list[Command]) -> Group | None:
+    def _resolve(self, commands: list[Command]) -> Bundle | None:
         body = commands[0].body
         if len(commands) > 1:
             body = ["transfers", Transfers.concatenate([Transfers.unpack(c.body[1]) for c in commands]).pack()]
@@ -199,13 +198,13 @@ class Pipeline:
         for command in commands:
             slots.append(Slot(command, start, start + command.size))
             start += command.size
-        return Group([Kind.apply, commands[0].part, resolved], slots)
+        return Bundle([Kind.apply, commands[0].part, resolved], slots)
 
-    def _resolve_round(self, event: Propose) -> Group | None:
+    def _resolve_round(self, event: Propose) -> Bundle | None:
         """The bodies inside a PREPARE are resolved too."""
         request = event.request
-        if request[0] == Kind.round and request[4] is not None:
-            round_id, count, bodies = request[4]
+        if request[0] == Kind.round and request[5] is not None:
+            *head, bodies = request[5]
             resolved = []
             for part, body in bodies:
                 done = self._replica.machine.resolve(part, body, event.loaded)
@@ -213,8 +212,8 @@ class Pipeline:
                     self._replica.load(event, done)
                     return None
                 resolved.append([part, done])
-            request = [*request[:4], [round_id, count, resolved]]
-        return Group(request, [], event.reply)
+            request = [*request[:5], [*head, resolved]]
+        return Bundle(request, [], event.reply)
 
     # -- answers --------------------------------------------------------------------------------------------------
 
@@ -223,30 +222,30 @@ class Pipeline:
         if self._in_flight and self._in_flight[0].index == index:
             entry = self._in_flight.popleft()
             if entry.term != term:
-                for group in entry.groups:
-                    _fail(group, self._replica.not_leader())
+                for bundle in entry.bundles:
+                    _fail(bundle, self._replica.not_leader())
                 return
-            for group, answer in zip(entry.groups, answers, strict=True):
-                self._answer(group, answer)
-                if group.request[0] == Kind.round:
+            for bundle, answer in zip(entry.bundles, answers, strict=True):
+                self._answer(bundle, answer)
+                if bundle.request[0] == Kind.round:
                     self._unblock()
 
-    def _answer(self, group: Group, answer: Body) -> None:
-        if group.reply is not None:
-            group.reply(answer)
+    def _answer(self, bundle: Bundle, answer: Body) -> None:
+        if bundle.reply is not None:
+            bundle.reply(answer)
             return
-        if answer[0] == "outcome" and answer[1] >= Status.undecided:
-            self._block(group.slots[0].command)
+        if answer[0] in ("outcome", "update") and answer[1] >= Status.undecided:
+            self._block(bundle.slots[0].command)
             return
         if answer[0] != "transfers":
-            group.slots[0].command.reply(answer)
+            bundle.slots[0].command.reply(answer)
             return
         statuses: bytes = answer[1]
         if max(statuses) < Status.undecided:
-            for slot in group.slots:
+            for slot in bundle.slots:
                 slot.command.reply(["transfers", statuses[slot.start : slot.stop]])
             return
-        for slot in group.slots:
+        for slot in bundle.slots:
             own = statuses[slot.start : slot.stop]
             if max(own) < Status.undecided:
                 slot.command.reply(["transfers", own])
@@ -261,9 +260,11 @@ class Pipeline:
         else:
             command.loaded = {}
             self._blocked.append(command)
+            self._replica.hurry()
 
     def _unblock(self) -> None:
-        self._waiting.extendleft(reversed(self._blocked))
+        for command in reversed(self._blocked):
+            self._waiting.put_first(command)
         self._blocked.clear()
 
 
@@ -275,18 +276,8 @@ def _merges(command: Command) -> bool:
     return not flags or not int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked
 
 
-def _size(waiting: Iterable[Command | Propose]) -> int:
-    """Transfers that wait, counted no further than a full entry."""
-    size = 0
-    for event in waiting:
-        size += event.size if isinstance(event, Command) else ROUND_SIZE
-        if size >= FULL_ENTRY_TRANSFERS:
-            break
-    return size
-
-
-def _fail(group: Group, failed: Failed) -> None:
-    if group.reply is not None:
-        group.reply(failed)
-    for slot in group.slots:
+def _fail(bundle: Bundle, failed: Failed) -> None:
+    if bundle.reply is not None:
+        bundle.reply(failed)
+    for slot in bundle.slots:
         slot.command.reply(failed)

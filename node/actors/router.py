@@ -16,18 +16,23 @@ from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.events import Command, Propose, Query, ReplicaEvent
+from node.actors.faults import apply_fault
 from node.actors.operations import OPERATIONS
 from node.actors.peers import Link
 from node.actors.replica import Replica
 from node.core.machine import Body
-from node.ports import Clock
-from protocol.columns import Transfers
+from node.ports import Clock, Faults
+from protocol.columns import Transfers, has_lock
 from protocol.errors import ErrorCode, ProtocolError
+from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import Placement, shards_of
+from protocol.status import AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
 DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
 COORDINATOR = 0  # group 0's leader runs the commit rounds
+
+COORDINATED = (Operation.transfers, Operation.audit, Operation.snapshot, Operation.lock, PeerOperation.hurry)
 
 Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply], None]
 Serve = Callable[[float, Reply], None]
@@ -42,6 +47,17 @@ class Call:
     body: list[Any]
     deadline: float
     reply: Reply
+    source: int = 0  # the connection that it came on, 0 for this node itself
+    is_repeated: bool = False  # an earlier attempt of this node may have happened
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatistics:
+    """What has been routed since the start, and what cannot be now."""
+
+    requests: int  # from clients and peers
+    forwarded: int  # calls to other nodes, repetitions and this node's own included
+    leaderless: int  # groups without a known leader
 
 
 class Router:
@@ -55,81 +71,95 @@ class Router:
         self.links: Mapping[int, Link] = {}
         self.submit: Submit | None = None  # the coordinator's
         self.audit: Serve | None = None
+        self.snapshot: Callable[[list[str], Reply], None] | None = None
+        self.lock: Callable[[Body, float, Reply], None] | None = None  # the lock desk's
+        self.hurry: Callable[[int], None] | None = None
         self.cluster: Serve | None = None
+        self.faults: Faults | None = None  # in a cluster under test
         self.is_stopping = False
         self._clock = clock
+        self._requests = 0
+        self._forwarded = 0
+
+    def statistics(self) -> RouterStatistics:
+        """The router as it is now."""
+        return RouterStatistics(self._requests, self._forwarded, self.leaders.count(0))
 
     # -- from sessions --------------------------------------------------------------------------------------------
 
     def request(
-        self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool
+        self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool, source: int
     ) -> None:
         """Takes a request from a client or a peer. `reply` is called once. Raises ProtocolError on a bad body."""
+        self._requests += 1
         if self.is_stopping:
             reply(Failed(ErrorCode.shutting_down, f"node {self.node} stops"))
             return
         deadline = self._clock.monotonic() + min(deadline_ms, DEADLINE_MS_MAX) / 1000
-        if peer and operation in ("machine", "mark"):
-            self._here(Call(group, operation, body, deadline, reply))
+        call = Call(group, operation, body, deadline, reply, source)
+        if peer and operation in PEER_OPERATIONS:
+            self._here(call)
             return
         known = OPERATIONS.get(operation)
         if known is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         known.check(body)
-        if group == COORDINATOR and operation not in ("transfers", "audit"):
+        if group == COORDINATOR and operation not in COORDINATED:
             raise ProtocolError(f"{operation} is not for group {COORDINATOR}", ErrorCode.bad_request)
+        if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
+            raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
         if group >= 0:
             if group > COORDINATOR and not peer and self.placement.shards > 1:
                 self._check_group(group, known.accounts(body))
-            self._here(Call(group, operation, body, deadline, reply))
+            self._here(call)
         elif accounts := known.accounts(body):
-            self._route(operation, body, accounts, deadline, reply)
+            self._route(call, accounts)
         else:
-            self._route_whole(operation, body, deadline, reply)
+            self._route_whole(call)
 
     def _check_group(self, group: int, accounts: list[str]) -> None:
         """A client that names the group must be right, or an account could be opened where nobody finds it."""
         if (shards_of(accounts, self.placement.shards) + 1 != group).any():
             raise ProtocolError(f"group {group}: not the group of these accounts", ErrorCode.bad_request)
 
-    def _route_whole(self, operation: str, body: list[Any], deadline: float, reply: Reply) -> None:
-        if operation == "cluster":
+    def _route_whole(self, call: Call) -> None:
+        if call.operation == Operation.cluster:
             assert self.cluster is not None
-            self.cluster(deadline, reply)
-        elif operation == "find":
+            self.cluster(call.deadline, call.reply)
+        elif call.operation == Operation.fault:
+            call.reply(apply_fault(self.faults, call.body))
+        elif call.operation == Operation.find_by_id:
             groups = range(1, self.placement.shards + 1)
-            gather = Gather(len(groups), lambda answers: next((a for a in answers if a != [None]), [None]), reply)
+            gather = Gather(len(groups), lambda answers: next((a for a in answers if a != [None]), [None]), call.reply)
             for place, group in enumerate(groups):
-                self.call(Call(group, operation, body, deadline, gather.part(place)))
+                self.call(replace(call, group=group, reply=gather.part(place)))
         else:
-            self.call(Call(COORDINATOR, operation, body, deadline, reply))
+            self.call(replace(call, group=COORDINATOR))
 
-    def _route(self, operation: str, body: list[Any], accounts: list[str], deadline: float, reply: Reply) -> None:
+    def _route(self, call: Call, accounts: list[str]) -> None:
         groups = shards_of(accounts, self.placement.shards) + 1
         first = int(groups[0])
-        if (groups == first).all():
-            self.call(Call(first, operation, body, deadline, reply))
-        elif operation == "transfers":
-            self.call(Call(COORDINATOR, operation, body, deadline, reply))
+        if (groups == first).all() and not (call.operation == Operation.transfers and has_lock(call.body)):
+            self.call(replace(call, group=first))
+        elif call.operation == Operation.transfers:
+            self.call(replace(call, group=COORDINATOR))
         else:
-            self._scatter(operation, body, groups, deadline, reply)
+            self._scatter(call, groups)
 
-    def _scatter(
-        self, operation: str, body: list[Any], groups: NDArray[np.int32], deadline: float, reply: Reply
-    ) -> None:
+    def _scatter(self, call: Call, groups: NDArray[np.int32]) -> None:
         places = [np.flatnonzero(groups == group).tolist() for group in np.unique(groups)]
 
         def merge(answers: list[list[Any]]) -> list[Any]:
-            merged: list[Any] = [None] * len(body)
+            merged: list[Any] = [None] * len(call.body)
             for mine, answer in zip(places, answers, strict=True):
                 for place, item in zip(mine, answer, strict=True):
                     merged[place] = item
             return merged
 
-        gather = Gather(len(places), merge, reply)
+        gather = Gather(len(places), merge, call.reply)
         for number, mine in enumerate(places):
-            part = [body[place] for place in mine]
-            self.call(Call(int(groups[mine[0]]), operation, part, deadline, gather.part(number)))
+            part = [call.body[place] for place in mine]
+            self.call(replace(call, group=int(groups[mine[0]]), body=part, reply=gather.part(number)))
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -141,12 +171,13 @@ class Router:
                 if outcome.hint and outcome.hint != self.node and not self.leaders[call.group]:
                     self.leaders[call.group] = outcome.hint
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, call)
+                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, _again(call) if was_sent else call)
                     return
                 outcome = Failed(ErrorCode.outcome_unknown, f"group {call.group} had no leader in time", 100)
             call.reply(outcome)
 
-        self.call_once(Call(call.group, call.operation, call.body, call.deadline, answered))
+        was_sent = self.leaders[call.group] != 0
+        self.call_once(replace(call, reply=answered))
 
     def call_once(self, call: Call, node: int = 0) -> None:
         """Asks the group's leader, or the given node, once."""
@@ -156,6 +187,7 @@ class Router:
         elif to in self.links:
             remaining_ms = max(1, int((call.deadline - self._clock.monotonic()) * 1000))
             version = self.placement.version
+            self._forwarded += 1
             self.links[to].call(call.operation, call.group, remaining_ms, version, call.body, call.reply)
         else:
             call.reply(Failed(ErrorCode.not_leader, f"group {call.group} has no known leader"))
@@ -164,7 +196,7 @@ class Router:
         """For this node's own replica or coordinator."""
         if call.group > self.placement.shards:
             raise ProtocolError(f"group {call.group}: expected 0 to {self.placement.shards}", ErrorCode.bad_request)
-        if call.group == COORDINATOR and call.operation in ("transfers", "audit"):
+        if call.group == COORDINATOR and call.operation in COORDINATED:
             self._to_coordinator(call)
             return
         replica = self.replicas.get(call.group)
@@ -175,9 +207,22 @@ class Router:
             call.reply(Failed(ErrorCode.busy, "the replica's inbox is full", 20))
 
     def _to_coordinator(self, call: Call) -> None:
-        if call.operation == "audit":
+        if call.operation == Operation.audit:
             assert self.audit is not None
             self.audit(call.deadline, call.reply)
+            return
+        if call.operation == Operation.snapshot:
+            assert self.snapshot is not None
+            self.snapshot(call.body, call.reply)
+            return
+        if call.operation == Operation.lock:
+            assert self.lock is not None
+            self.lock(call.body, call.deadline, call.reply)
+            return
+        if call.operation == PeerOperation.hurry:
+            assert self.hurry is not None
+            self.hurry(call.body[0])
+            call.reply([])
             return
         assert self.submit is not None
         batch = Transfers.unpack(call.body)
@@ -185,28 +230,41 @@ class Router:
         self.submit(batch, groups[: len(batch)], groups[len(batch) :], call.deadline, call.reply)
 
 
+def _again(call: Call) -> Call:
+    """The call for another attempt. An update at a version may have happened by an earlier one, and conflict with itself."""
+    if call.is_repeated or call.operation != Operation.update:
+        return call
+
+    def answered(outcome: Outcome) -> None:
+        if not isinstance(outcome, Failed) and outcome[0] == AccountStatus.version_conflict:
+            outcome = Failed(ErrorCode.outcome_unknown, "the account has changed since, perhaps by this update")
+        call.reply(outcome)
+
+    return replace(call, reply=answered, is_repeated=True)
+
+
 def _event_of(call: Call) -> ReplicaEvent:
     """The replica's event for an operation; the ledger's words for it."""
-    body, reply, deadline = call.body, call.reply, call.deadline
+    body, reply, deadline, source = call.body, call.reply, call.deadline, call.source
     match call.operation:
-        case "transfers":
+        case Operation.transfers:
             batch: Body = ["transfers", body]
-            return Command("ledger", batch, _second(reply), deadline, len(body[3]) // 8)
-        case "accounts":
-            return Command("ledger", ["accounts", body], lambda outcome: reply(_listed(outcome)), deadline)
-        case "update":
-            return Command("ledger", ["update", *body], _second(reply), deadline)
-        case "outcome":
-            return Command("ledger", ["cancel", *body], _rest(reply), deadline)
-        case "balances":
+            return Command("ledger", batch, _second(reply), deadline, len(body[3]) // 8, source)
+        case Operation.accounts:
+            return Command("ledger", ["accounts", body], lambda outcome: reply(_listed(outcome)), deadline, 1, source)
+        case Operation.update:
+            return Command("ledger", ["update", *body], _rest(reply), deadline, 1, source)
+        case Operation.outcome:
+            return Command("ledger", ["cancel", *body], _rest(reply), deadline, 1, source)
+        case Operation.balances:
             return Query("ledger", ["accounts", body], _second(reply), deadline)
-        case "history":
+        case Operation.history:
             return Query("ledger", ["history", *body], _rest(reply), deadline)
-        case "transfer" | "find":
+        case Operation.transfer | Operation.find_by_id:
             return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
-        case "machine":
+        case PeerOperation.machine:
             return Propose(body, reply)
-        case "mark":
+        case PeerOperation.mark:
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:
             raise ProtocolError(f"{call.operation} takes no group", ErrorCode.bad_request)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import Failed, Outcome
+from node.actors.admission import Admission, Load
 from node.actors.events import Received
+from node.actors.operations import is_work
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
 from node.ports import Connection
@@ -27,9 +31,13 @@ from protocol.messages import (
     Welcome,
     check_hello,
 )
+from protocol.operations import PEER_OPERATIONS
 
+HELLO_SECONDS = 5.0  # who connects speaks at once; a slow link and a paused program are forgiven, a squatter is not
 CLIENT_REQUESTS_MAX = 1_024  # unanswered requests of one client: ten times what keeps a shard busy
+CLIENT_BYTES_MAX = 8 << 20  # of their frames: some 20 full batches, twice what keeps a shard busy
 PEER_REQUESTS_MAX = 8_192  # of one peer, which speaks for all its clients
+PEER_BYTES_MAX = 16 << 20  # half of what a node takes: a peer with many clients shares it with this node's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +59,12 @@ class Session:
         self._router = router
         self._rules = rules
         self._host = host
+        self._number = next(host.numbers)
+        self._load = Load(0, 0)
         self._in_flight: dict[int, None] = {}
         self.hello: Hello | None = None
+        self._patience = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._no_hello)
+        host.connected(self)
 
     @property
     def is_peer(self) -> bool:
@@ -78,6 +90,10 @@ class Session:
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from a {self.hello.role}")
 
+    def _no_hello(self) -> None:
+        text = f"expected Hello within {HELLO_SECONDS:g} s of connecting"
+        self._connection.refuse(ProtocolError(text, ErrorCode.not_authenticated))
+
     def _on_hello(self, message: Message) -> None:
         if not isinstance(message, Hello):
             raise ProtocolError("expected Hello first")
@@ -89,6 +105,11 @@ class Session:
             text = f"node {message.node} came back with another data folder: it has lost what it acknowledged"
             raise ProtocolError(text, ErrorCode.unknown_peer)
         self.hello = message
+        self._patience.cancel()
+        if self.is_peer:
+            self._load = Load(PEER_REQUESTS_MAX, PEER_BYTES_MAX)
+        else:
+            self._load = Load(CLIENT_REQUESTS_MAX, CLIENT_BYTES_MAX)
         limit = FRAME_BYTES_MAX if self.is_peer else CLIENT_FRAME_BYTES_MAX
         self._connection.allow(limit)
         router = self._router
@@ -111,15 +132,21 @@ class Session:
                 replica.inbox.offer(Received(message))
 
     def _on_request(self, request: Request) -> None:
-        if len(self._in_flight) >= (PEER_REQUESTS_MAX if self.is_peer else CLIENT_REQUESTS_MAX):
-            self._send_failure(request.id, Failed(ErrorCode.busy, "too many unanswered requests", 20))
-            return
         if request.id in self._in_flight:
             raise ProtocolError(f"request {request.id} is not answered yet")
+        admission, size = self._host.admission, -1  # not counted: bounded by the limits of a peer's link
+        if not (self.is_peer and request.operation in PEER_OPERATIONS):
+            size = self._connection.frame_bytes
+            refusal = admission.admit(self._load, size, is_work=is_work(request.operation, request.body))
+            if refusal is not None:
+                self._send_failure(request.id, refusal)
+                return
         self._in_flight[request.id] = None
 
         def reply(outcome: Outcome) -> None:
-            self._in_flight.pop(request.id, None)
+            del self._in_flight[request.id]
+            if size >= 0:
+                admission.release(self._load, size)
             if isinstance(outcome, Failed):
                 self._send_failure(request.id, outcome)
             else:
@@ -127,7 +154,13 @@ class Session:
 
         try:
             self._router.request(
-                request.operation, request.group, request.deadline_ms, request.body, reply, peer=self.is_peer
+                request.operation,
+                request.group,
+                request.deadline_ms,
+                request.body,
+                reply,
+                peer=self.is_peer,
+                source=self._number,
             )
         except ProtocolError as error:
             code = error.code if not error.code.closes else ErrorCode.bad_request
@@ -148,14 +181,51 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone; answers under way go nowhere."""
+        self._patience.cancel()
         self._host.closed(self)
 
 
 @dataclass(frozen=True, slots=True)
-class SessionHost:
-    """What a session tells its node."""
+class SessionsStatistics:
+    """The connections that others have opened."""
 
-    opened: Callable[[Session], None]
-    closed: Callable[[Session], None]
-    take_piece: Callable[[SnapshotPiece, Connection], None]
-    leaders_of: Callable[[int, list[int]], None]  # a peer, and the groups it leads
+    strangers: int  # have not said hello
+    clients: int
+    peers: int
+
+
+class SessionHost:
+    """A node's sessions, and what they tell it."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        take_piece: Callable[[SnapshotPiece, Connection], None],
+        leaders_of: Callable[[int, list[int]], None],
+    ) -> None:
+        """`leaders_of` is given a peer and the leaders that it knows."""
+        self.admission = admission
+        self.numbers = itertools.count(1)
+        self.sessions: dict[Session, None] = {}  # that have said hello
+        self.take_piece = take_piece
+        self.leaders_of = leaders_of
+        self._strangers: dict[Session, None] = {}
+
+    def connected(self, session: Session) -> None:
+        """Somebody has connected."""
+        self._strangers[session] = None
+
+    def opened(self, session: Session) -> None:
+        """The session's hello was accepted."""
+        self._strangers.pop(session, None)
+        self.sessions[session] = None
+
+    def closed(self, session: Session) -> None:
+        """The connection is gone."""
+        self._strangers.pop(session, None)
+        self.sessions.pop(session, None)
+
+    def statistics(self) -> SessionsStatistics:
+        """Who is connected now."""
+        peers = sum(session.is_peer for session in self.sessions)
+        return SessionsStatistics(len(self._strangers), len(self.sessions) - peers, peers)

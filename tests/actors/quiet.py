@@ -44,7 +44,7 @@ class QuietCluster(Cluster):
     async def _live(self, host: Host, owner: Owner) -> None:
         drive, book = host.drive, self.books[host.number]
         adapters = Adapters(
-            TcpTransport(), SimLog(drive), lambda group: SimShard(drive.disk, group), host.clock,
+            TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), self.data_ids[host.number],
             lambda node, data_id: book.setdefault(node, data_id) == data_id,
         )  # fmt: skip
