@@ -8,11 +8,14 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from protocol.placement import NodeAddress
+from protocol.columns import COMMIT_PROTOCOLS
+from protocol.placement import NODES_MAX, SHARDS_MAX, NodeAddress
 
-SHARDS_MAX = 1_024
-NODES_MAX = 64
-NAME_CHARACTERS_MAX = 64
+NAME_CHARACTERS_MAX = 64  # it is in every Hello, whose frame is short, and in the lines of logs
+PORT_MAX = 65_535  # TCP's
+TICK_MS_MAX = 10_000  # an election takes tens of ticks: minutes, with a clock as slow as this
+HEARTBEATS_PER_ELECTION = 3  # so that one lost heartbeat, or two, topple no leader
+LOG_BYTES_MIN = 1 << 20  # one full batch is half of it; less would make a checkpoint of every entry
 
 
 class ConfigError(Exception):
@@ -29,6 +32,7 @@ class ClusterSettings:
     nodes: int = 5
     host: str = "127.0.0.1"
     base_port: int = 7101
+    commit: str = "2pc"
 
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes listen, node 1 first."""
@@ -50,7 +54,7 @@ class TimingSettings:
     tick_ms: int = 50
     heartbeat_ticks: int = 2
     election_ticks: int = 20
-    lost_leader_ticks: int = 3
+    lost_leader_ticks: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,13 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TestingSettings:
+    """What only a cluster under test allows."""
+
+    fault_switch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings."""
 
@@ -68,6 +79,7 @@ class Config:
     security: SecuritySettings = SecuritySettings()
     timing: TimingSettings = TimingSettings()
     storage: StorageSettings = StorageSettings()
+    testing: TestingSettings = TestingSettings()
 
 
 def load(path: Path) -> Config:
@@ -93,6 +105,7 @@ def from_table(table: Mapping[str, Any]) -> Config:
         _section(SecuritySettings, table, "security"),
         _section(TimingSettings, table, "timing"),
         _section(StorageSettings, table, "storage"),
+        _section(TestingSettings, table, "testing"),
     )
     _check(config)
     return config
@@ -109,7 +122,7 @@ def _section(kind: type[Section], table: Mapping[str, Any], section: str) -> Sec
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"{section}.{name}: no such setting; expected {', '.join(known)}")
-        expected = {"int": int, "str": str}[str(known[name].type)]
+        expected = {"int": int, "str": str, "bool": bool}[str(known[name].type)]
         if type(value) is not expected:
             raise ConfigError(f"{section}.{name}: expected {expected.__name__}, got {value!r}")
     for name, field in known.items():
@@ -125,13 +138,18 @@ def _check(config: Config) -> None:
         (1 <= cluster.shards <= SHARDS_MAX, "cluster.shards", f"1 to {SHARDS_MAX}"),
         (1 <= cluster.nodes <= NODES_MAX, "cluster.nodes", f"1 to {NODES_MAX}"),
         (1 <= cluster.replication <= cluster.nodes, "cluster.replication", "1 to the number of nodes"),
-        (1 <= cluster.base_port <= 65_535 - cluster.nodes, "cluster.base_port", "a port with room for every node"),
+        (1 <= cluster.base_port <= PORT_MAX - cluster.nodes, "cluster.base_port", "a port with room for every node"),
         (bool(cluster.host), "cluster.host", "a name or an address"),
-        (1 <= timing.tick_ms <= 10_000, "timing.tick_ms", "1 to 10000"),
+        (cluster.commit in COMMIT_PROTOCOLS, "cluster.commit", " or ".join(COMMIT_PROTOCOLS)),
+        (1 <= timing.tick_ms <= TICK_MS_MAX, "timing.tick_ms", f"1 to {TICK_MS_MAX}"),
         (timing.heartbeat_ticks >= 1, "timing.heartbeat_ticks", "1 or more"),
-        (timing.election_ticks >= 3 * timing.heartbeat_ticks, "timing.election_ticks", "three heartbeats or more"),
+        (
+            timing.election_ticks >= HEARTBEATS_PER_ELECTION * timing.heartbeat_ticks,
+            "timing.election_ticks",
+            f"{HEARTBEATS_PER_ELECTION} heartbeats or more",
+        ),
         (timing.lost_leader_ticks >= 1, "timing.lost_leader_ticks", "1 or more"),
-        (config.storage.log_bytes >= 1 << 20, "storage.log_bytes", "1048576 or more"),
+        (config.storage.log_bytes >= LOG_BYTES_MIN, "storage.log_bytes", f"{LOG_BYTES_MIN} or more"),
     ]
     for holds, name, expected in rules:
         if not holds:

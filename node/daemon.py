@@ -11,10 +11,12 @@ from typing import Any
 import structlog
 
 from node.actors.actor import Failed, Outcome, Reply
+from node.actors.admission import Admission
 from node.actors.audit import Auditor
-from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Leads, Mark, Submit
+from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Hurry, Leads, Mark, Submit
 from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.events import PeerLost, Ticked
+from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.peers import Link, make_hello
 from node.actors.replica import Replica, ReplicaPorts
@@ -24,12 +26,14 @@ from node.actors.snapshots import RAFT_TABLE, restore
 from node.config import Config
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
+from node.core.locks import Locks
 from node.core.machine import Body, Machine
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
 from node.core.ring import place
-from node.ports import Clock, Connection, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
+from node.ports import Clock, Connection, Faults, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
+from protocol.operations import PeerOperation
 from protocol.placement import Placement
 
 log = structlog.get_logger()
@@ -49,6 +53,7 @@ class Adapters:
     random: random.Random
     data_id: int  # names this node's data folder
     is_known_peer: Callable[[int, int], bool]  # node and its data id; remembers those that come for the first time
+    faults: Faults | None = None  # in a cluster under test
 
 
 def make_placement(config: Config) -> Placement:
@@ -59,7 +64,7 @@ def make_placement(config: Config) -> Placement:
 
 def make_machine(group: int) -> Machine:
     """The composition of parts: add a new part here."""
-    return Machine([Decisions()] if group == 0 else [Ledger()])
+    return Machine([Decisions(), Locks()] if group == 0 else [Ledger()])
 
 
 class Node:
@@ -70,12 +75,14 @@ class Node:
         self.config = config
         self.placement = make_placement(config)
         self.router = Router(number, self.placement, adapters.clock)
-        self.sessions: dict[Session, None] = {}
         self.replicas: dict[int, Replica] = {}
         self._stores: list[ShardStore] = []  # of replicas that did not come to be too: each owns a thread
         self._adapters = adapters
         self._writer = LogWriter(adapters.log, adapters.clock)
+        self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
+        self._sessions = SessionHost(self._admission, self._take_piece, self._leaders_of)
         self._coordinator = self._make_coordinator()
+        self._desk = self._make_desk()
         self._links = self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
@@ -97,13 +104,33 @@ class Node:
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:
             deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-            self.router.call_once(Call(group, "machine", request, deadline, reply))
+            self.router.call_once(Call(group, PeerOperation.machine, request, deadline, reply))
 
         def later(seconds: float, work: Callable[[], None]) -> None:
             asyncio.get_running_loop().call_later(seconds, work)
 
-        groups = tuple(range(1, self.placement.shards + 1))
-        return CoordinatorActor(groups, f"{self.number}", CoordinatorPorts(self._adapters.clock, call, later))
+        groups = tuple(range(self.placement.shards + 1))
+        return CoordinatorActor(
+            groups, f"{self.number}", self.config.cluster.commit, CoordinatorPorts(self._adapters.clock, call, later)
+        )
+
+    def _make_desk(self) -> LockDesk:
+        def call(request: Body, reply: Reply) -> None:
+            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
+            self.router.call_once(Call(0, PeerOperation.machine, request, deadline, reply), self.number)
+
+        def locks() -> Locks:
+            part = self.replicas[0].machine.parts[Locks.name]
+            assert isinstance(part, Locks)
+            return part
+
+        def soon(work: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_soon(work)
+
+        def hurry() -> None:
+            self.replicas[0].hurry()
+
+        return LockDesk(LockPorts(self._adapters.clock, call, locks, self._coordinator.core.is_guarded, soon, hurry))
 
     async def _make_replica(self, group: int, stored: StoredGroup) -> Replica:
         machine = make_machine(group)
@@ -113,7 +140,7 @@ class Node:
         members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn,
-            self._is_up,
+            self._is_up, self._hurry,
         )  # fmt: skip
         replica = Replica(
             group,
@@ -159,6 +186,8 @@ class Node:
             for group in self.placement.groups_on(self.number):
                 self.replicas[group] = await self._make_replica(group, stored.get(group, StoredGroup()))
             self.router.replicas = self.replicas
+            if 0 in self.replicas:
+                self.replicas[0].on_applied = self._desk.applied
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 running = [tasks.create_task(work) for work in self._work()]
@@ -178,7 +207,11 @@ class Node:
         self.router.submit = lambda *arguments: self._offer_submit(Submit(*arguments))
         auditor = Auditor(self.router, self._adapters.clock, self._mark, self._spawn)
         self.router.audit = auditor.audit
+        self.router.snapshot = auditor.snapshot
+        self.router.lock = self._desk.request
+        self.router.hurry = lambda group: self._offer_coordinator(Hurry(group), lambda _: None)
         self.router.cluster = self._cluster
+        self.router.faults = self._adapters.faults
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         actors = [self._writer.run(), self._coordinator.run(), self._tick()]
@@ -193,13 +226,9 @@ class Node:
         rules = Rules(
             self.config.cluster.name, security.client_token, security.peer_token, peers, self._adapters.is_known_peer
         )
-        host = SessionHost(
-            self.sessions.setdefault, lambda session: self.sessions.pop(session, None),
-            self._take_piece, self._leaders_of,
-        )  # fmt: skip
 
         def accept(connection: Connection) -> Session:
-            return Session(connection, self.router, rules, host)
+            return Session(connection, self.router, rules, self._sessions)
 
         await self._adapters.transport.listen(address.host, address.port, accept)
 
@@ -207,9 +236,11 @@ class Node:
         seconds = self.config.timing.tick_ms / 1000
         while True:
             await asyncio.sleep(seconds)
+            self._admission.tick()
             for replica in self.replicas.values():
                 replica.inbox.offer(Ticked(self._writer.is_stalled))
             self._coordinator.inbox.offer(CoordinatorTicked())
+            self._desk.tick()
             for link in self._links.values():
                 link.expire_calls()
 
@@ -233,7 +264,7 @@ class Node:
             await asyncio.sleep(self.config.timing.tick_ms / 1000)
         self.router.is_stopping = True
         await asyncio.sleep(self.config.timing.tick_ms / 1000)  # what was accepted before is answered meanwhile
-        for session in list(self.sessions):
+        for session in list(self._sessions.sessions):
             session.close()
         for link in self._links.values():
             link.close()
@@ -290,7 +321,11 @@ class Node:
     def _mark(self, mark: Mark) -> None:
         self._offer_coordinator(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
 
-    def _offer_coordinator(self, event: Submit | Mark, reply: Reply) -> None:
+    def _hurry(self, group: int) -> None:
+        deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
+        self.router.call_once(Call(0, PeerOperation.hurry, [group], deadline, lambda _: None))
+
+    def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
         if not self._coordinator.inbox.offer(event):
             reply(Failed(ErrorCode.busy, "the coordinator's inbox is full", 20))
 
@@ -302,6 +337,7 @@ class Node:
         self._set_leader(group, leader if not mine or is_serving else 0)
         if group == 0:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
+            self._desk.lead(term if mine and is_serving else 0)
 
     def _set_leader(self, group: int, leader: int) -> None:
         if self.router.leaders[group] != leader:
@@ -317,7 +353,7 @@ class Node:
         """Tells clients and peers who leads; a peer believes only what this node says of itself."""
         self._is_placed_dirty = False
         placed = self._placed()
-        for session in self.sessions:
+        for session in self._sessions.sessions:
             if not session.is_peer:
                 session.push(placed)
         for link in self._links.values():
@@ -336,9 +372,9 @@ class Node:
     # -- status ---------------------------------------------------------------------------------------------------
 
     def _cluster(self, deadline: float, reply: Reply) -> None:
-        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator]`."""
+        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission]`."""
         up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
-        coordinator = self._coordinator.statistics()
+        coordinator, admission = self._coordinator.statistics(), self._admission.statistics()
         groups = [
             [s.group, s.role, s.term, s.leader, s.commit, s.applied, s.last_index, s.waiting]
             for s in (replica.statistics() for replica in self.replicas.values())
@@ -346,6 +382,7 @@ class Node:
         outcome: Outcome = [
             self.placement.pack(), list(self.router.leaders), self.number, sorted(up), groups,
             [coordinator.epoch, coordinator.is_active, coordinator.in_flight, coordinator.rounds],
+            [admission.requests, admission.bytes, admission.shed, admission.is_slow],
         ]  # fmt: skip
         reply(outcome)
 

@@ -145,6 +145,7 @@ class Connection(Protocol):
     """One connection that carries messages."""
 
     is_open: bool
+    frame_bytes: int  # of the body whose message the handler has last been given
 
     @property
     def peer_name(self) -> str:
@@ -169,6 +170,22 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Closes without sending."""
+        ...
+
+
+class Faults(Protocol):
+    """What can be broken on purpose in a cluster under test."""
+
+    def cut(self, nodes: Sequence[int]) -> None:
+        """Drops every frame to and from these nodes, in silence."""
+        ...
+
+    def slow_disk(self, seconds: float) -> None:
+        """Every write of the log takes this much longer."""
+        ...
+
+    def heal(self) -> None:
+        """Ends all of it."""
         ...
 
 

@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from node.adapters.clock import SystemClock
+from node.adapters.faults import FaultSwitch, SlowLog
 from node.adapters.sqlite_log import SqliteLog
 from node.adapters.sqlite_shard import SqliteShard
 from node.adapters.tcp import TcpTransport
@@ -177,10 +178,13 @@ def _run(config: Config, number: int, folder: Path) -> int:
 
 
 async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
+    transport, stored = TcpTransport(), SqliteLog(folder, stamp)
+    is_under_test = config.testing.fault_switch
+    slow = SlowLog(stored)
     adapters = Adapters(
-        TcpTransport(), SqliteLog(folder, stamp), lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
+        transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
         SystemClock(), random.Random(secrets.randbits(128)), json.loads((folder / "node.json").read_text())["data_id"],
-        PeerBook(folder).is_known,
+        PeerBook(folder).is_known, FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)
     loop = asyncio.get_running_loop()

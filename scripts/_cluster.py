@@ -14,12 +14,12 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from _processes import NodeProcess, free_base_port, port_is_free
+from _processes import NodeProcess, free_base_port, port_is_free, wait_for
 from _venv import ROOT
 
 from node.config import Config, ConfigError, load
@@ -28,6 +28,7 @@ from protocol.errors import RingpayError
 
 MARKER = ".made-by-ringpay"
 SERVE_SECONDS = 60.0  # to start: a busy machine with long logs to read
+PORT_SECONDS = 1.0  # to be let go: a process that was killed looks gone a moment before its sockets are
 STOP_SECONDS = 15.0  # to stop gracefully: a node gives itself five
 ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
 POLL_SECONDS = 0.02  # between two of them
@@ -102,12 +103,18 @@ class LocalCluster:
         """All nodes."""
         return [self.node(number) for number in self.numbers]
 
+    def check_fault_switch(self) -> None:
+        """Raises ClusterError where the nodes take no faults."""
+        if not self.config.testing.fault_switch:
+            text = "expected fault_switch = true in its cluster.toml; clean it and use up --faults"
+            raise ClusterError(f"{self.folder}: {text}")
+
     def start(self, number: int) -> None:
         """Starts a node. Raises ClusterError when another program has its port."""
         node = self.node(number)
         if node.pid() is None:
             address = self.config.cluster.addresses()[number - 1]
-            if not port_is_free(address.host, address.port):
+            if not wait_for(lambda: port_is_free(address.host, address.port), PORT_SECONDS):
                 raise ClusterError(f"{address.host}:{address.port} is taken by another program; choose --base-port")
             node.start()
 
@@ -224,7 +231,7 @@ def _combine(seen: list[ClusterStatus], groups: int) -> View:
     )
 
 
-def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:
+def create(folder: Path, settings: Mapping[str, int | str]) -> LocalCluster:
     """Writes `cluster.toml` from the project's own and the settings given. Raises ClusterError for a foreign folder."""
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -232,7 +239,7 @@ def create(folder: Path, settings: dict[str, int | str]) -> LocalCluster:
     text = (ROOT / "cluster.toml").read_text()
     settings = {"peer_token": secrets.token_hex(16), **settings}  # so that no other local program can pass for a node
     for name, value in settings.items():
-        written = f'"{value}"' if isinstance(value, str) else str(value)
+        written = f'"{value}"' if isinstance(value, str) else str(value).lower()  # true, false
         text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", lambda match, w=written: match[1] + w, text)  # type: ignore[misc]
         assert count == 1, name
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,15 +265,22 @@ def open_cluster(folder: Path) -> LocalCluster:
 
 @asynccontextmanager
 async def temporary(
-    nodes: int, shards: int, replication: int, folder: Path | None = None
+    nodes: int,
+    shards: int,
+    replication: int,
+    folder: Path | None = None,
+    *,
+    settings: Mapping[str, int | str] | None = None,
+    is_kept: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[LocalCluster]:
-    """A cluster that serves, in a fresh folder on ports of its own; stopped and deleted afterwards."""
+    """A cluster that serves, in a fresh folder on ports of its own; stopped and, unless it is to be kept, deleted afterwards."""
     place = Path(tempfile.mkdtemp(prefix="ringpay-")) if folder is None else folder
-    base_port = free_base_port("127.0.0.1", nodes, range(USUAL_PORT, LAST_PORT, PORT_STEP))
+    first = USUAL_PORT + os.getpid() % 300 * PORT_STEP  # scripts that start together do not race for the same ports
+    base_port = free_base_port("127.0.0.1", nodes, range(first, LAST_PORT, PORT_STEP))
     cluster = create(
         place,
         {"name": f"ringpay-{os.getpid()}", "nodes": nodes, "shards": shards, "replication": replication,
-         "base_port": base_port},
+         "base_port": base_port, **(settings or {})},
     )  # fmt: skip
     task = asyncio.current_task()
     assert task is not None
@@ -282,4 +296,5 @@ async def temporary(
             node.send(signal.SIGKILL)  # nothing of it is kept
         for node in cluster.nodes():
             node.wait_until_gone(STOP_SECONDS)
-        cluster.clean()
+        if not is_kept():
+            cluster.clean()

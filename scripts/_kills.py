@@ -1,4 +1,4 @@
-"""Kills a busy shard's leader again and again, and measures how long the client got no answer."""
+"""Kills a group's leader again and again, and measures how long the client got no answer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from _cluster import LocalCluster, until
 CALM_SECONDS = 1.0  # of load before each kill, and after its node is back
 ANSWER_SECONDS = 30.0  # without any answer: the load is stuck
 BUSY_GROUP = 1  # every shard of the load is as busy as any other
+COORDINATOR_GROUP = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,13 @@ class Kill:
     gap_ms: float  # the longest time between two answers from the kill until all was calm again
 
 
-async def kill_leaders(cluster: LocalCluster, answered: Sequence[float], count: int) -> list[Kill]:
-    """Kills the leader `count` times, starting it again each time. The times of all answers are added to `answered`."""
+async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[float], count: int) -> list[Kill]:
+    """Kills the group's leader `count` times, starting it again each time. The times of all answers are added to `answered`."""
     kills = []
     await until(lambda: bool(answered), ANSWER_SECONDS)
     for _ in range(count):
         await asyncio.sleep(CALM_SECONDS)
-        node = (await cluster.view()).leaders[BUSY_GROUP]
+        node = (await cluster.view()).leaders[group]
         killed_at = time.monotonic()
         await asyncio.to_thread(cluster.kill, node)
         await _until_answered(answered, killed_at + CALM_SECONDS)

@@ -36,6 +36,7 @@ class Task:
     in_flight: int
     delay_us: int
     is_pending: bool
+    commit: str | None  # protocol between shards; None: the cluster's
     keeps_model: bool
     start_at: float  # on the machine's monotonic clock, so that clients start together
 
@@ -119,6 +120,7 @@ class _Worker:
                 return await self._client.transfer_many(
                     debit, credit, batch.amount, ids=batch.ids,
                     flags=[Flag.hold] * holds or None, ttl=[PENDING_TTL_SECONDS] * holds or None,
+                    commit=self._task.commit,
                 )  # fmt: skip
             except (Busy, OutcomeUnknown, Unreachable) as error:
                 if time.monotonic() > deadline:
@@ -128,9 +130,12 @@ class _Worker:
     async def _send_one(self, batch: Batch, debit: str, credit: str) -> Status:
         id, amount = ids.unpack(batch.ids), int(batch.amount[0])
         try:
+            commit = self._task.commit
             if self._task.is_pending:
-                return (await self._client.hold(debit, credit, amount, ttl=PENDING_TTL_SECONDS, id=id)).status
-            return (await self._client.transfer(debit, credit, amount, id=id)).status
+                receipt = await self._client.hold(debit, credit, amount, ttl=PENDING_TTL_SECONDS, id=id, commit=commit)
+            else:
+                receipt = await self._client.transfer(debit, credit, amount, id=id, commit=commit)
+            return receipt.status
         except Refused as refused:
             return Status[refused.status]
 

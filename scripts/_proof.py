@@ -40,17 +40,17 @@ class Expected:
 async def prove(client: Client, expected: Expected, progress: Callable[[int], None]) -> list[Check]:
     """Every check; `progress` is told how many histories were read."""
     accounts = [*map(customer_account, expected.customers), *map(terminal_account, expected.terminals)]
-    report = await _settled_audit(client)
+    report = await settled_audit(client)
     found = await _histories(client, accounts[: len(expected.customers)], progress)
     balances = {}
     for start in range(0, len(accounts), TRANSFERS_MAX):
         for row in await client.accounts(accounts[start : start + TRANSFERS_MAX]):
             if row is not None:
                 balances[row.id] = row.posted
-    return [*_payments(expected.receipts, found), *_balances(expected, balances), *_report(report)]
+    return [*_payments(expected.receipts, found), *_balances(expected, balances), *check_report(report)]
 
 
-async def _settled_audit(client: Client) -> Report:
+async def settled_audit(client: Client) -> Report:
     """An audit to which every replica contributes: those that were away are given time to catch up."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while True:
@@ -107,7 +107,8 @@ def _balances(expected: Expected, balances: dict[str, int]) -> list[Check]:
     ]
 
 
-def _report(report: Report) -> list[Check]:
+def check_report(report: Report) -> list[Check]:
+    """Whether the books balance, with nothing in flight, and all replicas are equal."""
     checks = [
         Check(
             f"{row.currency} debits equal credits",

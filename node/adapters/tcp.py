@@ -1,27 +1,38 @@
-"""TCP as frames: a listening socket and outgoing connections, on `asyncio.Protocol` because streams cost ten times as much."""
+"""TCP as frames: a listening socket and outgoing connections, on `asyncio.Protocol` because streams cost ten times as much.
+
+For tests of a cluster, the transport can be cut off from peers: their frames are dropped in silence, both ways, while the
+connections stay open and new ones are never answered, as when a network fails. A connection knows its peer by the hello that
+it was sent, or by the welcome that it got. What was dropped is a gap in a stream, so healing closes the connections.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import cast
 
 from node.ports import Connection, Handler, MakeHandler
 from protocol.errors import ProtocolError
 from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, header
-from protocol.messages import Message, decode, encode, failure
+from protocol.messages import Hello, Message, Welcome, decode, encode, failure
 
 WRITE_BUFFER_BYTES_MAX = 64 << 20  # a peer or client that reads this slowly is cut off; it will come back
 CONNECT_TIMEOUT_SECONDS = 2.0
 LINGER_SECONDS = 1.0  # for a refused side to read why; it closes by itself as soon as it has
 BACKLOG = 1_024  # connections that wait to be accepted after a node's restart
+UNKNOWN, CLIENT = -1, 0  # who is at the other side, before its first message, and where it is no node
 
 
 class Wire(asyncio.Protocol):
     """One connection: frames in to its handler, messages out."""
 
-    def __init__(self, make_handler: MakeHandler, frame_bytes_max: int) -> None:
+    def __init__(self, make_handler: MakeHandler, frame_bytes_max: int, transport: TcpTransport) -> None:
         self._decoder = FrameDecoder(frame_bytes_max)
         self.is_open = False
+        self.frame_bytes = 0
+        self.peer = UNKNOWN  # its node id
+        self._wires = transport.wires
+        self._cut = transport.cut_off
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._transport: asyncio.Transport | None = None
@@ -32,6 +43,7 @@ class Wire(asyncio.Protocol):
         """The connection stands."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES_MAX)
+        self._wires[self] = None
         self.is_open = True
         self._handler = self._make_handler(self)
 
@@ -43,7 +55,12 @@ class Wire(asyncio.Protocol):
         try:
             for body in self._decoder.feed(data):
                 if self._is_still_open():
-                    handler.received(decode(body))
+                    self.frame_bytes = len(body)
+                    message = decode(body)
+                    if self.peer == UNKNOWN:
+                        self.peer = message.node if isinstance(message, (Hello, Welcome)) else CLIENT
+                    if self.peer not in self._cut:
+                        handler.received(message)
         except ProtocolError as error:
             self.refuse(error)
 
@@ -54,6 +71,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, from either side."""
         self.is_open = False
+        self._wires.pop(self, None)
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.lost()
@@ -74,7 +92,7 @@ class Wire(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Sends, in order; uvloop writes what one turn of the loop sends at once. Does nothing on a closed connection."""
-        if self._transport is not None and self.is_open:
+        if self._transport is not None and self.is_open and self.peer not in self._cut:
             body = encode(message)
             self._transport.writelines([header(body), body])
 
@@ -111,23 +129,36 @@ class TcpTransport:
     """Implements `Transport`."""
 
     def __init__(self) -> None:
+        self.wires: dict[Wire, None] = {}
+        self.cut_off: dict[int, None] = {}  # node ids
         self._server: asyncio.AbstractServer | None = None
 
     async def listen(self, host: str, port: int, make_handler: MakeHandler) -> None:
         """Accepts connections. Raises OSError where the address cannot be had."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Wire(make_handler, HELLO_FRAME_BYTES_MAX), host, port, backlog=BACKLOG
+            lambda: Wire(make_handler, HELLO_FRAME_BYTES_MAX, self), host, port, backlog=BACKLOG
         )
 
     async def connect(self, host: str, port: int, make_handler: MakeHandler) -> Connection:
         """Opens a connection. Raises OSError or TimeoutError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            _, wire = await loop.create_connection(lambda: Wire(make_handler, FRAME_BYTES_MAX), host, port)
+            _, wire = await loop.create_connection(lambda: Wire(make_handler, FRAME_BYTES_MAX, self), host, port)
         return wire
 
     async def close(self) -> None:
         """Stops listening; open connections stay."""
         if self._server is not None:
             self._server.close()
+
+    def cut(self, nodes: Sequence[int]) -> None:
+        """From now on nothing is heard from these nodes and nothing reaches them, whoever was cut off before too."""
+        self.cut_off.update(dict.fromkeys(nodes))
+
+    def heal(self) -> None:
+        """Ends all cuts; connections with a gap are closed, to be made again."""
+        gapped = [wire for wire in self.wires if wire.peer in self.cut_off]
+        self.cut_off.clear()
+        for wire in gapped:
+            wire.abort()

@@ -243,6 +243,64 @@ async def test_nobody_listens(site: Site) -> None:
     assert site.accepted == []
 
 
+# -- faults on purpose --------------------------------------------------------------------------------------------
+
+
+async def meet(site: Site, node: int) -> tuple[Recorder, Recorder]:
+    """A connection whose first messages say that node 1 is called by this node, 0 for a client."""
+    near, far = await site.connect()
+    near.connection.send(Hello(PROTOCOL_VERSION, "", "peer" if node else "client", node, "", 0))
+    far.connection.send(WELCOME)
+    await until(lambda: near.messages and far.messages, "both have been introduced")
+    return near, far
+
+
+async def hear(sender: Recorder, receiver: Recorder, text: str) -> None:
+    """What one says, the other hears next."""
+    sender.connection.send(Goodbye(text))
+    await until(lambda: receiver.messages[-1] == Goodbye(text), f"{text!r} is heard")
+
+
+WELCOME = Welcome(PROTOCOL_VERSION, "", 1, 1, [], [], FRAME_BYTES_MAX, 1)
+
+
+async def test_a_cut_is_silent_and_parts_only_who_is_named(site: Site) -> None:
+    """Both ways; nobody is told, the connection stays open, and clients and other peers notice nothing."""
+    cut, other, client = [await meet(site, node) for node in (2, 3, 0)]
+    site.transport.cut([2])
+    for recorder in cut:
+        recorder.connection.send(Goodbye("lost"))
+    for near, far in (other, client):
+        await hear(near, far, "from there")
+        await hear(far, near, "from here")
+    assert [len(recorder.messages) for recorder in cut] == [1, 1]
+    assert all(recorder.connection.is_open and not recorder.losses for recorder in cut)
+
+
+async def test_who_calls_during_a_cut_gets_no_answer(site: Site) -> None:
+    """The hello is dropped, and so is a welcome that comes from a node that the caller has cut off."""
+    site.transport.cut([2])
+    near, far = await site.connect()
+    near.connection.send(Hello(PROTOCOL_VERSION, "", "peer", 2, "", 0))
+    client_near, client_far = await meet(site, 0)
+    await hear(client_near, client_far, "later than the hello")
+    assert far.messages == [] and far.connection.is_open
+    far.connection.send(WELCOME)
+    await hear(client_far, client_near, "later than the welcome")
+    assert near.messages == []
+
+
+async def test_healing_closes_what_has_a_gap(site: Site) -> None:
+    """A stream that lacks a frame must not go on; the next connection works, and the others were never closed."""
+    cut, other = [await meet(site, node) for node in (2, 3)]
+    site.transport.cut([2])
+    cut[0].connection.send(Goodbye("lost"))
+    site.transport.heal()
+    await until(lambda: all(recorder.losses == 1 for recorder in cut), "both ends know")
+    await hear(*other, "still here")
+    await hear(*await meet(site, 2), "again")
+
+
 # -- the handshake ------------------------------------------------------------------------------------------------
 
 CLIENT_TOKEN, PEER_TOKEN = "of clients", "of peers"
@@ -315,6 +373,27 @@ async def test_who_may_connect_is_welcome(port: int, hello: Hello) -> None:
         assert not (isinstance(answer, Failure) and answer.id == 0), answer
         answer = await read_one(reader)
     assert answer.id == 2
+    writer.close()
+
+
+BROKEN: dict[str, tuple[list[object], str]] = {
+    "not allowed": (["heal"], "expected fault_switch = true in cluster.toml"),
+    "no body": ([], 'expected ["cut", [node id, ...]]'),
+    "no node": (["cut", ["2"]], 'expected ["cut", [node id, ...]]'),
+    "too slow": (["slow_disk", 60_001], '["slow_disk", 0 to 60000]'),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_faults_are_refused(port: int, name: str) -> None:
+    """In a cluster that is not under test, and where the body makes no sense; the connection stays."""
+    body, expected = BROKEN[name]
+    reader, writer = await say(port, CLIENT, Request(1, "fault", -1, 1_000, 0, body))
+    answer = await read_one(reader)
+    while not isinstance(answer, Failure):
+        answer = await read_one(reader)
+    assert (answer.id, answer.code) == (1, "bad_request")
+    assert expected in answer.message
     writer.close()
 
 

@@ -248,6 +248,15 @@ REQUESTS: dict[str, tuple[str, int, list[Any], ErrorCode]] = {
     "a currency that is a number": ("accounts", -1, [["x", 978, 0, None, "", b""]], ErrorCode.bad_request),
     "a limit that is text": ("accounts", -1, [["x", "EUR", "5", None, "", b""]], ErrorCode.bad_request),
     "a state that is none": ("update", -1, ["a", {"status": 7}], ErrorCode.bad_request),
+    "a version below 0": ("update", -1, ["a", {"if_version": -1}], ErrorCode.bad_request),
+    "a lock in a shard's group": (
+        "transfers", 1, [b"1" * 16, "a", "b", bytes(8), b"", b"", "", b"", b"", b"", "payroll", bytes(8)],
+        ErrorCode.bad_request,
+    ),
+    "a commit protocol that does not exist": (
+        "transfers", -1, [b"1" * 16, "a", "b", bytes(8), b"", b"", "", b"", b"", b"", "", b"", "4pc"],
+        ErrorCode.bad_request,
+    ),
     "columns of different length": ("transfers", -1, [b"1" * 16, "a", "b\nc", bytes(8)], ErrorCode.bad_request),
     "amounts as numbers": ("transfers", -1, [b"1" * 16, "a", "b", [5]], ErrorCode.bad_request),
     "no transfers": ("transfers", -1, [b"", "", "", b""], ErrorCode.bad_request),

@@ -136,6 +136,22 @@ def test_pay_updates_accounts(cluster: Cluster) -> None:
     cluster.paid("transfer", "world:EUR", "cold", 10)
 
 
+def test_pay_at_a_version(cluster: Cluster) -> None:
+    """A version that is old is refused with the current one; a lock and a commit protocol are read."""
+    cluster.paid("account", "create", "seen")
+    cluster.paid("transfer", "world:EUR", "seen", 9)
+    version = cluster.paid("account", "show", "seen")[0]["version"]
+    cluster.paid("transfer", "seen", "world:EUR", 1, "--if-version", version, "--commit", "2pc")
+    now = cluster.paid("account", "show", "seen")[0]["version"]
+    late = cluster.pay("transfer", "seen", "world:EUR", 1, "--if-version", version)
+    assert late.returncode == 1 and "version_conflict" in late.stderr and str(now) in late.stderr
+    assert str(now) in cluster.pay("account", "update", "seen", "--owner", "x", "--if-version", version).stderr
+    unheld = cluster.pay("transfer", "seen", "world:EUR", 1, "--lock", "pay:roll:7")
+    assert unheld.returncode == 1 and "lock_not_held" in unheld.stderr
+    assert cluster.pay("transfer", "seen", "world:EUR", 1, "--lock", "payroll").returncode == 2
+    assert cluster.pay("transfer", "seen", "world:EUR", 1, "--commit", "4pc").returncode == 2
+
+
 def test_pay_reports_an_unknown_outcome(cluster: Cluster) -> None:
     """Without a majority the answer is neither yes nor no: exit code 3 and the id, by which it is settled later."""
     cluster.paid("account", "create", "patient")
@@ -166,8 +182,8 @@ def test_wrong_usage_is_told_apart(cluster: Cluster, tmp_path: Path) -> None:
     assert run("cluster", "fly").returncode == 2
     assert cluster.do("kill", NODES + 1).returncode == 1
     assert run("cluster", "status", "--dir", tmp_path).returncode == 1
-    assert run("bench", "--commit", "3pc").returncode == 2
-    assert "not available" in run("bench", "--commit", "3pc").stderr
+    assert run("bench", "--commit", "4pc").returncode == 2
+    assert "invalid choice" in run("bench", "--commit", "4pc").stderr
 
 
 def test_up_again_changes_nothing(cluster: Cluster) -> None:

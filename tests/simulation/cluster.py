@@ -33,6 +33,7 @@ class Shape:
     checkpoint_bytes: int
     message_bytes: int
     inflight_messages: int
+    commit: str | None = None  # the commit protocol; None for the default
 
     @staticmethod
     def draw(random: Random) -> Shape:
@@ -47,6 +48,8 @@ class Shape:
     def config(self) -> Config:
         """The settings of every node."""
         cluster = ClusterSettings("simulated", self.shards, self.replication, self.nodes, base_port=BASE_PORT)
+        if self.commit is not None:
+            cluster = replace(cluster, commit=self.commit)
         timing = TimingSettings(tick_ms=self.tick_ms, election_ticks=10)
         return Config(cluster, timing=timing, storage=StorageSettings())
 
@@ -137,7 +140,7 @@ class Cluster:
     async def _live(self, host: Host, owner: Owner) -> None:
         drive = host.drive
         adapters = Adapters(
-            TcpTransport(), SimLog(drive), lambda group: SimShard(drive.disk, group), host.clock,
+            TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), host.number, lambda node, data_id: node == data_id,
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)

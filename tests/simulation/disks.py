@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import TypeVar
 
-from node.adapters.memory import Disk, MemoryLog, MemoryShard
+from node.adapters.memory import Disk, MemoryLog, MemoryShard, Row
+from node.core.machine import Change
 from node.core.raft import Entry
 from node.ports import LogWrite
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
+READ_SECONDS = 0.0002  # of a query to a healthy one
+READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slow disk slows them less
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
 
 
@@ -30,6 +34,10 @@ class Drive:
     def latency(self) -> float:
         """Seconds of one write."""
         return FAST_SECONDS * self.slowness * (0.3 + self.random.expovariate(1.0))
+
+    def read_latency(self) -> float:
+        """Seconds of one query."""
+        return READ_SECONDS * min(self.slowness, READ_SLOWNESS_MAX) * (0.3 + self.random.expovariate(1.0))
 
     def last_index(self, group: int) -> int:
         """Where a group's stored log ends."""
@@ -78,6 +86,17 @@ class Drive:
         stored.entries = [*stored.entries[:position], damaged, *stored.entries[position + 1 :]]
         return True
 
+    def tear(self, group: int) -> bool:
+        """Leaves half of the last entry. False where there is none."""
+        stored = self.disk.groups.get(group)
+        if stored is None or not stored.entries:
+            return False
+        last = stored.entries[-1]
+        self._remember(group, [last])
+        torn = replace(last, data=last.data[: len(last.data) // 2], checksum=last.checksum ^ (not last.data))
+        stored.entries = [*stored.entries[:-1], torn]
+        return True
+
     def _remember(self, group: int, entries: Sequence[Entry]) -> None:
         self.damaged.setdefault(group, {}).update({entry.index: entry for entry in entries})
 
@@ -95,4 +114,57 @@ class SimLog(MemoryLog):
         await asyncio.sleep(self._drive.latency() / 2)
 
 
-SimShard = MemoryShard
+Result = TypeVar("Result")
+
+
+class SimShard(MemoryShard):
+    """A shard's store that takes its time for everything, one thing after the other, as a file with one connection does."""
+
+    def __init__(self, drive: Drive, group: int) -> None:
+        super().__init__(drive.disk, group)
+        self._drive = drive
+        self._turn = asyncio.Lock()
+
+    async def _query(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Waits for its turn, looks, and tells some time later: what was found may be old by then."""
+        async with self._turn:
+            await asyncio.sleep(self._drive.read_latency())
+            found = await work()
+            await asyncio.sleep(self._drive.read_latency())
+            return found
+
+    async def load(self, table: str) -> list[tuple[int, bytes]]:
+        """All rows in key order."""
+        return await self._query(lambda: MemoryShard.load(self, table))
+
+    async def read(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], bytes | None]:
+        """Single rows."""
+        return await self._query(lambda: MemoryShard.read(self, keys))
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Durable some time before the writer is told."""
+        async with self._turn:
+            await super().write(changes)
+            await asyncio.sleep(self._drive.latency() / 2)
+
+    async def archived(self) -> int:
+        """How many rows every sequence holds."""
+        return await self._query(lambda: MemoryShard.archived(self))
+
+    async def export(self, after: tuple[str, int] | None, bytes_max: int, archived: int = 0) -> list[Row]:
+        """A piece of a checkpoint."""
+        return await self._query(lambda: MemoryShard.export(self, after, bytes_max, archived))
+
+    async def begin_import(self) -> None:
+        """Starts an empty copy."""
+        await self._query(lambda: MemoryShard.begin_import(self))
+
+    async def add_import(self, rows: Sequence[Row]) -> None:
+        """Adds to the copy."""
+        await self._query(lambda: MemoryShard.add_import(self, rows))
+
+    async def finish_import(self) -> None:
+        """Replaces the live rows."""
+        async with self._turn:
+            await super().finish_import()
+            await asyncio.sleep(self._drive.latency() / 2)

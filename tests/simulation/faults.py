@@ -14,7 +14,8 @@ from random import Random
 from tests.simulation.cluster import FIRST_CLIENT_HOST, Cluster, Host
 from tests.simulation.network import Weather
 
-PAUSE_BETWEEN_SECONDS = 1.2  # mean, between two faults
+PAUSE_BETWEEN_SECONDS = 0.9  # mean, between two faults
+CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises on time to be checked
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
@@ -23,12 +24,13 @@ CLOCK_JUMP_SECONDS_MAX = 3_600
 
 
 class Faults:
-    """The bringer of faults; `counts` says what it did."""
+    """The bringer of faults; `counts` says what it did. `at_coordinator`: all of them hit whoever leads group 0."""
 
-    def __init__(self, cluster: Cluster, random: Random, clients: int) -> None:
+    def __init__(self, cluster: Cluster, random: Random, clients: int, *, at_coordinator: bool = False) -> None:
         self.cluster = cluster
         self.counts: Counter[str] = Counter()
-        self.is_over = False
+        self.is_calm = True  # no fault is active and none is planned
+        self._spell = 0
         self._random = random
         self._clients = clients
         self._kinds: list[tuple[Callable[[], None], int]] = [
@@ -36,11 +38,25 @@ class Faults:
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._partition, 10),
             (self._partition_one_way, 4), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
-            (self._lose_tail, 6), (self._flip_bit, 6),
+            (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3),
         ]  # fmt: skip
+        self._at_coordinator = at_coordinator
+        if at_coordinator:
+            self._kinds = [
+                (self._crash_leader, 3),
+                (self._isolate_leader, 3),
+                (self._pause, 3),
+                (self._slow_network, 1),
+            ]
 
     async def run(self, seconds: float) -> None:
-        """Brings faults for so long, then ends them all."""
+        """Brings faults for so long, in two spells with a calm between them, then ends them all."""
+        await self._bring(seconds / 2)
+        await asyncio.sleep(CALM_SECONDS)
+        await self._bring(seconds / 2)
+
+    async def _bring(self, seconds: float) -> None:
+        self.is_calm = False
         loop = self.cluster.loop
         end = loop.time() + seconds
         kinds, weights = zip(*self._kinds, strict=True)
@@ -52,7 +68,8 @@ class Faults:
 
     def heal(self) -> None:
         """Everything works again, and every node runs."""
-        self.is_over = True
+        self.is_calm = True
+        self._spell += 1
         network = self.cluster.network
         network.weather = Weather()
         network.heal()
@@ -78,8 +95,10 @@ class Faults:
         return self._random.choice(hosts) if hosts else None
 
     def _after(self, seconds: float, work: Callable[[], None]) -> None:
+        spell = self._spell
+
         def do() -> None:
-            if not self.is_over:
+            if self._spell == spell:
                 work()
 
         self.cluster.loop.call_later(seconds, do)
@@ -100,7 +119,8 @@ class Faults:
             self._kill(host)
 
     def _leader(self) -> Host | None:
-        group = 0 if self._random.random() < 0.5 else self._random.randint(0, self.cluster.shape.shards)
+        is_first = self._at_coordinator or self._random.random() < 0.5
+        group = 0 if is_first else self._random.randint(0, self.cluster.shape.shards)
         number = self.cluster.leader_of(group)
         return None if number is None else self.cluster.hosts[number]
 
@@ -124,9 +144,20 @@ class Faults:
             owner.blown = blown
 
     def _crash_all(self) -> None:
+        """All at once, and up again all at once or one by one."""
         self._count("power loss")
+        together = self._random.random() < 0.5
         for host in self._up():
-            self._kill(host)
+            if together:
+                self.cluster.crash(host.number, silently=True)
+            else:
+                self._kill(host)
+        if together:
+            self._after(self._random.expovariate(1 / SHORT_DOWN_SECONDS), self._start_all)
+
+    def _start_all(self) -> None:
+        for number in self.cluster.hosts:
+            self.cluster.start(number)
 
     def _crash_some(self) -> None:
         self._count("crash of several")
@@ -143,7 +174,7 @@ class Faults:
                 self._after(again + mean, lambda: self.cluster.start(host.number))
 
     def _pause(self) -> None:
-        host = self._leader() if self._random.random() < 0.5 else self._any()
+        host = self._leader() if self._at_coordinator or self._random.random() < 0.5 else self._any()
         if host is not None:
             self._count("pause")
             self.cluster.pause(host.number)
@@ -235,6 +266,9 @@ class Faults:
 
     def _flip_bit(self) -> None:
         self._damage("flipped bit", lambda host, group: host.drive.flip_bit(group))
+
+    def _tear(self) -> None:
+        self._damage("torn write", lambda host, group: host.drive.tear(group))
 
     def _damage(self, name: str, harm: Callable[[Host, int], bool]) -> None:
         host = self._random.choice(list(self.cluster.hosts.values()))

@@ -82,11 +82,13 @@ def check_reads(
 
 def _check_states(name: str, reads: Sequence[Read], points: Sequence[Point]) -> list[str]:
     states = {point.index: (point.posted, point.held) for point in points}
-    return [
-        f"{name}: a read at version {read.version} gave {read.posted}/{read.held}, never so in the log"
-        for read in reads
-        if states.get(read.version) != (read.posted, read.held)
-    ]
+    broken = []
+    for read in reads:
+        posted, held = states.get(read.version, (None, None))
+        if read.posted != posted or read.held not in (None, held):
+            told = f"{read.posted}/{read.held}"
+            broken.append(f"{name}: a read at version {read.version} gave {told}, in the log it is {posted}/{held}")
+    return broken
 
 
 def _check_order(name: str, reads: Sequence[Read]) -> list[str]:

@@ -13,11 +13,16 @@ import numpy as np
 
 from node.actors.replica import Replica
 from node.core.ledger import Ledger
-from node.core.machine import Body, Kind, Machine, unpack_decision, unpack_entry
+from node.core.locks import Locks
+from node.core.machine import Machine
 from node.core.raft import Entry, HardState, NodeId, Role
 from node.daemon import make_machine
 from tests.simulation.cluster import Cluster, Host
+from tests.simulation.decisions import DecisionLog
+from tests.simulation.fencing import HolderLog
 from tests.simulation.loop import Owner
+
+UNDECIDED_SECONDS_MAX = 2.0  # that a round may stay open once every group has a leader and nothing is broken
 
 
 class Violation(AssertionError):
@@ -36,8 +41,36 @@ class Seen:
 
 
 @dataclass(slots=True)
+class Watched:
+    """One replica in one life of its process, and what tells quickly that nothing has changed there."""
+
+    group: int
+    replica: Replica
+    seen: Seen
+    role: object = None
+    term: int = -1
+    commit: int = -1
+    end: int = -1
+    tail: Entry | None = None
+
+    def has_changed(self) -> bool:
+        """Whether the log or the role is another one than at the last call."""
+        state = self.replica.raft.state
+        log = state.log
+        entries = log.entries
+        end, tail = log.base_index + len(entries), entries[-1] if entries else None
+        if (
+            tail is self.tail and end == self.end and log.commit == self.commit
+            and state.role is self.role and state.term == self.term
+        ):  # fmt: skip
+            return False
+        self.role, self.term, self.commit, self.end, self.tail = state.role, state.term, log.commit, end, tail
+        return True
+
+
+@dataclass(slots=True)
 class Point:
-    """An account after one entry."""
+    """An account at one version: as the entry with this index left it, without reservations."""
 
     index: int
     posted: int
@@ -74,9 +107,13 @@ class Invariants:
         self.cluster = cluster
         self.fail = fail
         self.groups = {group: GroupLog(make_machine(group)) for group in range(cluster.shape.shards + 1)}
-        self.decisions: dict[int, bytes] = {}  # round -> which transactions commit
+        self.decisions = DecisionLog(self._expect)
+        self._holders = HolderLog(self._expect)
         self.checks = 0
-        self._seen: dict[tuple[Owner, int], Seen] = {}
+        self.undecided_seconds = 0.0
+        self._calm_since: float | None = None
+        self._opened: dict[tuple[int, int], float] = {}  # (group, round) -> when it was first seen open
+        self._watched: dict[Owner, list[Watched]] = {}
         self._votes: dict[tuple[int, int], Votes] = {}
         self._steps: dict[Owner, int] = {}
 
@@ -87,15 +124,22 @@ class Invariants:
             if owner is None or host.node is None or self._steps.get(owner) == owner.steps:
                 continue
             self._steps[owner] = owner.steps
-            for group, replica in host.node.replicas.items():
-                self._look(host, owner, group, replica)
+            for one in self._watch(owner, host.node.replicas):
+                if one.has_changed():
+                    self._look(host, one.group, one.replica, one.seen)
 
-    def _look(self, host: Host, owner: Owner, group: int, replica: Replica) -> None:
+    def _watch(self, owner: Owner, replicas: dict[int, Replica]) -> list[Watched]:
+        watched = self._watched.setdefault(owner, [])
+        if len(watched) != len(replicas):
+            known = [one.group for one in watched]
+            for group, replica in replicas.items():
+                if group not in known:
+                    watched.append(Watched(group, replica, Seen(reached=replica.raft.state.log.base_index)))
+        return watched
+
+    def _look(self, host: Host, group: int, replica: Replica, seen: Seen) -> None:
         state = replica.raft.state
         log = state.log
-        seen = self._seen.get((owner, group))
-        if seen is None:
-            seen = self._seen[owner, group] = Seen(reached=log.base_index)
         role, term, commit = state.role.kind, state.term, log.commit
         last = (log.last_index, log.last_checksum)
         if (seen.role, seen.term, seen.commit, seen.last) == (role, term, commit, last):
@@ -199,46 +243,29 @@ class Invariants:
         machine = known.machine
         epoch = machine.epoch
         if entry.kind == 0 and entry.data:
-            self._check_decisions(name, machine, entry.data)
+            self.decisions.look(name, group, machine, entry.data)
         machine.apply(entry.index, entry.data if entry.kind == 0 else b"")
+        self.decisions.look_after(name, group, machine)
+        if group == 0:
+            locks = machine.parts["locks"]
+            assert isinstance(locks, Locks)
+            self._holders.look(name, locks)
         self._expect(machine.epoch >= epoch, f"{name}: the epoch fell from {epoch} to {machine.epoch}")
         ledger = machine.parts.get("ledger")
         if isinstance(ledger, Ledger):
             self._check_books(name, known, ledger, entry.index)
 
-    def _check_decisions(self, name: str, machine: Machine, data: bytes) -> None:
-        epoch = machine.epoch
-        opened = dict.fromkeys(machine.rounds)
-        for request in unpack_entry(data)[1]:
-            if request[0] == Kind.epoch:
-                epoch = max(epoch, request[1])
-            if request[0] != Kind.round or request[1] < epoch:
-                continue
-            epoch = request[1]
-            self._check_decided(name, opened, request)
-            if request[4] is not None:
-                opened[request[4][0]] = None
-
-    def _check_decided(self, name: str, opened: dict[int, None], request: Body) -> None:
-        for round_id, packed in request[3]:
-            if round_id not in opened:
-                continue
-            del opened[round_id]
-            commits = (unpack_decision(packed) == 0).tobytes()
-            before = self.decisions.setdefault(round_id, commits)
-            self._expect(before == commits, f"{name}: round {round_id:x} is decided twice, and not alike")
-
     def _check_books(self, name: str, known: GroupLog, ledger: Ledger, index: int) -> None:
         accounts = ledger.books.accounts
         count = accounts.count
-        # What an open round has reserved may rest on credits of the same round.
+        # What an open round has reserved may rest on credits of the same round, and may leave again without a trace.
         held = accounts.held[:count] - accounts.unsettled[:count]
         spendable = accounts.posted[:count] - held - accounts.minimum[:count]
         if count and int(spendable.min()) < 0:
             poor = accounts.names[int(np.argmin(spendable))]
             self.fail(f"{name}: entry {index} leaves {poor} {int(spendable.min())} above its limit")
         for row in np.flatnonzero(accounts.version[:count] == index).tolist():
-            point = Point(index, int(accounts.posted[row]), int(accounts.held[row]))
+            point = Point(index, int(accounts.posted[row]), int(held[row]))
             known.points.setdefault(accounts.names[row], []).append(point)
         history = ledger.books.history
         tail = history.tail
@@ -270,11 +297,26 @@ class Invariants:
 
     def open_rounds(self) -> list[str]:
         """Rounds that are prepared somewhere and not decided."""
-        return [
-            f"group {group}: round {round_id:x}"
-            for group, known in self.groups.items()
-            for round_id in known.machine.rounds
-        ]
+        return [f"group {group}: round {round_id:x}" for group, round_id in self._open_rounds()]
+
+    def _open_rounds(self) -> list[tuple[int, int]]:
+        return [(group, round_id) for group, known in self.groups.items() for round_id in known.machine.rounds]
+
+    def check_undecided(self, *, is_calm: bool) -> None:
+        """Call it often: no round stays open for longer than it may, once all groups have a leader in a calm."""
+        now = self.cluster.loop.time()
+        self._opened = {key: self._opened.get(key, now) for key in self._open_rounds()}
+        if not is_calm or any(self.cluster.leader_of(group) is None for group in self.groups):
+            self._calm_since = None
+            return
+        self._calm_since = now if self._calm_since is None else self._calm_since
+        for (group, round_id), opened in self._opened.items():
+            age = now - max(opened, self._calm_since)
+            self.undecided_seconds = max(self.undecided_seconds, age)
+            self._expect(
+                age <= UNDECIDED_SECONDS_MAX,
+                f"group {group}: round {round_id:x} is undecided for {age:.1f} s in a calm",
+            )
 
     def check_sums(self) -> None:
         """When no round is open anywhere: per currency the books of all shards add up to nothing."""

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from node.actors.events import Persisted
 from node.actors.replica import Replica
 from node.adapters.memory import MemoryLog
-from node.core.commit.coordinator import Coordinator, Effect, Record, Round
-from node.core.machine import Body, Machine
+from node.core.commit import PROTOCOLS, CommitProtocol, Coordinator, Effect
+from node.core.commit import coordinator as commit_coordinator
+from node.core.commit.cuts import Cuts
+from node.core.commit.decisions import Decisions
+from node.core.commit.phases import Event, Phase
+from node.core.commit.recovery import Found, Orphan, Poll, abort_all
+from node.core.commit.rounds import Round
+from node.core.ledger import account_commands, ledger
+from node.core.locks import Locks
+from node.core.machine import At, Body, Machine, pack_decision
 from node.core.raft import HardState, NodeId, Persist, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
 from node.ports import LogWrite, StoredGroup
+from protocol.status import Status
 
 
 def acknowledge_before_write(patch: pytest.MonkeyPatch) -> None:
@@ -61,26 +74,122 @@ def forget_vote(patch: pytest.MonkeyPatch) -> None:
 
 def skip_fence(patch: pytest.MonkeyPatch) -> None:
     """Shards carry out what an old coordinator sends."""
-    honest = Machine._apply_round
+    honest = Machine._enter
 
-    def apply_round(self: Machine, epoch: int, *rest: object) -> Body:
+    def enter(self: Machine, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
         self.epoch = 0
-        return honest(self, epoch, *rest)  # type: ignore[arg-type]  # as they came
+        return honest(self, epoch, over, decisions, at)
 
-    patch.setattr(Machine, "_apply_round", apply_round)
+    patch.setattr(Machine, "_enter", enter)
 
 
-def skip_record(patch: pytest.MonkeyPatch) -> None:
-    """Clients and shards hear of a decision before it is recorded."""
-    honest = Coordinator._conclude
+def skip_fence_of_records(patch: pytest.MonkeyPatch) -> None:
+    """2pc: group 0 takes records of an old coordinator after the new one has read them."""
+    honest = Decisions.apply
 
-    def conclude(self: Coordinator, opened: Round) -> list[Effect]:
-        effects: list[Effect] = []
-        for effect in honest(self, opened):
-            effects += self.recorded(effect.round_id) if isinstance(effect, Record) else [effect]
+    def apply(self: Decisions, body: Body, at: At) -> object:
+        epoch = self.epoch
+        self.epoch = 0 if body[0] == "record" else epoch
+        answer = honest(self, body, at)
+        self.epoch = max(self.epoch, epoch)
+        return answer
+
+    patch.setattr(Decisions, "apply", apply)
+
+
+def decide_early(patch: pytest.MonkeyPatch) -> None:
+    """Clients and shards hear of a decision before it is recorded, or precommitted by a majority."""
+    honest = Coordinator._advance
+
+    def advance(self: Coordinator, opened: Round, event: Event) -> list[Effect]:
+        effects = honest(self, opened, event)
+        if event == Event.agreed:
+            following = Event.recorded if opened.phase == Phase.recording else Event.majority_precommitted
+            effects += honest(self, opened, following)
         return effects
 
-    patch.setattr(Coordinator, "_conclude", conclude)
+    patch.setattr(Coordinator, "_advance", advance)
 
 
-MUTANTS = (acknowledge_before_write, commit_old_term, forget_vote, skip_fence, skip_record)
+def _recover_by(patch: pytest.MonkeyPatch, two: CommitProtocol, three: CommitProtocol) -> None:
+    patch.setattr(commit_coordinator, "PROTOCOLS", {"2pc": two, "3pc": three})
+
+
+def lose_decision(patch: pytest.MonkeyPatch) -> None:
+    """A new coordinator aborts what it finds open, without looking for a decision."""
+
+    honest = Coordinator.lead
+
+    def lead(self: Coordinator, epoch: int, groups: tuple[int, ...], records: object) -> list[Effect]:
+        return honest(self, epoch, groups, {})
+
+    def forget_attempts(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found:
+        return Event.majority_found, abort_all(orphan.count)
+
+    patch.setattr(Coordinator, "lead", lead)
+    _recover_by(patch, PROTOCOLS["2pc"], replace(PROTOCOLS["3pc"], recover=forget_attempts))
+
+
+def presume_commit(patch: pytest.MonkeyPatch) -> None:
+    """A new coordinator commits what it finds open and undecided."""
+
+    def commit_all(count: int) -> bytes:
+        return pack_decision(np.zeros(count, np.uint8))
+
+    def presume(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
+        found = PROTOCOLS["2pc"].recover(orphan, polls, records)
+        is_missing = found is not None and found[0] == Event.no_decision_exists
+        return (Event.no_decision_exists, commit_all(orphan.count)) if is_missing else found
+
+    def presume_without_attempt(
+        orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]
+    ) -> Found | None:
+        found = PROTOCOLS["3pc"].recover(orphan, polls, records)
+        is_missing = found is not None and found[1] == abort_all(orphan.count)
+        return (Event.decision_found, commit_all(orphan.count)) if is_missing else found
+
+    two, three = PROTOCOLS["2pc"], PROTOCOLS["3pc"]
+    _recover_by(patch, replace(two, recover=presume), replace(three, recover=presume_without_attempt))
+
+
+def decide_on_timeout(patch: pytest.MonkeyPatch) -> None:
+    """Who has not voted in time counts as agreeing."""
+
+    def abandon(self: Coordinator, round_id: int) -> list[Effect]:
+        opened = self.rounds.get(round_id)
+        if opened is None or opened.phase != Phase.voting:
+            return []
+        for group, leg in opened.legs.items():
+            currencies_and_statuses = bytes(3 * len(leg.rows))
+            agreed = ["votes", bytes(opened.count), [["ledger", currencies_and_statuses]]]
+            opened.votes.setdefault(group, agreed)
+        return self._conclude(opened)
+
+    patch.setattr(Coordinator, "abandon", abandon)
+
+
+def cut_anywhere(patch: pytest.MonkeyPatch) -> None:
+    """Decisions reach a group before its marker that others hear of behind theirs."""
+    patch.setattr(Cuts, "holds", lambda self, group: False)
+
+
+def guard_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A transfer happens under any token."""
+    patch.setattr(Locks, "_guard", lambda self, round_id, name, token, at: Status.created)
+
+
+def forget_version(patch: pytest.MonkeyPatch) -> None:
+    """`if_version` is taken and not looked at."""
+    honest = account_commands.apply_update
+
+    def apply_update(books: object, body: Body, at: At) -> object:
+        fields = {name: value for name, value in body[2].items() if name != "if_version"}
+        return honest(books, [*body[:2], fields], at)  # type: ignore[arg-type]  # as they came
+
+    patch.setattr(ledger, "apply_update", apply_update)
+
+
+MUTANTS = (
+    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, skip_fence_of_records, decide_early, lose_decision,
+    presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version,
+)  # fmt: skip

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.simulation.fencing import Grant, Guarded
+from tests.simulation.linearizability import Operation, Value
+from tests.simulation.list_append import Transaction
+from tests.simulation.snapshots import Snapshot
+
 NEVER = float("inf")
 UNKNOWN, BUSY, NOT_SENT = "unknown", "busy", "not sent"  # outcomes that are no statuses
 ACCEPTED = ("created", "exists")
@@ -62,8 +67,19 @@ class Read:
     invoked: float
     returned: float
     posted: int
-    held: int
+    held: int | None  # None in a cut, where it counts what open rounds have reserved
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment out of a counter: the balance it was asked for, and the one it leaves."""
+
+    id: int
+    counter: str
+    invoked: float
+    before: int
+    after: int
 
 
 @dataclass(slots=True)
@@ -72,10 +88,26 @@ class Records:
 
     transfers: dict[int, Transfer] = field(default_factory=dict)
     reads: list[Read] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)  # of all accounts of the bank
+    registers: dict[str, list[Operation]] = field(default_factory=dict)  # by name
+    versions: dict[str, list[tuple[int, Value]]] = field(default_factory=dict)  # of a register, as they were read
+    lists: list[Transaction] = field(default_factory=list)
+    payments: dict[int, Payment] = field(default_factory=dict)  # out of counters, of unknown outcome
+    grants: list[Grant] = field(default_factory=list)
+    guarded: list[Guarded] = field(default_factory=list)  # transfers under a lock that happened
+    unsettled: dict[int, tuple[Guarded, str]] = field(
+        default_factory=dict
+    )  # of unknown outcome, and their debit accounts
+    numbers: int = 0  # handed out, so that every value that is written is another one
     accounts: dict[str, str] = field(default_factory=dict)  # name -> currency
     chains: int = 0
     audits: int = 0
     broken: list[str] = field(default_factory=list)  # promises that a call itself showed to be broken
+
+    def number(self) -> int:
+        """One that nobody else has."""
+        self.numbers += 1
+        return self.numbers
 
     def created(self) -> list[Transfer]:
         """The transfers that happened."""

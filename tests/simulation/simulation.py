@@ -1,9 +1,10 @@
 """One run of the simulator: a cluster, its clients and its faults from one seed, and a verdict.
 
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
-them, `workload` the clients, `faults` what goes wrong, `records` what clients saw, `invariants` and `histories` the
-checkers, `mutants` what they must find. A seed decides everything: the same seed gives the same run, down to the last
-byte on the network.
+them, `worker` the clients, `bank`, `registers` and `locking` their workloads, `faults` what goes wrong, `records` what
+clients saw. Checkers look at the logs (`invariants`, `decisions`) and at the records (`histories`, `linearizability`,
+`list_append`, `snapshots`, `fencing`); `mutants` are what they must find. A seed decides everything: the same seed gives
+the same run, down to the last byte on the network.
 
 Left out: real sockets, threads and files (the adapters' own tests have them), and changes of membership.
 """
@@ -11,32 +12,67 @@ Left out: real sockets, threads and files (the adapters' own tests have them), a
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import structlog
 
 from node.actors import snapshots
+from protocol.client import Client, locks
+from protocol.errors import Busy, Unreachable
 from protocol.placement import shards_of
-from tests.simulation import histories
+from tests.simulation import fencing, histories, linearizability, list_append
+from tests.simulation import snapshots as cuts
+from tests.simulation.bank import Bank
 from tests.simulation.cluster import BASE_PORT, Cluster, Shape
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Invariants
+from tests.simulation.locking import Locking
 from tests.simulation.loop import SimLoop, Stuck, run
 from tests.simulation.network import Network
 from tests.simulation.records import Records
-from tests.simulation.workload import Worker
+from tests.simulation.registers import Lists, Registers
+from tests.simulation.worker import CALL_SECONDS, Question, Worker, Workload
 
 WORKERS = 3
-FAULTS_SECONDS = 45.0
-THINKING_SECONDS = 0.25  # mean between two calls of one worker
+KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
+    "bank": Bank,
+    "register": Registers,
+    "append": Lists,
+    "lock": Locking,
+}
+WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
+FAULTS_SECONDS = 24.0
+THINKING_SECONDS = 0.15  # mean between two calls of one worker
 SERVING_SECONDS = 60.0  # within which a healed cluster serves everything
 CHECK_SECONDS = 2.0  # between two comparisons of all replicas
+UNDECIDED_CHECK_SECONDS = 0.1  # between two looks at the open rounds
+BUSY_SECONDS = 2.5  # of work after the last fault
+GARBAGE_OBJECTS = 50_000  # between two collections
 BROKEN_MAX = 20  # promises named in a report
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is asked to be; what is None is drawn from the seed, or the cluster's default."""
+
+    seconds: float = FAULTS_SECONDS  # of faults
+    workload: str | None = None  # one of WORKLOADS
+    commit: str | None = None  # 2pc or 3pc
+    at_coordinator: bool = False  # whether all faults hit the coordinator
+
+    def arguments(self) -> str:
+        """As given to scripts/simulate."""
+        given = {"seconds": f"{self.seconds:g}", "workload": self.workload, "commit": self.commit}
+        words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+        return " ".join([*words, "--at-coordinator"] if self.at_coordinator else words)
 
 
 @dataclass(slots=True)
@@ -44,15 +80,24 @@ class Result:
     """What a run found."""
 
     seed: int
+    plan: Plan
     broken: list[str] = field(default_factory=list)
     trace: int = 0
     virtual_seconds: float = 0.0
+    workload: str = ""
     transfers: int = 0
     created: int = 0
     unknown: int = 0
     reads: int = 0
     audits: int = 0
+    snapshots: int = 0
+    operations: int = 0  # on registers, counters and lists
+    rounds_2pc: int = 0
+    rounds_3pc: int = 0
+    grants: int = 0  # of locks
+    guarded: int = 0  # transfers under a lock that happened
     entries: int = 0
+    undecided_seconds: float = 0.0  # the oldest undecided round in a calm
     faults: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -63,7 +108,7 @@ class Result:
     def report(self) -> str:
         """The broken promises and how to see them again."""
         lines = [f"seed {self.seed}: {len(self.broken)} broken", *(f"  {one}" for one in self.broken)]
-        return "\n".join([*lines, f"again: scripts/simulate --seed {self.seed}"])
+        return "\n".join([*lines, f"again: scripts/simulate --seed {self.seed} {self.plan.arguments()}"])
 
 
 class _Failed(Exception):
@@ -73,17 +118,21 @@ class _Failed(Exception):
 class Simulation:
     """One seed's run."""
 
-    def __init__(self, seed: int, seconds: float) -> None:
+    def __init__(self, seed: int, plan: Plan) -> None:
         random = Random(seed)
-        self.result = Result(seed)
+        self.result = Result(seed, plan)
+        drawn = random.choice(tuple(WORKLOADS))
+        self.result.workload = plan.workload or drawn
         self.loop = SimLoop()
         self.network = self.loop.network = Network(self.loop, Random(random.getrandbits(64)), BASE_PORT)
-        self.cluster = Cluster(self.loop, self.network, Shape.draw(random), Random(random.getrandbits(64)))
+        shape = replace(Shape.draw(random), commit=plan.commit)
+        self.cluster = Cluster(self.loop, self.network, shape, Random(random.getrandbits(64)))
         self.invariants = Invariants(self.cluster, self._fail)
-        self.faults = Faults(self.cluster, Random(random.getrandbits(64)), WORKERS)
+        chance = Random(random.getrandbits(64))
+        self.faults = Faults(self.cluster, chance, WORKERS, at_coordinator=plan.at_coordinator)
         self.records = Records()
         self._random = random
-        self._seconds = seconds
+        self._seconds = plan.seconds
         self._over: asyncio.Future[None] = self.loop.create_future()
         self.cluster.unexpected = self._stopped
         self.loop.failed = lambda owner, error: self._stopped(owner.name if owner else "simulation", error)
@@ -92,7 +141,10 @@ class Simulation:
 
     def _worker(self) -> Worker:
         owner, client = self.cluster.client(timeout=6.0)
-        return Worker(self.loop, owner, client, self.records, Random(self._random.getrandbits(64)))
+        chosen = [KINDS[name] for name in WORKLOADS[self.result.workload]]
+        randoms = [Random(self._random.getrandbits(64)) for _ in range(len(KINDS) + 1)]
+        workloads = [kind(self.loop, client, self.records, one) for kind, one in zip(chosen, randoms, strict=False)]
+        return Worker(owner, client, workloads, randoms[-1])
 
     def _fail(self, broken: str) -> None:
         if len(self.result.broken) < BROKEN_MAX:
@@ -120,7 +172,12 @@ class Simulation:
         result.transfers = len(records.transfers)
         result.created = len(records.created())
         result.unknown = sum(not any(one.is_definite for one in t.attempts) for t in records.transfers.values())
-        result.reads, result.audits = len(records.reads), records.audits
+        result.reads, result.audits, result.snapshots = len(records.reads), records.audits, len(records.snapshots)
+        result.operations = len(records.lists) + sum(len(operations) for operations in records.registers.values())
+        protocols = Counter(known.protocol for known in self.invariants.decisions.rounds.values())
+        result.rounds_2pc, result.rounds_3pc = protocols["2pc"], protocols["3pc"]
+        result.grants, result.guarded = len(records.grants), len(records.guarded)
+        result.undecided_seconds = self.invariants.undecided_seconds
         result.entries = sum(len(group.entries) for group in self.invariants.groups.values())
         result.faults = self.faults.counts + Counter(
             {name: getattr(self.network.counts, name) for name in ("lost", "doubled", "late", "resets")}
@@ -148,26 +205,38 @@ class Simulation:
             self.cluster.start(number)
         for worker in self.workers:
             await self.loop.spawn(worker.owner, worker.connect())
-        await self.loop.spawn(self.workers[0].owner, self.workers[0].open())
+        first = self.workers[0]
+        for workload in first.workloads:
+            await self.loop.spawn(first.owner, workload.open())
         running = [self.loop.spawn(worker.owner, worker.run(THINKING_SECONDS)) for worker in self.workers]
-        checking = asyncio.ensure_future(self._check_often())
+        for task in running:
+            task.add_done_callback(self._worked)
+        watching = [asyncio.ensure_future(one) for one in (self._keep_up(), self._check_often(), self._check_rounds())]
         await self.faults.run(self._seconds)
-        keeping = asyncio.ensure_future(self._keep_up())
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(BUSY_SECONDS)
         for worker in self.workers:
             worker.stop()
         await asyncio.gather(*running)
-        checking.cancel()
         await self._settle()
+        for task in watching:
+            task.cancel()
         await self._check_end()
-        keeping.cancel()
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stopped("a worker", error)
 
     async def _keep_up(self) -> None:
-        """A stop that was asked for before the end of the faults may come after it."""
+        """A stop that was asked for among the faults may come after them."""
         while True:
             await asyncio.sleep(0.5)
-            for number in self.cluster.hosts:
+            for number in self.cluster.hosts if self.faults.is_calm else ():
                 self.cluster.start(number)
+
+    async def _check_rounds(self) -> None:
+        while True:
+            await asyncio.sleep(UNDECIDED_CHECK_SECONDS)
+            self.invariants.check_undecided(is_calm=self.faults.is_calm)
 
     async def _check_often(self) -> None:
         while True:
@@ -182,28 +251,28 @@ class Simulation:
     async def _settle(self) -> None:
         """Everything is healed: within bounded time all is served, every outcome known, every replica level."""
         deadline = self.loop.time() + SERVING_SECONDS
-        worker = self.workers[0]
-        await self._until("audit", deadline, self._audits)
-        for transfer in self.records.transfers.values():
-            await self._until("outcome", deadline, lambda one=transfer: worker.settle(one))
-        for name in self.records.accounts:
-            await self._until("read", deadline, lambda name=name: worker.read(name))
+        await self._until("audit", deadline, self._is_balanced)
+        questions: list[Question] = [one for workload in self.workers[0].workloads for one in workload.questions()]
+        for what, ask in questions:
+            await self._until(what, deadline, ask)
         while self._behind() and self.loop.time() < deadline:
             await asyncio.sleep(0.1)
         for behind in self._behind():
             self._fail(f"{behind} {SERVING_SECONDS:.0f} s after the last fault")
 
-    async def _until(self, what: str, deadline: float, work: object) -> None:
+    async def _until(self, what: str, deadline: float, ask: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         while self.loop.time() < deadline:
-            task = self.loop.spawn(self.workers[0].owner, work())  # type: ignore[operator]
-            if await task:
+            if await self.loop.spawn(self.workers[0].owner, ask()):
                 return
             await asyncio.sleep(0.1)
         self._fail(f"{what}: not served {SERVING_SECONDS:.0f} s after the last fault")
 
-    async def _audits(self) -> bool:
-        report = await self.workers[0].audit()
-        return report is not None and report.balanced
+    async def _is_balanced(self) -> bool:
+        try:
+            report = await self.workers[0].client.audit(timeout=CALL_SECONDS)
+        except (Busy, Unreachable):
+            return False
+        return report.balanced
 
     def _behind(self) -> list[str]:
         behind = self.invariants.open_rounds()
@@ -229,8 +298,21 @@ class Simulation:
             posted, listed = await self.loop.spawn(self.workers[0].owner, self._account(name))
             broken += histories.check_account(name, posted, listed, records)
             broken += histories.check_reads(name, records, known.points.get(name, []), known.effects)
-        for one in broken:
+        for one in [*broken, *self._check_histories()]:
             self._fail(one)
+
+    def _check_histories(self) -> list[str]:
+        """Those checkers that need nothing but what the clients saw.
+
+        A cut does not order changes of two shards that were made outside of rounds, so lists are in real time one by one.
+        """
+        records = self.records
+        broken = cuts.check_snapshots(records.snapshots, records.accounts) + cuts.check_cuts(records.snapshots)
+        for name, operations in records.registers.items():
+            broken += linearizability.check_register(name, 0, operations)
+            broken += linearizability.check_versions(name, records.versions.get(name, ()))
+        broken += fencing.check_grants(records.grants) + fencing.check_guarded(records.guarded)
+        return broken + list_append.check_lists(records.lists, is_real_time=False)
 
     async def _account(self, name: str) -> tuple[int, list[int]]:
         client = self.workers[0].client
@@ -238,8 +320,19 @@ class Simulation:
         return posted, [entry.id async for entry in client.history(name, page=100)]
 
 
-def simulate(seed: int, seconds: float = FAULTS_SECONDS) -> Result:
-    """Runs one seed with faults for so many virtual seconds."""
+class _Secrets:
+    """In place of the module `secrets`."""
+
+    def __init__(self, seed: int) -> None:
+        self.token_bytes = Random(f"secrets of {seed}").randbytes
+
+
+def simulate(seed: int, plan: Plan | None = None) -> Result:
+    """Runs one seed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as the process; looking through it again is a tenth of a run
+    gc.set_threshold(GARBAGE_OBJECTS)
     snapshots._snapshot_ids = itertools.count(1)  # type: ignore[misc]  # a process begins with 1
-    return Simulation(seed, seconds).run()
+    vars(locks)["secrets"] = _Secrets(seed)  # claims are told apart by chance, here by the seed's
+    return Simulation(seed, plan or Plan()).run()

@@ -3,50 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from protocol.columns import COMMIT_PROTOCOLS
 from tests.simulation import mutants
-from tests.simulation.simulation import simulate
+from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
-SEEDS = (1, 4, 13, 17)
-SECONDS = 20.0  # of faults; scripts/simulate does more
+RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
+SHORT = Plan(16.0)  # seconds of faults; scripts/simulate does more
 SEEDS_MAX = 40  # within which a planted bug must be found
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_promises_hold_under_faults(seed: int) -> None:
+@pytest.mark.parametrize(("workload", "commit"), RUNS)
+def test_promises_hold_under_faults(workload: str, commit: str) -> None:
     """Crashes, partitions, lossy networks, bad disks and clocks: nothing acknowledged is lost, doubled or torn."""
-    result = simulate(seed, SECONDS)
+    seed = RUNS.index((workload, commit))
+    result = simulate(seed, replace(SHORT, workload=workload, commit=commit))
     assert result.holds, result.report()
-    assert result.created > 0 and result.reads > 0 and result.faults
+    assert result.created or result.operations or result.guarded
+    assert result.faults
 
 
 def test_a_seed_gives_the_same_run_again() -> None:
     """Everything that leaves a node is the same in both runs, byte for byte."""
-    first, second = simulate(2, SECONDS), simulate(2, SECONDS)
+    plan = replace(SHORT, workload="mix")
+    first, second = simulate(2, plan), simulate(2, plan)
     assert first == second
-    assert first.trace != simulate(3, SECONDS / 4).trace
+    assert first.trace != simulate(3, replace(plan, seconds=4.0)).trace
 
 
+@pytest.mark.parametrize("commit", COMMIT_PROTOCOLS)
 @pytest.mark.parametrize(
     ("plant", "found_by"),
     [
-        (mutants.acknowledge_before_write, "on disk at"),
-        (mutants.commit_old_term, "counted an entry of term"),
-        (mutants.forget_vote, "voted for"),
-        (mutants.skip_record, "transfer|lacks|decided twice"),
         (mutants.skip_fence, "the epoch fell|decided twice"),
+        (mutants.lose_decision, "decided twice|its record says otherwise|transfer"),
+        (mutants.presume_commit, "without such a record|commits, precommitted by"),
+        (mutants.decide_early, "without such a record|commits, precommitted by|transfer"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_bug_of_rounds_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With either protocol, within a bounded number of seeds, and by the checker that is meant for it."""
+    _check_found(plant, found_by, Plan(12.0, "bank", commit, at_coordinator=True), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("plant", "found_by", "plan"),
+    [
+        (mutants.acknowledge_before_write, "on disk at", Plan(workload="bank")),
+        (mutants.commit_old_term, "counted an entry of term", Plan(45.0, workload="bank")),
+        (mutants.forget_vote, "voted for", Plan(workload="bank")),
+        (mutants.decide_on_timeout, "against the votes|books|transfer|adds up", Plan(workload="bank", commit="2pc")),
+        (mutants.decide_on_timeout, "against the votes|books|transfer|adds up", Plan(workload="bank", commit="3pc")),
+        (mutants.skip_fence_of_records, "round", Plan(12.0, "bank", "2pc", at_coordinator=True)),
+        (mutants.cut_anywhere, "adds up|ahead", Plan(12.0, "bank", at_coordinator=True)),
+        (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
+        (mutants.forget_version, "not linearizable", Plan(workload="register")),
+        (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_planted_bug_is_found(
-    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a bounded number of seeds, and by the checker that is meant for it."""
-    plant(monkeypatch)
+    _check_found(plant, found_by, plan, monkeypatch)
+
+
+def _check_found(
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, patch: pytest.MonkeyPatch
+) -> None:
+    plant(patch)
     for seed in range(SEEDS_MAX):
-        result = simulate(seed, 45.0)
+        result = simulate(seed, plan)
         if not result.holds:
             break
     else:

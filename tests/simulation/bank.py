@@ -1,57 +1,41 @@
-"""Clients at work: payments in and across shards, chains, holds, retries, doubled submissions, reads, audits."""
+"""The bank: payments in and across shards, chains, holds, retries, doubled submissions, reads, cuts, audits."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 
 from protocol.client import Client, Report
 from protocol.columns import Flag
 from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
 from protocol.status import Status
-from tests.simulation.loop import Owner, SimLoop
+from tests.simulation.loop import SimLoop
 from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Attempt, Read, Records, Transfer
+from tests.simulation.snapshots import Row, Snapshot
+from tests.simulation.worker import CALL_SECONDS, Question, Work
 
 CUSTOMERS = 5  # a currency: few, so that they meet
 CURRENCIES = ("EUR", "USD")
 FUNDS = 1_000
 AMOUNT_MAX = 300  # large enough to be refused now and then
-CALL_SECONDS = 4.0
 OVERTIME_SECONDS = 3.0  # that a call may take beyond its time-out: one attempt to connect
 HOLD_TTL_SECONDS = (2, 3_600)
 
 
-class Worker:
-    """One client's user."""
+class Bank:
+    """A `Workload`."""
 
-    def __init__(self, loop: SimLoop, owner: Owner, client: Client, records: Records, random: Random) -> None:
-        self.owner = owner
+    def __init__(self, loop: SimLoop, client: Client, records: Records, random: Random) -> None:
         self.client = client
         self._loop = loop
         self._records = records
         self._random = random
-        self._stop = False
-        self._work: list[tuple[Callable[[], Awaitable[None]], int]] = [
+        self.works: list[Work] = [
             (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
             (self._again, 10), (self._ask, 4), (self._misuse, 2), (self._audit, 3), (self._history, 2),
+            (self._snapshot, 10),
         ]  # fmt: skip
-
-    async def run(self, mean_seconds: float) -> None:
-        """Works until told to stop; every call comes to its end."""
-        works, weights = zip(*self._work, strict=True)
-        while not self._stop:
-            await asyncio.sleep(self._random.expovariate(1 / mean_seconds))
-            (work,) = self._random.choices(works, weights)
-            await work()
-
-    def stop(self) -> None:
-        """Lets the current call end, and no other begin."""
-        self._stop = True
-
-    async def connect(self) -> None:
-        """Finds the cluster."""
-        await self.client.__aenter__()
 
     async def open(self) -> None:
         """Opens the accounts and puts money on them."""
@@ -219,6 +203,12 @@ class Worker:
         if transfers:
             await self.settle(self._random.choice(transfers[-40:]))
 
+    def questions(self) -> list[Question]:
+        """What became of each transfer, what each account holds, and a cut."""
+        found: list[Question] = [("outcome", partial(self.settle, one)) for one in self._records.transfers.values()]
+        found += [("read", partial(self.read, name)) for name in self._records.accounts]
+        return [*found, ("snapshot", self.snapshot)]
+
     async def settle(self, transfer: Transfer) -> bool:
         """Asks for the outcome once; whether there was an answer."""
         try:
@@ -244,6 +234,22 @@ class Worker:
             self._records.broken.append(f"account {name}: {refused.status}")
             return False
         self._records.reads.append(Read(name, invoked, self._loop.time(), found.posted, found.held, found.version))
+        return True
+
+    async def _snapshot(self) -> None:
+        await self.snapshot()
+
+    async def snapshot(self) -> bool:
+        """Reads all accounts at one cut; whether there was an answer."""
+        invoked = self._loop.time()
+        try:
+            found = await self.client.snapshot(list(self._records.accounts), timeout=CALL_SECONDS)
+        except (Busy, Unreachable):
+            return False
+        returned = self._loop.time()
+        rows = {one.id: Row(one.currency, one.posted, one.minimum_balance, one.version) for one in found}
+        self._records.snapshots.append(Snapshot(invoked, returned, rows))
+        self._records.reads += [Read(one.id, invoked, returned, one.posted, None, one.version) for one in found]
         return True
 
     async def _history(self) -> None:

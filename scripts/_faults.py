@@ -1,0 +1,69 @@
+"""Breaks the nodes of a local cluster by their own fault switch: partitions, slow disks, and all well again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from _cluster import ATTEMPT_SECONDS, ClusterError, LocalCluster
+
+from protocol.client.connection import Connection
+from protocol.errors import ProtocolError
+from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
+from protocol.operations import Operation
+
+
+async def partition(cluster: LocalCluster, groups: Sequence[Sequence[int]]) -> None:
+    """Only nodes of the same group hear each other; those that are not named form a group. Earlier cuts stay."""
+    cluster.check_fault_switch()
+    named = [cluster.node(number).number for group in groups for number in group]
+    for number in named:
+        if named.count(number) > 1:
+            raise ClusterError(f"node {number}: expected in one group only")
+    rest = [number for number in cluster.numbers if number not in named]
+    for group in [*groups, rest]:
+        others = [number for number in cluster.numbers if number not in group]
+        await _all(cluster, group, ["cut", others])
+
+
+async def slow_disk(cluster: LocalCluster, number: int, ms: int) -> None:
+    """Every write of this node's log takes so much longer."""
+    cluster.check_fault_switch()
+    await _all(cluster, [number], ["slow_disk", ms])
+
+
+async def heal(cluster: LocalCluster) -> None:
+    """Ends every partition and makes all disks fast again."""
+    cluster.check_fault_switch()
+    await _all(cluster, cluster.numbers, ["heal"])
+
+
+async def _all(cluster: LocalCluster, numbers: Sequence[int], body: list[Any]) -> None:
+    """Tells all of these nodes that run; one that does not has forgotten its cuts, and the others' still part it."""
+    running = [number for number in numbers if cluster.node(number).state() == "running"]
+    await asyncio.gather(*(_tell(cluster, number, body) for number in running))
+
+
+async def _tell(cluster: LocalCluster, number: int, body: list[Any]) -> None:
+    """Asks this one node; the client would ask any."""
+    address = cluster.config.cluster.addresses()[number - 1]
+    hello = Hello(PROTOCOL_VERSION, "", Role.client, 0, cluster.config.security.client_token, 0)
+    loop = asyncio.get_running_loop()
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(5 * ATTEMPT_SECONDS):
+            _, connection = await loop.create_connection(
+                lambda: Connection(hello, lambda _, __: None), address.host, address.port
+            )
+            await connection.welcome
+            answer = await connection.ask(Request(1, Operation.fault, -1, 1_000, 0, body))
+    except ConnectionRefusedError:
+        return  # it is starting or stopping
+    except (OSError, TimeoutError, ProtocolError) as error:
+        raise ClusterError(f"node {number} does not take the fault: {str(error) or 'no answer'}") from error
+    finally:
+        if connection is not None:
+            connection.close()
+    if isinstance(answer, Failure):
+        raise ClusterError(f"node {number}: {answer.message}")

@@ -1,0 +1,253 @@
+"""The checkers themselves: histories that are known to be good pass, and each known anomaly is named."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from random import Random
+
+import pytest
+
+from tests.simulation.linearizability import Operation, Outcome, check_register, check_versions
+from tests.simulation.list_append import Transaction, check_lists
+from tests.simulation.snapshots import Row, Snapshot, check_cuts, check_snapshots
+
+NEVER = float("inf")
+UNKNOWN, FAILED = Outcome.unknown, Outcome.failed
+
+
+def read(invoked: float, returned: float, value: object) -> Operation:
+    return Operation("read", invoked, returned, value)
+
+
+def write(invoked: float, returned: float, value: object, outcome: Outcome = Outcome.done) -> Operation:
+    return Operation("write", invoked, returned, value, outcome=outcome)
+
+
+def cas(invoked: float, returned: float, expected: object, value: object, outcome: Outcome = Outcome.done) -> Operation:
+    return Operation("cas", invoked, returned, value, expected, outcome)
+
+
+GOOD_REGISTERS = {
+    "nothing happened": [],
+    "one after the other": [write(0, 1, 1), read(2, 3, 1), cas(4, 5, 1, 2), read(6, 7, 2)],
+    "a read during a write sees the old value": [write(0, 5, 1), read(1, 2, 0), read(3, 4, 1)],
+    "overlapping writes in either order": [write(0, 9, 1), write(0, 9, 2), read(1, 2, 2), read(3, 4, 1)],
+    "an unknown write that never happened": [write(0, NEVER, 1, UNKNOWN), read(5, 6, 0)],
+    "an unknown write that happened late": [write(0, NEVER, 1, UNKNOWN), read(5, 6, 0), read(7, 8, 1)],
+    "an unknown cas that happened": [cas(0, NEVER, 0, 1, UNKNOWN), cas(2, 3, 1, 2), read(4, 5, 2)],
+    "a cas that lost": [cas(0, 3, 0, 1), cas(0, 3, 0, 2, FAILED), read(4, 5, 1)],
+    "a refused write is nowhere": [write(0, 1, 1, FAILED), read(2, 3, 0)],
+    "a read that nobody answered": [write(0, 1, 1), Operation("read", 2, NEVER, None, outcome=UNKNOWN)],
+    "at one instant": [write(0, 1, 1), read(1, 2, 0)],
+}
+BAD_REGISTERS = {
+    "stale read": [write(0, 1, 1), read(2, 3, 0)],
+    "a value from nowhere": [write(0, 1, 1), read(2, 3, 7)],
+    "a read from the future": [read(0, 1, 1), write(2, 3, 1)],
+    "read of a refused write": [write(0, 1, 1, FAILED), read(2, 3, 1)],
+    "read of a refused cas": [cas(0, 1, 5, 1, FAILED), read(2, 3, 1)],
+    "a read goes back": [write(0, 9, 1), read(1, 2, 1), read(3, 4, 0)],
+    "two reads disagree on order": [
+        write(0, 1, 1), write(0, 1, 2), read(2, 3, 1), read(4, 5, 2),
+    ],
+    "lost update": [cas(0, 1, 0, 1), cas(2, 3, 0, 2), read(4, 5, 2)],
+    "two cas from one version succeed": [cas(0, 5, 0, 1), cas(0, 5, 0, 2)],
+    "a cas was refused though nothing stood against it": [cas(0, 1, 0, 1, FAILED), read(2, 3, 0)],
+    "an unknown write is undone": [write(0, NEVER, 1, UNKNOWN), read(2, 3, 1), read(4, 5, 0)],
+    "an unknown cas happened twice": [
+        cas(0, NEVER, 0, 1, UNKNOWN), read(1, 2, 1), cas(3, 4, 1, 0), read(5, 6, 0), read(7, 8, 1),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("history", GOOD_REGISTERS.values(), ids=GOOD_REGISTERS)
+def test_linearizable_registers_pass(history: list[Operation]) -> None:
+    """In whatever order the operations are listed."""
+    assert check_register("r", 0, history) == []
+    assert check_register("r", 0, history[::-1]) == []
+
+
+@pytest.mark.parametrize("history", BAD_REGISTERS.values(), ids=BAD_REGISTERS)
+def test_broken_registers_are_found(history: list[Operation]) -> None:
+    """And named, in whatever order the operations are listed."""
+    assert "not linearizable" in check_register("r", 0, history)[0]
+    assert check_register("r", 0, history[::-1])
+
+
+def _explains(order: tuple[Operation, ...], initial: object) -> bool:
+    state = initial
+    for place, one in enumerate(order):
+        holds, state = one.after(state)
+        if not holds or any(later.returned < one.invoked for later in order[place + 1 :]):
+            return False
+    return True
+
+
+def _is_linearizable(history: list[Operation]) -> bool:
+    """By trying everything."""
+    known = [one for one in history if one.outcome is not UNKNOWN]
+    unknown = [one for one in history if one.outcome is UNKNOWN]
+    for chosen in range(1 << len(unknown)):
+        some = known + [one for place, one in enumerate(unknown) if chosen >> place & 1]
+        if any(_explains(order, 0) for order in permutations(some)):
+            return True
+    return False
+
+
+def _random_history(random: Random) -> list[Operation]:
+    history = []
+    for _ in range(random.randint(1, 5)):
+        invoked = random.randint(0, 6)
+        returned = invoked + random.randint(1, 4)
+        value, expected = random.randint(0, 2), random.randint(0, 2)
+        outcome = random.choice((Outcome.done, Outcome.done, FAILED, UNKNOWN))
+        kind = random.choice(("read", "write", "cas"))
+        if kind == "read" or (kind == "write" and outcome is FAILED):
+            history.append(read(invoked, returned, value))
+        elif kind == "write":
+            history.append(write(invoked, NEVER if outcome is UNKNOWN else returned, value, outcome))
+        else:
+            history.append(cas(invoked, NEVER if outcome is UNKNOWN else returned, expected, value, outcome))
+    return history
+
+
+def test_the_search_agrees_with_trying_everything() -> None:
+    """On small random histories, of which both kinds are common."""
+    random = Random(1)
+    verdicts = []
+    for _ in range(1_500):
+        history = _random_history(random)
+        verdicts.append(_is_linearizable(history))
+        assert (check_register("r", 0, history) == []) == verdicts[-1], history
+    assert 200 < sum(verdicts) < 1_300
+
+
+def test_a_long_register_is_checked_quickly() -> None:
+    """Three hundred operations, always three of them at once, some without an answer."""
+    random, history, value = Random(2), [], 0
+    for number in range(1, 300):
+        start = number / 10
+        history.append(read(start, start + 0.05, value))
+        if number % 15 == 0:
+            history.append(cas(start, NEVER, value + 1, number + 1_000, UNKNOWN))
+        history.append(cas(start + 0.06, start + 0.06 + random.random() / 30, value, number))
+        value = number
+    assert check_register("r", 0, history) == []
+
+
+def test_a_version_names_one_value() -> None:
+    """Two values under one version are a broken promise."""
+    assert check_versions("r", [(1, "a"), (2, "b"), (1, "a")]) == []
+    assert check_versions("r", [(1, "a"), (1, "b")])
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+def append(invoked: float, returned: float, outcome: Outcome = Outcome.done, **appended: int) -> Transaction:
+    return Transaction(invoked, returned, appended, outcome=outcome)
+
+
+def look(invoked: float, returned: float, **found: tuple[int, ...]) -> Transaction:
+    return Transaction(invoked, returned, read=found)
+
+
+GOOD_LISTS = {
+    "nothing happened": [],
+    "one after the other": [append(0, 1, x=1), look(2, 3, x=(1,)), append(4, 5, x=2), look(6, 7, x=(1, 2))],
+    "overlapping appends": [append(0, 5, x=1), append(0, 5, x=2), look(1, 2, x=(2,)), look(6, 7, x=(2, 1))],
+    "an unknown append appears late": [append(0, NEVER, UNKNOWN, x=1), look(2, 3, x=()), look(4, 5, x=(1,))],
+    "a refused append is nowhere": [append(0, 1, FAILED, x=1), look(2, 3, x=())],
+    "two keys": [append(0, 1, x=1), append(2, 3, y=1), look(4, 5, x=(1,), y=(1,))],
+    "appends after reads": [
+        Transaction(0, 1, {"x": 1}, {"x": ()}), Transaction(2, 3, {"x": 2}, {"x": (1,)}), look(4, 5, x=(1, 2)),
+    ],
+}  # fmt: skip
+BAD_LISTS = {
+    "stale": ("stale", [append(0, 1, x=1), look(2, 3, x=()), look(4, 5, x=(1,))]),
+    "lost": ("loss", [append(0, 1, x=1), look(2, 3, x=())]),
+    "aborted": ("refused", [append(0, 1, FAILED, x=1), look(2, 3, x=(1,))]),
+    "from nowhere": ("never appended", [look(2, 3, x=(1,))]),
+    "doubled": ("2 times", [append(0, 1, x=1), look(2, 3, x=(1, 1))]),
+    "disagreement": (
+        "does not agree",
+        [append(0, 5, x=1), append(0, 5, x=2), look(1, 2, x=(1,)), look(6, 7, x=(2, 1))],
+    ),
+    "future": ("saw", [look(0, 1, x=(1,)), append(2, 3, x=1)]),
+    "appends against time": ("comes after", [append(0, 1, x=1), append(2, 3, x=2), look(4, 5, x=(2, 1))]),
+    "lost update": (
+        "cycle",
+        [Transaction(0, 9, {"x": 1}, {"x": ()}), Transaction(0, 9, {"x": 2}, {"x": ()}), look(10, 11, x=(1, 2))],
+    ),
+    "long fork": (
+        "cycle",
+        [append(0, 9, x=1), append(0, 9, y=1), look(1, 8, x=(1,), y=()), look(1, 8, x=(), y=(1,))],
+    ),
+    "half of a transaction": (
+        "cycle",
+        [append(0, 9, x=1, y=1), look(1, 8, x=(1,), y=())],
+    ),
+    "written in two orders": (
+        "cycle",
+        [append(0, 9, x=1, y=1), append(0, 9, x=2, y=2), look(10, 11, x=(1, 2), y=(2, 1))],
+    ),
+}
+
+
+@pytest.mark.parametrize("history", GOOD_LISTS.values(), ids=GOOD_LISTS)
+def test_explained_lists_pass(history: list[Transaction]) -> None:
+    """In whatever order the transactions are listed."""
+    assert check_lists(history) == []
+    assert check_lists(history[::-1]) == []
+
+
+@pytest.mark.parametrize(("words", "history"), BAD_LISTS.values(), ids=BAD_LISTS)
+def test_anomalies_of_lists_are_named(words: str, history: list[Transaction]) -> None:
+    """Each by its own words."""
+    found = check_lists(history)
+    assert any(words in one for one in found), found
+    assert check_lists(history[::-1])
+
+
+def test_real_time_between_keys_can_be_left_out() -> None:
+    """A cut that misses the first of two acknowledged appends breaks real time, and nothing else."""
+    history = [append(0, 1, x=1), append(2, 3, y=1), look(0, 5, x=(), y=(1,))]
+    assert "rt" in check_lists(history)[0]
+    assert check_lists(history, is_real_time=False) == []
+
+
+# -- snapshots --------------------------------------------------------------------------------------------------------
+
+ACCOUNTS = {"world": "EUR", "alice": "EUR"}
+
+
+def snapshot(world: int, alice: int, *, at: float = 0.0, versions: tuple[int, int] = (1, 1)) -> Snapshot:
+    rows = {"world": Row("EUR", world, None, versions[0]), "alice": Row("EUR", alice, 0, versions[1])}
+    return Snapshot(at, at + 1, rows)
+
+
+def test_snapshots_that_balance_pass() -> None:
+    """Sums are exact and all limits are kept."""
+    assert check_snapshots([snapshot(-10, 10), snapshot(0, 0)], ACCOUNTS) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (snapshot(-10, 9), "adds up to -1"),
+        (snapshot(10, -10), "below"),
+        (Snapshot(0, 1, {"world": Row("EUR", 0, None, 1)}), "lacks alice"),
+    ],
+)
+def test_broken_snapshots_are_found(one: Snapshot, words: str) -> None:
+    """Money made or lost, a limit passed, an account left out."""
+    assert words in check_snapshots([one], ACCOUNTS)[0]
+
+
+def test_cuts_lie_in_one_order() -> None:
+    """In every account alike, and not against time."""
+    early, late = snapshot(0, 0, at=0.0, versions=(1, 1)), snapshot(0, 0, at=2.0, versions=(1, 2))
+    assert check_cuts([early, late, snapshot(0, 0, at=0.5, versions=(1, 2))]) == []
+    assert check_cuts([snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=2.0, versions=(1, 1))])
+    crossed = [snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=0.5, versions=(2, 1))]
+    assert "other way round" in check_cuts(crossed)[0]
