@@ -281,7 +281,22 @@ class Coordinator:
         """Whether the answer can still matter; if not, the call need not be repeated."""
         if ask.body[1] != self.epoch or not self.active:
             return False
-        return ask.body[0] != "mark" or self._cuts.is_under_way(ask.body[4])
+        match ask.body:
+            case ["epoch", _]:
+                return ask.group not in self._polls
+            case ["mark", _, _, _, name, _, _]:
+                return self._cuts.is_under_way(name)
+            case [_, _, _, decisions, precommits, prepare]:
+                return (
+                    (prepare is not None and self.is_voting(prepare[0]))
+                    or any(row[0] in self.rounds and ask.group in self.rounds[row[0]].waiting for row in decisions)
+                    or any(self._is_precommitting(row[0]) for row in precommits)
+                )
+            case _:
+                raise AssertionError(f"unknown call {ask.body[:1]}")
+
+    def _is_precommitting(self, round_id: int) -> bool:
+        return round_id in self.rounds and self.rounds[round_id].phase == Phase.precommitting
 
     def _voted(self, group: int, round_id: int, answer: Body) -> list[Effect]:
         opened = self.rounds.get(round_id)

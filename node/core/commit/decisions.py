@@ -50,9 +50,10 @@ class Decisions:
                 if epoch_of(round_id) < self.epoch:
                     return Answer(["stale_epoch", self.epoch])
                 self._forget(forgotten)
-                self.records.setdefault(round_id, (groups, decision))
+                if round_id not in self.records:
+                    self.records[round_id] = groups, decision
+                    self._trail.keep(round_id, 1, (at.timestamp_ns, decision))
                 self._dirty[round_id] = None
-                self._trail.keep(round_id, 1, (at.timestamp_ns, decision))
             case ["forget", forgotten]:
                 self._forget(forgotten)
             case _:
@@ -105,8 +106,9 @@ class Decisions:
         return [len(self.records)]
 
     def digest(self, seed: int) -> int:
-        """Over the epoch and the records in order of their ids."""
-        return zlib.crc32(msgpack.packb([self.epoch, sorted(self.records.items())]), seed)
+        """Over the epoch, the coordinators and the records in order of their ids."""
+        state = [self.epoch, list(self.coordinators.items()), sorted(self.records.items())]
+        return zlib.crc32(msgpack.packb(state), seed)
 
     def changes(self) -> list[Change]:
         """One row a record, one for the epoch, and one for the coordinators."""
@@ -114,7 +116,8 @@ class Decisions:
         if EPOCH_KEY in self._dirty:
             del self._dirty[EPOCH_KEY]
             changes.append(Change(TABLE, EPOCH_KEY, msgpack.packb(self.epoch)))
-        if self._dirty.pop(COORDINATORS_KEY, 0) is None:
+        if COORDINATORS_KEY in self._dirty:
+            del self._dirty[COORDINATORS_KEY]
             changes.append(Change(TABLE, COORDINATORS_KEY, msgpack.packb(list(self.coordinators.items()))))
         for round_id in self._dirty:
             record = self.records.get(round_id)

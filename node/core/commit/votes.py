@@ -15,6 +15,9 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
 
     A group that did not vote (`void`) makes its transfers `retry`. Between shards, the currencies must agree.
     """
+    if len(numbers) == 1:
+        one = np.array([_merge_one(legs, votes)], np.uint8)
+        return one, one
     rows = np.zeros(len(numbers), np.uint8)
     currencies = np.zeros((2, len(numbers)), np.uint16)
     for group, leg in legs.items():
@@ -40,6 +43,25 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     if count == len(numbers):
         return rows, rows
     return _by_transaction(rows, numbers, count)
+
+
+def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> int:
+    """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time."""
+    failures: list[int] = []
+    currencies: list[int] = []
+    for group, leg in legs.items():
+        vote = votes[group]
+        if vote[0] != "votes":
+            failures.append(Status.retry)
+        elif leg.part != "ledger":
+            failures.append(vote[1][0])
+        else:
+            extra = dict(vote[2])["ledger"]
+            currencies.append(int.from_bytes(extra[:2], "little"))
+            failures.append(extra[2] or vote[1][0])
+    if len(dict.fromkeys(filter(None, currencies))) > 1:
+        failures.append(Status.accounts_must_have_the_same_currency)
+    return min(filter(None, failures), default=0)
 
 
 def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> Statuses:

@@ -152,6 +152,33 @@ def test_a_higher_epoch_anywhere_ends_this_one(step: str) -> None:
     assert bench.core.go_on() == []
 
 
+def test_a_call_is_repeated_only_while_its_answer_can_matter() -> None:
+    """Calls to a group that is down for long must not pile up: votes that were given up, decisions told by another call."""
+    bench = Bench(protocol="3pc")
+    (first, *_) = bench.asks
+    assert bench.core.wants(first)
+    bench.accept()
+    assert not bench.core.wants(first)
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    prepares = bench.prepares()
+    assert all(bench.core.wants(ask) for ask in prepares)
+    bench.vote_all()
+    assert not any(bench.core.wants(ask) for ask in prepares)
+    bench.go_on()
+    precommits = bench.precommits()
+    assert all(bench.core.wants(ask) for ask in precommits)
+    for ask in precommits:
+        bench.answer(ask, ["decided"])
+    assert not any(bench.core.wants(ask) for ask in precommits)
+    bench.tick()
+    one, other = bench.decides()
+    bench.answer(one, ["decided"])
+    assert bench.core.wants(other) and not bench.core.wants(one)
+    bench.answer(other, ["decided"])
+    assert not bench.core.wants(other)
+
+
 def test_resigning_names_every_ticket_without_an_answer() -> None:
     """Gathered, voting and being recorded; not those that were answered."""
     bench = ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
 from node.core.commit.votes import merge_votes
@@ -47,3 +48,22 @@ def test_a_repeated_chain_waits_for_the_shard_that_does_not_know_yet() -> None:
     exists, undecided = int(Status.exists), int(Status.undecided)
     assert merged(vote([exists, 0], [exists]), vote([0, undecided], [undecided]), [0, 0]) == [undecided, undecided]
     assert merged(vote([exists, exists], [exists]), vote([0, 0], [0]), [0, 0]) == [exists, exists]
+
+
+@pytest.mark.parametrize("first", [0, 1, 56, 100])
+@pytest.mark.parametrize("second", [0, 41, 56, 101])
+@pytest.mark.parametrize("other_part", [0, 57])
+def test_a_lone_transfer_is_judged_like_one_of_many(first: int, second: int, other_part: int) -> None:
+    """The short way for a single row gives what the columns give."""
+    alone = merged(vote([first], [first or other_part]), vote([second], [second]), [0])
+    many = merged(vote([first] * 2, [first or other_part] * 2), vote([second] * 2, [second] * 2), [0, 1])
+    assert alone * 2 == many
+
+
+def test_a_lone_transfer_between_currencies_is_refused() -> None:
+    """The shard that does not know its account says nothing about a currency."""
+    legs = {1: leg([0], DEBIT), 2: leg([0], CREDIT)}
+    for currency, expected in ((EUR, 0), (EUR + 1, Status.accounts_must_have_the_same_currency), (0, 0)):
+        other: Body = ["votes", bytes(1), [["ledger", np.array([currency], "<u2").tobytes() + bytes(1)]]]
+        statuses, _ = merge_votes(legs, {1: vote([0], [0]), 2: other}, np.zeros(1, np.int32))
+        assert statuses.tolist() == [expected]
