@@ -23,6 +23,8 @@ from node.actors.replica import Replica, ReplicaPorts
 from node.actors.router import Call, Router
 from node.actors.session import Rules, Session, SessionHost
 from node.actors.snapshots import RAFT_TABLE, restore
+from node.actors.split import SplitAccounts
+from node.actors.tracing import Tracer
 from node.config import Config
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
@@ -30,6 +32,7 @@ from node.core.locks import Locks
 from node.core.machine import Body, Machine
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
 from node.core.ring import place
+from node.core.splits import Splits
 from node.ports import Clock, Connection, Faults, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
@@ -64,7 +67,7 @@ def make_placement(config: Config) -> Placement:
 
 def make_machine(group: int) -> Machine:
     """The composition of parts: add a new part here."""
-    return Machine([Decisions(), Locks()] if group == 0 else [Ledger()])
+    return Machine([Decisions(), Locks(), Splits()] if group == 0 else [Ledger()])
 
 
 class Node:
@@ -80,7 +83,7 @@ class Node:
         self._adapters = adapters
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
-        self._sessions = SessionHost(self._admission, self._take_piece, self._leaders_of)
+        self._sessions = SessionHost(self._admission, self._take_piece, self._on_placed)
         self._coordinator = self._make_coordinator()
         self._desk = self._make_desk()
         self._links = self._make_links()
@@ -88,6 +91,9 @@ class Node:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._is_placed_dirty = False
+        self._splits_seen = 0
+        self._new_splits: list[str] = []  # not told to clients and peers yet
+        self._mending: dict[asyncio.Task[None], None] = {}
         self.is_serving = asyncio.Event()
 
     # -- making ---------------------------------------------------------------------------------------------------
@@ -111,7 +117,7 @@ class Node:
 
         groups = tuple(range(self.placement.shards + 1))
         return CoordinatorActor(
-            groups, f"{self.number}", self.config.cluster.commit, CoordinatorPorts(self._adapters.clock, call, later)
+            groups, self.number, self.config.cluster.commit, CoordinatorPorts(self._adapters.clock, call, later)
         )
 
     def _make_desk(self) -> LockDesk:
@@ -197,7 +203,7 @@ class Node:
                 if self._failure is not None:
                     raise self._failure
                 await self._hand_over()
-                for task in running:
+                for task in [*running, *self._mending]:
                     task.cancel()
         finally:
             await self._close()
@@ -208,6 +214,12 @@ class Node:
         auditor = Auditor(self.router, self._adapters.clock, self._mark, self._spawn)
         self.router.audit = auditor.audit
         self.router.snapshot = auditor.snapshot
+        split = SplitAccounts(
+            self.router, self._adapters.clock, self._spawn_mending, auditor.parts, self._adapters.random
+        )
+        self.router.mend, self.router.open_split, self.router.gather = split.mend, split.open, split.gather
+        self.router.is_part, self.router.on_split = self._is_part, self._split_listed
+        self.router.trace = Tracer(self.router, self._adapters.clock, self._spawn).serve
         self.router.lock = self._desk.request
         self.router.hurry = lambda group: self._offer_coordinator(Hurry(group), lambda _: None)
         self.router.cluster = self._cluster
@@ -241,6 +253,7 @@ class Node:
                 replica.inbox.offer(Ticked(self._writer.is_stalled))
             self._coordinator.inbox.offer(CoordinatorTicked())
             self._desk.tick()
+            self._learn_splits()
             for link in self._links.values():
                 link.expire_calls()
 
@@ -283,6 +296,14 @@ class Node:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
         assert self._tasks is not None
         return self._tasks.create_task(work)
+
+    def _spawn_mending(self, work: Coroutine[Any, Any, None]) -> object:
+        """For work that waits for other nodes: it ends with the node."""
+        assert self._tasks is not None
+        task = self._tasks.create_task(work)
+        self._mending[task] = None
+        task.add_done_callback(lambda done: self._mending.pop(done))
+        return task
 
     def _send(self, node: NodeId, group: int, message: Any) -> None:
         if (link := self._links.get(int(node))) is not None:
@@ -342,25 +363,30 @@ class Node:
     def _set_leader(self, group: int, leader: int) -> None:
         if self.router.leaders[group] != leader:
             self.router.leaders[group] = leader
-            if not self._is_placed_dirty:
-                self._is_placed_dirty = True
-                asyncio.get_running_loop().call_soon(self._publish)
+            self._publish_soon()
+
+    def _publish_soon(self) -> None:
+        if not self._is_placed_dirty:
+            self._is_placed_dirty = True
+            asyncio.get_running_loop().call_soon(self._publish)
 
     def _placed(self) -> Placed:
-        return Placed(self.placement.pack(), list(self.router.leaders))
+        return Placed(self.placement.pack(), list(self.router.leaders), list(self.router.split))
 
     def _publish(self) -> None:
-        """Tells clients and peers who leads; a peer believes only what this node says of itself."""
+        """Tells clients and peers who leads, and of new split accounts; who leads, a peer believes only of this node itself."""
         self._is_placed_dirty = False
-        placed = self._placed()
+        placed = Placed(self.placement.pack(), list(self.router.leaders), self._new_splits)
+        self._new_splits = []
         for session in self._sessions.sessions:
             if not session.is_peer:
                 session.push(placed)
         for link in self._links.values():
             link.send(placed)
 
-    def _leaders_of(self, node: int, leaders: list[int]) -> None:
-        """What a peer says about itself, for groups without a replica here."""
+    def _on_placed(self, node: int, leaders: list[int], split: list[str]) -> None:
+        """What a peer says about itself, for groups without a replica here, and which accounts are split."""
+        self.router.learn(split)
         for group, leader in enumerate(leaders[: len(self.router.leaders)]):
             if group in self.replicas:
                 continue
@@ -368,6 +394,26 @@ class Node:
                 self._set_leader(group, node)
             elif self.router.leaders[group] == node:
                 self._set_leader(group, 0)
+
+    # -- split accounts -------------------------------------------------------------------------------------------
+
+    def _split_listed(self, accounts: list[str]) -> None:
+        self._new_splits += accounts
+        self._publish_soon()
+
+    def _learn_splits(self) -> None:
+        """What group 0's replica here has listed meanwhile."""
+        if 0 in self.replicas:
+            part = self.replicas[0].machine.parts[Splits.name]
+            assert isinstance(part, Splits)
+            if len(part.ids) > self._splits_seen:
+                self._splits_seen = len(part.ids)
+                self.router.learn(part.ids)
+
+    def _is_part(self, group: int, account: str) -> bool:
+        ledger = self.replicas[group].machine.parts[Ledger.name]
+        assert isinstance(ledger, Ledger)
+        return ledger.is_part(account)
 
     # -- status ---------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Flag(IntFlag):
 
 
 COMMIT_PROTOCOLS = ("2pc", "3pc")
+ONE_SHARD = "one shard"  # what decides where there is nothing to agree on
 _WIDTHS = {
     "ids": 16, "amount": 8, "flags": 2, "code": 4, "hold_ids": 16, "ttl": 4, "if_version": 8, "token": 8,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum, unique
 from typing import Any, Final
 
@@ -69,6 +69,7 @@ class Welcome:
     leaders: list[int]  # node id of each group's leader, group 0 first; 0 where unknown
     frame_bytes_max: int  # longest body that this node accepts on this connection
     inflight_max: int  # requests that may wait for their answer at once; more are answered `busy`
+    split: list[str] = field(default_factory=list)  # ids of the split accounts that the node knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Pushed by a node whenever the placement or a leader changes."""
+    """Pushed by a node whenever the placement or a leader changes, or a split account is opened."""
 
     placement: list[Any]  # `Placement.pack()`
     leaders: list[int]  # as in Welcome
+    split: list[str] = field(default_factory=list)  # split accounts that the receiver may not know yet; none is ever taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,10 @@ def _is_leaders(value: Any) -> bool:
     return type(value) is list and all(map(_NODE.holds, value))
 
 
+def _is_texts(value: Any) -> bool:
+    return type(value) is list and all(map(_TEXT.holds, value))
+
+
 _SMALL = _Check("an integer of 0 to 2**32 - 1", lambda value: type(value) is int and 0 <= value < 2**32)
 _LARGE = _Check("an integer of 0 to 2**63 - 1", lambda value: type(value) is int and 0 <= value < 2**63)
 _POSITIVE = _Check("an integer of 1 to 2**63 - 1", lambda value: type(value) is int and 0 < value < 2**63)
@@ -183,17 +189,18 @@ _TEXT = _Check(
 _ROLE = _Check("client or peer", lambda value: value in ("client", "peer"))
 _LIST = _Check("a list", lambda value: type(value) is list)
 _LEADERS = _Check("a list of node ids", _is_leaders)
+_TEXTS = _Check("a list of texts", _is_texts)
 _GROUPS = _Check("a list of [group, message]", _is_groups)
 _BYTES = _Check("bytes", lambda value: type(value) is bytes)
 _BOOL = _Check("true or false", lambda value: type(value) is bool)
 
 _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE)),
-    Kind.welcome: (Welcome, (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL)),
+    Kind.welcome: (Welcome, (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS)),
     Kind.request: (Request, (_POSITIVE, _TEXT, _GROUP_OR_ANY, _SMALL, _LARGE, _LIST)),
     Kind.reply: (Reply, (_POSITIVE, _LIST)),
     Kind.failure: (Failure, (_LARGE, _TEXT, _TEXT, _SMALL, _NODE)),
-    Kind.placed: (Placed, (_LIST, _LEADERS)),
+    Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS)),
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),

@@ -10,6 +10,7 @@ class Operation(StrEnum):
     """The `operation` of a request."""
 
     accounts = "accounts"  # create accounts
+    split_account = "split"  # create a split account (`split` is a method of text)
     update = "update"  # change an account's limits, owner, metadata or state
     transfers = "transfers"  # a batch of transfers
     outcome = "outcome"  # settle what became of a transfer whose answer was lost
@@ -20,6 +21,8 @@ class Operation(StrEnum):
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance
     snapshot = "snapshot"  # read accounts of several shards at one consistent cut
+    trace = "trace"  # what became of a transfer, phase by phase
+    undecided = "undecided"  # rounds between shards that are not decided yet
     lock = "lock"  # acquire, renew or release a lock
     fault = "fault"  # break something on purpose, in a cluster under test
 
@@ -30,6 +33,9 @@ class PeerOperation(StrEnum):
 
     machine = "machine"  # a request for a group's state machine
     mark = "mark"  # a replica's answer at a cut
+    ledger = "ledger"  # a command for one part of a split account
+    gather = "gather"  # bring a split account's funds to where they are wanted
+    question = "question"  # to a part of a group's machine
     hurry = "hurry"  # somebody waits for a decision in a group
 
 

@@ -4,11 +4,14 @@ An account id is hashed to a 32-bit point. The ring is cut into `shards` equal a
 `point * shards >> 32`; shard `s` is replicated by group `s + 1`, and group 0 is the cluster's own. Where an id holds a
 `{tag}`, the tag alone is hashed, by Redis Cluster's rule: what stands between the first `{` and the first `}` after it,
 unless that is nothing.
+
+A split account has a part in every shard. A transfer stays where its other account lives: `groups_of_transfers` is the one
+place that says so, for clients, nodes and ledgers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from zlib import crc32
@@ -65,6 +68,36 @@ def shards_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
     value ^= value >> np.uint32(16)
     scaled = value.astype(np.uint64) * np.uint64(shards) >> np.uint64(32)
     return scaled.astype(np.int32)
+
+
+def shards_of_ids(ids: bytes, shards: int) -> NDArray[np.int32]:
+    """The shard of each packed transfer id: where a transfer between two split accounts stays. Ids of a batch spread evenly."""
+    low = np.frombuffer(ids, ">u8")[1::2].astype(np.uint64)
+    return (low % np.uint64(shards)).astype(np.int32)
+
+
+def groups_of_transfers(
+    ids: bytes, debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The groups of the debit and of the credit accounts. `split` holds the ids of the split accounts that are known.
+
+    A part is taken in the other account's group; between two split accounts the transfer's id decides. The group of the
+    debit account is the scope of the transfer's id, so ledgers insist on it, whatever the sender knows.
+    """
+    groups = shards_of([*debits, *credits], shards) + 1
+    count = len(debits)
+    givers, takers = groups[:count], groups[count:]
+    if not split:
+        return givers, takers
+    gives = np.fromiter((name in split for name in debits), np.bool_, count)
+    takes = np.fromiter((name in split for name in credits), np.bool_, count)
+    if takes.any():
+        np.copyto(takers, givers, where=takes & ~gives)
+    if gives.any():
+        np.copyto(givers, takers, where=gives & ~takes)
+        if (both := gives & takes).any():
+            givers[both] = takers[both] = (shards_of_ids(ids, shards) + 1)[both]
+    return givers, takers
 
 
 def _hashed_part(encoded: bytes) -> bytes:

@@ -34,6 +34,7 @@ class Status(IntEnum):
     accounts_must_be_different = 15
     ttl_too_long = 16
     reference_too_long = 17
+    if_version_must_be_zero = 18
 
     # The id was used before, for something else.
     exists_with_different_flags = 20
@@ -68,6 +69,10 @@ class Status(IntEnum):
     exceeds_maximum_balance = 57
     cancelled = 58
 
+    # About a split debit account; nodes settle it among themselves, so it is never the answer to a client.
+    elsewhere = 98  # its part for this payment is in another shard
+    part_short = 99  # its part here has not enough, which says nothing of the others
+
     # Not decided yet; never the final answer to a client. The same request may be tried again.
     undecided = 100
     retry = 101
@@ -75,7 +80,7 @@ class Status(IntEnum):
     @property
     def is_transient(self) -> bool:
         """Whether trying the same request again can give another answer."""
-        return self >= Status.undecided
+        return self >= Status.elsewhere
 
     @property
     def is_recorded(self) -> bool:
@@ -98,17 +103,24 @@ class AccountStatus(IntEnum):
     balance_limit_out_of_range = 15
     owner_too_long = 16
     metadata_too_large = 17
+    if_version_must_be_zero = 18
+    split_account_must_have_no_maximum = 19
     exists_with_different_currency = 20
     exists_with_different_minimum_balance = 21
     exists_with_different_maximum_balance = 22
     exists_with_different_owner = 23
     exists_with_different_metadata = 24
+    exists_with_different_split = 25
     version_conflict = 29
     account_not_found = 30
     account_closed = 31
     account_already_closed = 32
     account_not_empty = 33
     limit_excludes_balance = 34
+    split_account_must_stay_open = 35
+    split_account_must_keep_having_a_minimum = 36
+    too_many_split_accounts = 37
+    elsewhere = 98  # the account is split, and its other parts are to be told too; never the answer to a client
     retry = 101
 
 
@@ -152,4 +164,5 @@ LOCK_NAME_BYTES_MAX = 64  # locks are often named after an account
 LOCK_TTL_MS_MIN = 100  # a shorter lease would end while its owner waits for an answer
 LOCK_TTL_MS_MAX = 3_600_000  # so long may a dead owner keep others waiting
 TTL_SECONDS_MAX = 366 * 86_400  # a card authorisation lives for days; a year bounds the memory that a hold keeps
+SPLIT_ACCOUNTS_MAX = 1_024  # every node and client knows their ids; merchants and platforms are few
 HISTORY_ROWS_MAX = 1_000  # a page: one segment's worth of work at the most, well under a frame

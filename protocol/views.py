@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from protocol.ids import unpack as unpack_id
 from protocol.placement import Placement
 from protocol.status import AccountState, Status
 
@@ -33,13 +34,14 @@ class Account:
     status: str  # open, frozen or closed
     owner: str
     metadata: bytes
-    version: int
+    version: int  # of a split account the sum of its parts' versions
+    split: bool = False
 
     @staticmethod
     def unpack(row: list[Any]) -> Account:
-        """`[id, currency, posted, held, incoming, minimum, maximum, state, owner, metadata, version, undecided]`."""
+        """`[id, currency, posted, held, incoming, minimum, maximum, state, owner, metadata, version, undecided, split]`."""
         state = ACCOUNT_STATES[row[7]]
-        return Account(row[0], row[1], row[2], row[3], row[4], row[5], row[6], state, row[8], row[9], row[10])
+        return Account(row[0], row[1], row[2], row[3], row[4], row[5], row[6], state, row[8], row[9], row[10], row[12])
 
     @property
     def available(self) -> int | None:
@@ -118,3 +120,77 @@ class ClusterStatus:
     def coordinator(self) -> int:
         """The node that runs commit rounds, 0 while there is none."""
         return self.leaders[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """A shard in a trace. None: not yet, or not known any more. Times are its leader's clock, in ns since 1970."""
+
+    group: int
+    node: int  # that leads the group now; 0 where nobody does
+    vote: Status | None  # `created` is yes; else what it objected with
+    prepared_ns: int | None
+    precommitted_ns: int | None  # 3pc only
+    decided_ns: int | None  # when it carried the decision out
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What became of a transfer, phase by phase. None: not yet, or not known any more; shards remember rounds only for a while."""
+
+    id: int
+    status: Status  # as far as it is known: the recorded one, else the decision, else `undecided`
+    timestamp_ns: int | None  # when the debit's shard recorded it
+    protocol: str | None  # what decided it: "2pc", "3pc", or "one shard", which has no round
+    round_id: int | None
+    epoch: int | None  # of the coordinator that began the round
+    coordinator: int | None  # its node
+    recorded_ns: int | None  # 2pc only: when the decision was recorded in group 0
+    decision: Status | None
+    participants: tuple[Participant, ...]
+
+    @staticmethod
+    def unpack(id: int, row: list[Any]) -> Trace:
+        """Reads the answer to `trace`."""
+        status, timestamp_ns, protocol, round_id, epoch, coordinator, recorded_ns, decision, participants = row
+        shards = tuple(Participant(group, node, _status(vote), *times) for group, node, vote, *times in participants)
+        return Trace(
+            id, Status(status), timestamp_ns, protocol, round_id, epoch, coordinator, recorded_ns, _status(decision), shards
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class UndecidedRound:
+    """A round between shards that was not decided at the time of the answer."""
+
+    round_id: int
+    protocol: str
+    participants: tuple[int, ...]  # groups
+    prepared: tuple[int, ...]  # those of them that have voted
+    age_seconds: float  # since the first of them heard of it
+    ids: tuple[int, ...]  # of its transfers, the first 1,000
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """All rounds between shards that are not decided, the oldest first."""
+
+    rounds: tuple[UndecidedRound, ...]
+    silent: tuple[int, ...]  # groups that did not answer: what is open there alone is missing
+
+    @staticmethod
+    def unpack(body: list[Any]) -> Undecided:
+        """Reads the answer to `undecided`."""
+        rounds = tuple(
+            UndecidedRound(number, protocol, tuple(groups), tuple(prepared), age_ms / 1000, _ids(ids))
+            for number, protocol, groups, prepared, age_ms, ids in body[0]
+        )
+        return Undecided(rounds, tuple(body[1]))
+
+
+def _status(number: int | None) -> Status | None:
+    return None if number is None else Status(number)
+
+
+def _ids(packed: bytes) -> tuple[int, ...]:
+    return tuple(unpack_id(packed[place : place + 16]) for place in range(0, len(packed), 16))

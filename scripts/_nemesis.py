@@ -117,7 +117,7 @@ class Nemesis:
         draw = self.random.randrange(100)
         place = 0 if draw < IMPORTANT_PERCENT / 2 else self.random.randint(1, self.cluster.config.cluster.shards)
         if draw < IMPORTANT_PERCENT:
-            leader = (await self.cluster.view()).leaders[place]
+            leader = (await self.cluster.view()).leaders[place] or nodes[0]  # it may be changing just now
             nodes = [leader, *(node for node in nodes if node != leader)][: len(nodes)]
         return nodes
 

@@ -20,6 +20,7 @@ The way of a payment::
 - `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
 - `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
   in. Has no task.
+- `faults.py`: what a client may break on purpose in a cluster under test.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame.
 
 Invariants

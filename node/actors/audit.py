@@ -43,26 +43,47 @@ class Auditor:
         self._mark(Mark({}, marked))
 
     def snapshot(self, ids: list[str], reply: Reply) -> None:
-        """Reads accounts at one cut over their shards."""
-        groups = (shards_of(ids, self._router.placement.shards) + 1).tolist()
-        places: dict[int, list[int]] = {}
-        for place, group in enumerate(groups):
-            places.setdefault(group, []).append(place)
+        """Reads accounts at one cut over their shards; a split account is the sum of its parts."""
+
+        def marked(found: list[list[Any]] | Failed) -> None:
+            if isinstance(found, Failed):
+                reply(found)
+                return
+            unknown = [row[0] for rows in found for row in rows if row[12] and row[0] not in self._router.split]
+            if unknown:
+                self._router.learn(unknown)
+                self.snapshot(ids, reply)
+            else:
+                reply([add_parts(rows) for rows in found])
+
+        self.parts(ids, marked)
+
+    def parts(self, ids: list[str], reply: Callable[[list[list[Any]] | Failed], None]) -> None:
+        """Reads accounts at one cut: for each its row, or where it is split a row a part, the home part first."""
+        shards = self._router.placement.shards
+        homes = (shards_of(ids, shards) + 1).tolist()
+        asked: dict[int, list[str]] = {}
+        for id, home in zip(ids, homes, strict=True):
+            for group in range(1, shards + 1) if id in self._router.split else (home,):
+                asked.setdefault(group, []).append(id)
 
         def marked(name: str, answers: dict[int, Body] | Failed) -> None:
             if isinstance(answers, Failed):
                 reply(answers)
                 return
-            rows: list[Any] = [None] * len(ids)
-            for group, mine in places.items():
-                for place, row in zip(mine, answers[group][5][0][1], strict=True):
-                    rows[place] = row
-            reply(rows)
+            rows = {
+                (id, group): row
+                for group, names in asked.items()
+                for id, row in zip(names, answers[group][5][0][1], strict=True)
+                if row is not None
+            }
+            groups = range(1, shards + 1)
+            reply([
+                [rows[id, group] for group in dict.fromkeys((home, *groups)) if (id, group) in rows]
+                for id, home in zip(ids, homes, strict=True)
+            ])  # fmt: skip
 
-        questions = {
-            group: [["ledger", ["accounts", [ids[place] for place in mine]]]] for group, mine in places.items()
-        }
-        self._mark(Mark(questions, marked))
+        self._mark(Mark({group: [["ledger", ["accounts", names]]] for group, names in asked.items()}, marked))
 
     async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
@@ -84,6 +105,17 @@ class Auditor:
                 return int(outcome[2])
             await asyncio.sleep(POLL_SECONDS)
         return None
+
+
+def add_parts(rows: list[list[Any]]) -> list[Any] | None:
+    """One row of an account's fields from those of its parts, the home part first; None for no part."""
+    if len(rows) < 2:
+        return rows[0] if rows else None
+    home = rows[0]
+    posted, held, incoming, version = (sum(row[place] for row in rows) for place in (2, 3, 4, 10))
+    minimum = None if home[5] is None else sum(row[5] for row in rows)
+    state, is_undecided = max(row[7] for row in rows), any(row[11] for row in rows)
+    return [home[0], home[1], posted, held, incoming, minimum, None, state, home[8], home[9], version, is_undecided, True]
 
 
 def add_totals(answers: list[Body]) -> list[list[Any]]:

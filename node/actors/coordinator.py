@@ -87,11 +87,19 @@ class Hurry:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """A group that could not be reached may be called again."""
+
+    group: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The node's clock has ticked."""
 
 
-CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Ticked
+CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Wake | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,11 @@ class CoordinatorStatistics:
 class CoordinatorActor(Actor[CoordinatorEvent]):
     """Wraps the pure coordinator."""
 
-    def __init__(self, groups: tuple[int, ...], name: str, protocol: str, ports: CoordinatorPorts) -> None:
+    def __init__(self, groups: tuple[int, ...], node: int, protocol: str, ports: CoordinatorPorts) -> None:
         super().__init__("coordinator", EVENTS_MAX, DRAIN_MAX)
         self.core = Coordinator(protocol)
         self._groups = groups
-        self._name = name
+        self._node = node
         self._ports = ports
         self._tickets: dict[Ticket, Submit] = {}
         self._numbers = itertools.count(1)
@@ -151,6 +159,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_mark(event)
                 case Hurry(group):
                     self.core.hurry(group)
+                case Wake(group, epoch):
+                    if epoch == self.core.epoch:
+                        self.core.wake(group)
                 case Ticked():
                     self._on_tick()
                 case _:
@@ -167,7 +178,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _begin(self, epoch: int) -> None:
         """A record of an earlier epoch that is still on its way must not arrive behind the reading of the records."""
         if epoch and epoch == self._beginning:
-            request = [Kind.apply, "decisions", ["begin", epoch]]
+            request = [Kind.apply, "decisions", ["begin", epoch, self._node]]
             self._ports.call(0, request, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
 
     def _on_begun(self, epoch: int, outcome: Outcome) -> None:
@@ -211,13 +222,19 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not self.core.wants(ask):
             return
         if isinstance(outcome, Failed):
-            if not is_awaited:
-                return  # it was repeated already
-            self._ports.later(RETRY_SECONDS, lambda: self._ask(ask))
+            if is_awaited:  # else it was repeated already
+                self._again(ask, RETRY_SECONDS)
             return
         self._carry_out(self.core.asked(ask, outcome))
         if outcome[0] == "stale_epoch":
             self._resign()
+
+    def _again(self, ask: Ask, seconds: float) -> None:
+        """Repeats a call that came to nothing; what needs no answer of its own is told with the next call to the group."""
+        if self.core.failed(ask):
+            self._ports.later(seconds, lambda: self.inbox.push(Wake(ask.group, ask.body[1])))
+        else:
+            self._ports.later(seconds, lambda: self._ask(ask))
 
     def _on_recorded(self, record: Record, outcome: Outcome) -> None:
         """Repeated until it succeeds or the epoch ends: group 0 may refuse for a moment and keep its leader."""
@@ -231,7 +248,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._carry_out(self.core.recorded(record.round_id))
 
     def _on_mark(self, mark: Mark) -> None:
-        name = f"{self._name}.{self.core.epoch}.{next(self._numbers)}"
+        name = f"{self._node}.{self.core.epoch}.{next(self._numbers)}"
         if not self.core.active:
             mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
             return
@@ -243,6 +260,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._ticks += 1
         if self._ticks % DECIDE_TICKS == 0:
             self.core.hurry()
+            for ticket in [ticket for ticket, submit in self._tickets.items() if submit.deadline < now]:
+                self._carry_out(self.core.give_up(ticket))
         for round_id, since in list(self._voting.items()):
             if not self.core.is_voting(round_id):
                 del self._voting[round_id]
@@ -251,7 +270,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         for number, (since, ask) in list(self._unanswered.items()):
             if now - since > CALL_SECONDS:
                 del self._unanswered[number]
-                self._ask(ask)
+                self._again(ask, 0.0)
         for name, (mark, since) in list(self._marks.items()):
             if now - since > MARK_TIMEOUT_SECONDS:
                 del self._marks[name]

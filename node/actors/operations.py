@@ -11,6 +11,7 @@ from node.core.locks import LockAction
 from protocol.columns import Transfers
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
+from protocol.placement import SHARDS_MAX
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 
@@ -36,6 +37,11 @@ def check_accounts(body: list[Any]) -> None:
         _check(all(type(text) is str for text in (identifier, currency, owner)), "id, currency and owner as text")
         _check(_is_limit(minimum) and _is_limit(maximum), "limits as integers of minor units, or null")
         _check(type(metadata) is bytes, "metadata as bytes")
+
+
+def check_split(body: list[Any]) -> None:
+    """`[id, currency, minimum, maximum, owner, metadata]`."""
+    check_accounts([body])
 
 
 def check_update(body: list[Any]) -> None:
@@ -71,8 +77,9 @@ def check_balances(body: list[Any]) -> None:
 
 
 def check_history(body: list[Any]) -> None:
-    """`[account id, cursor or null, rows, newest first]`."""
-    _check(len(body) == 4 and type(body[0]) is str, "[account id, cursor, rows, newest first]")
+    """`[account id, cursor or null, rows, newest first]`, and the group of a split account's part."""
+    _check(len(body) in (4, 5) and type(body[0]) is str, "[account id, cursor, rows, newest first]")
+    _check(len(body) == 4 or (type(body[4]) is int and 0 < body[4] <= SHARDS_MAX), "the group of a part")
     _check(body[1] is None or (type(body[1]) is int and body[1] >= 0), "a cursor from an earlier page, or null")
     _check(type(body[2]) is int and 1 <= body[2] <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
     _check(type(body[3]) is bool, "newest first as true or false")
@@ -81,6 +88,11 @@ def check_history(body: list[Any]) -> None:
 def check_find(body: list[Any]) -> None:
     """`[id]` of a transfer whose debit account is not known."""
     _check(len(body) == 1 and _is_id(body[0]), "[id of 16 bytes]")
+
+
+def check_trace(body: list[Any]) -> None:
+    """`[id, debit account or ""]`."""
+    _check(len(body) == 2 and _is_id(body[0]) and type(body[1]) is str, '[id of 16 bytes, debit account or ""]')
 
 
 def check_lock(body: list[Any]) -> None:
@@ -136,16 +148,19 @@ class Handling:
 
 OPERATIONS: dict[str, Handling] = {
     Operation.accounts: Handling(check_accounts, _first_of_each, _is_always),
+    Operation.split_account: Handling(check_split, lambda _: [], _is_always),
     Operation.update: Handling(check_update, lambda body: body[:1], _is_always),
     Operation.transfers: Handling(check_transfers, _both_sides, _is_always),
     Operation.outcome: Handling(check_outcome, lambda body: body[1:], _is_always),
     Operation.balances: Handling(check_balances, lambda body: body),
-    Operation.history: Handling(check_history, lambda body: body[:1]),
+    Operation.history: Handling(check_history, lambda body: body[:1] if len(body) == 4 else []),
     Operation.transfer: Handling(check_outcome, lambda body: body[1:]),
     Operation.find_by_id: Handling(check_find, lambda _: []),
     Operation.cluster: Handling(check_nothing, lambda _: []),
     Operation.audit: Handling(check_nothing, lambda _: []),
     Operation.snapshot: Handling(check_balances, lambda _: []),
+    Operation.trace: Handling(check_trace, lambda _: []),
+    Operation.undecided: Handling(check_nothing, lambda _: []),
     Operation.lock: Handling(check_lock, lambda _: [], _is_wish),
     Operation.fault: Handling(check_fault, lambda _: []),
 }

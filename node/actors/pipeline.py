@@ -68,6 +68,7 @@ class Pipeline:
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
         self._timestamp_ns = 0
+        self._started = 0, 0.0  # the stamp and the clock's monotonic seconds when this replica began to lead
         self._has_laggard = False
         self._has_ticked = False
 
@@ -77,6 +78,12 @@ class Pipeline:
     def start(self, timestamp_ns: int) -> None:
         """This replica now leads; stamps go on behind the last applied one."""
         self._timestamp_ns = timestamp_ns
+        self._started = timestamp_ns, self._ports.clock.monotonic()
+
+    def _now_ns(self) -> int:
+        """The wall's time; where that has jumped back, or an earlier leader's was ahead, time still passes at its pace."""
+        stamp_ns, since = self._started
+        return max(self._ports.clock.wall_ns(), stamp_ns + int((self._ports.clock.monotonic() - since) * 1e9))
 
     def add(self, event: Command | Propose) -> None:
         """Queues a request, or refuses it at once."""
@@ -99,7 +106,7 @@ class Pipeline:
         if self._replica.is_serving:
             self._has_laggard, self._has_ticked = self._replica.has_laggard(), True
             self._unblock()
-            for request in self._replica.machine.due(self._ports.clock.wall_ns()):
+            for request in self._replica.machine.due(self._now_ns()):
                 self._waiting.append(Propose(request, lambda _: None))
 
     def fail_all(self, failed: Failed) -> None:
@@ -122,7 +129,7 @@ class Pipeline:
             bundles, transfers = self._take()
             if not bundles:
                 break
-            self._timestamp_ns = max(self._ports.clock.wall_ns(), self._timestamp_ns + 1)
+            self._timestamp_ns = max(self._now_ns(), self._timestamp_ns + 1)
             data = pack_entry(self._timestamp_ns, [bundle.request for bundle in bundles])
             self._timestamp_ns += transfers
             try:

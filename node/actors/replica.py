@@ -49,6 +49,7 @@ from protocol.errors import ErrorCode, ProtocolError
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
+ENTRY_BYTES = 2_048  # what any entry counts for beside its data: a restart replays it for about as long as so much data
 LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
 TICKS_AWAY = 40  # two seconds of quiet links before leadership moves back: a restarted node has caught up by then
@@ -345,7 +346,7 @@ class Replica(Actor[ReplicaEvent]):
             return
         for entry in entries:
             answers = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.normal else b"")
-            self._log_bytes += len(entry.data)
+            self._log_bytes += len(entry.data) + ENTRY_BYTES
             self._pipeline.applied(entry.index, entry.term, answers)
             if self.on_applied is not None:
                 self.on_applied()

@@ -7,7 +7,7 @@ leaves the group open is routed, forwarded and tried again until its deadline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,14 +25,17 @@ from node.ports import Clock, Faults
 from protocol.columns import Transfers, has_lock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
-from protocol.placement import Placement, shards_of
+from protocol.placement import Placement, groups_of_transfers, shards_of
 from protocol.status import AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
 DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
 COORDINATOR = 0  # group 0's leader runs the commit rounds
 
-COORDINATED = (Operation.transfers, Operation.audit, Operation.snapshot, Operation.lock, PeerOperation.hurry)
+COORDINATED = (
+    Operation.transfers, Operation.audit, Operation.snapshot, Operation.lock, Operation.split_account,
+    PeerOperation.hurry, PeerOperation.gather,
+)  # fmt: skip
 
 Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply], None]
 Serve = Callable[[float, Reply], None]
@@ -61,7 +64,7 @@ class RouterStatistics:
 
 
 class Router:
-    """Stateless but for who leads what."""
+    """Stateless but for who leads what and which accounts are split."""
 
     def __init__(self, node: int, placement: Placement, clock: Clock) -> None:
         self.node = node
@@ -72,9 +75,16 @@ class Router:
         self.submit: Submit | None = None  # the coordinator's
         self.audit: Serve | None = None
         self.snapshot: Callable[[list[str], Reply], None] | None = None
+        self.trace: Callable[[Call], None] | None = None  # `trace` and `undecided`
         self.lock: Callable[[Body, float, Reply], None] | None = None  # the lock desk's
         self.hurry: Callable[[int], None] | None = None
         self.cluster: Serve | None = None
+        self.split: dict[str, None] = {}  # the split accounts that this node knows
+        self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
+        self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
+        self.mend: Callable[[Call], Call] = lambda call: call  # puts right what went by a wrong or missing knowledge of them
+        self.open_split: Callable[[Call], None] | None = None
+        self.gather: Callable[[Call], None] | None = None
         self.faults: Faults | None = None  # in a cluster under test
         self.is_stopping = False
         self._clock = clock
@@ -108,19 +118,54 @@ class Router:
             raise ProtocolError(f"{operation} is not for group {COORDINATOR}", ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
+        if not peer:
+            call = self.mend(call)
         if group >= 0:
             if group > COORDINATOR and not peer and self.placement.shards > 1:
-                self._check_group(group, known.accounts(body))
+                self._check_group(call, known.accounts)
             self._here(call)
-        elif accounts := known.accounts(body):
+        else:
+            self.route(call)
+
+    def route(self, call: Call) -> None:
+        """Sends a checked request that names no group where it belongs."""
+        if call.operation == Operation.transfers:
+            self._route_transfers(call)
+        elif accounts := OPERATIONS[call.operation].accounts(call.body):
             self._route(call, accounts)
         else:
             self._route_whole(call)
 
-    def _check_group(self, group: int, accounts: list[str]) -> None:
-        """A client that names the group must be right, or an account could be opened where nobody finds it."""
-        if (shards_of(accounts, self.placement.shards) + 1 != group).any():
-            raise ProtocolError(f"group {group}: not the group of these accounts", ErrorCode.bad_request)
+    def _check_group(self, call: Call, accounts_of: Callable[[list[Any]], list[str]]) -> None:
+        """A client that names the group must be right, or an account could be opened where nobody finds it.
+
+        A split account has a part in every group, and it is known here at the latest when its part is.
+        """
+        if call.operation == Operation.transfers:
+            batch = Transfers.unpack(call.body)
+            givers, takers = self._groups_of(batch)
+            wrong = np.flatnonzero((givers != call.group) | (takers != call.group)).tolist()
+            debits, credits = (batch.debits(), batch.credits()) if wrong else ([], [])
+            accounts = [name for row in wrong for name in (debits[row], credits[row])]
+        else:
+            accounts = accounts_of(call.body)
+        groups = shards_of(accounts, self.placement.shards) + 1
+        elsewhere = dict.fromkeys(accounts[place] for place in np.flatnonzero(groups != call.group).tolist())
+        replica = self.replicas.get(call.group)
+        if elsewhere and replica is not None and replica.is_serving:
+            for account in elsewhere:
+                if not self.is_part(call.group, account):
+                    raise ProtocolError(f"group {call.group}: not the group of these accounts", ErrorCode.bad_request)
+
+    def _groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        return groups_of_transfers(batch.ids, batch.debits(), batch.credits(), self.placement.shards, self.split)
+
+    def learn(self, accounts: Iterable[str]) -> None:
+        """These accounts are split."""
+        fresh = [account for account in accounts if account not in self.split]
+        if fresh:
+            self.split.update(dict.fromkeys(fresh))
+            self.on_split(fresh)
 
     def _route_whole(self, call: Call) -> None:
         if call.operation == Operation.cluster:
@@ -128,21 +173,34 @@ class Router:
             self.cluster(call.deadline, call.reply)
         elif call.operation == Operation.fault:
             call.reply(apply_fault(self.faults, call.body))
+        elif call.operation in (Operation.trace, Operation.undecided):
+            assert self.trace is not None
+            self.trace(call)
+        elif call.operation == Operation.split_account:
+            assert self.open_split is not None
+            self.open_split(call)
+        elif call.operation == Operation.history:
+            if call.body[4] > self.placement.shards:
+                raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
+            self.call(replace(call, group=call.body[4]))
         elif call.operation == Operation.find_by_id:
             groups = range(1, self.placement.shards + 1)
-            gather = Gather(len(groups), lambda answers: next((a for a in answers if a != [None]), [None]), call.reply)
+            gather = Gather(len(groups), _first_found, call.reply)
             for place, group in enumerate(groups):
                 self.call(replace(call, group=group, reply=gather.part(place)))
         else:
             self.call(replace(call, group=COORDINATOR))
 
+    def _route_transfers(self, call: Call) -> None:
+        givers, takers = self._groups_of(Transfers.unpack(call.body))
+        first = int(givers[0])
+        is_local = bool((givers == first).all() and (takers == first).all()) and not has_lock(call.body)
+        self.call(replace(call, group=first if is_local else COORDINATOR))
+
     def _route(self, call: Call, accounts: list[str]) -> None:
         groups = shards_of(accounts, self.placement.shards) + 1
-        first = int(groups[0])
-        if (groups == first).all() and not (call.operation == Operation.transfers and has_lock(call.body)):
-            self.call(replace(call, group=first))
-        elif call.operation == Operation.transfers:
-            self.call(replace(call, group=COORDINATOR))
+        if (groups == groups[0]).all():
+            self.call(replace(call, group=int(groups[0])))
         else:
             self._scatter(call, groups)
 
@@ -224,10 +282,16 @@ class Router:
             self.hurry(call.body[0])
             call.reply([])
             return
+        if call.operation == Operation.split_account:
+            self._route_whole(call)
+            return
+        if call.operation == PeerOperation.gather:
+            assert self.gather is not None
+            self.gather(call)
+            return
         assert self.submit is not None
         batch = Transfers.unpack(call.body)
-        groups = shards_of([*batch.debits(), *batch.credits()], self.placement.shards) + 1
-        self.submit(batch, groups[: len(batch)], groups[len(batch) :], call.deadline, call.reply)
+        self.submit(batch, *self._groups_of(batch), call.deadline, call.reply)
 
 
 def _again(call: Call) -> Call:
@@ -259,15 +323,25 @@ def _event_of(call: Call) -> ReplicaEvent:
         case Operation.balances:
             return Query("ledger", ["accounts", body], _second(reply), deadline)
         case Operation.history:
-            return Query("ledger", ["history", *body], _rest(reply), deadline)
+            return Query("ledger", ["history", *body[:4]], _rest(reply), deadline)
         case Operation.transfer | Operation.find_by_id:
             return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
+        case PeerOperation.ledger:
+            return Command("ledger", body, _rest(reply), deadline, 1, source)
         case PeerOperation.machine:
             return Propose(body, reply)
+        case PeerOperation.question:
+            return Query(body[0], body[1], reply, deadline)
         case PeerOperation.mark:
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:
             raise ProtocolError(f"{call.operation} takes no group", ErrorCode.bad_request)
+
+
+def _first_found(answers: list[list[Any]]) -> list[Any]:
+    """What happened comes before what was refused or cancelled under the same id in another shard."""
+    found = [answer for answer in answers if answer != [None]]
+    return min(found, key=lambda answer: answer[0][8], default=[None])
 
 
 def _listed(outcome: Outcome) -> Outcome:

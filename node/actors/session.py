@@ -83,8 +83,8 @@ class Session:
                 self._on_raft(messages)
             case SnapshotPiece() if self.is_peer:
                 self._host.take_piece(message, self._connection)
-            case Placed(_, leaders) if self.is_peer:
-                self._host.leaders_of(self.hello.node, leaders)
+            case Placed(_, leaders, split) if self.is_peer:
+                self._host.placed(self.hello.node, leaders, split)
             case Goodbye():
                 self._connection.close()
             case _:
@@ -116,7 +116,7 @@ class Session:
         self._connection.send(
             Welcome(
                 PROTOCOL_VERSION, rules.cluster, router.node, router.placement.shards, router.placement.pack(),
-                list(router.leaders), limit, CLIENT_REQUESTS_MAX,
+                list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split),
             )
         )  # fmt: skip
         self._host.opened(self)
@@ -201,14 +201,14 @@ class SessionHost:
         self,
         admission: Admission,
         take_piece: Callable[[SnapshotPiece, Connection], None],
-        leaders_of: Callable[[int, list[int]], None],
+        placed: Callable[[int, list[int], list[str]], None],
     ) -> None:
-        """`leaders_of` is given a peer and the leaders that it knows."""
+        """`placed` is given a peer, the leaders and the split accounts that it knows."""
         self.admission = admission
         self.numbers = itertools.count(1)
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
-        self.leaders_of = leaders_of
+        self.placed = placed
         self._strangers: dict[Session, None] = {}
 
     def connected(self, session: Session) -> None:

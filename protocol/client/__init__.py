@@ -13,7 +13,19 @@ Left out: retries after `Busy`, which are the caller's to pace.
 from protocol.client.client import Client
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, SyncLock, connect
-from protocol.views import Account, ClusterStatus, CurrencyTotals, Entry, Receipt, Report, ShardDigest
+from protocol.views import (
+    Account,
+    ClusterStatus,
+    CurrencyTotals,
+    Entry,
+    Participant,
+    Receipt,
+    Report,
+    ShardDigest,
+    Trace,
+    Undecided,
+    UndecidedRound,
+)
 
 __all__ = [
     "Account",
@@ -23,10 +35,14 @@ __all__ = [
     "Entry",
     "Lock",
     "LockOwner",
+    "Participant",
     "Receipt",
     "Report",
     "ShardDigest",
     "SyncClient",
     "SyncLock",
+    "Trace",
+    "Undecided",
+    "UndecidedRound",
     "connect",
 ]

@@ -29,6 +29,7 @@ class Calls:
         given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
         self.timeout = timeout
         self.placement: Placement | None = None
+        self.split: dict[str, None] = {}  # the split accounts that are known
         self._addresses = [_parse_address(address.strip()) for address in given]
         self._hello = hello
         self._connections: dict[tuple[str, int], Connection] = {}
@@ -168,7 +169,8 @@ class Calls:
         self._connections[host, port] = connection
         return connection
 
-    def _on_placed(self, placement: Placement, leaders: Sequence[int]) -> None:
+    def _on_placed(self, placement: Placement, leaders: Sequence[int], split: Sequence[str]) -> None:
+        self.split.update(dict.fromkeys(split))
         if self.placement is None or placement.version >= self.placement.version:
             self.placement = placement
         if len(self._leaders) != len(leaders):

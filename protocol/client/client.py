@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
-from protocol.client.calls import SAMPLE, Calls
+from protocol.client.batches import COORDINATOR, send
+from protocol.client.calls import Calls
 from protocol.client.guards import Guard, Guards, check_version, pack_guards
+from protocol.client.history import read_history
 from protocol.client.locks import Lock, LockOwner
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
@@ -31,11 +33,12 @@ from protocol.views import (
     Receipt,
     Report,
     ShardDigest,
+    Trace,
+    Undecided,
 )
 
 TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
 LOCK_TTL_SECONDS = 10.0  # of a lease: renewed three times meanwhile; so long does a dead owner keep others waiting
-COORDINATOR = 0  # the group whose leader runs commit rounds
 STATUSES = [Status(number) if number in Status._value2member_map_ else None for number in range(256)]
 
 
@@ -84,11 +87,22 @@ class Client:
         maximum_balance: int | None = None,
         owner: str = "",
         metadata: bytes = b"",
+        split: bool = False,
         timeout: float | None = None,
     ) -> AccountStatus:
-        """Opens an account; `exists` if it had been opened alike. Raises Refused."""
+        """Opens an account; `exists` if it had been opened alike. Raises Refused.
+
+        `split`: it lives as one part a shard, so that payments with it, a merchant's or platform's, stay in the shard of the other
+        account; it has no maximum balance.
+        """
         row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
-        (status,) = await self.create_accounts([row], timeout=timeout)
+        if split:
+            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, row, timeout, None)
+            status = AccountStatus(number)
+            if status <= AccountStatus.exists:
+                self._calls.split[id] = None
+        else:
+            (status,) = await self.create_accounts([row], timeout=timeout)
         if status > AccountStatus.updated:
             raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
         return status
@@ -137,16 +151,12 @@ class Client:
         return [None if row is None else Account.unpack(row) for row in rows]
 
     async def history(self, id: str, *, newest_first: bool = False, page: int = 500) -> AsyncIterator[Entry]:
-        """The account's transfers in order of time, read page by page."""
-        cursor: int | None = None
-        while True:
-            rows, cursor = await self._calls.ask(Operation.history, [id], [id, cursor, page, newest_first], None)
-            if rows is None:
-                raise Refused(AccountStatus.account_not_found.name, "an account that was created")
-            for row in rows:
-                yield Entry(transfer_ids.unpack(row[0]), *row[1:8])
-            if cursor is None:
-                return
+        """The account's transfers in order of time, read page by page.
+
+        A split account's parts are merged by the clocks of their shards' leaders; moves between them are left out.
+        """
+        async for entry in read_history(self._calls, id, newest_first, page):
+            yield entry
 
     # -- transfers ------------------------------------------------------------------------------------------------
 
@@ -270,7 +280,7 @@ class Client:
             _fixed(code, 4) if code else b"", _one_text(reference, "reference"),
             _fixed(hold, 16, "big") if hold else b"", _fixed(ttl, 4) if ttl else b"", *guards,
         )  # fmt: skip
-        (number_of_status,) = await self._transfers(batch, timeout)
+        (number_of_status,) = await send(self._calls, batch, timeout)
         status = Status(number_of_status)
         if status > Status.exists:
             version = await self._version_now(debit, deadline) if status == Status.version_conflict else None
@@ -315,31 +325,13 @@ class Client:
             ttl=b"" if ttl is None else np.asarray(ttl, "<u4").tobytes(),
             if_version=versions, lock=names, token=tokens, commit=protocol,
         )  # fmt: skip
-        statuses = await self._transfers(Transfers.unpack(batch.pack()), timeout)
+        statuses = await send(self._calls, Transfers.unpack(batch.pack()), timeout)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
 
     def _pack_ids(self, ids: bytes | Sequence[int] | None, count: int) -> bytes:
         if ids is None:
             return self._ids.take(count)
         return ids if isinstance(ids, bytes) else b"".join(transfer_ids.pack(number) for number in ids)
-
-    async def _transfers(self, batch: Transfers, timeout: float | None) -> bytes:
-        group = self._group_of_batch(batch)
-        first = transfer_ids.unpack(batch.ids[:16])
-        (statuses,) = await self._calls.call(Operation.transfers, group, batch.pack(), timeout, first)
-        assert isinstance(statuses, bytes)
-        return statuses
-
-    def _group_of_batch(self, batch: Transfers) -> int:
-        """The one shard that all rows stay in, or the coordinator's group, which alone asks for locks."""
-        assert self._calls.placement is not None
-        if batch.lock:
-            return COORDINATOR
-        if self._calls.placement.shards == 1:
-            return 1
-        debits, credits = batch.debits(), batch.credits()
-        group = self._calls.group_of([*debits[:SAMPLE], *credits[:SAMPLE]])
-        return self._calls.group_of([*debits, *credits]) if group and len(batch) > SAMPLE else group
 
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
         """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
@@ -348,6 +340,21 @@ class Client:
         """
         answer = await self._calls.ask(Operation.outcome, [debit], [transfer_ids.pack(id), debit], timeout)
         return Status(answer[0])
+
+    async def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:
+        """What became of a transfer: round, coordinator, participants, their votes, the decision, and when each phase was.
+
+        `debit` tells apart what was paid from different shards under the same id. Records last, rounds are remembered for a while.
+        Raises Refused(transfer_not_found), and Busy where a shard that may have seen the id does not answer.
+        """
+        (row,) = await self._calls.call(Operation.trace, -1, [_fixed(id, 16, "big"), debit or ""], timeout, None)
+        if row is None:
+            raise Refused("transfer_not_found", "the id of a transfer that some shard has seen")
+        return Trace.unpack(id, row)
+
+    async def undecided(self, *, timeout: float | None = None) -> Undecided:
+        """The rounds between shards that are not decided now, the oldest first."""
+        return Undecided.unpack(await self._calls.call(Operation.undecided, -1, [], timeout, None))
 
     # -- locks ----------------------------------------------------------------------------------------------------
 

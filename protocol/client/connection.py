@@ -27,7 +27,7 @@ from protocol.placement import Placement
 class Connection(asyncio.Protocol):
     """One connection to a node; answers go to futures."""
 
-    def __init__(self, hello: Hello, placed: Callable[[Placement, Sequence[int]], None]) -> None:
+    def __init__(self, hello: Hello, placed: Callable[[Placement, Sequence[int], Sequence[str]], None]) -> None:
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._hello = hello
         self._placed = placed
@@ -60,11 +60,11 @@ class Connection(asyncio.Protocol):
             case Welcome():
                 if (error := check_welcome(message, self._hello.cluster)) is not None:
                     raise error
-                self._placed(Placement.unpack(message.placement), message.leaders)
+                self._placed(Placement.unpack(message.placement), message.leaders, message.split)
                 if not self.welcome.done():
                     self.welcome.set_result(message)
             case Placed():
-                self._placed(Placement.unpack(message.placement), message.leaders)
+                self._placed(Placement.unpack(message.placement), message.leaders, message.split)
             case Failure():
                 raise ProtocolError(message.message, error_code(message.code))
             case Goodbye():

@@ -47,7 +47,7 @@ def test_a_replica_behind_the_cut_log_catches_up_by_a_snapshot() -> None:
         await pay(world, 1)
         assert (await world.client.account("b")).posted == 100_000 + 31 * ROWS
 
-    play(story, checkpoint_bytes=4_000)
+    play(story, checkpoint_bytes=20_000)
 
 
 def test_a_snapshot_goes_on_after_a_restart_in_its_middle() -> None:
@@ -69,7 +69,7 @@ def test_a_snapshot_goes_on_after_a_restart_in_its_middle() -> None:
         await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
         assert (await world.client.audit()).balanced
 
-    play(story, checkpoint_bytes=4_000)
+    play(story, checkpoint_bytes=20_000)
 
 
 def test_a_snapshot_is_streamed_only_of_the_checkpoint_that_its_message_names() -> None:
@@ -89,7 +89,7 @@ def test_a_snapshot_is_streamed_only_of_the_checkpoint_that_its_message_names() 
         leader._export(message)
         assert list(leader._exports) == [other]
 
-    play(story, checkpoint_bytes=4_000)
+    play(story, checkpoint_bytes=20_000)
 
 
 def test_a_restart_gives_the_same_state_from_checkpoint_and_log() -> None:
@@ -108,7 +108,7 @@ def test_a_restart_gives_the_same_state_from_checkpoint_and_log() -> None:
         await world.until(lambda: new.applied >= old.applied, "the log is applied")
         assert (new.applied, new.digest()) == (old.applied, old.digest())
 
-    play(story, checkpoint_bytes=4_000)
+    play(story, checkpoint_bytes=20_000)
 
 
 def test_ids_are_remembered_for_ever() -> None:

@@ -42,7 +42,7 @@ class Shape:
         replication = 5 if nodes == 5 and random.random() < 0.3 else 3
         return Shape(
             nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100)),
-            random.choice((2_000, 10_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
+            random.choice((8_000, 60_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
         )  # fmt: skip
 
     def config(self) -> Config:

@@ -35,7 +35,7 @@ class Faults:
         self._clients = clients
         self._kinds: list[tuple[Callable[[], None], int]] = [
             (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2),
-            (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._partition, 10),
+            (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._silence_shard, 6), (self._partition, 10),
             (self._partition_one_way, 4), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3),
@@ -179,6 +179,17 @@ class Faults:
             self._count("pause")
             self.cluster.pause(host.number)
             self._after(self._random.choice((0.3, 2.0, 6.0)), lambda: self.cluster.resume(host.number))
+
+    def _silence_shard(self) -> None:
+        """A shard's leader stands still for longer than votes are waited for, while the coordinator goes on."""
+        coordinator = self.cluster.leader_of(0)
+        leaders = [self.cluster.leader_of(group) for group in range(1, self.cluster.shape.shards + 1)]
+        others = [number for number in leaders if number is not None and number != coordinator]
+        if others:
+            self._count("silent shard")
+            number = self._random.choice(others)
+            self.cluster.pause(number)
+            self._after(self._random.uniform(2.5, 6.0), lambda: self.cluster.resume(number))
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from node.actors import coordinator as actor
 from node.actors.events import Persisted
 from node.actors.replica import Replica
 from node.adapters.memory import MemoryLog
-from node.core.commit import PROTOCOLS, CommitProtocol, Coordinator, Effect
+from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect
 from node.core.commit import coordinator as commit_coordinator
-from node.core.commit.cuts import Cuts
-from node.core.commit.decisions import Decisions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
 from node.core.commit.rounds import Round
@@ -83,20 +82,6 @@ def skip_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Machine, "_enter", enter)
 
 
-def skip_fence_of_records(patch: pytest.MonkeyPatch) -> None:
-    """2pc: group 0 takes records of an old coordinator after the new one has read them."""
-    honest = Decisions.apply
-
-    def apply(self: Decisions, body: Body, at: At) -> object:
-        epoch = self.epoch
-        self.epoch = 0 if body[0] == "record" else epoch
-        answer = honest(self, body, at)
-        self.epoch = max(self.epoch, epoch)
-        return answer
-
-    patch.setattr(Decisions, "apply", apply)
-
-
 def decide_early(patch: pytest.MonkeyPatch) -> None:
     """Clients and shards hear of a decision before it is recorded, or precommitted by a majority."""
     honest = Coordinator._advance
@@ -153,7 +138,7 @@ def presume_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def decide_on_timeout(patch: pytest.MonkeyPatch) -> None:
-    """Who has not voted in time counts as agreeing."""
+    """Who has not voted in time, and in a short one, counts as agreeing."""
 
     def abandon(self: Coordinator, round_id: int) -> list[Effect]:
         opened = self.rounds.get(round_id)
@@ -166,11 +151,22 @@ def decide_on_timeout(patch: pytest.MonkeyPatch) -> None:
         return self._conclude(opened)
 
     patch.setattr(Coordinator, "abandon", abandon)
+    patch.setattr(actor, "VOTES_TIMEOUT_SECONDS", 0.1)
 
 
 def cut_anywhere(patch: pytest.MonkeyPatch) -> None:
-    """Decisions reach a group before its marker that others hear of behind theirs."""
-    patch.setattr(Cuts, "holds", lambda self, group: False)
+    """A marker goes without the decisions that its shard has not carried out yet."""
+    honest = Coordinator._start_cut
+
+    def start_cut(self: Coordinator) -> list[Effect]:
+        effects = honest(self)
+        for effect in effects:
+            assert isinstance(effect, Ask)
+            left_out, effect.body[3] = effect.body[3], []
+            self._decisions.setdefault(effect.group, {}).update((round_id, None) for round_id, _ in left_out)
+        return effects
+
+    patch.setattr(Coordinator, "_start_cut", start_cut)
 
 
 def guard_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -190,6 +186,6 @@ def forget_version(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, skip_fence_of_records, decide_early, lose_decision,
+    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version,
 )  # fmt: skip

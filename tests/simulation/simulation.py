@@ -49,7 +49,7 @@ KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
     "lock": Locking,
 }
 WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
-FAULTS_SECONDS = 24.0
+FAULTS_SECONDS = 20.0
 THINKING_SECONDS = 0.15  # mean between two calls of one worker
 SERVING_SECONDS = 60.0  # within which a healed cluster serves everything
 CHECK_SECONDS = 2.0  # between two comparisons of all replicas

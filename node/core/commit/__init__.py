@@ -71,6 +71,9 @@ each other's funds would go on doing so for ever, each in rounds that overlap th
 with, until somebody hurries it: a read or a transfer that must wait for it, or the node's next tick. A shard's linearizable reads
 wait for the rounds open there, so nobody sees half of an acknowledged transaction.
 
+Traces. `trace.py` puts together what the shards' records and trails tell of one transfer, and what is undecided now. Only records
+last; a trail remembers the last thousand rounds or so, and not for long after a restart.
+
 Left out: time-outs of calls and their repetition (the coordinator actor repeats a call until it succeeds or the epoch ends).
 """
 
@@ -79,6 +82,7 @@ from node.core.commit.decisions import Decisions
 from node.core.commit.phases import diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
 from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
+from node.core.commit.trace import describe, find_transfer, undecided_rounds
 
 __all__ = [
     "PROTOCOLS",
@@ -93,6 +97,9 @@ __all__ = [
     "Marked",
     "Record",
     "Ticket",
+    "describe",
     "diagram",
     "epoch_of",
+    "find_transfer",
+    "undecided_rounds",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.cuts import Cuts
-from node.core.commit.legs import cut_legs, number_transactions
+from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.recovery import Attempt, Poll
@@ -54,6 +54,8 @@ class Coordinator:
         self._decisions: dict[int, dict[int, None]] = {}  # group -> rounds whose decision it is to be told
         self._precommits: dict[int, dict[int, None]] = {}
         self._hurried: dict[int, None] = {}  # groups that are told without waiting for a PREPARE
+        self._silent: dict[int, None] = {}  # groups whose votes did not come, until they answer anything
+        self._resting: dict[int, None] = {}  # groups that a call could not reach a moment ago
         self._forgotten: list[int] = []
         self._number = 0
         self._cuts = Cuts()
@@ -130,6 +132,15 @@ class Coordinator:
         submission.left -= int(chain.sum())
         return np.flatnonzero(~chain)
 
+    def give_up(self, ticket: Ticket) -> list[Effect]:
+        """Its client waits no longer: rows that are in no round stay undecided."""
+        mine = [piece for piece in self._gathered if piece.submission.ticket == ticket]
+        self._gathered = [piece for piece in self._gathered if piece.submission.ticket != ticket]
+        effects: list[Effect] = []
+        for piece in mine:
+            self._settle_rows(piece, np.full(len(piece.rows), Status.retry, np.uint8), effects)
+        return effects
+
     @property
     def in_flight(self) -> int:
         """Rounds of this epoch without a decision."""
@@ -178,10 +189,13 @@ class Coordinator:
         return len(self._polls) == len(self._groups)
 
     def _is_ready(self, piece: Piece) -> bool:
-        if self._is_complete:
+        """Work for a group that does not vote would hold up everybody who shares its round, and the rounds behind it."""
+        if self._is_complete and not self._silent:
             return True
         wanted = np.unique(piece.groups()).tolist()
-        return all(group in self._polls for group in ([0, *wanted] if piece.submission.batch.lock else wanted))
+        if piece.submission.batch.lock:
+            wanted.append(LOCKS_GROUP)
+        return all(group in self._polls and group not in self._silent for group in wanted)
 
     # -- voting ---------------------------------------------------------------------------------------------------
 
@@ -243,8 +257,9 @@ class Coordinator:
         if not self.active:
             return []
         effects = self._start_rounds()
-        effects += [self._ask_round(group, None) for group in list(self._hurried) if not self._cuts.holds(group)]
-        effects += [self._ask_round(group, None) for group in list(self._precommits)]
+        told = [group for group in self._hurried if not self._cuts.holds(group)]
+        told = [group for group in dict.fromkeys([*told, *self._precommits]) if group not in self._resting]
+        effects += [self._ask_round(group, None) for group in told]
         if len(self._forgotten) >= FORGET_AT:
             effects.append(Forget(tuple(self._forgotten)))
             self._forgotten.clear()
@@ -263,6 +278,7 @@ class Coordinator:
         if answer[0] == "stale_epoch":
             self.active = False
             return []
+        self._silent.pop(ask.group, None)
         match ask.body:
             case ["epoch", _]:
                 self._accepted(ask.group, answer[1], answer[2])
@@ -276,6 +292,21 @@ class Coordinator:
                 return effects + (self._voted(ask.group, prepare[0], answer) if prepare is not None else [])
             case _:
                 raise AssertionError(f"unknown call {ask.body[:1]}")
+
+    def failed(self, ask: Ask) -> bool:
+        """A call came to nothing. If it brought no PREPARE its contents go out with the next call, after `wake`: true."""
+        if ask.body[0] != "round" or ask.body[5] is not None:
+            return False
+        for told, kept in ((ask.body[3], self._decisions), (ask.body[4], self._precommits)):
+            if round_ids := [row[0] for row in told if row[0] in self.rounds]:
+                kept.setdefault(ask.group, {}).update(dict.fromkeys(round_ids))
+        self._resting[ask.group] = None
+        return True
+
+    def wake(self, group: int) -> None:
+        """The group may be called again."""
+        self._resting.pop(group, None)
+        self.hurry(group)
 
     def wants(self, ask: Ask) -> bool:
         """Whether the answer can still matter; if not, the call need not be repeated."""
@@ -310,6 +341,7 @@ class Coordinator:
         opened = self.rounds.get(round_id)
         if opened is None or opened.phase != Phase.voting:
             return []
+        self._silent.update((group, None) for group in opened.legs if group not in opened.votes)
         for group in opened.legs:
             opened.votes.setdefault(group, ["void"])
         return self._conclude(opened)
@@ -396,6 +428,10 @@ class Coordinator:
             after = self._number if attempts >= PATIENT_FROM else 0
             self._gathered.append(Piece(submission, piece.rows[again], attempts, after))
             piece, statuses = Piece(submission, piece.rows[~again]), statuses[~again]
+        self._settle_rows(piece, statuses, effects)
+
+    def _settle_rows(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
+        submission = piece.submission
         submission.statuses[piece.rows] = statuses
         submission.left -= len(piece.rows)
         self._answer(submission, effects)

@@ -19,7 +19,8 @@ class Decisions:
     """Records of decided rounds: round id to `[groups, packed decision]`.
 
     Commands: `["begin", epoch, node of the coordinator]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
-    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`. Questions: `["open"]` and `["trace", round id]`.
+    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`.
+    Questions: `["open"]` and `["trace", round id]`.
     """
 
     name = "decisions"

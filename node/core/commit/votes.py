@@ -26,7 +26,7 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
             rows[leg.rows] = first_failures(rows[leg.rows], np.full(len(leg.rows), Status.retry, np.uint8))
             continue
         if leg.part != "ledger":
-            own = np.frombuffer(vote[1], np.uint8)[numbers[leg.rows]]
+            own = np.frombuffer(dict(vote[2])[leg.part], np.uint8)
             rows[leg.rows] = first_failures(rows[leg.rows], own)
             continue
         extra = dict(vote[2])["ledger"]

@@ -109,7 +109,9 @@ def apply_accounts(books: Books, body: Body, at: At) -> bytes:
             continue
         id = row[0]
         if id in accounts.rows:
-            statuses[position] = _existing_status(books, accounts.rows[id], row)
+            status = _existing_status(books, accounts.rows[id], row)
+            is_part = status == AccountStatus.exists and accounts.is_part[accounts.rows[id]]
+            statuses[position] = AccountStatus.exists_with_different_split if is_part else status
         elif id in fresh:
             statuses[position] = _difference(tuple(fresh[id][1:]), tuple(row[1:]))
         else:
@@ -134,7 +136,7 @@ def _create(books: Books, rows: list[Any], at: At) -> None:
             accounts.metadata[number] = row[5]
 
 
-def _existing_status(books: Books, row: int, wanted: Any) -> int:
+def _existing_status(books: Books, row: int, wanted: Any) -> AccountStatus:
     accounts = books.accounts
     have = (
         accounts.currency(row), int(accounts.minimum[row]), int(accounts.maximum[row]), accounts.owners.get(row, ""),
@@ -143,7 +145,7 @@ def _existing_status(books: Books, row: int, wanted: Any) -> int:
     return _difference(have, tuple(wanted[1:]))
 
 
-def _difference(have: tuple[Any, ...], wanted: tuple[Any, ...]) -> int:
+def _difference(have: tuple[Any, ...], wanted: tuple[Any, ...]) -> AccountStatus:
     def plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
         return row[0], _floor(row[1]), _ceiling(row[2]), row[3], row[4]
 
@@ -156,13 +158,39 @@ def _difference(have: tuple[Any, ...], wanted: tuple[Any, ...]) -> int:
         plain(have), plain(wanted), strict=True,
     ):  # fmt: skip
         if mine != other:
-            return int(status)
-    return int(AccountStatus.exists)
+            return status
+    return AccountStatus.exists
+
+
+def resolve_part(body: Body) -> Body:
+    """["part", [id, currency, minimum, maximum, owner, metadata], shard, shards], as it is logged."""
+    row = body[1] if len(body) == 4 else None
+    if not isinstance(row, list) or len(row) != 6 or not _is_typed(row):
+        raise ProtocolError("part: expected [id, currency, minimum, maximum, owner, metadata], a shard and their count")
+    return body
+
+
+def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
+    """Opens this shard's part of a split account."""
+    _, row, number, count = body
+    accounts = books.accounts
+    status = _form_status(*row)
+    if row[3] is not None and (status is None or status > AccountStatus.split_account_must_have_no_maximum):
+        status = AccountStatus.split_account_must_have_no_maximum
+    if status is not None:
+        return status
+    if (found := accounts.rows.get(row[0])) is not None:
+        is_part = bool(accounts.is_part[found])
+        return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
+    _create(books, [row], at)
+    accounts.is_part[accounts.count - 1] = True
+    accounts.part_number, accounts.part_count = number, count
+    return AccountStatus.created
 
 
 def resolve_update(books: Books, body: Body) -> Body:
-    """["update", id, fields] with the account's row in place of its id."""
-    if len(body) != 3 or not isinstance(body[1], str) or not isinstance(body[2], dict):
+    """["update", id, fields] with the account's row in place of its id; a last item, true, says that it is meant for a part."""
+    if len(body) not in (3, 4) or not isinstance(body[1], str) or not isinstance(body[2], dict):
         raise ProtocolError("update: expected an account id and a map of fields")
     fields = body[2]
     if any(name not in FIELDS for name in fields):
@@ -174,15 +202,17 @@ def resolve_update(books: Books, body: Body) -> Body:
     )  # fmt: skip
     if not typed:
         raise ProtocolError("update: a field has the wrong type")
-    return ["update", books.accounts.rows.get(body[1], NOT_HERE), fields]
+    return ["update", books.accounts.rows.get(body[1], NOT_HERE), fields, *body[3:]]
 
 
 def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
     """Changes the named fields, all or none, and says what version the account has then; `retry`: it waits for a round."""
-    _, row, fields = body
+    _, row, fields, *is_for_part = body
     accounts = books.accounts
     if row == NOT_HERE:
         return AccountStatus.account_not_found, 0
+    if accounts.is_part[row] and (status := _part_status(books, row, fields, bool(is_for_part))):
+        return status, 0
     wanted = fields.get("if_version", 0)
     if wanted and wanted != accounts.version[row]:
         return AccountStatus.version_conflict, int(accounts.version[row])
@@ -190,6 +220,22 @@ def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
         return AccountStatus.retry, 0
     status = _change(books, row, fields, at)
     return status, int(accounts.version[row])
+
+
+def _part_status(books: Books, row: int, fields: dict[str, Any], is_for_part: bool) -> AccountStatus | None:
+    """What a part refuses because no part can do it alone."""
+    if not is_for_part:
+        return AccountStatus.elsewhere
+    if fields.get("if_version"):
+        return AccountStatus.if_version_must_be_zero
+    if fields.get("maximum") is not None:
+        return AccountStatus.split_account_must_have_no_maximum
+    if fields.get("status") == AccountState.closed:
+        return AccountStatus.split_account_must_stay_open
+    has_minimum = bool(books.accounts.minimum[row] != NO_MINIMUM)
+    if "minimum" in fields and (fields["minimum"] is not None) != has_minimum:
+        return AccountStatus.split_account_must_keep_having_a_minimum
+    return None
 
 
 def _change(books: Books, row: int, fields: dict[str, Any], at: At) -> AccountStatus:

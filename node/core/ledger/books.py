@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.history import History
 from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
-from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, Int32s, Int64s, Keys
+from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, NOT_HERE, Int32s, Int64s, Keys
 from node.core.ledger.segment import Columns
+from node.core.machine.trail import Trail
 from protocol.columns import Flag
 from protocol.status import Status
 
 if TYPE_CHECKING:
-    from node.core.ledger.rounds import Prepared
+    from node.core.ledger.rounds import Passed, Prepared
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Books:
     rounds: dict[int, list[Prepared]] = field(default_factory=dict)
     changed_rounds: dict[int, None] = field(default_factory=dict)
     turnover: dict[int, list[int]] = field(default_factory=dict)  # currency code -> [debits, credits] ever
+    trail: Trail[list[Passed]] = field(default_factory=Trail)  # legs of rounds that were decided; no state
 
     def seal(self) -> None:
         """Seals full history; called after each command."""
@@ -76,7 +79,9 @@ class Books:
         self.holds.end(hold.id, status)
 
 
-def recorded_status(source: Columns, position: int, batch: Batch, row: int, debit: int, credit: int) -> int:
+def recorded_status(
+    accounts: Accounts, source: Columns, position: int, batch: Batch, row: int, debit: int, credit: int
+) -> int:
     """What a repeated id is answered: the recorded failure, `exists`, or which field differs."""
     recorded = int(source.status[position])
     if recorded:
@@ -87,8 +92,8 @@ def recorded_status(source: Columns, position: int, batch: Batch, row: int, debi
     differs = (
         (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
         (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
-        (not _same(source, int(source.debit[position]), batch, debit), Status.exists_with_different_debit_account),
-        (not _same(source, int(source.credit[position]), batch, credit), Status.exists_with_different_credit_account),
+        (not _same(accounts, source, int(source.debit[position]), batch, debit), Status.exists_with_different_debit_account),
+        (not _same(accounts, source, int(source.credit[position]), batch, credit), Status.exists_with_different_credit_account),
         (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
         (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
         (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
@@ -97,10 +102,17 @@ def recorded_status(source: Columns, position: int, batch: Batch, row: int, debi
     return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
 
 
-def _same(source: Columns, recorded: int, batch: Batch, value: int) -> bool:
-    if recorded >= -1 or value >= -1:
+def _same(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
+    """Whether two row values stand for one account. A split account may have been named as one of another shard."""
+    if recorded >= -1 and value >= -1:
         return recorded == value
-    return source.others.at(-2 - recorded) == batch.other(value)
+    return _name(accounts, recorded, source.others.at) == _name(accounts, value, lambda place: batch.other(-2 - place))
+
+
+def _name(accounts: Accounts, value: int, other: Callable[[int], str]) -> str | None:
+    if value >= 0:
+        return accounts.names[value]
+    return None if value == NOT_HERE else other(-2 - value)
 
 
 def wide_sum(column: Int64s) -> int:

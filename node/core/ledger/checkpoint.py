@@ -112,6 +112,7 @@ def _pack_counters(books: Books) -> bytes:
     packed: bytes = msgpack.packb([
         books.accounts.count, history.sealed, history.chain, history.directory, holds.next_serial,
         [sorted(ended.items()) for ended in holds.ended], sorted(books.turnover.items()),
+        books.accounts.part_number, books.accounts.part_count,
     ])  # fmt: skip
     return packed
 
@@ -122,7 +123,8 @@ def restore(books: Books, rows: Rows) -> None:
     if not counters:
         return
     history, holds = books.history, books.holds
-    count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover = msgpack.unpackb(counters[0])
+    count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, *part = msgpack.unpackb(counters[0])
+    books.accounts.part_number, books.accounts.part_count = part
     history.directory = [[(low, high) for low, high in ranges] for ranges in directory]
     holds.ended = [dict(items) for items in ended]
     books.turnover = {code: list(sums) for code, sums in turnover}

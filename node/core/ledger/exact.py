@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books, recorded_status
 from node.core.ledger.holds import Hold
-from node.core.ledger.limits import NANOSECONDS, NOT_HERE, Side
+from node.core.ledger.limits import FINAL_VERSION, NANOSECONDS, NOT_HERE, Side
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
 from protocol.columns import Flag
+from protocol.placement import shards_of_ids
 from protocol.status import Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
@@ -48,6 +49,7 @@ class Exact:
         self.at = at
         self.wanted = batch.ints(batch.if_version, "Q") if batch.if_version else None
         self.versions: dict[int, int] = {}  # of accounts that earlier transactions of this command have changed
+        self.is_part = books.accounts.is_part if books.accounts.part_count else None
         self.hints = pairs(batch.hints)
         self.hold_hints = pairs(batch.hold_hints)
         self.sheet = Sheet(books.accounts)
@@ -74,7 +76,11 @@ class Exact:
         if side & DEBIT and debit < 0:
             return Status.debit_account_not_found
         undecided = 0
-        if self.wanted is not None and side & DEBIT:
+        is_part = self.is_part is not None and side & DEBIT and self.is_part[debit]
+        if is_part:
+            if status := self._part_status(line):
+                return status
+        elif self.wanted is not None and side & DEBIT:
             status = self._version_status(debit, self.wanted[position])
             if status == Status.version_conflict:
                 return status
@@ -93,7 +99,26 @@ class Exact:
                 return status
             if flags & VOID:
                 return undecided
-        return self._account_status(line, giver, taker) or undecided
+        status = self._account_status(line, giver, taker)
+        if is_part and status == Status.insufficient_funds and not self._is_final(position):
+            return Status.part_short
+        return status or undecided
+
+    def _part_status(self, line: int) -> int:
+        """Whether the part here is the one that the transfer must be taken from: each id has one shard, whoever sends it."""
+        lines, accounts = self.lines, self.books.accounts
+        position, credit = lines.positions[line], lines.credit[line]
+        if self.wanted is not None and self.wanted[position] not in (0, FINAL_VERSION):
+            return Status.if_version_must_be_zero
+        if lines.sides[line] == DEBIT:  # only a move between parts leaves its shard
+            return 0 if self._credit_name(line) == accounts.names[lines.debit[line]] else Status.elsewhere
+        if credit < 0 or not accounts.is_part[credit]:
+            return 0
+        shard = int(shards_of_ids(self.batch.id_at(position), accounts.part_count)[0])
+        return 0 if shard == accounts.part_number else Status.elsewhere
+
+    def _is_final(self, position: int) -> bool:
+        return self.wanted is not None and self.wanted[position] == FINAL_VERSION
 
     def _version_status(self, row: int, wanted: int) -> int:
         """Whether the account is at the version wanted, before the transaction at hand."""
@@ -127,7 +152,7 @@ class Exact:
         if earlier is not None:
             return self.statuses[earlier] or self._repeated_status(earlier, line)
         if (found := self.books.history.find(id, batch.through)) is not None:
-            return recorded_status(*found, batch, position, debit, credit)
+            return recorded_status(self.books.accounts, *found, batch, position, debit, credit)
         return int(Status.undecided) if self.books.find_prepared(id) else 0
 
     def _repeated_status(self, earlier: int, line: int) -> int:
@@ -146,9 +171,11 @@ class Exact:
         )
         return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
 
-    def _credit_name(self, line: int) -> int | str:
+    def _credit_name(self, line: int) -> str | None:
         credit = self.lines.credit[line]
-        return credit if credit >= NOT_HERE else self.batch.other(credit)
+        if credit >= 0:
+            return self.books.accounts.names[credit]
+        return None if credit == NOT_HERE else self.batch.other(credit)
 
     def _hold_status(self, line: int) -> int:
         lines, holds = self.lines, self.books.holds
@@ -161,7 +188,7 @@ class Exact:
             return Status.undecided if is_opening else ended
         if hold.debit != lines.debit[line]:
             return Status.hold_has_different_debit_account
-        if (hold.other or hold.credit) != self._credit_name(line):
+        if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
             return Status.hold_has_different_credit_account
         if hold.expired or hold.expiry_ns <= self.at.timestamp_ns:
             return Status.hold_expired
@@ -333,10 +360,13 @@ class Exact:
         self.journal = []
 
     def note_waiting(self, line: int) -> None:
-        """Remembers an id that from here on waits for the round's decision."""
+        """Remembers an id of the transaction at hand: a row behind it in the same transaction repeats it."""
         if self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
             self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
-            self.statuses[line] = int(Status.undecided)
+
+    def end_transaction(self, first: int, last: int) -> None:
+        """From here on the ids of these rows wait for the round's decision."""
+        self.statuses[first:last] = [int(Status.undecided)] * (last - first)
 
     def _note_id(self, line: int, status: int) -> None:
         if not self.known[line] and self.lines.suspect[line] and Status(status).is_recorded:

@@ -16,6 +16,7 @@ from node.core.ledger.books import Books
 from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
+from protocol.placement import shards_of_ids
 
 SPECIAL = ~int(Flag.linked) & 0xFFFF  # flags of a row that is no plain transfer
 
@@ -109,6 +110,8 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
         amounts = counted(batch, amounts, missing)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
+    if accounts.part_count:
+        question |= misplaced(accounts, batch, giver, taker)
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
@@ -125,6 +128,12 @@ def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: P
     marks: Marks = accounts.tight[giver] | accounts.tight[taker]
     accounts.tight[wanting] = False
     return marks
+
+
+def misplaced(accounts: Accounts, batch: Batch, giver: Positions, taker: Positions) -> Marks:
+    """Rows between two split accounts that another shard's parts must carry out."""
+    both: Marks = accounts.is_part[giver] & accounts.is_part[taker]
+    return both & (shards_of_ids(batch.ids, accounts.part_count) != accounts.part_number) if both.any() else both
 
 
 def counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:

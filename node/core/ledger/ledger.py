@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from node.core.ledger import checkpoint, rounds
-from node.core.ledger.account_commands import apply_accounts, apply_update, resolve_accounts, resolve_update
+from node.core.ledger.account_commands import (
+    apply_accounts,
+    apply_part,
+    apply_update,
+    resolve_accounts,
+    resolve_part,
+    resolve_update,
+)
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
-from node.core.ledger.queries import answer_accounts, answer_history, answer_transfer
+from node.core.ledger.queries import answer_accounts, answer_history, answer_ids, answer_trace, answer_transfer
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import apply_transfers
@@ -31,6 +38,11 @@ class Ledger:
         self.books = Books()
         self._saver = checkpoint.Saver()
 
+    def is_part(self, id: str) -> bool:
+        """Whether this is a split account."""
+        row = self.books.accounts.rows.get(id)
+        return row is not None and bool(self.books.accounts.is_part[row])
+
     # -- commands -------------------------------------------------------------------------------------------------
 
     def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
@@ -42,6 +54,8 @@ class Ledger:
                 return resolve_legs(self.books, body, loaded)
             case ["accounts", _]:
                 return resolve_accounts(body)
+            case ["part", *_]:
+                return resolve_part(body)
             case ["update", *_]:
                 return resolve_update(self.books, body)
             case ["cancel", *_]:
@@ -49,7 +63,7 @@ class Ledger:
             case ["expire"]:
                 return body
             case _:
-                raise ProtocolError("ledger: expected transfers, legs, accounts, update, cancel or expire")
+                raise ProtocolError("ledger: expected transfers, legs, accounts, part, update, cancel or expire")
 
     def apply(self, body: Body, at: At) -> Answer:
         """Carries out a logged command."""
@@ -63,6 +77,8 @@ class Ledger:
                 return ["transfers", apply_transfers(self.books, Batch.of(body), at)]
             case "accounts":
                 return ["accounts", apply_accounts(self.books, body, at)]
+            case "part":
+                return ["part", int(apply_part(self.books, body, at))]
             case "update":
                 status, version = apply_update(self.books, body, at)
                 return ["update", int(status), version]
@@ -99,8 +115,12 @@ class Ledger:
                 return answer_transfer(self.books, body, loaded)
             case ["history", _, _, _, _] | ["history", _, _, _, _, _]:
                 return answer_history(self.books, body, loaded)
+            case ["trace", bytes(id)]:
+                return answer_trace(self.books, id, loaded)
+            case ["ids", int(round_id)]:
+                return answer_ids(self.books, round_id)
             case _:
-                raise ProtocolError("ledger: expected accounts, transfer or history")
+                raise ProtocolError("ledger: expected accounts, transfer, history, trace or ids")
 
     def totals(self) -> Body:
         """A row a currency: [code, posted, held, incoming, debits ever, credits ever], minor units, sorted by code."""

@@ -24,11 +24,12 @@ from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 POSITION_BITS = 20  # of a cursor: more than a segment's positions
 LAST_POSITION = (1 << POSITION_BITS) - 1
 LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
+IDS_MAX = 1_000  # of an open round that are told: enough to know whose it is
 SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
 def account_fields(books: Books, id: object) -> list[Any] | None:
-    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided]."""
+    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided, split]."""
     accounts = books.accounts
     row = accounts.rows.get(id) if isinstance(id, str) else None
     if row is None:
@@ -39,7 +40,7 @@ def account_fields(books: Books, id: object) -> list[Any] | None:
         id, accounts.currency(row), int(accounts.posted[row]), int(accounts.held[row]), incoming,
         None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
         int(accounts.state(row)), accounts.owners.get(row, ""), accounts.metadata.get(row, b""),
-        int(accounts.version[row]), bool(incoming or accounts.unsettled[row]),
+        int(accounts.version[row]), bool(incoming or accounts.unsettled[row]), bool(accounts.is_part[row]),
     ]  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def answer_accounts(books: Books, body: Body) -> Answer:
     if not isinstance(body[1], list) or len(body[1]) > TRANSFERS_MAX:
         raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
     rows = [account_fields(books, id) for id in body[1]]
-    return Answer(["accounts", rows], is_undecided=any(row is not None and row[-1] for row in rows))
+    return Answer(["accounts", rows], is_undecided=any(row is not None and row[11] for row in rows))
 
 
 def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
@@ -63,6 +64,34 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
     return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]])
+
+
+def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
+    """["trace", record or None, [[round id, transaction, sides], ...]]: what is known of a transfer, undecided or not.
+
+    The record is `[status, timestamp_ns, debit id, credit id]`; rounds that nobody remembers are left out.
+    """
+    found = find_anywhere(books, id, loaded)
+    if isinstance(found, Need):
+        return found
+    record = None
+    if found is not None:
+        _, debit, credit, *_, timestamp_ns, status = _row(books, *found)
+        record = [status, timestamp_ns, debit, credit]
+    opened = ((round_id, [part.passed() for part in parts]) for round_id, parts in books.rounds.items())
+    sightings = [
+        passed.sighting(round_id, row)
+        for round_id, parts in (*books.trail, *opened)
+        for passed in parts
+        if (row := passed.find(id)) >= 0
+    ]
+    return Answer(["trace", record, sightings])
+
+
+def answer_ids(books: Books, round_id: int) -> Answer:
+    """["ids", the first transfer ids of an open round]."""
+    ids = b"".join(part.batch.ids for part in books.rounds.get(round_id, ()))
+    return Answer(["ids", ids[: 16 * IDS_MAX]])
 
 
 def _row(books: Books, source: Columns, position: int) -> list[Any]:
@@ -130,7 +159,7 @@ class Pages:
 
 
 def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
-    """["history", rows, cursor of the next page or None]; rows are None for an account that does not exist."""
+    """["history", rows, cursor of the next page or None], with one item more, true, for a part of a split account; rows are None for an account that does not exist."""
     _, id, cursor, limit, is_newest_first, with_failed = [*body, False][:6]
     row = books.accounts.rows.get(id) if isinstance(id, str) else None
     is_cursor = cursor is None or (isinstance(cursor, int) and cursor >= 0)
@@ -145,7 +174,8 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     found, following = page
     rows = [_row(books, source, position) for source, position in found]
     reaches_end = cursor is None if is_newest_first else following is None
-    return Answer(["history", rows, following], is_undecided=reaches_end and _has_undecided(books, row))
+    of_part = [True] if books.accounts.is_part[row] else []
+    return Answer(["history", rows, following, *of_part], is_undecided=reaches_end and _has_undecided(books, row))
 
 
 def _has_undecided(books: Books, row: int) -> bool:

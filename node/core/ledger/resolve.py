@@ -34,7 +34,7 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     transfers = Transfers.unpack(body[1])
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    shape = _shape(transfers, debit, credit, is_legs=False)
+    shape = _shape(transfers, debit, credit, None)
     if transfers.flags:
         abroad = (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0)
         if abroad.any():
@@ -56,7 +56,7 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     batch = _batch(books, transfers, debit, credit)
     batch.numbers, batch.sides = numbers, sides
     abroad = (side_bits & Side.debit) == 0, (side_bits & Side.credit) == 0
-    shape = _shape(transfers, debit, credit, is_legs=True)
+    shape = _shape(transfers, debit, credit, side_bits)
     named_credits = abroad[1] | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0))
     _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
     return _with_hints(books, "legs", batch, shape, ~abroad[0], loaded)
@@ -88,15 +88,18 @@ def _name_others(
 # -- shape --------------------------------------------------------------------------------------------------------
 
 
-def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, is_legs: bool) -> Codes:
-    """Statuses of rows whose form is wrong, the smallest reason each."""
+def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | None) -> Codes:
+    """Statuses of rows whose form is wrong, the smallest reason each. Legs have `sides`."""
     shape = np.zeros(len(transfers), np.uint8)
     reasons: list[tuple[NDArray[Any], Status]] = []
     _check_optional(transfers, reasons)
     same = debit == credit
     if same.any():
         names = zip(transfers.debits(), transfers.credits(), strict=True)
-        reasons.append((np.array([giver == taker for giver, taker in names]), Status.accounts_must_be_different))
+        equal = np.array([giver == taker for giver, taker in names])
+        if sides is not None:  # a split account's parts in two shards may trade
+            equal &= sides == Side.both
+        reasons.append((equal, Status.accounts_must_be_different))
     amounts, flags = transfers.amounts(), transfers.flag_bits()
     if int(amounts.min()) <= 0:
         moves = (flags & Flag.void) == 0
@@ -109,7 +112,7 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, is_legs: bool) -
         reasons.append((equal & (ids[:, 0] == 0), Status.id_must_not_be_zero))
     for marks, status in sorted(reasons, key=lambda reason: -reason[1]):
         shape[marks] = status
-    if not is_legs and flags[-1] & Flag.linked:
+    if sides is None and flags[-1] & Flag.linked:
         shape[-1] = Status.linked_event_chain_open
     return shape
 
@@ -182,7 +185,9 @@ def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded
         for place in np.flatnonzero(np.isin(keys, common)).tolist() if len(common) else []:
             row = int(rows[place])
             if (position := segment.find(batch.id_at(row))) >= 0:
-                found[row] = recorded_status(segment, position, batch, row, int(debit[row]), int(credit[row]))
+                found[row] = recorded_status(
+                    books.accounts, segment, position, batch, row, int(debit[row]), int(credit[row])
+                )
     return found
 
 

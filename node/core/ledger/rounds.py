@@ -28,6 +28,27 @@ from node.core.machine.part import At, Body, Statuses
 from protocol.status import Status
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What the trail keeps of legs: three columns of their batch."""
+
+    ids: bytes
+    numbers: bytes
+    sides: bytes
+
+    def find(self, id: bytes) -> int:
+        """The row of an id, -1 if it is not here."""
+        place = self.ids.find(id)
+        while place > 0 and place % 16:  # these bytes begin inside another id
+            place = self.ids.find(id, place + 1)
+        return place // 16
+
+    def sighting(self, round_id: int, row: int) -> list[int]:
+        """`[round id, transaction, sides]`."""
+        number = int.from_bytes(self.numbers[4 * row : 4 * row + 4], "little")
+        return [round_id, number, self.sides[row]]
+
+
 @dataclass(slots=True)
 class Prepared:
     """Legs of an open round."""
@@ -55,6 +76,10 @@ class Prepared:
         rows = np.frombuffer(self.batch.ids, np.uint64).reshape(-1, 2)
         first, second = np.frombuffer(id, np.uint64)
         return bool(((rows[:, 0] == first) & (rows[:, 1] == second) & self.owned()).any())
+
+    def passed(self) -> Passed:
+        """For the trail."""
+        return Passed(self.batch.ids, self.batch.numbers, self.batch.sides)
 
     def names(self, row: int) -> bool:
         """Whether a leg names this account."""
@@ -144,6 +169,8 @@ def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | N
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
+    if accounts.part_count:
+        question |= gives & accounts.is_part[giver] & (~takes | accounts.is_part[taker])
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
     question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
     question |= gives & takes & (giver_kinds != taker_kinds)
@@ -201,6 +228,7 @@ def _reserve_transactions(
         if len(repeated) == sum(1 for line in range(first, last) if exact.lines.sides[line] & Side.debit):
             reasons[repeated] = Status.exists
         votes[numbers[first]] = failed
+        exact.end_transaction(first, last)
         first = last
     exact.journal = None
 
@@ -210,9 +238,13 @@ def _reserve_transactions(
 
 def decide(books: Books, round_id: int, statuses: Statuses, at: At) -> None:
     """Carries out or releases every leg of the round; a round that is not open changes nothing."""
-    for prepared in books.rounds.pop(round_id, ()):
+    parts = books.rounds.pop(round_id, [])
+    for prepared in parts:
         books.changed_rounds[round_id] = None
         _settle(books, prepared, statuses[prepared.batch.number_rows()], at)
+    if parts and round_id > 0:  # a round between shards
+        rows = sum(prepared.batch.count for prepared in parts)
+        books.trail.keep(round_id, rows, [prepared.passed() for prepared in parts])
 
 
 def _settle(books: Books, prepared: Prepared, final: Codes, at: At) -> None:

@@ -250,11 +250,13 @@ class Locks:
         """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided."""
         self._begin(at)
         votes = np.zeros(count, np.uint8)
+        each = bytearray()
         for transaction, name, token in body[1]:
             vote = self._guard(round_id, name, token, at)
+            each.append(vote)
             if vote and not 0 < votes[transaction] < vote:
                 votes[transaction] = vote
-        return votes, b""
+        return votes, bytes(each)
 
     def _guard(self, round_id: int, name: str, token: int, at: At) -> Status:
         claim = self._speaks(name, token, at)

@@ -117,7 +117,7 @@ class Machine:
         if round_id in self._finished or self._is_over(round_id):
             return ["void"]
         votes = np.zeros(count, np.uint8)
-        extras: list[list[Any]] = []
+        extras: list[Body] = []
         for part, body in commands:
             more, extra = self.parts[part].prepare(round_id, body, count, at)
             votes = first_failures(votes, more)
@@ -193,7 +193,9 @@ class Machine:
                 opened = self._recall(round_id)
                 return Answer(["round", None if opened is None else opened.report(number)])
             case ["open", of_part]:
-                return Answer(["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]])
+                return Answer(
+                    ["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]]
+                )
             case _:
                 raise AssertionError(f"unknown question {body[:1]}")
 
@@ -230,7 +232,10 @@ class Machine:
 
     def digest(self) -> int:
         """A digest of all state that replicas share; equal logs give equal digests."""
-        digest = zlib.crc32(msgpack.packb([self.applied, self.timestamp_ns, self.epoch, sorted(self.rounds)]))
+        opened = [[number, self.rounds[number].attempt] for number in sorted(self.rounds)]
+        finished = sorted(self._finished.items())
+        own = [self.applied, self.timestamp_ns, self.epoch, self._over, opened, finished]
+        digest = zlib.crc32(msgpack.packb(own))
         for part in self.parts.values():
             digest = part.digest(digest)
         return digest

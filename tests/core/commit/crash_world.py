@@ -253,7 +253,7 @@ class CrashWorld:
                     assert_never(effect)
 
     def _hear(self, seat: Seat, ask: Ask) -> Callable[[Body], list[Effect]]:
-        return lambda answer: seat.core.asked(ask, answer)
+        return lambda answer: seat.core.asked(ask, answer) if seat.core.wants(ask) else []
 
     def _hear_record(self, seat: Seat, round_id: int) -> Callable[[Body], list[Effect]]:
         def heard(answer: Body) -> list[Effect]:

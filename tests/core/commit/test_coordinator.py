@@ -293,9 +293,14 @@ def test_a_round_whose_votes_do_not_come_is_abandoned() -> None:
     bench.take(bench.core.abandon(round_id(late)))
     bench.record_all()
     assert bench.answers == {}
+    bench.core.hurry()
     bench.go_on()
-    assert decisions(next(ask for ask in bench.asks if ask.group == 3 and ask != late))[round_id(late)] == [0, RETRY]
-    bench.answer(late, vote(late))
+    told = next(ask for ask in bench.asks if ask.group == 3 and ask != late)
+    assert decisions(told)[round_id(late)] == [0, RETRY]
+    assert bench.prepares() == [late], "no new work for a group that does not vote"
+    bench.answer(told, ["decided"])
+    bench.answer(late, ["void"])
+    bench.go_on()
     bench.vote_all()
     bench.record_all()
     assert bench.answers == {7: [0, 0]}

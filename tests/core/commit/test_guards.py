@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from node.core.commit import PROTOCOLS
@@ -13,9 +15,9 @@ NO_ACCOUNT = int(Status.credit_account_not_found)
 LINKED = int(Status.linked_event_failed)
 
 
-def guard_vote(*statuses: int) -> list[object]:
-    """The locks' vote, one status a transaction."""
-    return ["votes", bytes(statuses), [["locks", b""]]]
+def guard_vote(*statuses: int, rows: Sequence[int]) -> list[object]:
+    """The locks' vote: one status a transaction, and one a guarded row."""
+    return ["votes", bytes(statuses), [["locks", bytes(rows)]]]
 
 
 def test_a_row_with_a_lock_makes_a_leg_for_group_0() -> None:
@@ -37,7 +39,7 @@ def test_the_vote_of_the_locks_refuses_the_transaction(protocol: str) -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 1, 3), linked=[1], lock="till")
     bench.go_on()
     (guard,) = [ask for ask in bench.prepares() if ask.group == 0]
-    bench.answer(guard, guard_vote(0, Status.lock_not_held))
+    bench.answer(guard, guard_vote(0, Status.lock_not_held, rows=[Status.lock_not_held]))
     bench.round()
     assert bench.answers == {7: [0, LINKED, Status.lock_not_held]}
     assert not bench.core.is_guarded("till")
@@ -52,7 +54,7 @@ def test_a_lock_that_is_held_lets_the_transaction_through() -> None:
         bench.answer(ask, vote(ask))
     assert not bench.records
     (guard,) = bench.prepares()
-    bench.answer(guard, guard_vote(0))
+    bench.answer(guard, guard_vote(0, rows=[0]))
     bench.record_all()
     assert bench.answers == {7: [0]}
     bench.tick()
@@ -66,7 +68,10 @@ def test_the_smaller_of_the_locks_and_the_ledgers_reason_is_answered() -> None:
         bench.submit(7, (1, 1, 2), lock="till")
         bench.go_on()
         for ask in bench.prepares():
-            bench.answer(ask, vote(ask, {1: ledgers}) if ask.group else guard_vote(Status.lock_not_held))
+            bench.answer(
+                ask,
+                vote(ask, {1: ledgers}) if ask.group else guard_vote(Status.lock_not_held, rows=[Status.lock_not_held]),
+            )
         bench.record_all()
         assert bench.answers == {7: [min(ledgers, Status.lock_not_held)]}
 

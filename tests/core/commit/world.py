@@ -160,12 +160,16 @@ class World:
         self._post(deliver)
 
     def _ask(self, leader: Leader, ask: Ask) -> None:
+        def repeat() -> None:
+            if leader.core.wants(ask):
+                deliver()
+
         def deliver() -> None:
             answer = self._carry_out(ask)
             if self.random.random() < 0.1:
-                self._post(deliver)  # the answer is lost: the call is repeated
+                self._post(repeat)  # the answer is lost
                 return
-            self._post(lambda: self._take(leader, leader.core.asked(ask, answer)))
+            self._post(lambda: self._take(leader, leader.core.asked(ask, answer) if leader.core.wants(ask) else []))
             if ask.body[0] == "round" and ask.body[5] is not None and self.random.random() < 0.03:
                 self._post(lambda: self._take(leader, leader.core.abandon(ask.body[5][0])))
 

@@ -55,6 +55,7 @@ class Model:
     ended: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
     own: dict[str, list[int]] = field(default_factory=dict)  # of a transaction: [incoming, unsettled, leaving]
+    current: dict[int, Transfer] = field(default_factory=dict)  # rows of the transaction at hand, by id
     index: int = 0  # of the entry at hand
     preparing: int = -1  # the round at hand
 
@@ -160,17 +161,9 @@ class Model:
             status, old = self.record[row.id]
             if status:
                 return status
-            for name, different in (
-                ("flags", Status.exists_with_different_flags), ("hold_id", Status.exists_with_different_hold_id),
-                ("debit", Status.exists_with_different_debit_account),
-                ("credit", Status.exists_with_different_credit_account),
-                ("amount", Status.exists_with_different_amount), ("code", Status.exists_with_different_code),
-                ("reference", Status.exists_with_different_reference), ("ttl", Status.exists_with_different_ttl),
-            ):  # fmt: skip
-                ignored = name == "amount" and row.flags & Flag.void
-                if getattr(old, name) != getattr(row, name) and not ignored:
-                    return int(different)
-            return int(Status.exists)
+            return difference(old, row)
+        if row.id in self.current:
+            return difference(self.current[row.id], row)
         return int(Status.undecided) if self.waits(row.id) else None
 
     def waits(self, id: int, besides: int = -1) -> bool:
@@ -273,18 +266,20 @@ class Model:
         self.preparing = round_id
         for number in sorted({row.number for row in rows}):
             before = deepcopy((self.accounts, self.holds))
-            self.own = {}
+            self.own, self.current = {}, {}
             members = [row for row in rows if row.number == number]
             start = len(legs)
             for row in members:
                 known, status = self.judge(row, now_ns)
+                if row.side & 1 and not known:
+                    self.current[row.id] = row
                 if status and not votes[number]:
                     votes[number] = status
                     self.accounts, self.holds = before
                 moved = self.reserve(row) if not votes[number] else 0
                 legs.append((row, known, False, moved))
             legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
-        self.own, self.preparing = {}, -1
+        self.own, self.current, self.preparing = {}, {}, -1
         return votes
 
     def reserve(self, row: Transfer) -> int:
@@ -353,3 +348,18 @@ class Model:
             giver.held -= 0 if happens and row.flags & Flag.hold else amount
             if happens and row.flags & Flag.hold:
                 self.open_hold(row, now_ns)
+
+
+def difference(old: Transfer, row: Transfer) -> int:
+    """What the same id in another row is answered."""
+    for name, different in (
+        ("flags", Status.exists_with_different_flags), ("hold_id", Status.exists_with_different_hold_id),
+        ("debit", Status.exists_with_different_debit_account),
+        ("credit", Status.exists_with_different_credit_account),
+        ("amount", Status.exists_with_different_amount), ("code", Status.exists_with_different_code),
+        ("reference", Status.exists_with_different_reference), ("ttl", Status.exists_with_different_ttl),
+    ):  # fmt: skip
+        ignored = name == "amount" and row.flags & Flag.void
+        if getattr(old, name) != getattr(row, name) and not ignored:
+            return int(different)
+    return int(Status.exists)

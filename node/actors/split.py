@@ -1,0 +1,346 @@
+"""Split accounts on a node: puts right what a sender that does not know them has asked for, opens them, and gathers their funds.
+
+A client's request comes through `mend` first. Its answer says by the ledger's marks, not by this node's list, whether a part was
+taken for the whole, or a part had not enough; then the node asks again in the right way, and the client sees one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.actors.actor import Failed, Outcome, Reply, Spawn
+from node.actors.router import COORDINATOR, Call, Router
+from node.core.machine import Body, Kind
+from node.core.splits import plan_moves
+from node.ports import Clock
+from protocol import ids
+from protocol.columns import SEPARATOR, Flag, Transfers
+from protocol.errors import ErrorCode
+from protocol.operations import Operation, PeerOperation
+from protocol.placement import group_of, groups_of_transfers
+from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
+
+ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
+CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
+CUTS_MAX = 50  # before a refusal: rounds that are open on the parts end within milliseconds
+GRACE_SECONDS = 0.1  # behind the deadline: whoever is asked may say so himself
+CUT_PAUSE_SECONDS = 0.01
+FINAL_VERSION = (2**64 - 1).to_bytes(8, "little")  # of a row that may be refused for what its part has
+MOVE_REFERENCE = "between parts"  # what the record says of a gathering
+
+WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
+Cut = Callable[[list[str], Callable[[list[list[Any]] | Failed], None]], None]
+Wanted = list[list[tuple[int, int]]]
+"""For each transaction, (group, amount) of its debits."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Somebody waits for funds in some parts."""
+
+    wanted: Wanted
+    deadline: float
+    reply: Reply
+
+
+class SplitAccounts:
+    """One a node. What opens and gathers has tasks of its own while it does."""
+
+    def __init__(self, router: Router, clock: Clock, spawn: Spawn, cut: Cut, source: random.Random) -> None:
+        """`cut` reads all parts of accounts at once; it works on the coordinator's node."""
+        self._router = router
+        self._clock = clock
+        self._spawn = spawn
+        self._cut = cut
+        self._ids = ids.IdGenerator(lambda: clock.wall_ns() // 1_000_000, source.getrandbits)
+        self._jobs: dict[str, list[Job]] = {}  # by account, while somebody gathers for it
+
+    # -- what comes from clients ----------------------------------------------------------------------------------
+
+    def mend(self, call: Call) -> Call:
+        """The call with a reply that looks at the answer first."""
+        if call.operation not in WATCHED:
+            return call
+
+        def answered(outcome: Outcome) -> None:
+            if isinstance(outcome, Failed):
+                call.reply(outcome)
+                return
+            work: Callable[[Call, Body], Coroutine[Any, Any, Outcome]] | None = None
+            match call.operation:
+                case Operation.transfers if Status.elsewhere in outcome[0] or Status.part_short in outcome[0]:
+                    work = self._transfers
+                case Operation.balances if any(row is not None and row[12] for row in outcome):
+                    work = self._balances
+                case Operation.update if outcome[0] == AccountStatus.elsewhere:
+                    work = self._update
+                case Operation.outcome if outcome[0] == Status.elsewhere:
+                    work = self._outcome
+                case Operation.transfer if outcome == [None]:
+                    work = self._transfer
+            if work is None:
+                call.reply(outcome)
+            else:
+                self._spawn(self._finish(call, work(call, outcome)))
+
+        return replace(call, reply=answered)
+
+    async def _finish(self, call: Call, work: Coroutine[Any, Any, Outcome]) -> None:
+        outcome = await work
+        if isinstance(outcome, Failed) and outcome.code is ErrorCode.busy:  # here; some of it may have happened
+            outcome = replace(outcome, code=ErrorCode.outcome_unknown)
+        call.reply(outcome)
+
+    async def _ask(self, call: Call, group: int, operation: str, body: Body) -> Outcome:
+        """A call of its own, within the deadline of `call`."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def take(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        asked = Call(group, operation, body, call.deadline, take, call.source)
+        if group < 0:
+            self._router.route(asked)
+        else:
+            self._router.call(asked)
+        try:
+            return await asyncio.wait_for(answer, max(0.0, call.deadline - self._clock.monotonic()) + GRACE_SECONDS)
+        except TimeoutError:
+            return Failed(ErrorCode.outcome_unknown, f"{operation}: no answer in time", 50)
+
+    async def _ask_all(self, call: Call, groups: Iterable[int], operation: str, body: Body) -> list[Body] | Failed:
+        outcomes = await asyncio.gather(*(self._ask(call, group, operation, body) for group in groups))
+        failed = next((outcome for outcome in outcomes if isinstance(outcome, Failed)), None)
+        return failed or [outcome for outcome in outcomes if not isinstance(outcome, Failed)]
+
+    @property
+    def _groups(self) -> range:
+        return range(1, self._router.placement.shards + 1)
+
+    def _home(self, account: str) -> int:
+        return group_of(account, self._router.placement.shards)
+
+    async def _learn(self, call: Call, accounts: Iterable[str]) -> Failed | None:
+        """Finds out which of these accounts are split: their home parts know."""
+        unknown = [account for account in dict.fromkeys(accounts) if account not in self._router.split]
+        rows = await self._ask(call, -1, Operation.balances, unknown) if unknown else []
+        if isinstance(rows, Failed):
+            return rows
+        self._router.learn(row[0] for row in rows if row is not None and row[12])
+        return None
+
+    async def _balances(self, call: Call, rows: list[Any]) -> Outcome:
+        """Split accounts are read at a cut, all of this request at one."""
+        places = [place for place, row in enumerate(rows) if row is not None and row[12]]
+        self._router.learn(call.body[place] for place in places)
+        whole = await self._ask(call, COORDINATOR, Operation.snapshot, [call.body[place] for place in places])
+        if isinstance(whole, Failed):
+            return whole
+        for place, row in zip(places, whole, strict=True):
+            rows[place] = row
+        return rows
+
+    async def _update(self, call: Call, _: Body) -> Outcome:
+        """The home part takes the whole of it, or refuses it; the others then follow its state."""
+        account, fields = call.body
+        home = self._home(account)
+        answer = await self._ask(call, home, PeerOperation.ledger, ["update", account, fields, True])
+        if isinstance(answer, Failed) or answer[0] != AccountStatus.updated or "status" not in fields:
+            return answer
+        others = [group for group in self._groups if group != home]
+        body: Body = ["update", account, {"status": fields["status"]}, True]
+        answers = await self._ask_all(call, others, PeerOperation.ledger, body)
+        return answers if isinstance(answers, Failed) else answer
+
+    async def _outcome(self, call: Call, _: Body) -> Outcome:
+        """Every part is told, as nobody knows where a late copy would go."""
+        answers = await self._ask_all(call, self._groups, PeerOperation.ledger, ["cancel", *call.body, True])
+        if isinstance(answers, Failed):
+            return answers
+        return min(answers, key=lambda answer: (answer[0] == Status.cancelled, answer[0]))
+
+    async def _transfer(self, call: Call, nothing: Body) -> Outcome:
+        debit = call.body[1]
+        if failed := await self._learn(call, [debit]):
+            return failed
+        if debit not in self._router.split:
+            return nothing
+        found = await self._ask(call, -1, Operation.find_by_id, call.body[:1])
+        return found if isinstance(found, Failed) or found == [None] or found[0][1] == debit else nothing
+
+    # -- transfers ------------------------------------------------------------------------------------------------
+
+    async def _transfers(self, call: Call, answer: Body) -> Outcome:
+        """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
+        batch, statuses = Transfers.unpack(call.body), np.frombuffer(answer[0], np.uint8).copy()
+        for _ in range(ATTEMPTS_MAX):
+            rows = rows_to_repeat(batch, statuses)
+            if not len(rows):
+                return [statuses.tobytes()]
+            short, again = statuses[rows] == Status.part_short, batch.take(rows)
+            if (statuses[rows] == Status.elsewhere).any():
+                failed = await self._learn(call, [*again.debits(), *again.credits()])
+            else:
+                failed, again = await self._with_funds(call, again, short)
+            if failed is not None:
+                return failed
+            outcome = await self._ask(call, -1, Operation.transfers, again.pack())
+            if isinstance(outcome, Failed):
+                return outcome
+            statuses[rows] = np.frombuffer(outcome[0], np.uint8)
+        return Failed(ErrorCode.outcome_unknown, "others took what was gathered, again and again", 50)
+
+    async def _with_funds(
+        self, call: Call, batch: Transfers, short: NDArray[np.bool_]
+    ) -> tuple[Failed | None, Transfers]:
+        """Gathers funds for the debits of the accounts that were short; marks those for refusal that no sum covers."""
+        debits = batch.debits()
+        if failed := await self._learn(call, debits):
+            return failed, batch
+        givers, _ = groups_of_transfers(
+            batch.ids, debits, batch.credits(), self._router.placement.shards, self._router.split
+        )
+        takes = (batch.flag_bits() & (Flag.capture | Flag.void)) == 0
+        numbers = chain_numbers(batch)
+        final = np.zeros(len(batch), np.bool_)
+        for account in dict.fromkeys(debits[row] for row in np.flatnonzero(short).tolist()):
+            mine = [row for row in np.flatnonzero(takes).tolist() if debits[row] == account]
+            chains = dict.fromkeys(numbers[row] for row in mine)
+            amounts = batch.amounts()
+            wanted = [
+                [[int(givers[row]), int(amounts[row])] for row in mine if numbers[row] == chain] for chain in chains
+            ]
+            answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, wanted])
+            if isinstance(answer, Failed):
+                return answer, batch
+            uncovered = [chain for chain, is_covered in zip(chains, answer[0], strict=True) if not is_covered]
+            final[[row for row in mine if numbers[row] in uncovered]] = True
+        if not final.any():
+            return None, batch
+        versions = np.frombuffer(batch.if_version or bytes(8 * len(batch)), "<u8").copy()
+        versions[final] = int.from_bytes(FINAL_VERSION, "little")
+        return None, replace(batch, if_version=versions.tobytes())
+
+    # -- opening --------------------------------------------------------------------------------------------------
+
+    def open(self, call: Call) -> None:
+        """Starts to open a split account."""
+        self._spawn(self._finish(call, self._open(call)))
+
+    async def _open(self, call: Call) -> Outcome:
+        """The home part first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
+        id, currency, minimum, *_ = call.body
+        if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
+            return [int(AccountStatus.too_many_split_accounts)]
+        home, count = self._home(id), self._router.placement.shards
+        opened = await self._ask(call, home, PeerOperation.ledger, ["part", call.body, home - 1, count])
+        done = (AccountStatus.created, AccountStatus.exists)
+        if isinstance(opened, Failed) or opened[0] not in done:
+            return opened
+        row = [id, currency, None if minimum is None else 0, None, "", b""]
+        others = [group for group in self._groups if group != home]
+        parts = await asyncio.gather(
+            *(self._ask(call, group, PeerOperation.ledger, ["part", row, group - 1, count]) for group in others)
+        )
+        for part in parts:
+            if isinstance(part, Failed) or part[0] not in done:
+                return part
+        listed = await self._ask(call, COORDINATOR, PeerOperation.machine, [Kind.apply, "splits", ["add", id]])
+        if isinstance(listed, Failed):
+            return listed
+        if listed[1] not in done:
+            return [listed[1]]
+        self._router.learn([id])
+        return opened
+
+    # -- gathering ------------------------------------------------------------------------------------------------
+
+    def gather(self, call: Call) -> None:
+        """`[account, [[[group, amount], ...], ...]]`: all that wait for the same account share a cut and a round."""
+        account, wanted = call.body
+        job = Job([[(group, amount) for group, amount in rows] for rows in wanted], call.deadline, call.reply)
+        if account in self._jobs:
+            self._jobs[account].append(job)
+        else:
+            self._jobs[account] = [job]
+            self._spawn(self._gather_for(account))
+
+    async def _gather_for(self, account: str) -> None:
+        try:
+            while jobs := self._jobs[account]:
+                self._jobs[account] = []
+                outcome = await self._gather(account, jobs)
+                for job in jobs:
+                    size = len(job.wanted)
+                    job.reply(outcome if isinstance(outcome, Failed) else [[outcome.pop(0) for _ in range(size)]])
+        finally:
+            del self._jobs[account]
+
+    async def _gather(self, account: str, jobs: list[Job]) -> list[bool] | Failed:
+        """Moves funds between the parts; which transactions the sum covers."""
+        self._router.learn([account])
+        wanted = [transaction for job in jobs for transaction in job.wanted]
+        deadline = max(job.deadline for job in jobs)
+        quiet_cuts = 0
+        for _ in range(CUTS_MAX):
+            parts: asyncio.Future[list[list[Any]] | Failed] = asyncio.get_running_loop().create_future()
+            self._cut([account], parts.set_result)
+            found = await parts
+            if isinstance(found, Failed):
+                return found
+            rows = dict(zip(dict.fromkeys((self._home(account), *self._groups)), found[0], strict=False))
+            if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
+                return [True] * len(wanted)  # not open everywhere, or never short: another attempt will tell
+            covered, moves = plan_moves({group: row[2] - row[3] - row[5] for group, row in rows.items()}, wanted)
+            if all(covered):
+                break
+            if any(row[11] for row in rows.values()):
+                await asyncio.sleep(CUT_PAUSE_SECONDS)
+            elif (quiet_cuts := quiet_cuts + 1) == CUTS_BEFORE_REFUSAL:
+                break
+        else:
+            return Failed(ErrorCode.outcome_unknown, f"rounds on the parts of {account} do not end", 50)
+        if moves:
+            await self._move(account, moves, deadline)
+        return covered
+
+    async def _move(self, account: str, moves: list[tuple[int, int, int]], deadline: float) -> None:
+        """One round between the parts. Whatever becomes of it, the next attempt of the transfers finds out."""
+        names = SEPARATOR.join([account] * len(moves))
+        amounts = np.array([amount for _, _, amount in moves], "<i8").tobytes()
+        references = SEPARATOR.join([MOVE_REFERENCE] * len(moves))
+        batch = Transfers(self._ids.take(len(moves)), names, names, amounts, reference=references)
+        groups = np.array([[giver, taker] for giver, taker, _ in moves], np.int32)
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        assert self._router.submit is not None
+        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, done.set_result)
+        await done
+
+
+def chain_numbers(batch: Transfers) -> list[int]:
+    """A number a row; linked rows share theirs with the next one."""
+    linked = (batch.flag_bits() & Flag.linked) != 0
+    starts = np.ones(len(batch), np.int64)
+    starts[1:] = ~linked[:-1]
+    numbers: list[int] = np.cumsum(starts).tolist()
+    return numbers
+
+
+def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Rows of the chains that failed for a split account alone. In chains that failed for something else, too, that counts."""
+    internal = (statuses == Status.elsewhere) | (statuses == Status.part_short)
+    if not internal.any():
+        return np.zeros(0, np.intp)
+    numbers = np.array(chain_numbers(batch))
+    others = ~internal & (statuses != Status.linked_event_failed)
+    is_lost = np.isin(numbers, numbers[others & (statuses != Status.created)]) & internal
+    statuses[is_lost] = Status.linked_event_failed
+    return np.flatnonzero(np.isin(numbers, numbers[internal & ~is_lost]))

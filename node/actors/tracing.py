@@ -1,0 +1,100 @@
+"""Answers what became of a transfer, and what is undecided, on any node: asks the leaders of all groups, and merges.
+
+A group that does not answer within a moment is left out: traces are wanted most when something is down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from node.actors.actor import Failed, Outcome, Spawn
+from node.actors.router import Call, Router
+from node.core.commit import describe, find_transfer, undecided_rounds
+from node.core.machine import Body
+from node.ports import Clock
+from protocol.errors import ErrorCode
+from protocol.operations import Operation, PeerOperation
+from protocol.placement import shards_of
+
+ATTEMPT_SECONDS = 0.4  # one question to a leader that may be dead
+ANSWER_SECONDS = 0.8  # all questions of a step; two steps are well within an attempt of a client
+RETRY_SECONDS = 0.02
+LEDGER, COORDINATOR = "ledger", 0
+
+
+class Tracer:
+    """Serves `trace` and `undecided`."""
+
+    def __init__(self, router: Router, clock: Clock, spawn: Spawn) -> None:
+        self._router = router
+        self._clock = clock
+        self._spawn = spawn
+
+    def serve(self, call: Call) -> None:
+        """Starts to answer."""
+        self._spawn(self._trace(call) if call.operation == Operation.trace else self._undecided(call))
+
+    async def _trace(self, call: Call) -> None:
+        id, debit = call.body
+        home = self._group_of(debit) if debit else 0
+        shards = range(1, self._router.placement.shards + 1)
+        answers = await self._ask(shards, "machine", ["trace", LEDGER, id])
+        found = find_transfer(answers, debit, home)
+        if found is None:
+            silent = [group for group, answer in answers.items() if answer is None]
+            text = f"groups {', '.join(map(str, silent))} do not answer, and the others have not seen it"
+            call.reply(Failed(ErrorCode.busy, text, 100) if silent else [None])
+            return
+        note = None
+        if found.round_id is not None:
+            others = [group for group in found.groups if group not in found.reports]
+            rows, notes = await asyncio.gather(
+                self._ask(others, "machine", ["round", found.round_id, found.number]),
+                self._ask([COORDINATOR], "decisions", ["trace", found.round_id]),
+            )
+            found = found.completed(rows)
+            note = notes[COORDINATOR]
+        call.reply([describe(found, note, self._router.leaders, self._group_of)])
+
+    async def _undecided(self, call: Call) -> None:
+        groups = range(self._router.placement.shards + 1)
+        answers = await self._ask(groups, "machine", ["open", LEDGER])
+        records = await self._ask([COORDINATOR], "decisions", ["open"])
+        silent = [group for group in groups if answers[group] is None]
+        now_ns = self._clock.wall_ns()
+        rows = [
+            [round_id, protocol, participants, prepared, max(0, now_ns - since_ns) // 1_000_000, ids]
+            for round_id, protocol, participants, prepared, since_ns, ids in undecided_rounds(
+                answers, records[COORDINATOR]
+            )
+        ]
+        call.reply([rows, silent])
+
+    def _group_of(self, account: str) -> int:
+        return int(shards_of([account], self._router.placement.shards)[0]) + 1
+
+    async def _ask(self, groups: Iterable[int], part: str, question: Body) -> dict[int, Body | None]:
+        """The answers of the groups' leaders by group; None where there was none in time."""
+        groups = list(groups)
+        limit = self._clock.monotonic() + ANSWER_SECONDS
+        answers = await asyncio.gather(*(self._ask_one(group, [part, question], limit) for group in groups))
+        return dict(zip(groups, answers, strict=True))
+
+    async def _ask_one(self, group: int, body: Body, limit: float) -> Body | None:
+        while (now := self._clock.monotonic()) < limit:
+            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+            def take(outcome: Outcome, answer: asyncio.Future[Outcome] = answer) -> None:
+                if not answer.done():
+                    answer.set_result(outcome)
+
+            self._router.call_once(Call(group, PeerOperation.question, body, now + ATTEMPT_SECONDS, take))
+            try:
+                outcome = await asyncio.wait_for(answer, ATTEMPT_SECONDS)
+            except TimeoutError:
+                continue
+            if not isinstance(outcome, Failed):
+                return outcome
+            await asyncio.sleep(RETRY_SECONDS)
+        return None

@@ -1,0 +1,182 @@
+"""Traces of transfers through real nodes, and what is undecided while a shard cannot vote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from _cluster import LocalCluster, create
+from _processes import free_base_port
+from _venv import ROOT
+
+from protocol import ids
+from protocol.client import Client, Undecided
+from protocol.errors import Refused
+from protocol.placement import shards_of
+from protocol.status import Status
+from tests.e2e.nodes import PEER_TOKEN
+
+SHARDS = 3
+FRESH_NS = 60 * 10**9
+WAIT_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Three nodes without replicas: a node that is paused takes its shards along and nobody stands in."""
+    folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
+    settings: dict[str, int | str] = {
+        "name": "under-test", "nodes": 3, "shards": SHARDS, "replication": 1, "peer_token": PEER_TOKEN,
+        "base_port": free_base_port("127.0.0.1", 3, range(22_011 + os.getpid() % 100 * 50, 29_900, 50)),
+    }  # fmt: skip
+    cluster = create(folder, settings)
+    os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
+    try:
+        for number in cluster.numbers:
+            cluster.start(number)
+        asyncio.run(cluster.wait_until_serving())
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def client(cluster: LocalCluster) -> AsyncIterator[Client]:
+    """With an account that never lacks money and two that may, each in a shard of its own, and a near one."""
+    async with cluster.client() as client:
+        await client.create_accounts([[name, "EUR", None if name == GIVER else 0, None, "", b""] for name in ACCOUNTS])
+        yield client
+
+
+def name_in(shard: int) -> str:
+    """An account of a shard."""
+    return next(f"user:{number}" for number in range(999) if shards_of([f"user:{number}"], SHARDS)[0] == shard)
+
+
+GIVER, TAKER, FAR = (name_in(shard) for shard in range(SHARDS))
+NEAR = f"{{{GIVER}}}:savings"
+ACCOUNTS = (GIVER, TAKER, FAR, NEAR)
+GIVING, TAKING = 1, 2  # groups
+
+
+@pytest.mark.parametrize("commit", ["2pc", "3pc"])
+async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
+    """All phases in their order, at both participants, and who coordinated."""
+    receipt = await client.transfer(GIVER, TAKER, 5, commit=commit)
+    await client.account(TAKER)  # waits for the decision, and so does the other one
+    await client.account(GIVER)
+    trace = await client.trace(receipt.id)
+    seen = await client.cluster()
+    assert (trace.status, trace.decision, trace.protocol) == (Status.created, Status.created, commit)
+    assert (trace.coordinator, trace.epoch) == (seen.coordinator, (trace.round_id or 0) >> 40)
+    assert [shard.group for shard in trace.participants] == [GIVING, TAKING]
+    assert (trace.recorded_ns is not None) == (commit == "2pc")
+    for shard in trace.participants:
+        assert (shard.node, shard.vote) == (seen.leaders[shard.group], Status.created)
+        assert (shard.precommitted_ns is not None) == (commit == "3pc")
+        phases = [shard.prepared_ns, trace.recorded_ns or shard.precommitted_ns, shard.decided_ns]
+        assert None not in phases and abs(time.time_ns() - (phases[0] or 0)) < FRESH_NS
+        if commit == "3pc":
+            assert phases == sorted(phases, key=lambda stamp: stamp or 0)
+    assert trace.timestamp_ns == trace.participants[0].decided_ns
+    assert await client.trace(receipt.id, GIVER) == trace
+
+
+async def test_a_transfer_that_the_credit_shard_refuses(client: Client) -> None:
+    """The trace says who objected, and with what."""
+    id = client.new_id()
+    await client.update_account(FAR, maximum_balance=3)
+    with pytest.raises(Refused, match="exceeds_maximum_balance"):
+        await client.transfer(GIVER, FAR, 5, id=id)
+    await client.account(GIVER)
+    trace = await client.trace(id, GIVER)
+    assert (trace.status, trace.decision) == (Status.exceeds_maximum_balance,) * 2
+    assert [shard.vote for shard in trace.participants] == [Status.created, Status.exceeds_maximum_balance]
+
+
+async def test_a_transfer_within_a_shard(client: Client) -> None:
+    """It has no round: the shard, the time and the status are all there is; the same for a refused one."""
+    id = client.new_id()
+    with pytest.raises(Refused, match="insufficient_funds"):
+        await client.transfer(NEAR, GIVER, 10**6, id=id)
+    for traced, status in (
+        ((await client.transfer(GIVER, NEAR, 5)).id, Status.created),
+        (id, Status.insufficient_funds),
+    ):
+        trace = await client.trace(traced)
+        (shard,) = trace.participants
+        assert (trace.status, trace.protocol, trace.round_id, shard.group) == (status, "one shard", None, GIVING)
+        assert shard.decided_ns == trace.timestamp_ns is not None
+        assert shard.vote is shard.prepared_ns is trace.decision is None
+
+
+async def test_an_unknown_id(client: Client) -> None:
+    """It is refused with what was expected; so is a known one of another shard's account."""
+    receipt = await client.transfer(GIVER, NEAR, 5)
+    for id, debit in ((client.new_id(), None), (receipt.id, TAKER), (receipt.id, NEAR)):
+        with pytest.raises(Refused) as refused:
+            await client.trace(id, debit)
+        assert refused.value.status == "transfer_not_found"
+        assert "the id of a transfer that some shard has seen" in str(refused.value)
+
+
+async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
+    """A round that waits for a paused shard is listed with its age, and gone when the shard is back."""
+    seen = await client.cluster()
+    group = next(number for number in (2, 3) if seen.leaders[number] not in (seen.coordinator, seen.leaders[GIVING]))
+    taker, node = (TAKER, FAR)[group - 2], cluster.node(seen.leaders[group])
+    await client.update_account(taker, maximum_balance=None)
+    id = client.new_id()
+    living = [address for number, address in enumerate(cluster.addresses, 1) if number != node.number]
+    async with asyncio.timeout(WAIT_SECONDS), cluster.client(addresses=living) as other:
+        assert node.send(signal.SIGSTOP)
+        try:
+            paying = asyncio.create_task(client.transfer(GIVER, taker, 5, id=id, timeout=30))
+            (row,) = (await listed(other, id)).rounds
+            trace = await other.trace(id)
+            shown = pay(living, "trace")
+        finally:
+            node.send(signal.SIGCONT)
+        assert (row.participants, row.prepared, row.ids) == ((GIVING, group), (GIVING,), (id,))
+        assert row.age_seconds >= 0
+        assert (trace.status, trace.decision, trace.timestamp_ns) == (Status.undecided, None, None)
+        assert [shard.vote for shard in trace.participants] == [Status.created, None]
+        assert [round["ids"] for round in shown] == [[ids.format(id)]]
+        assert (await paying).status in (Status.created, Status.exists)
+        while (found := await other.undecided()).rounds or found.silent:
+            await asyncio.sleep(0.05)
+    assert (await client.trace(id)).status == Status.created
+    (traced,) = pay(cluster.addresses, "trace", ids.format(id), "--debit", GIVER)
+    assert (traced["status"], traced["protocol"]) == ("created", "2pc")
+    assert [shard["vote"] for shard in traced["participants"]] == ["yes", "yes"]
+
+
+async def listed(client: Client, id: int) -> Undecided:
+    """What is undecided once this transfer is."""
+    found = await client.undecided()
+    while not any(id in row.ids for row in found.rounds):
+        await asyncio.sleep(0.02)
+        found = await client.undecided()
+    assert found.silent, "the paused shard has not answered"
+    return found
+
+
+def pay(addresses: list[str], *arguments: str) -> list[dict[str, object]]:
+    """What scripts/pay prints for programs; it fails where a group does not answer."""
+    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(addresses)}
+    command = [sys.executable, str(ROOT / "scripts" / "pay"), *arguments, "-o", "json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == ("did not answer" in done.stderr), done.stderr
+    rows: list[dict[str, object]] = json.loads(done.stdout)
+    return rows
