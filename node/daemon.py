@@ -102,7 +102,9 @@ class Node:
         token = self.config.security.peer_token
         hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
         return {
-            address.id: Link(hello, address, self._adapters.transport, self._lost_peer, self.fail, self._placed)
+            address.id: Link(
+                hello, address, self._adapters.transport, self._lost_peer, self.fail, self._placed, self._on_welcome
+            )
             for address in self.placement.nodes
             if address.id != self.number
         }
@@ -302,7 +304,7 @@ class Node:
         assert self._tasks is not None
         task = self._tasks.create_task(work)
         self._mending[task] = None
-        task.add_done_callback(lambda done: self._mending.pop(done))
+        task.add_done_callback(self._mending.pop)
         return task
 
     def _send(self, node: NodeId, group: int, message: Any) -> None:
@@ -394,6 +396,13 @@ class Node:
                 self._set_leader(group, node)
             elif self.router.leaders[group] == node:
                 self._set_leader(group, 0)
+
+    def _on_welcome(self, node: int, leaders: list[int], split: list[str]) -> None:
+        """What a peer says on another connection than its own, where later news may have come before: fills gaps only."""
+        self.router.learn(split)
+        for group, leader in enumerate(leaders[: len(self.router.leaders)]):
+            if leader == node and group not in self.replicas and not self.router.leaders[group]:
+                self._set_leader(group, node)
 
     # -- split accounts -------------------------------------------------------------------------------------------
 

@@ -117,6 +117,11 @@ class Transfers:
             raise _wrong(f"commit protocol {str(batch.commit)[:20]!r}: expected {expected}")
         return batch
 
+    def length(self) -> int:
+        """Characters and bytes of all columns; on the wire a character takes up to four bytes."""
+        texts = len(self.debit) + len(self.credit) + len(self.reference) + len(self.lock)
+        return texts + sum(len(getattr(self, name)) for name in _WIDTHS)
+
     def amounts(self) -> NDArray[np.int64]:
         """Minor units, one a row (a view)."""
         return np.frombuffer(self.amount, "<i8")

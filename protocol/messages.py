@@ -109,7 +109,7 @@ class Placed:
 
     placement: list[Any]  # `Placement.pack()`
     leaders: list[int]  # as in Welcome
-    split: list[str] = field(default_factory=list)  # split accounts that the receiver may not know yet; none is ever taken back
+    split: list[str] = field(default_factory=list)  # split accounts that the receiver may not know; none is taken back
 
 
 @dataclass(frozen=True, slots=True)

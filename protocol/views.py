@@ -145,7 +145,7 @@ class Trace:
     round_id: int | None
     epoch: int | None  # of the coordinator that began the round
     coordinator: int | None  # its node
-    recorded_ns: int | None  # 2pc only: when the decision was recorded in group 0
+    recorded_ns: int | None  # when group 0 recorded the decision: 2pc only, where a vote is missing or a shard late
     decision: Status | None
     participants: tuple[Participant, ...]
 

@@ -54,7 +54,7 @@ async def _tell(cluster: LocalCluster, number: int, body: list[Any]) -> None:
     try:
         async with asyncio.timeout(5 * ATTEMPT_SECONDS):
             _, connection = await loop.create_connection(
-                lambda: Connection(hello, lambda _, __: None), address.host, address.port
+                lambda: Connection(hello, lambda *_: None), address.host, address.port
             )
             await connection.welcome
             answer = await connection.ask(Request(1, Operation.fault, -1, 1_000, 0, body))

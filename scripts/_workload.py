@@ -32,6 +32,7 @@ class Workload:
     shards: int
     id_order: str
     seed: int
+    hot_credit: bool = False  # every transfer credits the first account
 
     def names(self) -> list[str]:
         """All account ids."""
@@ -70,6 +71,8 @@ class Source:
         else:
             credit = self._accounts(count)
             credit = np.where(credit == debit, (credit + 1) % workload.account_count, credit)
+        if workload.hot_credit:
+            debit, credit = np.maximum(debit, 1), np.zeros_like(credit)
         amount = self._random.integers(1, AMOUNT_MAX, count)
         return Batch(self._ids.take(count), debit, credit, amount)
 

@@ -21,6 +21,9 @@ The way of a payment::
 - `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
   in. Has no task.
 - `faults.py`: what a client may break on purpose in a cluster under test.
+- `tracing.py`: what became of a transfer, and what is undecided, asked of all leaders; works while some are away.
+- `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
+  coordinator's node gathers their funds.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame.
 
 Invariants

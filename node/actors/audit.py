@@ -44,12 +44,13 @@ class Auditor:
 
     def snapshot(self, ids: list[str], reply: Reply) -> None:
         """Reads accounts at one cut over their shards; a split account is the sum of its parts."""
+        known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
         def marked(found: list[list[Any]] | Failed) -> None:
             if isinstance(found, Failed):
                 reply(found)
                 return
-            unknown = [row[0] for rows in found for row in rows if row[12] and row[0] not in self._router.split]
+            unknown = [rows[0][0] for rows in found if rows and rows[0][12] and rows[0][0] not in known]
             if unknown:
                 self._router.learn(unknown)
                 self.snapshot(ids, reply)
@@ -115,11 +116,12 @@ def add_parts(rows: list[list[Any]]) -> list[Any] | None:
     posted, held, incoming, version = (sum(row[place] for row in rows) for place in (2, 3, 4, 10))
     minimum = None if home[5] is None else sum(row[5] for row in rows)
     state, is_undecided = max(row[7] for row in rows), any(row[11] for row in rows)
-    return [home[0], home[1], posted, held, incoming, minimum, None, state, home[8], home[9], version, is_undecided, True]
+    balances = [posted, held, incoming, minimum, None, state]
+    return [*home[:2], *balances, *home[8:10], version, is_undecided, True]
 
 
 def add_totals(answers: list[Body]) -> list[list[Any]]:
-    """The ledgers' totals of all groups, added up per currency; as text, since sums may need more than 64 bits."""
+    """The ledgers' totals of all groups, added up per currency; in text as they come, since sums may need more than 64 bits."""
     sums: dict[str, list[int]] = {}
     for answer in answers:
         for part, totals in answer[4]:
@@ -128,5 +130,5 @@ def add_totals(answers: list[Body]) -> list[list[Any]]:
             for currency, *numbers in totals:
                 mine = sums.setdefault(currency, [0] * len(numbers))
                 for place, number in enumerate(numbers):
-                    mine[place] += number
+                    mine[place] += int(number)
     return [[currency, *map(str, numbers)] for currency, numbers in sorted(sums.items())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -26,6 +27,7 @@ CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
+SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Submit:
     credit_groups: NDArray[np.int32]
     deadline: float
     reply: Reply
+    source: int  # the connection that it came on
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._unanswered: dict[int, tuple[float, Ask]] = {}
         self._voting: dict[int, float] = {}
         self._marks: dict[str, tuple[Mark, float]] = {}
-        self._transfers = 0
+        self._transfers: Counter[int] = Counter()  # under way, by connection
         self._rounds = 0
         self._ticks = 0
 
@@ -203,17 +206,19 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             mark.reply(name, failed)
         self._voting.clear()
         self._unanswered.clear()
-        self._transfers = 0
+        self._transfers.clear()
 
     def _on_submit(self, submit: Submit) -> None:
         if not self.core.active:
             submit.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
-        elif self._transfers + len(submit.batch) > TRANSFERS_WAITING_MAX:
+        elif self._transfers.total() + len(submit.batch) > TRANSFERS_WAITING_MAX:
             submit.reply(Failed(ErrorCode.busy, "the coordinator's queue is full", 20))
+        elif self._transfers[submit.source] + len(submit.batch) > SOURCE_TRANSFERS_MAX:
+            submit.reply(Failed(ErrorCode.busy, "this connection's share of the coordinator's queue is full", 20))
         else:
             ticket = Ticket(next(self._numbers))
             self._tickets[ticket] = submit
-            self._transfers += len(submit.batch)
+            self._transfers[submit.source] += len(submit.batch)
             self._carry_out(self.core.submit(ticket, submit.batch, submit.debit_groups, submit.credit_groups))
 
     def _on_asked(self, asked: Asked) -> None:
@@ -260,6 +265,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._ticks += 1
         if self._ticks % DECIDE_TICKS == 0:
             self.core.hurry()
+            self._carry_out(self.core.record_lingering())
             for ticket in [ticket for ticket, submit in self._tickets.items() if submit.deadline < now]:
                 self._carry_out(self.core.give_up(ticket))
         for round_id, since in list(self._voting.items()):
@@ -321,7 +327,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
 
     def _answer(self, ticket: Ticket, statuses: bytes) -> None:
         submit = self._tickets.pop(ticket)
-        self._transfers -= len(submit.batch)
+        self._transfers[submit.source] -= len(submit.batch)
+        if not self._transfers[submit.source]:
+            del self._transfers[submit.source]
         if max(statuses) < Status.undecided:
             submit.reply([statuses])
         elif min(statuses) >= Status.undecided:
@@ -332,5 +340,5 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def statistics(self) -> CoordinatorStatistics:
         """The coordinator as it is now."""
         return CoordinatorStatistics(
-            self.core.epoch, self.core.active, self.core.in_flight, self._transfers, self._rounds
+            self.core.epoch, self.core.active, self.core.in_flight, self._transfers.total(), self._rounds
         )

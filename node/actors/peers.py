@@ -67,7 +67,12 @@ class Link:
         lost: Callable[[int], None],
         refused: Callable[[ProtocolError], None],
         greet: Callable[[], Message],
+        welcomed: Callable[[int, list[int], list[str]], None],
     ) -> None:
+        """`welcomed` is given the peer, the leaders and the split accounts that it names when it lets this node in.
+
+        It may have named them before, on its own link; what was then forgotten with this link comes back with it.
+        """
         self.address = address
         self._dropped = 0
         self._hello = hello
@@ -75,6 +80,7 @@ class Link:
         self._on_lost = lost
         self._on_refused = refused
         self._greet = greet
+        self._welcomed = welcomed
         self._connection: Connection | None = None
         self._is_welcome = False
         self._closed = asyncio.Event()
@@ -113,6 +119,7 @@ class Link:
                     raise error
                 self._is_welcome = True
                 self.send(self._greet())
+                self._welcomed(self.address.id, message.leaders, message.split)
             case ReplyMessage(number, body):
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)

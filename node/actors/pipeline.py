@@ -15,7 +15,7 @@ from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
 from protocol.columns import Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError
-from protocol.status import TRANSFERS_MAX, Status
+from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
 
 if TYPE_CHECKING:
     from node.actors.replica import Replica, ReplicaPorts
@@ -27,6 +27,7 @@ FULL_ENTRY_TRANSFERS = (
     TRANSFERS_MAX // 2
 )  # less than this waits for the entry in flight, so that batching grows with load
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
+ENTRY_BYTES_MAX = 8 << 20  # unless one command alone is longer: half of a frame between nodes
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
 
@@ -104,7 +105,7 @@ class Pipeline:
     def tick(self) -> None:
         """Proposes what the time asks for, and tries blocked rows again."""
         if self._replica.is_serving:
-            self._has_laggard, self._has_ticked = self._replica.has_laggard(), True
+            self._has_laggard, self._has_ticked = bool(len(self)) and self._replica.has_laggard(), True
             self._unblock()
             for request in self._replica.machine.due(self._now_ns()):
                 self._waiting.append(Propose(request, lambda _: None))
@@ -127,21 +128,29 @@ class Pipeline:
         proposed = False
         while can_propose and self._waiting and self._has_room():
             bundles, transfers = self._take()
-            if not bundles:
+            if not bundles or not self._propose_entry(bundles, transfers):
                 break
-            self._timestamp_ns = max(self._now_ns(), self._timestamp_ns + 1)
-            data = pack_entry(self._timestamp_ns, [bundle.request for bundle in bundles])
-            self._timestamp_ns += transfers
-            try:
-                first, _ = self._replica.raft.propose([data])
-            except ProposalDropped as dropped:
-                failed = Failed(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
-                for bundle in bundles:
-                    _fail(bundle, failed)
-                return proposed
-            self._in_flight.append(InFlight(first, self._replica.term, bundles))
             proposed = True
         return proposed
+
+    def _propose_entry(self, bundles: list[Bundle], transfers: int) -> bool:
+        """Makes one entry of the bundles, or several where one would not fit a frame; whether all went out."""
+        self._timestamp_ns = max(self._now_ns(), self._timestamp_ns + 1)
+        data = pack_entry(self._timestamp_ns, [bundle.request for bundle in bundles])
+        if len(data) > ENTRY_BYTES_MAX and len(bundles) > 1:
+            middle = len(bundles) // 2
+            is_first_out = self._propose_entry(bundles[:middle], transfers)
+            return self._propose_entry(bundles[middle:], transfers) and is_first_out
+        self._timestamp_ns += transfers
+        try:
+            first, _ = self._replica.raft.propose([data])
+        except ProposalDropped as dropped:
+            failed = Failed(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
+            for bundle in bundles:
+                _fail(bundle, failed)
+            return False
+        self._in_flight.append(InFlight(first, self._replica.term, bundles))
+        return True
 
     def _has_room(self) -> bool:
         """A lone request never waits; while an entry is in flight, only a full one may follow.
@@ -175,12 +184,15 @@ class Pipeline:
     def _take_mergeable(self, first: Command) -> list[Command]:
         """The command and the transfers right behind it that make one batch with it."""
         commands = [first]
-        size = first.size
+        size, length = first.size, _length(first)
         while self._waiting and _merges(commands[-1]) and not commands[-1].loaded:
             following = self._waiting.peek()
             if not isinstance(following, Command) or not _merges(following) or following.loaded:
                 break
             if size + following.size > TRANSFERS_MAX or following.part != first.part:
+                break
+            length += _length(following)
+            if length > MERGED_LENGTH_MAX:
                 break
             size += following.size
             commands.append(following)
@@ -281,6 +293,11 @@ def _merges(command: Command) -> bool:
         return False
     flags = command.body[1][4] if len(command.body[1]) > 4 else b""
     return not flags or not int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked
+
+
+def _length(command: Command) -> int:
+    """Of the columns of transfers, as `Transfers.length` counts; nothing else merges."""
+    return sum(map(len, command.body[1])) if command.body[0] == "transfers" else 0
 
 
 def _fail(bundle: Bundle, failed: Failed) -> None:

@@ -37,7 +37,7 @@ COORDINATED = (
     PeerOperation.hurry, PeerOperation.gather,
 )  # fmt: skip
 
-Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply], None]
+Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply, int], None]
 Serve = Callable[[float, Reply], None]
 
 
@@ -82,7 +82,7 @@ class Router:
         self.split: dict[str, None] = {}  # the split accounts that this node knows
         self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
         self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
-        self.mend: Callable[[Call], Call] = lambda call: call  # puts right what went by a wrong or missing knowledge of them
+        self.mend: Callable[[Call], Call] = lambda call: call  # puts right what was asked without knowing them
         self.open_split: Callable[[Call], None] | None = None
         self.gather: Callable[[Call], None] | None = None
         self.faults: Faults | None = None  # in a cluster under test
@@ -291,16 +291,19 @@ class Router:
             return
         assert self.submit is not None
         batch = Transfers.unpack(call.body)
-        self.submit(batch, *self._groups_of(batch), call.deadline, call.reply)
+        self.submit(batch, *self._groups_of(batch), call.deadline, call.reply, call.source)
 
 
 def _again(call: Call) -> Call:
-    """The call for another attempt. An update at a version may have happened by an earlier one, and conflict with itself."""
-    if call.is_repeated or call.operation != Operation.update:
+    """The call for another attempt. An earlier one may have happened: `busy` would deny it, an update at a version conflict with it."""
+    if call.is_repeated:
         return call
 
     def answered(outcome: Outcome) -> None:
-        if not isinstance(outcome, Failed) and outcome[0] == AccountStatus.version_conflict:
+        if isinstance(outcome, Failed):
+            is_busy = outcome.code is ErrorCode.busy
+            outcome = replace(outcome, code=ErrorCode.outcome_unknown) if is_busy else outcome
+        elif call.operation == Operation.update and outcome[0] == AccountStatus.version_conflict:
             outcome = Failed(ErrorCode.outcome_unknown, "the account has changed since, perhaps by this update")
         call.reply(outcome)
 
@@ -320,16 +323,23 @@ def _event_of(call: Call) -> ReplicaEvent:
             return Command("ledger", ["update", *body], _rest(reply), deadline, 1, source)
         case Operation.outcome:
             return Command("ledger", ["cancel", *body], _rest(reply), deadline, 1, source)
+        case PeerOperation.ledger:
+            return Command("ledger", body, _rest(reply), deadline, 1, source)
+        case PeerOperation.machine:
+            return Propose(body, reply)
+        case _:
+            return _query_of(call)
+
+
+def _query_of(call: Call) -> Query:
+    body, reply, deadline = call.body, call.reply, call.deadline
+    match call.operation:
         case Operation.balances:
             return Query("ledger", ["accounts", body], _second(reply), deadline)
         case Operation.history:
             return Query("ledger", ["history", *body[:4]], _rest(reply), deadline)
         case Operation.transfer | Operation.find_by_id:
             return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
-        case PeerOperation.ledger:
-            return Command("ledger", body, _rest(reply), deadline, 1, source)
-        case PeerOperation.machine:
-            return Propose(body, reply)
         case PeerOperation.question:
             return Query(body[0], body[1], reply, deadline)
         case PeerOperation.mark:

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,12 @@ class SplitAccounts:
             if work is None:
                 call.reply(outcome)
             else:
-                self._spawn(self._finish(call, work(call, outcome)))
+                self._spawn(self._finish(call, partial(work, call, outcome)))
 
         return replace(call, reply=answered)
 
-    async def _finish(self, call: Call, work: Coroutine[Any, Any, Outcome]) -> None:
-        outcome = await work
+    async def _finish(self, call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:
+        outcome = await work()
         if isinstance(outcome, Failed) and outcome.code is ErrorCode.busy:  # here; some of it may have happened
             outcome = replace(outcome, code=ErrorCode.outcome_unknown)
         call.reply(outcome)
@@ -161,7 +162,13 @@ class SplitAccounts:
         return answers if isinstance(answers, Failed) else answer
 
     async def _outcome(self, call: Call, _: Body) -> Outcome:
-        """Every part is told, as nobody knows where a late copy would go."""
+        """Where it is recorded nowhere, every part is told, as nobody knows where a late copy would go."""
+        account = call.body[1]
+        found = await self._ask(call, -1, Operation.find_by_id, call.body[:1])
+        if isinstance(found, Failed):
+            return found
+        if found != [None] and found[0][1] == account and found[0][8] != Status.cancelled:
+            return [found[0][8], found[0][7]]
         answers = await self._ask_all(call, self._groups, PeerOperation.ledger, ["cancel", *call.body, True])
         if isinstance(answers, Failed):
             return answers
@@ -233,7 +240,7 @@ class SplitAccounts:
 
     def open(self, call: Call) -> None:
         """Starts to open a split account."""
-        self._spawn(self._finish(call, self._open(call)))
+        self._spawn(self._finish(call, partial(self._open, call)))
 
     async def _open(self, call: Call) -> Outcome:
         """The home part first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
@@ -321,7 +328,7 @@ class SplitAccounts:
         groups = np.array([[giver, taker] for giver, taker, _ in moves], np.int32)
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         assert self._router.submit is not None
-        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, done.set_result)
+        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, done.set_result, 0)
         await done
 
 

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 from node.actors.actor import Failed, Outcome, Spawn
 from node.actors.router import Call, Router
-from node.core.commit import describe, find_transfer, undecided_rounds
+from node.core.commit import Found, describe, find_transfer, undecided_rounds
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import shards_of
 
-ATTEMPT_SECONDS = 0.4  # one question to a leader that may be dead
-ANSWER_SECONDS = 0.8  # all questions of a step; two steps are well within an attempt of a client
+ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
+ANSWER_SECONDS = 0.6  # all questions of a step; two steps are well within an attempt of a client
 RETRY_SECONDS = 0.02
 LEDGER, COORDINATOR = "ledger", 0
 
@@ -37,7 +37,7 @@ class Tracer:
 
     async def _trace(self, call: Call) -> None:
         id, debit = call.body
-        home = self._group_of(debit) if debit else 0
+        home = self._group_of(debit) if debit and debit not in self._router.split else 0
         shards = range(1, self._router.placement.shards + 1)
         answers = await self._ask(shards, "machine", ["trace", LEDGER, id])
         found = find_transfer(answers, debit, home)
@@ -53,16 +53,31 @@ class Tracer:
                 self._ask(others, "machine", ["round", found.round_id, found.number]),
                 self._ask([COORDINATOR], "decisions", ["trace", found.round_id]),
             )
-            found = found.completed(rows)
+            found = await self._with_votes(found.completed(rows), found.round_id)
             note = notes[COORDINATOR]
-        call.reply([describe(found, note, self._router.leaders, self._group_of)])
+        shard = found.group  # which has a part of every split account
+        call.reply([
+            describe(
+                found, note, self._router.leaders,
+                lambda account: shard if account in self._router.split else self._group_of(account),
+            )
+        ])  # fmt: skip
+
+    async def _with_votes(self, found: Found, round_id: int) -> Found:
+        """Where the decision follows from the votes and nobody has heard of it yet."""
+        if not found.is_decided_by_votes:
+            return found
+        decided = found.decided_by(await self._ask(found.groups, "machine", ["votes", round_id]))
+        if decided is not None:
+            return decided
+        return found.completed(await self._ask(found.groups, "machine", ["round", round_id, found.number]))
 
     async def _undecided(self, call: Call) -> None:
         groups = range(self._router.placement.shards + 1)
+        now_ns = self._clock.wall_ns()  # before a silent group is waited for
         answers = await self._ask(groups, "machine", ["open", LEDGER])
         records = await self._ask([COORDINATOR], "decisions", ["open"])
         silent = [group for group in groups if answers[group] is None]
-        now_ns = self._clock.wall_ns()
         rows = [
             [round_id, protocol, participants, prepared, max(0, now_ns - since_ns) // 1_000_000, ids]
             for round_id, protocol, participants, prepared, since_ns, ids in undecided_rounds(

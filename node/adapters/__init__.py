@@ -1,9 +1,10 @@
 """What touches the outside: SQLite files, TCP, the clock; and in-memory twins of the stores.
 
 `sqlite.py` opens a file the one way we open files; `sqlite_log.py` is the node's log, `sqlite_shard.py` a group's checkpoint;
-`memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced;
-`tcp.py` cuts a byte stream into frames and messages; `clock.py` is the machine's time; `faults.py` breaks a node under test. What the actors may ask of them stands in
-`node/ports.py`. Adapters translate library exceptions at the edge: whatever SQLite raises is `StorageFailed` above.
+`memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced; `tcp.py` cuts a byte
+stream into frames and messages; `clock.py` is the machine's time; `faults.py` breaks a node under test. What the actors may ask
+of them stands in `node/ports.py`. Adapters translate library exceptions at the edge: whatever SQLite raises is `StorageFailed`
+above.
 
 Every file has one connection, used by one worker thread; each call is one function on that thread, because a hop costs more
 than most statements. A call that has started runs to its end on that thread, even if its caller is cancelled; closing waits for it.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from node.actors import pipeline, replica, router, session
+from node.core.commit import Ask
 from node.core.machine import unpack_entry
 from protocol.client.connection import Connection
 from protocol.columns import Flag
@@ -15,6 +16,8 @@ from protocol.errors import Busy, Refused, Unreachable
 from protocol.messages import Failure, Reply, Request
 from protocol.status import AccountStatus, Status
 from tests.actors.quiet import World, play, together
+from tests.core.ledger.driving import columns
+from tests.core.ledger.model import Transfer
 
 MANY = 300
 
@@ -94,29 +97,35 @@ def test_a_follower_names_the_leader() -> None:
     play(story)
 
 
-class HeldRecords:
-    """Keeps the coordinator from recording decisions, so that its rounds stay open."""
+class HeldPrecommits:
+    """Keeps the coordinator's PRECOMMITs back, so that its rounds stay open."""
 
     def __init__(self, world: World) -> None:
         self._actor = world.node(world.leader(0))._coordinator
-        self._record = self._actor._record
-        self.held: list[Any] = []
-        self._actor._record = self.held.append  # type: ignore[method-assign, assignment]  # the disk of group 0 takes its time
+        self._ask = self._actor._ask
+        self.held: list[Ask] = []
+        self._actor._ask = self._hold  # type: ignore[method-assign]  # the network takes its time
+
+    def _hold(self, ask: Ask) -> None:
+        if ask.body[0] == "round" and ask.body[4]:
+            self.held.append(ask)
+        else:
+            self._ask(ask)
 
     def release(self) -> None:
-        """Records what was held, and everything later at once."""
-        self._actor._record = self._record  # type: ignore[method-assign]  # as it was
-        for record in self.held:
-            self._record(record)
+        """Sends what was held, and everything later at once."""
+        self._actor._ask = self._ask  # type: ignore[method-assign]  # as it was
+        for ask in self.held:
+            self._ask(ask)
 
 
-async def open_a_round(world: World) -> tuple[HeldRecords, asyncio.Task[Any], str]:
+async def open_a_round(world: World) -> tuple[HeldPrecommits, asyncio.Task[Any], str]:
     """A payment to another shard that is voted for and not decided, and the account it will be credited to."""
     rich, poor = world.name_in(1, "rich"), world.name_in(2, "poor")
     await world.open(rich, funds=100)
     await world.open(poor)
-    held = HeldRecords(world)
-    paying = asyncio.ensure_future(world.client.transfer(rich, poor, 80))
+    held = HeldPrecommits(world)
+    paying = asyncio.ensure_future(world.client.transfer(rich, poor, 80, commit="3pc"))
     await world.until(lambda: held.held, "the shards have voted")
     return held, paying, poor
 
@@ -229,5 +238,38 @@ def test_a_read_that_waits_too_long_is_told() -> None:
         assert isinstance(answer, Failure) and answer.code == "busy" and answer.retry_after_ms > 0
         held.release()
         await paying
+
+    play(story, shards=2)
+
+
+def test_bulky_requests_do_not_share_an_entry_that_fits_no_frame() -> None:
+    """A bulk load over many connections: what gathers behind an entry is cut to what can be sent to the other replicas."""
+
+    async def story(world: World) -> None:
+        connections = [await world.dial(world.leader(1)) for _ in range(5)]
+        requests = []
+        for number in range(12):
+            body = [[f"account:{number}:{place}", "EUR", 0, None, "", bytes(1_024)] for place in range(1_800)]
+            requests.append(world.ask(connections[number % 5], "accounts", 1, body))
+        for answer in await asyncio.gather(*requests):
+            assert isinstance(answer, Reply) and set(answer.body) == {AccountStatus.created}, answer
+
+    play(story)
+
+
+def test_bulky_transfers_are_not_merged_beyond_a_frame() -> None:
+    """A reference is judged after it was logged: many long ones must not share a command, nor a round."""
+
+    async def story(world: World) -> None:
+        near, far, other = world.name_in(1, "near"), world.name_in(1, "far"), world.name_in(2, "other")
+        await world.open(near, far, other, funds=100)
+        for group, taker in ((1, far), (0, other)):
+            connections = [await world.dial(world.leader(group)) for _ in range(5)]
+            requests = []
+            for number in range(12):
+                batch = columns([Transfer(100 * group + number + 1, near, taker, 1, reference="r" * 1_900_000)])
+                requests.append(world.ask(connections[number % 5], "transfers", group, batch.pack()))
+            for answer in await asyncio.gather(*requests):
+                assert isinstance(answer, Reply) and answer.body == [bytes([Status.reference_too_long])], answer
 
     play(story, shards=2)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _cluster import LocalCluster, create
@@ -65,7 +66,7 @@ def name_in(shard: int) -> str:
 
 
 GIVER, TAKER, FAR = (name_in(shard) for shard in range(SHARDS))
-NEAR = f"{{{GIVER}}}:savings"
+NEAR, FULL = f"{{{GIVER}}}:savings", f"{{{FAR}}}:full"
 ACCOUNTS = (GIVER, TAKER, FAR, NEAR)
 GIVING, TAKING = 1, 2  # groups
 
@@ -81,14 +82,12 @@ async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
     assert (trace.status, trace.decision, trace.protocol) == (Status.created, Status.created, commit)
     assert (trace.coordinator, trace.epoch) == (seen.coordinator, (trace.round_id or 0) >> 40)
     assert [shard.group for shard in trace.participants] == [GIVING, TAKING]
-    assert (trace.recorded_ns is not None) == (commit == "2pc")
+    assert trace.recorded_ns is None or commit == "2pc"
     for shard in trace.participants:
         assert (shard.node, shard.vote) == (seen.leaders[shard.group], Status.created)
         assert (shard.precommitted_ns is not None) == (commit == "3pc")
-        phases = [shard.prepared_ns, trace.recorded_ns or shard.precommitted_ns, shard.decided_ns]
-        assert None not in phases and abs(time.time_ns() - (phases[0] or 0)) < FRESH_NS
-        if commit == "3pc":
-            assert phases == sorted(phases, key=lambda stamp: stamp or 0)
+        assert shard.prepared_ns and shard.decided_ns and abs(time.time_ns() - shard.prepared_ns) < FRESH_NS
+        assert shard.prepared_ns < (shard.precommitted_ns or shard.decided_ns) <= shard.decided_ns
     assert trace.timestamp_ns == trace.participants[0].decided_ns
     assert await client.trace(receipt.id, GIVER) == trace
 
@@ -96,9 +95,9 @@ async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
 async def test_a_transfer_that_the_credit_shard_refuses(client: Client) -> None:
     """The trace says who objected, and with what."""
     id = client.new_id()
-    await client.update_account(FAR, maximum_balance=3)
+    await client.create_account(FULL, "EUR", maximum_balance=3)
     with pytest.raises(Refused, match="exceeds_maximum_balance"):
-        await client.transfer(GIVER, FAR, 5, id=id)
+        await client.transfer(GIVER, FULL, 5, id=id)
     await client.account(GIVER)
     trace = await client.trace(id, GIVER)
     assert (trace.status, trace.decision) == (Status.exceeds_maximum_balance,) * 2
@@ -136,26 +135,27 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
     seen = await client.cluster()
     group = next(number for number in (2, 3) if seen.leaders[number] not in (seen.coordinator, seen.leaders[GIVING]))
     taker, node = (TAKER, FAR)[group - 2], cluster.node(seen.leaders[group])
-    await client.update_account(taker, maximum_balance=None)
     id = client.new_id()
     living = [address for number, address in enumerate(cluster.addresses, 1) if number != node.number]
     async with asyncio.timeout(WAIT_SECONDS), cluster.client(addresses=living) as other:
         assert node.send(signal.SIGSTOP)
+        paying = asyncio.create_task(client.transfer(GIVER, taker, 5, id=id, timeout=WAIT_SECONDS))
         try:
-            paying = asyncio.create_task(client.transfer(GIVER, taker, 5, id=id, timeout=30))
-            (row,) = (await listed(other, id)).rounds
+            found = await listed(other, id)
             trace = await other.trace(id)
             shown = pay(living, "trace")
         finally:
             node.send(signal.SIGCONT)
+            receipt = await paying
+        (row,) = found.rounds
         assert (row.participants, row.prepared, row.ids) == ((GIVING, group), (GIVING,), (id,))
-        assert row.age_seconds >= 0
-        assert (trace.status, trace.decision, trace.timestamp_ns) == (Status.undecided, None, None)
+        assert (row.age_seconds >= 0, found.silent) == (True, (group,))
+        assert trace.status.is_transient and trace.timestamp_ns is None
         assert [shard.vote for shard in trace.participants] == [Status.created, None]
-        assert [round["ids"] for round in shown] == [[ids.format(id)]]
-        assert (await paying).status in (Status.created, Status.exists)
+        assert all(round["ids"] == [ids.format(id)] for round in shown), shown
         while (found := await other.undecided()).rounds or found.silent:
             await asyncio.sleep(0.05)
+    assert receipt.status in (Status.created, Status.exists)
     assert (await client.trace(id)).status == Status.created
     (traced,) = pay(cluster.addresses, "trace", ids.format(id), "--debit", GIVER)
     assert (traced["status"], traced["protocol"]) == ("created", "2pc")
@@ -163,20 +163,22 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
 
 
 async def listed(client: Client, id: int) -> Undecided:
-    """What is undecided once this transfer is."""
-    found = await client.undecided()
-    while not any(id in row.ids for row in found.rounds):
-        await asyncio.sleep(0.02)
-        found = await client.undecided()
-    assert found.silent, "the paused shard has not answered"
-    return found
+    """What is undecided once this transfer is: asked again and again, as it is undecided for two seconds at the most."""
+    asked: list[asyncio.Task[Undecided]] = []
+    while True:
+        asked.append(asyncio.create_task(client.undecided()))
+        await asyncio.sleep(0.1)
+        for found in [task.result() for task in asked if task.done()]:
+            if any(id in row.ids for row in found.rounds):
+                await asyncio.gather(*asked)
+                return found
 
 
-def pay(addresses: list[str], *arguments: str) -> list[dict[str, object]]:
+def pay(addresses: list[str], *arguments: str) -> list[dict[str, Any]]:
     """What scripts/pay prints for programs; it fails where a group does not answer."""
     environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(addresses)}
     command = [sys.executable, str(ROOT / "scripts" / "pay"), *arguments, "-o", "json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == ("did not answer" in done.stderr), done.stderr
-    rows: list[dict[str, object]] = json.loads(done.stdout)
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows

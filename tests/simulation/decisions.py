@@ -1,7 +1,8 @@
 """Commit rounds seen from outside, in the logs of all groups: one decision a round, with its votes, made safe before.
 
-A decision under which something happens must have been recorded in group 0 (2pc) or precommitted alike in a majority of the
-round's participants (3pc) before any shard is told. Only what an epoch says that is not over counts.
+A decision under which something happens must be safe before any shard is told: precommitted alike in a majority of the round's
+participants (3pc), recorded in group 0, or voted by every participant (2pc). In 2pc a round without a record whose participants have all
+voted is decided as the votes say, no less: some client may have heard it. Only what an epoch says that is not over counts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from node.core.commit import Decisions
+from node.core.commit.legs import place_legs
+from node.core.commit.votes import merge_votes
 from node.core.machine import Body, Kind, Machine, unpack_decision, unpack_entry
 
 
@@ -23,6 +26,16 @@ class Known:
     recorded: bytes | None = None  # likewise
     precommitted: dict[int, bytes] = field(default_factory=dict)  # by group, the last one
     votes: dict[int, bytes] = field(default_factory=dict)  # by group, one byte a transaction
+    ballots: dict[int, tuple[bytes, Body]] = field(default_factory=dict)  # by group, the legs' place and the whole answer
+
+    @property
+    def outcome(self) -> bytes | None:
+        """What the votes of all participants come to, in the form of `commits`; None while some are missing."""
+        if not self.groups or any(group not in self.ballots for group in self.groups):
+            return None
+        legs, numbers = place_legs({group: self.ballots[group][0] for group in self.groups})
+        statuses, _ = merge_votes(legs, {group: self.ballots[group][1] for group in self.groups}, numbers)
+        return (statuses == 0).tobytes()
 
 
 class DecisionLog:
@@ -50,8 +63,10 @@ class DecisionLog:
     def look_after(self, name: str, group: int, machine: Machine) -> None:
         """The machine has applied the entry."""
         for round_id in self._prepared:
-            if round_id in machine.rounds and (answer := machine.rounds[round_id].answer)[0] == "votes":
-                self.rounds[round_id].votes.setdefault(group, answer[1])
+            opened = machine.rounds.get(round_id)
+            if opened is not None and opened.answer[0] == "votes":
+                self.rounds[round_id].votes.setdefault(group, opened.answer[1])
+                self.rounds[round_id].ballots.setdefault(group, (opened.place, opened.answer))
         self._prepared.clear()
         if group == 0:
             self._look_at_records(name, machine)
@@ -87,15 +102,19 @@ class DecisionLog:
             self._expect(
                 not against, f"{name}: round {round_id:x} commits {against} against the votes of group {voter}"
             )
-        if not any(commits):
-            same = known.recorded is None or not any(known.recorded)
-            self._expect(same, f"{name}: round {round_id:x} is aborted, but its record says otherwise")
-        elif known.protocol == "3pc":
+        if known.protocol == "3pc":
             holding = [group for group in known.groups if known.precommitted.get(group) == commits]
-            is_safe = 2 * len(holding) > len(known.groups)
+            is_safe = not any(commits) or 2 * len(holding) > len(known.groups)
             self._expect(is_safe, f"{name}: round {round_id:x} commits, precommitted by {holding} of {known.groups}")
+        elif known.recorded is not None:
+            self._expect(known.recorded == commits, f"{name}: round {round_id:x} is decided unlike its record")
+        elif (outcome := known.outcome) is not None:
+            self._expect(outcome == commits, f"{name}: round {round_id:x} is decided unlike its votes")
         else:
-            self._expect(known.recorded == commits, f"{name}: round {round_id:x} commits without such a record")
+            voters = [*known.votes]
+            self._expect(
+                not any(commits), f"{name}: round {round_id:x} commits unrecorded, voted by {voters} of {known.groups}"
+            )
 
 
 def _commits(packed: bytes) -> bytes:

@@ -80,6 +80,32 @@ def check_reads(
     ]  # fmt: skip
 
 
+def check_refusals(records: Records) -> list[str]:
+    """No debit is refused that the account's funds covered all the time, whatever was under way."""
+    credits: dict[str, list[Transfer]] = {}
+    debits: dict[str, list[Transfer]] = {}
+    for transfer in records.created():
+        credits.setdefault(transfer.credit, []).extend([transfer] if transfer.kind in ("plain", "capture") else [])
+        debits.setdefault(transfer.debit, []).extend([transfer] if transfer.kind != "void" else [])
+    broken = []
+    for refused in records.transfers.values():
+        answers = [one.returned for one in refused.attempts if one.outcome == "insufficient_funds"]
+        if not answers or refused.chain or refused.kind == "capture":
+            continue
+        least = sum(one.amount for one in credits.get(refused.debit, ()) if one.accepted_at < refused.invoked_at)
+        least -= sum(one.amount for one in debits.get(refused.debit, ()) if one.invoked_at <= min(answers))
+        if least >= refused.amount:
+            broken.append(f"{refused.debit}: {refused.amount} was refused, but {least} or more was there")
+    return broken
+
+
+def check_sums_of_parts(name: str, records: Records) -> list[str]:
+    """The reads of a split account, whose parts' logs give no one order: by their versions, and by what was known when."""
+    reads = [read for read in records.reads if read.account == name]
+    created = [one for one in records.created() if name in (one.debit, one.credit)]
+    return [*_check_order(name, reads), *_check_bounds(name, reads, created)]
+
+
 def _check_states(name: str, reads: Sequence[Read], points: Sequence[Point]) -> list[str]:
     states = {point.index: (point.posted, point.held) for point in points}
     broken = []

@@ -244,7 +244,11 @@ class Invariants:
         epoch = machine.epoch
         if entry.kind == 0 and entry.data:
             self.decisions.look(name, group, machine, entry.data)
-        machine.apply(entry.index, entry.data if entry.kind == 0 else b"")
+        try:
+            machine.apply(entry.index, entry.data if entry.kind == 0 else b"")
+        except AssertionError as error:
+            self._expect(False, f"{name}: entry {entry.index} cannot be applied: {error}")
+            return
         self.decisions.look_after(name, group, machine)
         if group == 0:
             locks = machine.parts["locks"]

@@ -82,16 +82,43 @@ def skip_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Machine, "_enter", enter)
 
 
+def _assume_agreement(opened: Round) -> None:
+    """The votes that are missing count as yes."""
+    for group, leg in opened.legs.items():
+        currencies_and_statuses = bytes(3 * len(leg.rows))
+        agreed = ["votes", bytes(opened.count), [["ledger", currencies_and_statuses]]]
+        opened.votes.setdefault(group, agreed)
+
+
 def decide_early(patch: pytest.MonkeyPatch) -> None:
-    """Clients and shards hear of a decision before it is recorded, or precommitted by a majority."""
+    """Clients and shards hear of a decision before all votes are in (2pc), or before a majority has precommitted it (3pc)."""
+    honest, honest_voted = Coordinator._advance, Coordinator._voted
+
+    def advance(self: Coordinator, opened: Round, event: Event) -> list[Effect]:
+        effects = honest(self, opened, event)
+        if opened.phase == Phase.precommitting and event in (Event.voted, Event.given_up):
+            effects += honest(self, opened, Event.majority_precommitted)
+        return effects
+
+    def voted(self: Coordinator, group: int, round_id: int, answer: Body) -> list[Effect]:
+        opened = self.rounds.get(round_id)
+        if opened is None or opened.phase != Phase.voting or opened.protocol.name != "2pc":
+            return honest_voted(self, group, round_id, answer)
+        opened.votes[group] = answer
+        _assume_agreement(opened)
+        return self._conclude(opened)
+
+    patch.setattr(Coordinator, "_advance", advance)
+    patch.setattr(Coordinator, "_voted", voted)
+
+
+def decide_unrecorded(patch: pytest.MonkeyPatch) -> None:
+    """What some participants' votes left is told before group 0 has it."""
     honest = Coordinator._advance
 
     def advance(self: Coordinator, opened: Round, event: Event) -> list[Effect]:
         effects = honest(self, opened, event)
-        if event == Event.agreed:
-            following = Event.recorded if opened.phase == Phase.recording else Event.majority_precommitted
-            effects += honest(self, opened, following)
-        return effects
+        return effects + (honest(self, opened, Event.recorded) if opened.phase == Phase.recording else [])
 
     patch.setattr(Coordinator, "_advance", advance)
 
@@ -108,11 +135,15 @@ def lose_decision(patch: pytest.MonkeyPatch) -> None:
     def lead(self: Coordinator, epoch: int, groups: tuple[int, ...], records: object) -> list[Effect]:
         return honest(self, epoch, groups, {})
 
+    def forget_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found:
+        return Event.no_decision_exists, abort_all(orphan.count)
+
     def forget_attempts(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found:
         return Event.majority_found, abort_all(orphan.count)
 
     patch.setattr(Coordinator, "lead", lead)
-    _recover_by(patch, PROTOCOLS["2pc"], replace(PROTOCOLS["3pc"], recover=forget_attempts))
+    two, three = PROTOCOLS["2pc"], PROTOCOLS["3pc"]
+    _recover_by(patch, replace(two, recover=forget_votes), replace(three, recover=forget_attempts))
 
 
 def presume_commit(patch: pytest.MonkeyPatch) -> None:
@@ -144,10 +175,7 @@ def decide_on_timeout(patch: pytest.MonkeyPatch) -> None:
         opened = self.rounds.get(round_id)
         if opened is None or opened.phase != Phase.voting:
             return []
-        for group, leg in opened.legs.items():
-            currencies_and_statuses = bytes(3 * len(leg.rows))
-            agreed = ["votes", bytes(opened.count), [["ledger", currencies_and_statuses]]]
-            opened.votes.setdefault(group, agreed)
+        _assume_agreement(opened)
         return self._conclude(opened)
 
     patch.setattr(Coordinator, "abandon", abandon)
@@ -186,6 +214,6 @@ def forget_version(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
+    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, decide_unrecorded, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version,
 )  # fmt: skip

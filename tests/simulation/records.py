@@ -87,6 +87,7 @@ class Records:
     """Everything of one run."""
 
     transfers: dict[int, Transfer] = field(default_factory=dict)
+    split: dict[str, None] = field(default_factory=dict)  # accounts with parts
     reads: list[Read] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)  # of all accounts of the bank
     registers: dict[str, list[Operation]] = field(default_factory=dict)  # by name

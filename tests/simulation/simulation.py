@@ -39,6 +39,7 @@ from tests.simulation.loop import SimLoop, Stuck, run
 from tests.simulation.network import Network
 from tests.simulation.records import Records
 from tests.simulation.registers import Lists, Registers
+from tests.simulation.splitting import SplitBank
 from tests.simulation.worker import CALL_SECONDS, Question, Worker, Workload
 
 WORKERS = 3
@@ -47,6 +48,7 @@ KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
     "register": Registers,
     "append": Lists,
     "lock": Locking,
+    "split": SplitBank,
 }
 WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
 FAULTS_SECONDS = 20.0
@@ -291,13 +293,16 @@ class Simulation:
         self.invariants.compare_digests()
         self.invariants.check_sums()
         records = self.records
-        broken = [*records.broken, *histories.check_outcomes(records)]
+        broken = [*records.broken, *histories.check_outcomes(records), *histories.check_refusals(records)]
         for name in records.accounts:
             group = int(shards_of([name], self.cluster.shape.shards)[0]) + 1
             known = self.invariants.groups[group]
             posted, listed = await self.loop.spawn(self.workers[0].owner, self._account(name))
             broken += histories.check_account(name, posted, listed, records)
-            broken += histories.check_reads(name, records, known.points.get(name, []), known.effects)
+            if name in records.split:
+                broken += histories.check_sums_of_parts(name, records)
+            else:
+                broken += histories.check_reads(name, records, known.points.get(name, []), known.effects)
         for one in [*broken, *self._check_histories()]:
             self._fail(one)
 

@@ -13,6 +13,7 @@ from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
 RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
 SHORT = Plan(16.0)  # seconds of faults; scripts/simulate does more
+AGAINST_VOTES = "against the votes|commits unrecorded|decided unlike its votes|books|transfer|adds up"
 SEEDS_MAX = 40  # within which a planted bug must be found
 
 
@@ -39,9 +40,9 @@ def test_a_seed_gives_the_same_run_again() -> None:
     ("plant", "found_by"),
     [
         (mutants.skip_fence, "the epoch fell|decided twice"),
-        (mutants.lose_decision, "decided twice|its record says otherwise|commits, precommitted by|transfer"),
-        (mutants.presume_commit, "without such a record|commits, precommitted by"),
-        (mutants.decide_early, "without such a record|commits, precommitted by|transfer"),
+        (mutants.lose_decision, "decided twice|decided unlike its|commits, precommitted by|transfer"),
+        (mutants.presume_commit, "commits unrecorded|commits, precommitted by"),
+        (mutants.decide_early, "commits unrecorded|decided unlike its votes|commits, precommitted by"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -58,9 +59,10 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.acknowledge_before_write, "on disk at", Plan(workload="bank")),
         (mutants.commit_old_term, "counted an entry of term", Plan(45.0, workload="bank")),
         (mutants.forget_vote, "voted for", Plan(workload="bank")),
-        (mutants.decide_on_timeout, "against the votes|books|transfer|adds up", Plan(workload="bank", commit="2pc")),
-        (mutants.decide_on_timeout, "against the votes|books|transfer|adds up", Plan(workload="bank", commit="3pc")),
-        (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is", Plan(12.0, "bank")),
+        (mutants.decide_on_timeout, AGAINST_VOTES, Plan(workload="bank", commit="2pc")),
+        (mutants.decide_on_timeout, AGAINST_VOTES, Plan(workload="bank", commit="3pc")),
+        (mutants.decide_unrecorded, "commits unrecorded|decided unlike its votes", Plan(workload="bank", commit="2pc")),
+        (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is|balanced=False", Plan(12.0, "bank")),
         (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),

@@ -5,7 +5,8 @@ gathers, so batching grows with load and a lone payment never waits. The partici
 and group 0 where a lock guards a row. Each group is replicated, so a participant is lost only with a majority of its nodes.
 
 ```
-2pc   PREPARE -> votes -> decision recorded in group 0              -> clients answered -> DECIDE
+2pc   PREPARE -> votes of all                                         -> clients answered -> DECIDE
+      PREPARE -> some votes stay out -> decision recorded in group 0  -> clients answered -> DECIDE
 3pc   PREPARE -> votes -> PRECOMMIT in a majority of the participants -> clients answered -> DECIDE
 ```
 A protocol is a `CommitProtocol`: a transition table and a way to find out what became of an orphan, a round that an earlier
@@ -16,10 +17,13 @@ coordinator left open. Everything else is shared. The tables as diagrams:
 stateDiagram-v2
     [*] --> voting
     [*] --> orphaned
-    voting --> recording: agreed
+    voting --> deciding: voted
+    voting --> recording: given_up
     voting --> deciding: nothing_agreed
+    voting --> recording: nothing_left
     recording --> deciding: recorded
     orphaned --> deciding: decision_found
+    orphaned --> deciding: votes_found
     orphaned --> deciding: no_decision_exists
     deciding --> ended: carried_out
     ended --> [*]
@@ -29,8 +33,10 @@ stateDiagram-v2
 stateDiagram-v2
     [*] --> voting
     [*] --> orphaned
-    voting --> precommitting: agreed
+    voting --> precommitting: voted
+    voting --> precommitting: given_up
     voting --> deciding: nothing_agreed
+    voting --> deciding: nothing_left
     precommitting --> deciding: majority_precommitted
     orphaned --> deciding: decision_found
     orphaned --> precommitting: majority_found
@@ -42,34 +48,46 @@ What each costs and survives. Let a round have k participants; a lone payment ha
 
 | | 2pc | 3pc |
 |---|---|---|
-| replicated writes before the client hears | k PREPAREs side by side, then 1 record | k PREPAREs, then k PRECOMMITs |
-| calls from the coordinator, with DECIDE | 2k + 1 | 3k |
-| a new coordinator needs to hear | group 0's records | a majority of the round's participants |
-| group 0's data lost for ever | the decisions that were not carried out are lost with it | nothing is lost |
-| when it must wait | group 0 has no majority | group 0 has none (nobody is elected), or a majority of the participants has none |
+| replicated writes before the client hears | k PREPAREs side by side | k PREPAREs, then k PRECOMMITs |
+| calls from the coordinator, with DECIDE | 2k | 3k |
+| a new coordinator needs to hear | group 0's record, or all participants | a majority of the round's participants |
+| group 0's data lost for ever | a decision made without all votes can be lost with it | nothing is lost |
+| must wait for a majority of | group 0; a participant, if there is no record | group 0 (else nobody is elected); most participants |
 
-With two participants a majority is both, so a lone payment under 3pc waits for both shards where 2pc waits for group 0 alone: 3pc
-buys independence of group 0's data and pays for it. Neither ever decides because time has passed: `abandon` ends a *voting*
-when votes stay out, before anybody has been told to commit, and the shard that did not vote is told the decision before a late PREPARE.
+Why 2pc needs no decision record in the common case: a shard's votes are durable in it, and the decision is a function of the
+votes. Once all have voted the outcome stands, whoever adds them up; clients hear it one replicated write earlier than if group
+0 were written first (the idea is that of CockroachDB's parallel commits, RFC 20180324). The price: if the coordinator falls
+then and a participant is away too, the others wait for that one. So a decision that some participant has not carried out a
+moment later is recorded after all (`record_lingering`), and a decision that was made without some votes is recorded before
+anybody hears of it: an abort, too, for those votes may be yes and still come, and by then the transfers have been tried again
+and refused.
 
-Presumed abort: a round is recorded (2pc) or precommitted (3pc) only if some outcome in it must survive; nothing of it exists otherwise.
+With two participants a majority is both, so a lone payment's round can be finished without one of its shards by neither protocol,
+unless 2pc has recorded it. 3pc buys independence of group 0's data and of a minority of a large round's shards, and pays for it
+with a write. Neither ever decides because time has passed: `abandon` ends a *voting* when votes stay out, before anybody has been
+told to commit, and the shard that did not vote is told the decision before a late PREPARE.
+
+Presumed abort: a round that some participant never prepared, and that no record, PRECOMMIT or finished participant speaks for,
+did not commit.
 
 Recovery. A new leader of group 0 takes its term as epoch. It first makes group 0 refuse records of lower epochs (an entry whose
-answer brings the records there are: from then on a missing record stays missing), then every shard what lower epochs say. Each answers
-with the rounds open there, the last PRECOMMIT of each, and the decisions that it has carried out and others perhaps not. Then each
-orphan is ended as its protocol's `recover` says. New work is taken only for shards that have answered.
+answer brings the records there are: from then on a missing record stays missing), then every shard what lower epochs say. Each
+answers with the rounds open there, its votes and the last PRECOMMIT of each, and the decisions that it has carried out and
+others perhaps not. Then each orphan is ended as its protocol's `recover` says. New work is taken only for shards that have
+answered.
 
-Cuts. A marker goes to every shard in question, in one entry with all decisions that the shard may not have carried out; until the shard has
-answered, it is told no later decision. So at its marker each shard holds exactly the rounds that were decided when the cut began,
-while PREPAREs, votes and answers to clients go on. A transfer within one shard is whole in a cut, but two of them in two shards
-are not ordered by it: a cut may hold the later one alone.
+Cuts. A marker goes to every shard in question, in one entry with all decisions that the shard may not have carried out; until
+the shard has answered, it is told no later decision. So at its marker each shard holds exactly the rounds that were decided
+when the cut began, while PREPAREs, votes and answers to clients go on. A transfer within one shard is whole in a cut, but two
+of them in two shards are not ordered by it: a cut may hold the later one alone.
 
-Invariants: a decision is told only when it is recorded, precommitted by a majority, or nothing; one decision a round; a vote
-`undecided` (funds held by another open round) is tried again in a later round, up to `ATTEMPTS_MAX` times; then it is answered as it
-is, and the client is told that the outcome is unknown. From its second wait on it lets the rounds in flight end first: two that hold
-each other's funds would go on doing so for ever, each in rounds that overlap the other's. A DECIDE waits for the next PREPARE to ride
-with, until somebody hurries it: a read or a transfer that must wait for it, or the node's next tick. A shard's linearizable reads
-wait for the rounds open there, so nobody sees half of an acknowledged transaction.
+Invariants: a decision is told only when all votes are in (2pc), it is recorded (2pc) or precommitted by a majority (3pc), or
+nothing; one decision a round; a vote `undecided` (funds held by another open round) is tried again in a later round, up to
+`ATTEMPTS_MAX` times; then it is answered as it is, and the client is told that the outcome is unknown. From its second wait on
+it lets the rounds in flight end first: two that hold each other's funds would go on doing so for ever, each in rounds that
+overlap the other's. A DECIDE waits for the next PREPARE to ride with, until somebody hurries it: a read or a transfer that must
+wait for it, or the node's next tick. A shard's linearizable reads wait for the rounds open there, so nobody sees half of an
+acknowledged transaction.
 
 Traces. `trace.py` puts together what the shards' records and trails tell of one transfer, and what is undecided now. Only records
 last; a trail remembers the last thousand rounds or so, and not for long after a restart.
@@ -82,7 +100,7 @@ from node.core.commit.decisions import Decisions
 from node.core.commit.phases import diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
 from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
-from node.core.commit.trace import describe, find_transfer, undecided_rounds
+from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
 
 __all__ = [
     "PROTOCOLS",
@@ -94,6 +112,7 @@ __all__ = [
     "Decisions",
     "Effect",
     "Forget",
+    "Found",
     "Marked",
     "Record",
     "Ticket",

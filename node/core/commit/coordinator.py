@@ -28,11 +28,13 @@ from node.core.commit.rounds import (
 from node.core.commit.votes import merge_votes
 from node.core.machine import ROUND_BITS, Body, Statuses, pack_decision
 from protocol.columns import Flag, Transfers
-from protocol.status import TRANSFERS_MAX, Status
+from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
 
 ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one recorded, one decided, one to spare: more only wait in the same queues
 ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
 PATIENT_FROM = 2  # rounds after which a transaction lets those in flight end first
+UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
+LASTING_AFTER = 256  # rounds behind the newest: who has not ended by then waits for a group that is away
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 
 
@@ -57,6 +59,7 @@ class Coordinator:
         self._silent: dict[int, None] = {}  # groups whose votes did not come, until they answer anything
         self._resting: dict[int, None] = {}  # groups that a call could not reach a moment ago
         self._forgotten: list[int] = []
+        self._lingering: dict[int, None] = {}  # rounds that were decided and not carried out a while ago
         self._number = 0
         self._cuts = Cuts()
 
@@ -88,10 +91,10 @@ class Coordinator:
         if group in self._polls:
             return
         attempts: dict[int, Attempt] = {}
-        for round_id, protocol, groups, count, attempt, decision in opened:
+        for round_id, protocol, groups, count, attempt, decision, place, votes in opened:
             if epoch_of(round_id) == self.epoch:
                 continue
-            attempts[round_id] = Attempt(attempt, decision)
+            attempts[round_id] = Attempt(attempt, decision, place, votes)
             if round_id not in self.rounds:
                 orphan = Round(round_id, PROTOCOLS[protocol], Phase.orphaned, tuple(groups), count)
                 self.rounds[round_id] = orphan
@@ -116,7 +119,7 @@ class Coordinator:
             ticket, batch, np.stack([debit_groups, credit_groups]), np.zeros(len(batch), np.uint8), len(batch)
         )
         rows = np.arange(len(batch))
-        if batch.flag_bits()[-1] & Flag.linked:
+        if batch.flags and int(batch.flag_bits()[-1]) & Flag.linked:
             rows = self._refuse_open_chain(submission)
         if len(rows):
             self._gathered.append(Piece(submission, rows))
@@ -168,14 +171,16 @@ class Coordinator:
         """The next round's rows: whole pieces of one protocol whose groups have all accepted the epoch, in order of arrival."""
         taken: list[Piece] = []
         left: list[Piece] = []
-        size = 0
+        size, length = 0, 0
         oldest = min((opened.round_id for opened in self.rounds.values() if opened.pieces), default=self._following)
         for piece in self._gathered:
             is_alike = not taken or self._protocol_of(piece) == self._protocol_of(taken[0])
             is_its_turn = self.epoch << ROUND_BITS | piece.after < oldest
-            if is_alike and is_its_turn and size + len(piece.rows) <= TRANSFERS_MAX and self._is_ready(piece):
+            more = piece.length()
+            fits = size + len(piece.rows) <= TRANSFERS_MAX and (not taken or length + more <= MERGED_LENGTH_MAX)
+            if is_alike and is_its_turn and fits and self._is_ready(piece):
                 taken.append(piece)
-                size += len(piece.rows)
+                size, length = size + len(piece.rows), length + more
             else:
                 left.append(piece)
         self._gathered = left
@@ -208,10 +213,12 @@ class Coordinator:
         legs = cut_legs(batch, numbers, groups[0], groups[1])
         count, protocol = int(numbers[-1]) + 1, PROTOCOLS[self._protocol_of(pieces[0])]
         self.rounds[round_id] = Round(round_id, protocol, Phase.voting, tuple(legs), count, pieces, numbers, legs)
-        return [
-            self._ask_round(group, [round_id, count, protocol.name, list(legs), [[leg.part, leg.body]]])
-            for group, leg in legs.items()
-        ]
+        asks: list[Effect] = []
+        for group, leg in legs.items():
+            place = leg.place(numbers) if protocol.name == "2pc" else b""
+            prepare = [round_id, count, protocol.name, list(legs), place, [[leg.part, leg.body]]]
+            asks.append(self._ask_round(group, prepare))
+        return asks
 
     def _ask_round(self, group: int, prepare: Body | None) -> Ask:
         """A call with what the group is to be told beside the PREPARE; decisions wait while the group is being marked."""
@@ -231,13 +238,15 @@ class Coordinator:
         return [[round_id, self.rounds[round_id].decision] for round_id in round_ids if round_id in self.rounds]
 
     def _over(self) -> list[int]:
-        """`[all, own]`: rounds below `all`, and those of this epoch below `own`, are carried out everywhere.
+        """`[all, own, ...]`: rounds below `all`, and those of this epoch below `own` but for those named, are carried out everywhere.
 
-        A group that has not accepted the epoch may hold a round of any earlier one, so nothing is known of those until all have.
+        Without the names, a round that waits for a group that is away would make all others keep what came behind it. A group
+        that has not accepted the epoch may hold a round of any earlier one, so nothing is known of those until all have.
         """
-        mine = (round_id for round_id in self.rounds if epoch_of(round_id) == self.epoch)
-        own = min(mine, default=self._following)
-        return [min(self.rounds, default=self._following) if self._is_complete else 0, own]
+        mine = sorted(round_id for round_id in self.rounds if epoch_of(round_id) == self.epoch)
+        lasting = [round_id for round_id in mine if round_id < self._following - LASTING_AFTER]
+        own = min(mine[len(lasting) :], default=self._following)
+        return [min(self.rounds, default=self._following) if self._is_complete else 0, own, *lasting]
 
     @property
     def _following(self) -> int:
@@ -349,9 +358,11 @@ class Coordinator:
     def _conclude(self, opened: Round) -> list[Effect]:
         statuses, opened.row_statuses = merge_votes(opened.legs, opened.votes, opened.numbers)
         opened.decision = pack_decision(statuses)
+        has_all = all(vote[0] == "votes" for vote in opened.votes.values())
         opened.votes = {}
-        is_nothing = bool((statuses >= Status.undecided).all())
-        return self._advance(opened, Event.nothing_agreed if is_nothing else Event.agreed)
+        if (statuses >= UNDECIDED).all():
+            return self._advance(opened, Event.nothing_agreed if has_all else Event.nothing_left)
+        return self._advance(opened, Event.voted if has_all else Event.given_up)
 
     # -- deciding -------------------------------------------------------------------------------------------------
 
@@ -360,9 +371,7 @@ class Coordinator:
         opened.phase = opened.protocol.transitions[opened.phase, event]
         match opened.phase:
             case Phase.recording:
-                forgotten, self._forgotten = tuple(self._forgotten), []
-                opened.is_recorded = True
-                return [Record(opened.round_id, opened.groups, opened.decision, forgotten)]
+                return [self._record(opened)]
             case Phase.precommitting:
                 for group in opened.groups:
                     self._precommits.setdefault(group, {})[opened.round_id] = None
@@ -384,12 +393,30 @@ class Coordinator:
             case _:
                 assert_never(opened.phase)
 
+    def _record(self, opened: Round) -> Record:
+        forgotten, self._forgotten = tuple(self._forgotten), []
+        opened.is_recording = True
+        return Record(opened.round_id, opened.groups, opened.decision, forgotten)
+
+    def record_lingering(self) -> list[Effect]:
+        """Records what the votes have decided and some participant has not carried out since the last call.
+
+        A next coordinator could not hear the votes of a participant that is away, and the others would wait for it.
+        """
+        deciding = [r for r in self.rounds.values() if r.phase == Phase.deciding and epoch_of(r.round_id) == self.epoch]
+        late = [opened for opened in deciding if opened.round_id in self._lingering and not opened.is_recording]
+        self._lingering = dict.fromkeys(opened.round_id for opened in deciding)
+        return [self._record(opened) for opened in late if opened.protocol.name == "2pc"]
+
     def recorded(self, round_id: int) -> list[Effect]:
         """The decision is durable in group 0: clients may hear it and shards carry it out."""
         opened = self.rounds.get(round_id)
-        if opened is None or opened.phase != Phase.recording:
+        if opened is None:
+            if epoch_of(round_id) == self.epoch:  # it was carried out everywhere while the record was on its way
+                self._forgotten.append(round_id)
             return []
-        return self._advance(opened, Event.recorded)
+        opened.is_recorded = True
+        return self._advance(opened, Event.recorded) if opened.phase == Phase.recording else []
 
     def _precommitted(self, group: int, precommits: list[Body]) -> list[Effect]:
         effects: list[Effect] = []
@@ -422,7 +449,7 @@ class Coordinator:
 
     def _settle(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
         submission = piece.submission
-        again = statuses >= Status.undecided
+        again = statuses >= UNDECIDED
         if again.any() and piece.attempts + 1 < ATTEMPTS_MAX:
             attempts = piece.attempts + 1
             after = self._number if attempts >= PATIENT_FROM else 0

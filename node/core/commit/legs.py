@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,33 @@ class Legs:
     sides: NDArray[np.uint8]  # 0 for rows that a lock guards
     part: str
     body: Body  # the part's command
+
+    def place(self, numbers: NDArray[np.int32]) -> bytes:
+        """Where the legs stand in the round, for who has to merge its votes later. Empty for a lone transfer."""
+        if len(numbers) == 1:
+            return b""
+        columns = [self.rows.astype("<i4").tobytes(), numbers[self.rows].astype("<i4").tobytes(), self.sides.tobytes()]
+        packed: bytes = msgpack.packb([self.part, *columns])
+        return packed
+
+
+def place_legs(places: Mapping[int, bytes]) -> tuple[dict[int, Legs], NDArray[np.int32]]:
+    """The legs of each group, without bodies, and the transaction of each row of the round."""
+    if not all(places.values()):
+        lone = np.zeros(1, np.intp)
+        parts = {group: "locks" if group == LOCKS_GROUP else "ledger" for group in places}
+        return {group: Legs(lone, np.zeros(1, np.uint8), parts[group], []) for group in places}, np.zeros(1, np.int32)
+    legs: dict[int, Legs] = {}
+    known: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+    for group, place in places.items():
+        part, packed_rows, packed_numbers, sides = msgpack.unpackb(place)
+        rows = np.frombuffer(packed_rows, "<i4")
+        known.append((rows, np.frombuffer(packed_numbers, "<i4")))
+        legs[group] = Legs(rows.astype(np.intp), np.frombuffer(sides, np.uint8), part, [])
+    numbers = np.zeros(max(int(rows[-1]) for rows, _ in known) + 1, np.int32)
+    for rows, mine in known:
+        numbers[rows] = mine
+    return legs, numbers
 
 
 def number_transactions(batch: Transfers) -> NDArray[np.int32]:

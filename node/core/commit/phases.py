@@ -21,11 +21,14 @@ class Phase(StrEnum):
 class Event(StrEnum):
     """What moves a round."""
 
-    agreed = "agreed"  # all votes are in and some outcome must survive
-    nothing_agreed = "nothing_agreed"  # the votes leave nothing that anybody will be told: abort
+    voted = "voted"  # every participant has voted: the outcome follows from the votes
+    given_up = "given_up"  # some votes stay out, and some outcome must survive all the same
+    nothing_agreed = "nothing_agreed"  # every participant has voted, and nothing is left that anybody will be told: abort
+    nothing_left = "nothing_left"  # some votes stay out, and the others leave nothing: abort
     recorded = "recorded"  # group 0 has the decision
     majority_precommitted = "majority_precommitted"
     decision_found = "decision_found"  # recovery: a record, or a participant that has carried it out
+    votes_found = "votes_found"  # recovery: every participant has voted
     no_decision_exists = "no_decision_exists"  # recovery: and none can come to exist any more: abort
     majority_found = "majority_found"  # recovery: a majority told its last attempt; none has carried anything out
     carried_out = "carried_out"  # by every participant
@@ -34,17 +37,22 @@ class Event(StrEnum):
 Transitions = Mapping[tuple[Phase, Event], Phase]
 
 TWO_PHASE: Transitions = MappingProxyType({
-    (Phase.voting, Event.agreed): Phase.recording,
+    (Phase.voting, Event.voted): Phase.deciding,
+    (Phase.voting, Event.given_up): Phase.recording,
     (Phase.voting, Event.nothing_agreed): Phase.deciding,
+    (Phase.voting, Event.nothing_left): Phase.recording,
     (Phase.recording, Event.recorded): Phase.deciding,
     (Phase.orphaned, Event.decision_found): Phase.deciding,
+    (Phase.orphaned, Event.votes_found): Phase.deciding,
     (Phase.orphaned, Event.no_decision_exists): Phase.deciding,
     (Phase.deciding, Event.carried_out): Phase.ended,
 })  # fmt: skip
 
 THREE_PHASE: Transitions = MappingProxyType({
-    (Phase.voting, Event.agreed): Phase.precommitting,
+    (Phase.voting, Event.voted): Phase.precommitting,
+    (Phase.voting, Event.given_up): Phase.precommitting,
     (Phase.voting, Event.nothing_agreed): Phase.deciding,
+    (Phase.voting, Event.nothing_left): Phase.deciding,
     (Phase.precommitting, Event.majority_precommitted): Phase.deciding,
     (Phase.orphaned, Event.decision_found): Phase.deciding,
     (Phase.orphaned, Event.majority_found): Phase.precommitting,

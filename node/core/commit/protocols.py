@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from node.core.commit.phases import THREE_PHASE, TWO_PHASE, Transitions
-from node.core.commit.recovery import Recover, find_in_participants, find_record
+from node.core.commit.recovery import Recover, find_in_participants, find_in_votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,6 @@ class CommitProtocol:
 
 
 PROTOCOLS: Mapping[str, CommitProtocol] = MappingProxyType({
-    "2pc": CommitProtocol("2pc", TWO_PHASE, find_record),
+    "2pc": CommitProtocol("2pc", TWO_PHASE, find_in_votes),
     "3pc": CommitProtocol("3pc", THREE_PHASE, find_in_participants),
 })  # fmt: skip

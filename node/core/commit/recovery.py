@@ -7,21 +7,25 @@ decide the round in the old epoch behind its back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from node.core.commit.legs import place_legs
 from node.core.commit.phases import Event
-from node.core.machine import pack_decision
+from node.core.commit.votes import merge_votes
+from node.core.machine import Body, pack_decision
 from protocol.status import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A participant's last PRECOMMIT for a round: the epoch that proposed it (0: none yet) and what it proposed."""
+    """What a participant holds of a round that is open there."""
 
-    epoch: int
-    decision: bytes
+    epoch: int  # of the last PRECOMMIT, 0 before the first
+    decision: bytes  # what that proposed
+    place: bytes = b""  # of its legs in the round, for 2pc
+    votes: Body = field(default_factory=list)  # its answer to the PREPARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,27 @@ def abort_all(count: int) -> bytes:
     return pack_decision(np.full(count, Status.retry, np.uint8))
 
 
-def find_record(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
-    """2pc: group 0 has refused records of lower epochs since before it was read, so what it does not hold never will be."""
-    record = records.get(orphan.round_id)
-    if record is None:
+def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
+    """2pc: a record in group 0 is the decision; without one it follows from the votes, and those of all must be heard.
+
+    Group 0 has refused records of lower epochs since before it was read. A shard that has not voted by now never will, so then
+    nobody can have been told of a commit. Where all have voted, the earlier coordinator may have told it, and every later one
+    comes to the same decision (as in CockroachDB's parallel commits, RFC 20180324).
+    """
+    if orphan.round_id in records:
+        return Event.decision_found, records[orphan.round_id]
+    heard = {group: polls[group] for group in orphan.groups if group in polls}
+    for poll in heard.values():
+        if orphan.round_id in poll.finished:
+            return Event.decision_found, poll.finished[orphan.round_id]
+    if any(orphan.round_id not in poll.opened for poll in heard.values()):
         return Event.no_decision_exists, abort_all(orphan.count)
-    return Event.decision_found, record
+    if len(heard) < len(orphan.groups):
+        return None
+    opened = {group: poll.opened[orphan.round_id] for group, poll in heard.items()}
+    legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
+    statuses, _ = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
+    return Event.votes_found, pack_decision(statuses)
 
 
 def find_in_participants(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:

@@ -31,7 +31,8 @@ class Ask:
     """Call a group until it answers or the epoch ends; the answer comes back to `asked`.
 
     The body is a machine request without its kind, by its name: `["epoch", epoch]`, `["round", epoch, over, decisions,
-    precommits, prepare]` or `["mark", epoch, over, decisions, name, wants digest, questions]`.
+    precommits, prepare]` or `["mark", epoch, over, decisions, name, wants digest, questions]`. `over` says which rounds are carried
+    out everywhere: `[below which all are, below which those of the epoch are, exceptions to the latter, ...]`.
     """
 
     group: int
@@ -102,6 +103,11 @@ class Piece:
         whole = self.submission.batch
         return whole if len(self.rows) == len(whole) else whole.take(self.rows)
 
+    def length(self) -> int:
+        """Of the rows, about: as `Transfers.length` counts."""
+        whole = self.submission.batch
+        return whole.length() * len(self.rows) // len(whole)
+
     def groups(self) -> NDArray[np.int32]:
         """The groups of the rows' accounts: debits, then credits."""
         return self.submission.groups[:, self.rows]
@@ -124,7 +130,8 @@ class Round:
     decision: bytes = b""
     precommitted: dict[int, None] = field(default_factory=dict)  # participants that hold the attempt of this epoch
     waiting: dict[int, None] = field(default_factory=dict)  # participants that have not carried the decision out
-    is_recorded: bool = False
+    is_recording: bool = False  # a record is on its way or there
+    is_recorded: bool = False  # it is there, to be forgotten in the end
 
     def orphan(self) -> Orphan:
         """What recovery looks at."""

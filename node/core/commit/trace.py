@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from node.core.commit.legs import DEBIT
+from node.core.commit.legs import DEBIT, place_legs
 from node.core.commit.rounds import epoch_of
+from node.core.commit.votes import merge_votes
 from node.core.machine import Body, unpack_decision
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
@@ -57,6 +58,7 @@ class Found:
     round_id: int | None  # the round that decides it; None: one shard alone, or nobody remembers
     number: int
     reports: dict[int, Report]  # by participant, as far as they have told
+    decision: int | None = None  # that follows from the votes, where that was looked at
 
     @property
     def groups(self) -> list[int]:
@@ -68,12 +70,29 @@ class Found:
         more = {group: Report(*answer[1]) for group, answer in answers.items() if answer and answer[1] is not None}
         return replace(self, reports={**self.reports, **more})
 
+    @property
+    def is_decided_by_votes(self) -> bool:
+        """2pc: every participant has voted, and none has carried the outcome out."""
+        reports = self.reports.values()
+        is_complete = len(reports) == len(self.groups) and all(seen.vote is not None for seen in reports)
+        return is_complete and all(seen.protocol == "2pc" and seen.carried_out_ns is None for seen in reports)
+
+    def decided_by(self, answers: Answers) -> Found | None:
+        """With the participants' answers to `["votes", round id]`; None if one has carried it out meanwhile, or does not answer."""
+        opened = {group: answer[1] for group, answer in answers.items() if answer is not None and answer[1] is not None}
+        if len(opened) < len(self.groups):
+            return None
+        legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
+        statuses, _ = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers)
+        return replace(self, decision=int(statuses[self.number]))
+
 
 def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
     """From the shards' answers to `["trace", "ledger", id]`. `home` is the shard of `debit` where that is known, else 0.
 
-    A transfer can be in several rounds: it waits for others, or comes again. The one that made the record counts; without a record
-    one that is open, else the last one.
+    What happened comes before what was refused or cancelled under the same id in another shard, then the first one. A transfer can be
+    in several rounds: it waits for others, or comes again. The one that made the record counts; without a record one that is open, else
+    the last one.
     """
     sights = [
         Sight(group, round_id, number, sides, Report(*report))
@@ -88,7 +107,7 @@ def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
         if answer is not None and answer[1] is not None and (not home or (group == home and _is_of(answer[1], debit)))
     ]
     if records:
-        group, record = min(records, key=lambda known: known[1][1])
+        group, record = min(records, key=lambda known: (known[1][0] != Status.created, known[1][1]))
         made = [seen for seen in sights if seen.group == group and seen.report.carried_out_ns == record[1]]
         return _found(group, record, made[0] if made else None, sights)
     if not sights:
@@ -140,6 +159,8 @@ def _decision(found: Found, recorded: bytes | None) -> int | None:
             return report.decision
     if recorded is not None:
         return int(unpack_decision(recorded)[found.number])
+    if found.decision is not None:
+        return found.decision
     for report in reports:
         alike = [other for other in reports if other.attempt == report.attempt]
         if report.attempt and 2 * len(alike) > len(report.groups):
@@ -177,15 +198,17 @@ def undecided_rounds(answers: Answers, records: Body | None) -> list[Body]:
             row[4] = min(row[4], opened_ns)
             row[5] += ids
             attempts.setdefault(round_id, []).append(attempt)
-    rows = [row for round_id, row in merged.items() if round_id not in decided and not _holds(row, attempts[round_id])]
+    rows = [row for round_id, row in merged.items() if round_id not in decided and not _stands(row, attempts[round_id])]
     rows.sort(key=lambda row: row[4])
     for row in rows:
         row[5] = _without_repeats(row[5])
     return rows[:ROUNDS_MAX]
 
 
-def _holds(row: Body, attempts: list[int]) -> bool:
-    """Whether a majority of the participants has precommitted the same attempt."""
+def _stands(row: Body, attempts: list[int]) -> bool:
+    """2pc: whether all have voted; 3pc: whether a majority of the participants has precommitted the same attempt."""
+    if row[1] == "2pc":
+        return len(row[3]) == len(row[2])
     return any(epoch and 2 * attempts.count(epoch) > len(row[2]) for epoch in attempts)
 
 

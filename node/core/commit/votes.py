@@ -6,19 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
-from node.core.machine import Body, Statuses, first_failures
+from node.core.machine import SETTLED, Body, Statuses, first_failures
 from protocol.status import Status
 
 
 def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> tuple[Statuses, Statuses]:
     """The round's statuses, one a transaction and one a transfer. `numbers` is the transaction of each transfer.
 
-    A group that did not vote (`void`) makes its transfers `retry`. Between shards, the currencies must agree.
+    A group that did not vote (`void`) makes its transfers `retry`. Between shards, the currencies must agree. An id that was used
+    before gets the outcome that it had or will have, whatever else is wrong by now.
     """
     if len(numbers) == 1:
         one = np.array([_merge_one(legs, votes)], np.uint8)
         return one, one
-    rows = np.zeros(len(numbers), np.uint8)
+    rows, settled = np.zeros(len(numbers), np.uint8), np.zeros(len(numbers), np.uint8)
     currencies = np.zeros((2, len(numbers)), np.uint16)
     for group, leg in legs.items():
         vote = votes[group]
@@ -31,7 +32,9 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
             continue
         extra = dict(vote[2])["ledger"]
         seen = np.frombuffer(extra, "<u2", len(leg.rows))
-        own = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
+        told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
+        own = told & ~np.uint8(SETTLED)
+        settled[leg.rows[own != told]] = own[own != told]
         own = first_failures(own, _of_other_parts(own, vote[1], numbers[leg.rows]))
         rows[leg.rows] = first_failures(rows[leg.rows], own)
         for side, bit in ((0, DEBIT), (1, CREDIT)):
@@ -39,6 +42,7 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
             currencies[side, leg.rows[mine]] = seen[mine]
     differ = (currencies[0] != currencies[1]) & (currencies[0] != 0) & (currencies[1] != 0)
     rows = first_failures(rows, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8))
+    rows = np.where(settled != 0, settled, rows)
     count = int(numbers[-1]) + 1
     if count == len(numbers):
         return rows, rows
@@ -58,6 +62,8 @@ def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> int:
         else:
             extra = dict(vote[2])["ledger"]
             currencies.append(int.from_bytes(extra[:2], "little"))
+            if extra[2] & SETTLED:
+                return int(extra[2]) & ~SETTLED
             failures.append(extra[2] or vote[1][0])
     if len(dict.fromkeys(filter(None, currencies))) > 1:
         failures.append(Status.accounts_must_have_the_same_currency)

@@ -6,6 +6,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | command (client's shape) | answer |
 |---|---|
 | ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
+| ["part", row as above, shard, shards]: this shard's part of a split account | ["part", `AccountStatus`] |
 | ["update", id, {any of minimum, maximum, owner, metadata, status (`AccountState`), if_version}] | ["update", `AccountStatus`, version] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
@@ -14,8 +15,10 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | `queries.account_fields` or None each; the last field: does an open round touch it |
+| ["accounts", [id, ...]] | `queries.account_fields` or None each; the last fields: does an open round touch it, is it a part |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
+| ["trace", id] | `[status, timestamp_ns, debit, credit]` or None, and `[round, transaction, sides]` for each round that it was seen in |
+| ["ids", round] | the first ids of an open round |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
 The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
@@ -23,7 +26,7 @@ The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sort
 and `transfers` (columns), `rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
-- posted - held >= -2^62 and posted + incoming <= 2^62 for every account, so no sum of two columns can wrap; sums of a
+- posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
   batch are proven before they are added. `unsettled` counts what open rounds have reserved of debits (it is part of
   `held`, except for captures and voids, whose money was held before).
 - The fast path carries out only what is safe in every order; the exact path does the rest in order. Both leave the
@@ -39,6 +42,9 @@ Invariants
 - `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of
   the same command have changed is at the entry's index already. All rows of an account whose version is wanted take the
   exact path, in order.
+- A *part* of a split account (`node.core.splits`) pays only in the shard where its transfer belongs, else it answers `elsewhere`; and
+  what it lacks says nothing of the other parts, so it answers `part_short` unless the row is final (`if_version` is
+  `limits.FINAL_VERSION`). Neither is recorded. `update` and `cancel` of a part need a last item, true: all parts are told.
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
 Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.

@@ -6,7 +6,6 @@ from typing import Any
 
 from node.core.ledger.books import Books
 from node.core.ledger.limits import (
-    BALANCE_BOUND,
     CURRENCY_MASK,
     METADATA_BYTES_MAX,
     NO_MAXIMUM,
@@ -73,7 +72,7 @@ def _limits_status(floor: int, ceiling: int, lowest: int, highest: int) -> Accou
     """Whether limits hold together and leave room for the balance, from its lowest to its highest."""
     if floor > ceiling:
         return AccountStatus.minimum_exceeds_maximum_balance
-    if abs(floor) > BALANCE_BOUND or abs(ceiling) > BALANCE_BOUND:
+    if floor < NO_MINIMUM or ceiling > NO_MAXIMUM:
         return AccountStatus.balance_limit_out_of_range
     if floor > lowest or ceiling < highest:
         return AccountStatus.limit_excludes_balance

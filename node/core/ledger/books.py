@@ -92,8 +92,14 @@ def recorded_status(
     differs = (
         (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
         (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
-        (not _same(accounts, source, int(source.debit[position]), batch, debit), Status.exists_with_different_debit_account),
-        (not _same(accounts, source, int(source.credit[position]), batch, credit), Status.exists_with_different_credit_account),
+        (
+            not _same(accounts, source, int(source.debit[position]), batch, debit),
+            Status.exists_with_different_debit_account,
+        ),
+        (
+            not _same(accounts, source, int(source.credit[position]), batch, credit),
+            Status.exists_with_different_credit_account,
+        ),
         (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
         (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
         (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),

@@ -109,9 +109,10 @@ def _hold_changes(books: Books) -> list[Change]:
 
 def _pack_counters(books: Books) -> bytes:
     history, holds = books.history, books.holds
+    turnover = [[code, [*map(str, sums)]] for code, sums in sorted(books.turnover.items())]  # beyond 64 bits, in time
     packed: bytes = msgpack.packb([
         books.accounts.count, history.sealed, history.chain, history.directory, holds.next_serial,
-        [sorted(ended.items()) for ended in holds.ended], sorted(books.turnover.items()),
+        [sorted(ended.items()) for ended in holds.ended], turnover,
         books.accounts.part_number, books.accounts.part_count,
     ])  # fmt: skip
     return packed
@@ -123,11 +124,13 @@ def restore(books: Books, rows: Rows) -> None:
     if not counters:
         return
     history, holds = books.history, books.holds
-    count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, *part = msgpack.unpackb(counters[0])
+    count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, *part = msgpack.unpackb(
+        counters[0]
+    )
     books.accounts.part_number, books.accounts.part_count = part
     history.directory = [[(low, high) for low, high in ranges] for ranges in directory]
     holds.ended = [dict(items) for items in ended]
-    books.turnover = {code: list(sums) for code, sums in turnover}
+    books.turnover = {code: [*map(int, sums)] for code, sums in turnover}
     _restore_accounts(books, count, rows)
     history.load_window(list(rows(WINDOW)))
     for _, value in rows(TAIL):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books, recorded_status
 from node.core.ledger.holds import Hold
-from node.core.ledger.limits import FINAL_VERSION, NANOSECONDS, NOT_HERE, Side
+from node.core.ledger.limits import CREDIT, DEBIT, FINAL_VERSION, NANOSECONDS, NOT_HERE
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
 from protocol.columns import Flag
@@ -22,7 +22,7 @@ from protocol.status import Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
 LINKED, HOLD, CAPTURE, VOID = int(Flag.linked), int(Flag.hold), int(Flag.capture), int(Flag.void)
-DEBIT, CREDIT = int(Side.debit), int(Side.credit)
+VOIDED = -1
 
 
 @dataclass(slots=True)
@@ -59,6 +59,7 @@ class Exact:
         self.moved = list(lines.amount)  # for a void what it released
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
+        self.own_holds: dict[bytes, int] = {}  # what it captures of holds, `VOIDED` for those that it ends
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -75,16 +76,9 @@ class Exact:
             return hint
         if side & DEBIT and debit < 0:
             return Status.debit_account_not_found
-        undecided = 0
-        is_part = self.is_part is not None and side & DEBIT and self.is_part[debit]
-        if is_part:
-            if status := self._part_status(line):
-                return status
-        elif self.wanted is not None and side & DEBIT:
-            status = self._version_status(debit, self.wanted[position])
-            if status == Status.version_conflict:
-                return status
-            undecided = status
+        undecided = self._terms_status(line) if side & DEBIT else 0
+        if undecided not in (0, Status.undecided):
+            return undecided
         if side & CREDIT and credit < 0 and (not flags & VOID or credit == NOT_HERE):
             return Status.credit_account_not_found
         giver = self.sheet.cell(debit) if side & DEBIT else None
@@ -99,10 +93,14 @@ class Exact:
                 return status
             if flags & VOID:
                 return undecided
-        status = self._account_status(line, giver, taker)
-        if is_part and status == Status.insufficient_funds and not self._is_final(position):
-            return Status.part_short
-        return status or undecided
+        return self._account_status(line, giver, taker) or undecided
+
+    def _terms_status(self, line: int) -> int:
+        """What is demanded of the debit account besides funds: a version, or that it is the right part."""
+        debit = self.lines.debit[line]
+        if self.is_part is not None and self.is_part[debit]:
+            return self._part_status(line)
+        return 0 if self.wanted is None else self._version_status(debit, self.wanted[self.lines.positions[line]])
 
     def _part_status(self, line: int) -> int:
         """Whether the part here is the one that the transfer must be taken from: each id has one shard, whoever sends it."""
@@ -117,8 +115,11 @@ class Exact:
         shard = int(shards_of_ids(self.batch.id_at(position), accounts.part_count)[0])
         return 0 if shard == accounts.part_number else Status.elsewhere
 
-    def _is_final(self, position: int) -> bool:
-        return self.wanted is not None and self.wanted[position] == FINAL_VERSION
+    def _may_gather(self, line: int) -> bool:
+        """Whether other parts of the debit account may have what this one lacks."""
+        if self.is_part is None or not self.is_part[self.lines.debit[line]]:
+            return False
+        return self.wanted is None or self.wanted[self.lines.positions[line]] != FINAL_VERSION
 
     def _version_status(self, row: int, wanted: int) -> int:
         """Whether the account is at the version wanted, before the transaction at hand."""
@@ -139,6 +140,8 @@ class Exact:
         given = taken = 0
         if giver is not None and not flags & CAPTURE:
             given = giver.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
+            if given == Status.insufficient_funds and self._may_gather(line):
+                given = Status.part_short
         if taker is not None and not flags & HOLD:
             taken = taker.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
         return min(given, taken) if given and taken else given or taken
@@ -192,13 +195,22 @@ class Exact:
             return Status.hold_has_different_credit_account
         if hold.expired or hold.expiry_ns <= self.at.timestamp_ns:
             return Status.hold_expired
-        if lines.flags[line] & VOID:
-            return Status.undecided if hold.voiding or hold.undecided else 0
+        return self._rest_status(line, hold)
+
+    def _rest_status(self, line: int, hold: Hold) -> int:
+        """Whether enough is left of an open hold, counting what its own transaction takes."""
+        own = self.own_holds.get(hold.id, 0)
+        if own == VOIDED:
+            return Status.hold_already_voided
         if hold.voiding:
             return Status.undecided
-        if lines.amount[line] > hold.rest:
-            is_open = lines.amount[line] <= hold.rest + hold.undecided
-            return Status.undecided if is_open else Status.exceeds_hold_amount
+        others, amount = hold.undecided - own, self.lines.amount[line]
+        if own and not hold.rest and not others:
+            return Status.hold_already_captured
+        if self.lines.flags[line] & VOID:
+            return Status.undecided if others else 0
+        if amount > hold.rest:
+            return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
         return 0
 
     # -- carrying out ---------------------------------------------------------------------------------------------
@@ -250,9 +262,11 @@ class Exact:
         self._note_hold(hold)
         if kind == VOID:
             hold.voiding = True
+            self.own_holds[hold.id] = VOIDED
             self.moved[line] = hold.rest
             return hold.rest
         amount = self.lines.amount[line]
+        self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
         hold.rest -= amount
         hold.undecided += amount
         return amount

@@ -123,7 +123,7 @@ class Ledger:
                 raise ProtocolError("ledger: expected accounts, transfer, history, trace or ids")
 
     def totals(self) -> Body:
-        """A row a currency: [code, posted, held, incoming, debits ever, credits ever], minor units, sorted by code."""
+        """`[code, posted, held, incoming, debits ever, credits ever]` a currency, sorted; numbers as text, as 64 bits may not do."""
         accounts = self.books.accounts
         currencies = accounts.kind[: accounts.count] & CURRENCY_MASK
         rows: Body = []
@@ -131,7 +131,7 @@ class Ledger:
             here = currencies == code
             columns = (accounts.posted, accounts.held, accounts.incoming)
             sums = [wide_sum(column[: accounts.count][here]) for column in columns]
-            rows.append([currency_text(code), *sums, *self.books.turnover.get(code, (0, 0))])
+            rows.append([currency_text(code), *map(str, (*sums, *self.books.turnover.get(code, (0, 0))))])
         return sorted(rows)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------

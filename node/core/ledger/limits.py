@@ -14,9 +14,9 @@ Marks = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
 Positions = NDArray[np.intp]
 
-BALANCE_BOUND = 2**62  # posted - held and posted + incoming stay within it, so that sums of two never wrap
-NO_MINIMUM = -BALANCE_BOUND  # an account without a floor still ends where arithmetic does
-NO_MAXIMUM = BALANCE_BOUND
+BALANCE_BOUND = 2**62  # sums that are proven to stay below it can be added to any balance
+NO_MINIMUM = -BALANCE_BOUND  # of posted - held: an account without a floor still ends where arithmetic does
+NO_MAXIMUM = BALANCE_BOUND - 1  # of posted + incoming; so neither held nor incoming can exceed 2^63 - 1
 PAGE_ACCOUNTS = 1_024  # accounts a checkpoint page: 64 kB of balances, a good size for one stored row
 SEGMENT_TRANSFERS = 8_192  # transfers a sealed segment: a full request, about half a megabyte as a stored row
 WINDOW_SEGMENTS = 4  # sealed segments in memory: 32,768 transfers may be in flight between resolve and apply
@@ -41,6 +41,9 @@ class Side(IntEnum):
     debit = 1
     credit = 2
     both = 3
+
+
+DEBIT, CREDIT, BOTH = int(Side.debit), int(Side.credit), int(Side.both)  # numpy is slow with members of an enum
 
 
 def currency_code(currency: str) -> int:

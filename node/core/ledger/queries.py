@@ -63,7 +63,10 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if found is None:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
-    return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]])
+    is_settling = hold is not None and bool(
+        hold.voiding or hold.undecided
+    )  # by a round whose client may know its outcome
+    return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]], is_undecided=is_settling)
 
 
 def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
@@ -159,7 +162,10 @@ class Pages:
 
 
 def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
-    """["history", rows, cursor of the next page or None], with one item more, true, for a part of a split account; rows are None for an account that does not exist."""
+    """["history", rows, cursor of the next page or None]; rows are None for an account that does not exist.
+
+    With one item more, true, for a part of a split account.
+    """
     _, id, cursor, limit, is_newest_first, with_failed = [*body, False][:6]
     row = books.accounts.rows.get(id) if isinstance(id, str) else None
     is_cursor = cursor is None or (isinstance(cursor, int) and cursor >= 0)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, recorded_status
-from node.core.ledger.exact import KIND
+from node.core.ledger.exact import KIND, VOID
 from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
 from node.core.ledger.ids import Run
-from node.core.ledger.limits import NOT_HERE, Codes, Int32s, Marks, Side
+from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, Codes, Int32s, Marks
 from node.core.ledger.segment import Segment
 from node.core.machine.part import Body, Loaded, Need
 from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
@@ -50,14 +50,17 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     if not isinstance(numbers, bytes) or not isinstance(sides, bytes) or len(numbers) != 4 * n or len(sides) != n:
         raise ProtocolError("legs: expected a transaction number and a side for each row")
     side_bits = np.frombuffer(sides, np.uint8)
-    if side_bits.min() < Side.debit or side_bits.max() > Side.both or np.frombuffer(numbers, np.int32).min() < 0:
+    is_known = int(side_bits.min()) >= DEBIT and int(side_bits.max()) <= BOTH
+    if not is_known or int(np.frombuffer(numbers, np.int32).min()) < 0:
         raise ProtocolError("legs: expected sides of 1 to 3 and transaction numbers from 0")
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
     batch.numbers, batch.sides = numbers, sides
-    abroad = (side_bits & Side.debit) == 0, (side_bits & Side.credit) == 0
+    abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
     shape = _shape(transfers, debit, credit, side_bits)
-    named_credits = abroad[1] | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0))
+    named_credits = abroad[1]
+    if transfers.flags:
+        named_credits = named_credits | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & VOID) != 0))
     _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
     return _with_hints(books, "legs", batch, shape, ~abroad[0], loaded)
 
@@ -98,7 +101,7 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | N
         names = zip(transfers.debits(), transfers.credits(), strict=True)
         equal = np.array([giver == taker for giver, taker in names])
         if sides is not None:  # a split account's parts in two shards may trade
-            equal &= sides == Side.both
+            equal &= sides == BOTH
         reasons.append((equal, Status.accounts_must_be_different))
     amounts, flags = transfers.amounts(), transfers.flag_bits()
     if int(amounts.min()) <= 0:

@@ -8,7 +8,7 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact, Lines
 from node.core.ledger.fast import post_rows, questions_of, sorted_run
-from node.core.ledger.limits import SMALL_BATCH, Marks, Positions, Side
+from node.core.ledger.limits import BOTH, SMALL_BATCH, Marks, Positions
 from node.core.machine.part import At
 from protocol.status import Status
 
@@ -56,7 +56,7 @@ def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
 
 def lines_of(batch: Batch, rows: Positions, suspect: Marks | None) -> Lines:
     """The given rows as plain lists."""
-    sides = batch.side_bits()[rows].tolist() if batch.sides else [int(Side.both)] * len(rows)
+    sides = batch.side_bits()[rows].tolist() if batch.sides else [BOTH] * len(rows)
     return Lines(
         rows.tolist(), batch.debit_rows()[rows].tolist(), batch.credit_rows()[rows].tolist(),
         batch.amounts()[rows].tolist(), batch.flag_bits()[rows].tolist(), sides,
@@ -69,7 +69,7 @@ def small_lines(batch: Batch) -> Lines:
     n = batch.count
     return Lines(
         list(range(n)), batch.ints(batch.debit, "i"), batch.ints(batch.credit, "i"), batch.ints(batch.amount, "q"),
-        batch.ints(batch.flags, "H"), list(batch.sides) if batch.sides else [int(Side.both)] * n, [True] * n,
+        batch.ints(batch.flags, "H"), list(batch.sides) if batch.sides else [BOTH] * n, [True] * n,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ in no digest and no checkpoint, so that a restart leaves of it what the log that
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
-from node.core.machine.decision import first_failures, pack_decision, unpack_decision
+from node.core.machine.decision import SETTLED, first_failures, pack_decision, unpack_decision
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
 from node.core.machine.machine import ROUND_BITS, Machine
 from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
@@ -33,6 +33,7 @@ from node.core.machine.trail import Trail
 
 __all__ = [
     "ROUND_BITS",
+    "SETTLED",
     "Answer",
     "At",
     "Body",

@@ -7,6 +7,8 @@ import numpy as np
 
 from node.core.machine.part import Statuses
 
+SETTLED = 0x80  # in a row's status of the debit side: the id has an outcome or waits for one, so nobody else's objection counts
+
 
 def first_failures(first: Statuses, second: Statuses) -> Statuses:
     """The smaller non-zero status of the two, place by place; 0 where both are 0."""

@@ -16,7 +16,7 @@ from node.core.machine.trail import OpenRound, Trail
 TABLE = "machine"
 TOGETHER_ROUND = -1  # round id of the one-shard round behind a `together` request; never open between entries
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
-MARKS_MAX = 4  # an audit asks for its mark within seconds; older ones are of no use
+MARKS_MAX = 256  # an audit asks every replica for its mark within seconds; so many come in that time, at a few hundred bytes
 
 
 class Machine:
@@ -29,7 +29,7 @@ class Machine:
         self.epoch = 0
         self.rounds: dict[int, OpenRound] = {}
         self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
-        self._over = [0, 0]  # rounds below the first, and those of the epoch below the second, are over everywhere
+        self._over = [0, 0]  # rounds below the first are over everywhere, and those of the epoch below the second, the rest excepted
         self._marks: dict[str, Body] = {}
         self._trail: Trail[OpenRound] = Trail()
 
@@ -100,18 +100,25 @@ class Machine:
         self.epoch = epoch
         for round_id, decision in decisions:
             self._decide(round_id, decision, at)
-        over = [max(known, told) for known, told in zip(self._over, over, strict=True)]  # calls may overtake each other
+        self._note_over(*over)
+        return True
+
+    def _note_over(self, below: int, own: int, *lasting: int) -> None:
+        """Calls may overtake each other: the highest bound counts, and for that the shortest list of rounds that last."""
+        known_below, known_own, *known = self._over
+        kept = [*lasting] if own > known_own else [n for n in known if own < known_own or n in lasting]
+        over = [max(known_below, below), max(known_own, own), *kept]
         if over != self._over:
             self._over = over
             self._finished = {number: kept for number, kept in self._finished.items() if not self._is_over(number)}
-        return True
 
     def _is_over(self, round_id: int) -> bool:
-        below, own = self._over
-        return round_id < below or (round_id >> ROUND_BITS == self.epoch and round_id < own)
+        below, own, *lasting = self._over
+        is_own = round_id >> ROUND_BITS == self.epoch
+        return round_id < below or (is_own and round_id < own and round_id not in lasting)
 
     def _prepare(self, prepare: Body, at: At) -> Body:
-        round_id, count, protocol, groups, commands = prepare
+        round_id, count, protocol, groups, place, commands = prepare
         if round_id in self.rounds:
             return self.rounds[round_id].answer
         if round_id in self._finished or self._is_over(round_id):
@@ -124,7 +131,7 @@ class Machine:
             extras.append([part, extra])
         answer: Body = ["votes", votes.tobytes(), extras]
         parts = [part for part, _ in commands]
-        self.rounds[round_id] = OpenRound(protocol, groups, parts, count, answer, at.timestamp_ns)
+        self.rounds[round_id] = OpenRound(protocol, groups, place, parts, count, answer, at.timestamp_ns)
         return answer
 
     def _precommit(self, precommit: Body, at: At) -> None:
@@ -134,7 +141,7 @@ class Machine:
             return
         if round_id not in self.rounds:
             count = len(unpack_decision(decision))
-            self.rounds[round_id] = OpenRound("3pc", groups, [], count, ["void"], at.timestamp_ns)
+            self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, ["void"], at.timestamp_ns)
         opened = self.rounds[round_id]
         opened.attempt, opened.precommitted, opened.precommitted_ns = self.epoch, decision, at.timestamp_ns
 
@@ -144,6 +151,7 @@ class Machine:
             for part in dict.fromkeys(opened.parts):
                 self.parts[part].decide(round_id, statuses, at)
             opened.decided_ns, opened.decision = at.timestamp_ns, decision
+            opened.place, opened.answer = b"", opened.answer[:2]
             self._trail.keep(round_id, opened.count, opened)
         if not self._is_over(round_id):
             self._finished.setdefault(round_id, decision)
@@ -153,7 +161,7 @@ class Machine:
             return ["stale_epoch", self.epoch]
         self.epoch = epoch
         opened = [
-            [number, r.protocol, r.groups, r.count, r.attempt, r.precommitted]
+            [number, r.protocol, r.groups, r.count, r.attempt, r.precommitted, r.place, r.answer]
             for number, r in sorted(self.rounds.items())
         ]
         return ["epoch", opened, [[number, decision] for number, decision in self._finished.items()]]
@@ -192,6 +200,9 @@ class Machine:
             case ["round", round_id, number]:
                 opened = self._recall(round_id)
                 return Answer(["round", None if opened is None else opened.report(number)])
+            case ["votes", round_id]:
+                opened = self.rounds.get(round_id)
+                return Answer(["votes", None if opened is None else [opened.place, opened.answer]])
             case ["open", of_part]:
                 return Answer(
                     ["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]]

@@ -14,7 +14,7 @@ from node.core.machine.decision import unpack_decision
 from node.core.machine.part import Body
 
 ROUNDS_MAX = 1_024  # a megabyte of lone payments a shard
-TRANSACTIONS_MAX = 32_768  # another one: at 24 bytes each, with their ids; seconds of full load, hours of a little
+TRANSACTIONS_MAX = 32_768  # another one: at some 24 bytes each, with their ids; seconds of full load, hours of a little
 
 Kept = TypeVar("Kept")
 
@@ -51,6 +51,7 @@ class OpenRound:
 
     protocol: str  # name of the commit protocol
     groups: list[int]  # its participants
+    place: bytes  # the coordinator's own note for its successors
     parts: list[str]  # empty where the PREPARE has not come: then it is void
     count: int  # transactions
     answer: Body  # what the first PREPARE gave, for a repeated one
@@ -64,7 +65,7 @@ class OpenRound:
     def pack(self) -> list[Any]:
         """For a checkpoint."""
         return [
-            self.protocol, self.groups, self.parts, self.count, self.answer, self.opened_ns, self.attempt,
+            self.protocol, self.groups, self.place, self.parts, self.count, self.answer, self.opened_ns, self.attempt,
             self.precommitted,
         ]  # fmt: skip
 

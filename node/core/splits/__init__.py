@@ -13,14 +13,16 @@ stays in the shard of the other account and is decided in one entry. Its balance
 - A part never falls below its own minimum: the account's at the *home* part (the one in the shard of its id), 0 at the others; so the sum
   never falls below the account's. A debit that its part cannot cover is answered `part_short` and recorded nowhere. The
   coordinator's node then reads all parts at a cut and moves funds, in an ordinary commit round between the parts (`plan_moves`): what is
-  needed, and an equal share of what is left, so that the next debits there find some. If the sum is not enough at a cut without
-  open rounds, the transfer is tried once more as final, and its refusal is recorded.
+  needed, and an equal share of what is left, so that the next debits there find some. Whoever waits for the same account shares the
+  cut and the round. If the sum is not enough at cuts without open rounds, the transfer is tried once more as final, and recorded.
 
 Invariants: an account is split for life, from when it is opened; the list only grows; the parts' sum changes by payments alone.
 
-Left out: a maximum balance, closing, `if_version` (each is refused by name), and a change between having and not having a minimum. A batch's
-debits that had to wait for funds happen after its others. Freezing reaches the parts one after the other: all when it is answered. A
-refusal that was recorded before the account was opened is not known to its parts.
+Left out: a maximum balance, closing, `if_version` (each is refused by name), and a change between having and not having a minimum.
+A batch's debits that had to wait for funds happen after its others. Freezing reaches the parts one after the other: all when it is
+answered. A refusal that was recorded before the account was opened is not known to its parts. A cut may miss a credit and hold a later
+debit of another shard, so two cuts in a row are asked before a refusal; both could be unlucky. Moves between parts count in the turnover
+of an audit, on both sides.
 """
 
 from node.core.splits.plan import plan_moves

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.commit.legs import DEBIT, Legs
 from node.core.machine import Body, pack_decision, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status
@@ -30,7 +31,7 @@ def batch(*rows: tuple[int, int, int], linked: Sequence[int] = ()) -> tuple[Tran
 
 def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
     """A group's votes on a PREPARE: yes but for the transfer ids in `statuses`."""
-    _, count, _, _, ((part, body),) = ask.body[5]
+    _, count, _, _, _, ((part, body),) = ask.body[5]
     assert part == "ledger"
     columns, packed_numbers, _ = Transfers.unpack(body[1]), body[2], body[3]
     numbers = np.frombuffer(packed_numbers, "<i4")
@@ -138,6 +139,15 @@ class Bench:
         for record in records:
             self.take(self.core.recorded(record.round_id))
 
+    def abandon(self, number: int) -> None:
+        """The votes of a round have been out for too long."""
+        self.take(self.core.abandon(number))
+
+    def linger(self) -> None:
+        """Decisions have been under way for too long."""
+        for _ in range(2):
+            self.take(self.core.record_lingering())
+
     def decide_all(self) -> None:
         """Every DECIDE under way is carried out."""
         for ask in self.decides():
@@ -178,8 +188,17 @@ def open_round(
     attempt: int = 0,
     proposed: bytes = b"",
 ) -> Body:
-    """An open round as a shard tells the new epoch of it."""
-    return [round_id, protocol, list(groups), count, attempt, proposed]
+    """An open round as a shard tells the new epoch of it: all of its transfers were voted for, and all touch the shard."""
+    rows, numbers = np.arange(count), np.arange(count, dtype=np.int32)
+    place = Legs(rows, np.full(count, DEBIT, np.uint8), "ledger", []).place(numbers)
+    votes = ["votes", bytes(count), [["ledger", bytes(3 * count)]]]
+    return [round_id, protocol, list(groups), count, attempt, proposed, place, votes]
+
+
+def held(ask: Ask, votes: Body) -> Body:
+    """An open round as a shard that has answered this PREPARE so tells the new epoch of it."""
+    round_id, count, protocol, groups, place, _ = ask.body[5]
+    return [round_id, protocol, groups, count, 0, b"", place, votes]
 
 
 def packed(*statuses: int) -> bytes:

@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from node.core.commit import PROTOCOLS
-from node.core.commit.coordinator import ATTEMPTS_MAX, FORGET_AT, ROUNDS_IN_FLIGHT_MAX
+from node.core.commit.coordinator import ATTEMPTS_MAX, ROUNDS_IN_FLIGHT_MAX
 from protocol.columns import Flag
 from protocol.status import TRANSFERS_MAX, Status
 from tests.core.commit.bench import (
     EUR,
-    RETRY,
     UNDECIDED,
     USD,
-    Bench,
     batch,
     decisions,
     proposals,
@@ -50,18 +48,6 @@ def test_outcomes(name: str, protocol: str) -> None:
     bench.round(refused)
     assert bench.answers == {7: expected}
     assert bench.core.in_flight == 0 and not bench.asks
-
-
-def test_nothing_is_answered_before_the_decision_is_durable() -> None:
-    """Votes alone are no outcome; and no shard carries out what is not recorded."""
-    bench = ready()
-    bench.submit(7, (1, 1, 2))
-    bench.go_on()
-    bench.vote_all()
-    bench.go_on()
-    assert len(bench.records) == 1 and not bench.answers and not bench.decides()
-    bench.record_all()
-    assert bench.answers == {7: [0]}
 
 
 def test_only_the_shards_of_a_round_are_asked() -> None:
@@ -146,7 +132,6 @@ def test_a_decision_rides_with_the_next_prepare() -> None:
     bench.go_on()
     (first, *_) = bench.prepares()
     bench.vote_all()
-    bench.record_all()
     bench.go_on()
     assert not bench.asks and bench.answers == {1: [0]}
     bench.submit(2, (2, 2, 3))
@@ -161,11 +146,10 @@ def test_a_decision_is_hurried_only_to_those_who_wait_for_it() -> None:
     bench = ready()
     bench.submit(1, (1, 1, 2))
     bench.go_on()
-    bench.vote_all()
     bench.core.hurry(1)
     bench.go_on()
-    assert not bench.asks, "nothing is decided yet"
-    bench.record_all()
+    assert len(bench.asks) == 2, "nothing is decided yet"
+    bench.vote_all()
     for group in (3, 1):
         bench.core.hurry(group)
         bench.go_on()
@@ -182,14 +166,12 @@ def test_what_is_over_is_told_with_every_call() -> None:
     bench.go_on()
     first = round_id(bench.prepares()[0])
     bench.vote_all()
-    bench.record_all()
     bench.submit(2, (2, 2, 3))
     bench.go_on()
     bench.tick()
     assert [ask.body[2] for ask in bench.asks] == [[first, first]] * 3
     bench.decide_all()
     bench.vote_all()
-    bench.record_all()
     bench.tick()
     assert [ask.body[2] for ask in bench.asks] == [[first + 1, first + 1]] * 2
     bench.decide_all()
@@ -236,7 +218,7 @@ def test_a_waiting_row_of_a_refused_chain_is_refused_with_it() -> None:
 
 
 def test_a_round_with_nothing_to_say_is_not_recorded() -> None:
-    """All rows wait: the abort is presumed and still told to the shards."""
+    """All rows wait: that follows from the votes, and is still told to the shards."""
     bench = ready()
     bench.submit(7, (1, 1, 2))
     bench.go_on()
@@ -282,54 +264,6 @@ def test_a_transaction_that_waits_again_lets_the_rounds_in_flight_end_first() ->
     assert [ask.group for ask in bench.prepares() if ask not in fresh] == [1, 2]
 
 
-def test_a_round_whose_votes_do_not_come_is_abandoned() -> None:
-    """Transfers that were voted on by all their shards go through; the others are tried again."""
-    bench = ready()
-    bench.submit(7, (1, 1, 2), (2, 1, 3))
-    bench.go_on()
-    for ask in [ask for ask in bench.prepares() if ask.group != 3]:
-        bench.answer(ask, vote(ask))
-    late = bench.prepares()[0]
-    bench.take(bench.core.abandon(round_id(late)))
-    bench.record_all()
-    assert bench.answers == {}
-    bench.core.hurry()
-    bench.go_on()
-    told = next(ask for ask in bench.asks if ask.group == 3 and ask != late)
-    assert decisions(told)[round_id(late)] == [0, RETRY]
-    assert bench.prepares() == [late], "no new work for a group that does not vote"
-    bench.answer(told, ["decided"])
-    bench.answer(late, ["void"])
-    bench.go_on()
-    bench.vote_all()
-    bench.record_all()
-    assert bench.answers == {7: [0, 0]}
-
-
-def test_abandoning_twice_or_too_late_changes_nothing() -> None:
-    """The timer of a round may fire after it was decided."""
-    bench = ready()
-    bench.submit(7, (1, 1, 2))
-    bench.go_on()
-    number = round_id(bench.prepares()[0])
-    bench.vote_all()
-    assert bench.core.abandon(number) == []
-    bench.record_all()
-    assert bench.core.abandon(number) == [] == bench.core.recorded(number)
-
-
-def test_a_void_prepare_makes_its_transfers_wait() -> None:
-    """A shard that knows the round to be over votes nothing."""
-    bench = ready()
-    bench.submit(7, (1, 1, 2))
-    bench.go_on()
-    for ask in bench.prepares():
-        bench.answer(ask, ["void"])
-    assert not bench.records and not bench.answers
-    bench.round()
-    assert bench.answers == {7: [0]}
-
-
 def test_an_open_chain_at_the_end_is_refused_at_once() -> None:
     """The rest of the batch goes its way."""
     bench = ready()
@@ -338,39 +272,6 @@ def test_an_open_chain_at_the_end_is_refused_at_once() -> None:
     assert bench.answers == {7: [0, LINKED, Status.linked_event_chain_open]}
     bench.submit(8, (4, 1, 2), linked=[0])
     assert bench.answers[8] == [Status.linked_event_chain_open]
-
-
-def test_records_are_forgotten_once_every_shard_has_carried_them_out() -> None:
-    """They go with the next record, or by themselves when many have gathered."""
-    bench = ready()
-    bench.submit(1, (1, 1, 2))
-    bench.go_on()
-    first = round_id(bench.prepares()[0])
-    bench.vote_all()
-    bench.record_all()
-    bench.tick()
-    one, other = bench.decides()
-    bench.answer(one, ["decided"])
-    bench.submit(2, (2, 1, 2))
-    bench.go_on()
-    bench.vote_all()
-    assert not bench.records[0].forgotten
-    bench.answer(other, ["decided"])
-    bench.record_all()
-    bench.submit(3, (3, 1, 2))
-    bench.go_on()
-    bench.vote_all()
-    assert bench.records[0].forgotten == (first, first + 1)
-
-
-def test_many_finished_records_are_forgotten_by_themselves() -> None:
-    """Records that wait for a companion do not pile up: `FORGET_AT` of them make an entry of their own."""
-    records = {number: ([1], b"") for number in range(1, FORGET_AT + 1)}
-    bench = Bench(epoch=2, records=records)
-    bench.go_on()
-    bench.decide_all()
-    bench.go_on()
-    assert [forget.round_ids for forget in bench.forgets] == [tuple(records)]
 
 
 def test_several_rounds_keep_their_rows_apart() -> None:
@@ -390,7 +291,7 @@ def test_the_shape_of_a_leg() -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
     bench.go_on()
     asked = next(ask for ask in bench.prepares() if ask.group == 2)
-    name, columns, numbers, sides = asked.body[5][4][0][1]
+    name, columns, numbers, sides = asked.body[5][5][0][1]
     assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
     assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
     assert np.frombuffer(columns[4], "<u2").tolist() == [Flag.linked, 0, 0]
@@ -464,7 +365,7 @@ def test_a_batch_names_its_protocol() -> None:
     bench.go_on()
     assert [(ask.body[5][2], ask.body[5][1]) for ask in bench.prepares()] == [("2pc", 2)] * 2 + [("3pc", 2)] * 2
     bench.vote_all()
-    assert len(bench.records) == 1
+    assert list(bench.answers) == [0, 2]
     bench.go_on()
     assert len(bench.precommits()) == 2
     bench.round()

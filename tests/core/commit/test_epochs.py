@@ -8,9 +8,10 @@ import pytest
 from node.core.commit import Decisions
 from node.core.machine import ROUND_BITS, At, Change, pack_decision
 from protocol.status import Status
-from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, open_round, ready, round_id, vote
+from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, held, open_round, ready, round_id, vote
 
 AT = At(1, 1)
+NO_FUNDS = int(Status.insufficient_funds)
 
 
 def test_before_any_vote_the_next_coordinator_aborts() -> None:
@@ -27,17 +28,38 @@ def test_before_any_vote_the_next_coordinator_aborts() -> None:
     assert all(ask.body[1] == 2 for ask in new.asks)
 
 
-def test_after_the_votes_but_before_the_record_the_next_coordinator_aborts() -> None:
-    """Yes from everybody is not a decision: presumed abort, in every shard alike."""
+def test_after_the_votes_the_next_coordinator_decides_the_same() -> None:
+    """The client was told already. Until the last participant is heard, nobody else is told anything."""
+    old = ready()
+    old.submit(7, (1, 1, 2), (2, 2, 1))
+    old.go_on()
+    number = round_id(old.prepares()[0])
+    opened = {ask.group: [held(ask, vote(ask, {2: NO_FUNDS}))] for ask in old.prepares()}
+    old.vote_all({2: NO_FUNDS})
+    assert old.answers == {7: [0, NO_FUNDS]} and old.core.resign() == []
+    new = Bench(epoch=2)
+    new.accept(1, 3, opened=opened)
+    new.tick()
+    assert not new.decides() and not new.prepares()
+    new.accept(2, opened=opened)
+    new.go_on()
+    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(group, {number: [0, NO_FUNDS]}) for group in (1, 2)]
+
+
+def test_a_decision_without_all_votes_is_lost_with_its_record() -> None:
+    """Nobody had heard of it. The vote that it lacked has come since, so that the round commits after all."""
     old = ready()
     old.submit(7, (1, 1, 2))
     old.go_on()
-    number = round_id(old.prepares()[0])
-    old.vote_all()
+    giver, taker = old.prepares()
+    opened = {ask.group: [held(ask, vote(ask))] for ask in (giver, taker)}
+    old.answer(giver, vote(giver))
+    old.abandon(round_id(giver))
+    assert len(old.records) == 1 and old.core.resign() == [7]
     new = Bench(epoch=2)
-    new.accept(opened={1: [open_round(number)], 2: [open_round(number)]})
+    new.accept(opened=opened)
     new.go_on()
-    assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]}), (2, {number: [RETRY]})]
+    assert [decisions(ask) for ask in new.decides()] == [{round_id(giver): [0]}] * 2
 
 
 def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
@@ -45,12 +67,14 @@ def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
     old = ready()
     old.submit(7, (1, 1, 2), (2, 1, 2))
     old.go_on()
-    old.vote_all({2: int(Status.insufficient_funds)})
+    (giver, taker), number = old.prepares(), round_id(old.prepares()[0])
+    old.answer(giver, vote(giver, {2: NO_FUNDS}))
+    old.abandon(number)
     record = old.records[0]
     new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
-    new.accept(opened={group: [open_round(record.round_id, 2)] for group in (1, 2)})
+    new.accept(opened={giver.group: [held(giver, vote(giver, {2: NO_FUNDS}))], taker.group: [held(taker, vote(taker))]})
     new.go_on()
-    expected = {record.round_id: [0, int(Status.insufficient_funds)]}
+    expected = {number: [RETRY, NO_FUNDS]}
     assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, expected), (2, expected)]
 
 
@@ -60,6 +84,7 @@ def test_records_of_an_earlier_epoch_are_told_before_anybody_has_answered() -> N
     old.submit(7, (1, 1, 2))
     old.go_on()
     old.vote_all()
+    old.linger()
     record = old.records[0]
     new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
     new.go_on()
@@ -72,16 +97,17 @@ def test_records_of_an_earlier_epoch_are_told_before_anybody_has_answered() -> N
     new.decide_all()
     new.go_on()
     new.vote_all()
+    new.linger()
     assert new.records[0].forgotten == (record.round_id,)
 
 
 def test_a_shard_that_ends_several_rounds_is_told_all_of_them() -> None:
-    """Some with a record, some without."""
+    """Some with a record, some with all votes, some with neither."""
     decision = pack_decision(np.array([0, 56], np.uint8))
     new = Bench(epoch=2, records={11: ([1], decision)})
-    new.accept(opened={1: [open_round(10, 1, [1]), open_round(11, 2, [1]), open_round(12, 3, [1])]})
+    new.accept(opened={1: [open_round(10, 1, [1, 2]), open_round(11, 2, [1]), open_round(12, 3, [1])]})
     new.go_on()
-    assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [RETRY] * 3}
+    assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [0] * 3}
 
 
 def test_nothing_of_an_earlier_epoch_is_over_before_all_groups_have_answered() -> None:
@@ -186,7 +212,10 @@ def test_resigning_names_every_ticket_without_an_answer() -> None:
     bench.round()
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    bench.vote_all()
+    giver, taker = bench.prepares()
+    bench.answer(giver, vote(giver, {2: NO_FUNDS}))
+    bench.abandon(round_id(giver))
+    bench.answer(taker, vote(taker))
     bench.submit(3, (3, 1, 2))
     bench.go_on()
     bench.submit(4, (4, 1, 2))

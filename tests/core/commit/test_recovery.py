@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from node.core.commit.phases import Event
-from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_record
+from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_in_votes
 from tests.core.commit.bench import RETRY, Bench, decisions, open_round, packed, proposals
 
 ROUND, OTHER = 7, 8
@@ -86,12 +86,41 @@ def test_whoever_decided_is_found_by_every_majority() -> None:
             assert find_in_participants(Orphan(ROUND, (1, 2, 3), 2), polls, {}) == again(COMMIT)
 
 
-def test_2pc_is_recovered_from_the_records_alone() -> None:
-    """What is not recorded is aborted, whatever the shards hold."""
-    orphan = Orphan(ROUND, (1, 2), 2)
-    assert find_record(orphan, {1: prepared()}, {ROUND: HALF}) == (Event.decision_found, HALF)
-    assert find_record(orphan, {1: prepared()}, {OTHER: HALF}) == (Event.no_decision_exists, ABORT)
-    assert find_record(orphan, {}, {}) == (Event.no_decision_exists, ABORT)
+def voted(*statuses: int) -> Poll:
+    """The round is open there, with these votes."""
+    *_, place, votes = open_round(ROUND, len(statuses))
+    ledger = bytes(2 * len(statuses)) + bytes(statuses)
+    return Poll({ROUND: Attempt(0, b"", place, [votes[0], bytes(statuses), [["ledger", ledger]]])}, {})
+
+
+YES, NO = voted(0, 0), voted(0, 56)
+
+VOTED: dict[str, Case] = {
+    "nobody heard": Case({}, None),
+    "one is missing": Case({1: YES, 2: YES}, None),
+    "a missing one is waited for whatever the others say": Case({1: NO, 2: NO}, None),
+    "all yes": Case({1: YES, 2: YES, 3: YES}, (Event.votes_found, COMMIT)),
+    "one refuses": Case({1: YES, 2: NO, 3: YES}, (Event.votes_found, HALF)),
+    "one has finished": Case({2: done(HALF)}, (Event.decision_found, HALF)),
+    "one has finished what the others would not decide": Case({1: YES, 2: YES, 3: done(HALF)}, (Event.decision_found, HALF)),
+    "one has finished where another never prepared": Case({1: NOTHING, 3: done(HALF)}, (Event.decision_found, HALF)),
+    "one never prepared": Case({1: YES, 3: NOTHING}, (Event.no_decision_exists, ABORT)),
+    "all others have voted": Case({1: YES, 2: NOTHING, 3: YES}, (Event.no_decision_exists, ABORT)),
+    "other rounds say nothing of it": Case({1: UNRELATED}, (Event.no_decision_exists, ABORT)),
+    "a stranger is no participant": Case({1: YES, 2: YES, 4: YES, 5: done(COMMIT), 6: NOTHING}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VOTED)
+def test_2pc_is_recovered_from_the_votes_of_all(name: str) -> None:
+    """A record counts before them; that of another round is nothing."""
+    case = VOTED[name]
+    orphan = Orphan(ROUND, case.groups, 2)
+    assert find_in_votes(orphan, case.polls, {}) == case.found
+    assert find_in_votes(orphan, case.polls, {OTHER: HALF}) == case.found
+    for record in (HALF, ABORT):
+        if not any(poll.finished for poll in case.polls.values()):
+            assert find_in_votes(orphan, case.polls, {ROUND: record}) == (Event.decision_found, record)
 
 
 # -- the new epoch acts on it -------------------------------------------------------------------------------------
@@ -174,7 +203,8 @@ def test_orphans_of_both_protocols_are_ended_each_by_its_own_rule() -> None:
     rows = [open_round(ROUND, 2, (1, 2), "2pc"), open_round(OTHER, 2, (1, 2), "3pc", 4, COMMIT)]
     bench.accept(1, opened={1: rows})
     bench.go_on()
-    assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [ROUND]), (2, [ROUND])]
+    assert not bench.decides()
     bench.accept(2)
     bench.go_on()
+    assert [decisions(ask) for ask in bench.precommits()] == [{ROUND: [RETRY, RETRY]}] * 2, "nobody else had prepared it"
     assert [list(proposals(ask)) for ask in bench.precommits()] == [[OTHER]] * 2

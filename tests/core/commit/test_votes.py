@@ -7,7 +7,7 @@ import pytest
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body
+from node.core.machine import SETTLED, Body
 from protocol.status import Status
 
 EUR = 7
@@ -67,3 +67,14 @@ def test_a_lone_transfer_between_currencies_is_refused() -> None:
         other: Body = ["votes", bytes(1), [["ledger", np.array([currency], "<u2").tobytes() + bytes(1)]]]
         statuses, _ = merge_votes(legs, {1: vote([0], [0]), 2: other}, np.zeros(1, np.int32))
         assert statuses.tolist() == [expected]
+
+
+@pytest.mark.parametrize("settled", ["insufficient_funds", "cancelled", "exists", "undecided"])
+@pytest.mark.parametrize("other", ["lock_not_held", "credit_account_frozen", "credit_account_not_found", "retry"])
+def test_an_id_that_was_used_gets_its_own_outcome(settled: str, other: str) -> None:
+    """Whatever has come in the way since: what the debit side knows of the id is the answer, also that it is still open."""
+    known, now = int(Status[settled]), int(Status[other])
+    assert merged(vote([known | SETTLED], [known]), vote([now], [now]), [0]) == [known]
+    both = merged(vote([known | SETTLED, 0], [known, 0]), vote([now, now], [now, now]), [0, 1])
+    assert both == [known, now]
+    assert merged(vote([known | SETTLED], [known]), ["void"], [0]) == [known]

@@ -57,8 +57,10 @@ class World:
         self.batches: list[Batch] = []
         self.local_ids: list[int] = []
         self.committed: dict[int, list[bool]] = {}  # round to what any shard has carried out
+        self.decided: dict[int, bytes] = {}  # round of 2pc to its decision
         self.participants: dict[int, dict[int, None]] = {}  # round to the groups that have prepared it
         self.ended: dict[int, list[tuple[int, int]]] = {group: [] for group in self.groups}  # (index, round)
+        self.records = 0
         self.marks: list[str] = []
         self.cuts = 0
         self.open_at_cuts = 0
@@ -123,6 +125,8 @@ class World:
         for leader in self.leaders:
             if self.random.random() < 0.1:
                 leader.core.hurry(self.random.choice([None, *self.groups]))
+            if self.random.random() < 0.05:
+                self._take(leader, leader.core.record_lingering())
             self._take(leader, leader.core.go_on())
 
     def _take(self, leader: Leader, effects: list[Effect]) -> None:
@@ -151,6 +155,7 @@ class World:
 
         def answered() -> None:
             self._take(leader, leader.core.recorded(record.round_id))
+            self.records += 1
 
         def deliver() -> None:
             (answer,) = self.zero.entry([Kind.apply, "decisions", body])
@@ -185,7 +190,7 @@ class World:
         else:
             *_, prepare = ask.body
             if prepare is not None:
-                prepare = [*prepare[:4], [[part, shard.resolve(part, body)] for part, body in prepare[4]]]
+                prepare = [*prepare[:5], [[part, shard.resolve(part, body)] for part, body in prepare[5]]]
             (answer,) = shard.entry([Kind.round, *ask.body[1:5], prepare])
             if answer[0] == "votes":
                 self.participants.setdefault(prepare[0], {})[ask.group] = None
@@ -198,6 +203,8 @@ class World:
             if round_id in opened:
                 went = (unpack_decision(decision) == 0).tolist()
                 assert self.committed.setdefault(round_id, went) == went, "one decision a round"
+                if self.shards[group].machine._trail.get(round_id).protocol == "2pc":  # type: ignore[union-attr]
+                    assert self.decided.setdefault(round_id, decision) == decision, "with the same reasons"
                 self.ended[group].append((self.shards[group].machine.applied, round_id))
 
     def _check_cut(self, name: str, answers: dict[int, Body]) -> None:
@@ -220,8 +227,8 @@ class World:
                     sums[currency] += posted
                 continue
             for currency, posted, _, _, debits, credits in answers[group][4][0][1]:
-                sums[currency] += posted
-                sums[f"{currency} turnover"] += debits - credits
+                sums[currency] += int(posted)
+                sums[f"{currency} turnover"] += int(debits) - int(credits)
         assert not any(sums.values()), sums
 
     # -- clients --------------------------------------------------------------------------------------------------

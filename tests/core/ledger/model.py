@@ -9,7 +9,7 @@ from typing import Any
 from protocol.columns import Flag
 from protocol.status import Status
 
-BOUND = 2**62
+BOUND = 2**62  # balances lie from -BOUND to BOUND - 1
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Model:
     ended: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
     own: dict[str, list[int]] = field(default_factory=dict)  # of a transaction: [incoming, unsettled, leaving]
+    own_holds: dict[int, tuple[int, bool]] = field(default_factory=dict)  # of a transaction: captured, voided
     current: dict[int, Transfer] = field(default_factory=dict)  # rows of the transaction at hand, by id
     index: int = 0  # of the entry at hand
     preparing: int = -1  # the round at hand
@@ -183,12 +184,18 @@ class Model:
             return Status.hold_has_different_credit_account
         if hold["expired"] or hold["expiry_ns"] <= now_ns:
             return Status.hold_expired
-        if row.flags & Flag.void:
-            return Status.undecided if hold["voiding"] or hold["undecided"] else 0
+        captured, voided = self.own_holds.get(row.hold_id, (0, False))
+        others = hold["undecided"] - captured
+        if voided:
+            return Status.hold_already_voided
         if hold["voiding"]:
             return Status.undecided
+        if captured and not hold["rest"] + others:
+            return Status.hold_already_captured
+        if row.flags & Flag.void:
+            return Status.undecided if others else 0
         if row.amount > hold["rest"]:
-            return Status.undecided if row.amount <= hold["rest"] + hold["undecided"] else Status.exceeds_hold_amount
+            return Status.undecided if row.amount <= hold["rest"] + others else Status.exceeds_hold_amount
         return 0
 
     def debit_status(self, row: Transfer, giver: Account) -> int:
@@ -207,11 +214,11 @@ class Model:
         incoming, unsettled, leaving = self.own.get(row.credit, [0, 0, 0])
         full = taker.posted + taker.incoming + row.amount
         others = taker.incoming - incoming + taker.unsettled - unsettled
-        if full <= BOUND and full - leaving <= taker.maximum:
+        if full < BOUND and full - leaving <= taker.maximum:
             return 0
         if others and full - leaving - others <= taker.maximum:
             return Status.undecided
-        return Status.overflows_credit_account if full > BOUND else Status.exceeds_maximum_balance
+        return Status.overflows_credit_account if full >= BOUND else Status.exceeds_maximum_balance
 
     def post(self, row: Transfer, now_ns: int) -> None:
         """Moves the money."""
@@ -266,7 +273,7 @@ class Model:
         self.preparing = round_id
         for number in sorted({row.number for row in rows}):
             before = deepcopy((self.accounts, self.holds))
-            self.own, self.current = {}, {}
+            self.own, self.own_holds, self.current = {}, {}, {}
             members = [row for row in rows if row.number == number]
             start = len(legs)
             for row in members:
@@ -279,7 +286,7 @@ class Model:
                 moved = self.reserve(row) if not votes[number] else 0
                 legs.append((row, known, False, moved))
             legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
-        self.own, self.current, self.preparing = {}, {}, -1
+        self.own, self.own_holds, self.current, self.preparing = {}, {}, {}, -1
         return votes
 
     def reserve(self, row: Transfer) -> int:
@@ -287,10 +294,13 @@ class Model:
         amount = row.amount
         if row.side & 1:
             giver = self.accounts[row.debit]
+            captured, _ = self.own_holds.get(row.hold_id, (0, False))
             if row.flags & Flag.void:
+                self.own_holds[row.hold_id] = captured, True
                 self.holds[row.hold_id]["voiding"] = True
                 amount = self.holds[row.hold_id]["rest"]
             elif row.flags & Flag.capture:
+                self.own_holds[row.hold_id] = captured + amount, False
                 self.holds[row.hold_id]["rest"] -= amount
                 self.holds[row.hold_id]["undecided"] += amount
             else:

@@ -41,6 +41,8 @@ def updated(driver: Driver, id: str, **fields: object) -> str:
         (["a", "eur", 0, None, "", b""], "currency_unknown"),
         (["a", "EUR", 5, 4, "", b""], "minimum_exceeds_maximum_balance"),
         (["a", "EUR", -(2**62) - 1, None, "", b""], "balance_limit_out_of_range"),
+        (["a", "EUR", -(2**62), 2**62 - 1, "", b""], "created"),
+        (["a", "EUR", 0, 2**62, "", b""], "balance_limit_out_of_range"),
         (["a", "EUR", 1, None, "", b""], "limit_excludes_balance"),
         (["a", "EUR", None, -1, "", b""], "limit_excludes_balance"),
         (["a", "EUR", 0, None, "o" * 65, b""], "owner_too_long"),

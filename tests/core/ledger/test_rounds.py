@@ -277,4 +277,4 @@ def test_an_open_round_survives_a_restart(driver: Driver) -> None:
         assert names(one.transfers([Transfer(10, "a", "b", 60)])) == ["undecided"]
         decide(one, 7, 0, 0)
     assert other.ledger.digest(0) == driver.ledger.digest(0)
-    assert other.ledger.totals() == [["EUR", -50, 0, 0, 160, 110], ["USD", 0, 0, 0, 0, 0]]
+    assert other.ledger.totals() == [["EUR", "-50", "0", "0", "160", "110"], ["USD", *"00000"]]

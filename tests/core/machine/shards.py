@@ -70,12 +70,13 @@ class Shard:
         count: int,
         *commands: tuple[str, Body],
         epoch: int = 1,
-        over: tuple[int, int] = (0, 0),
+        over: tuple[int, ...] = (0, 0),
         protocol: str = "2pc",
         groups: tuple[int, ...] = (1, 2),
+        place: bytes = b"",
     ) -> Body:
         """A PREPARE without decisions; its answer."""
-        prepare = self.prepared(round_id, count, *commands, protocol=protocol, groups=groups)
+        prepare = self.prepared(round_id, count, *commands, protocol=protocol, groups=groups, place=place)
         (answer,) = self.entry([Kind.round, epoch, list(over), [], [], prepare])
         return answer
 
@@ -86,10 +87,11 @@ class Shard:
         *commands: tuple[str, Body],
         protocol: str = "2pc",
         groups: tuple[int, ...] = (1, 2),
+        place: bytes = b"",
     ) -> Body:
         """A PREPARE as it stands in a request."""
         resolved = [[part, self.resolve(part, body)] for part, body in commands]
-        return [round_id, count, protocol, list(groups), resolved]
+        return [round_id, count, protocol, list(groups), place, resolved]
 
     def precommit(
         self,
@@ -97,13 +99,13 @@ class Shard:
         packed: bytes,
         epoch: int = 1,
         groups: tuple[int, ...] = (1, 2),
-        over: tuple[int, int] = (0, 0),
+        over: tuple[int, ...] = (0, 0),
     ) -> Body:
         """A PRECOMMIT alone; the answer."""
         (answer,) = self.entry([Kind.round, epoch, list(over), [], [[round_id, list(groups), packed]], None])
         return answer
 
-    def decide(self, *decisions: tuple[int, bytes], epoch: int = 1, over: tuple[int, int] = (0, 0)) -> Body:
+    def decide(self, *decisions: tuple[int, bytes], epoch: int = 1, over: tuple[int, ...] = (0, 0)) -> Body:
         """Decisions without a PREPARE; the answer."""
         (answer,) = self.entry([Kind.round, epoch, list(over), [list(each) for each in decisions], [], None])
         return answer

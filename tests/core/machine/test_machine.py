@@ -7,6 +7,7 @@ import pytest
 
 from node.core.ledger import Ledger
 from node.core.machine import ROUND_BITS, Body, Kind, pack_decision, pack_entry, unpack_decision, unpack_entry
+from node.core.machine.machine import MARKS_MAX
 from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.model import Transfer
@@ -158,9 +159,9 @@ def finished(shard: Shard, epoch: int) -> list[int]:
 
 def test_a_lower_epoch_is_refused_when_applied(shard: Shard) -> None:
     """Whatever an old coordinator still has under way comes to nothing, whatever it is."""
-    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), epoch=3)
+    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), epoch=3, place=b"p")
     (answer,) = shard.entry([Kind.epoch, 4])
-    assert answer == ["epoch", [[5, "2pc", [1, 2], 1, 0, b""]], []]
+    assert answer == ["epoch", [[5, "2pc", [1, 2], 1, 0, b"", b"p", voted]], []]
     stale = ["stale_epoch", 4]
     assert shard.decide((5, decision(0)), epoch=3) == stale
     assert shard.prepare(6, 1, ("ledger", legs([debit(11, 1)])), epoch=3) == stale
@@ -192,7 +193,7 @@ def test_an_epoch_hears_of_decisions_that_others_may_lack(shard: Shard) -> None:
 def attempts(shard: Shard, epoch: int) -> list[Body]:
     """Round, epoch and decision of what is open."""
     (answer,) = shard.entry([Kind.epoch, epoch])
-    return [[row[0], *row[4:]] for row in answer[1]]
+    return [[row[0], *row[4:6]] for row in answer[1]]
 
 
 def test_a_precommit_is_kept_with_the_epoch_that_proposed_it(shard: Shard) -> None:
@@ -231,13 +232,13 @@ def test_a_precommit_behind_the_decision_opens_nothing(shard: Shard, is_over: bo
 
 def test_a_checkpoint_keeps_attempts_and_finished_decisions(shard: Shard) -> None:
     """A restart between PRECOMMIT and DECIDE, or behind it, forgets nothing that the next coordinator asks for."""
-    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc", groups=(1, 2, 3))
+    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc", groups=(1, 2, 3), place=b"p")
     shard.precommit(5, decision(0))
     shard.decide((6, decision(NO)), over=(3, 2))
     shard.save()
     other = shard.restored(Ledger())
     assert other.machine.digest() == shard.machine.digest()
-    told = ["epoch", [[5, "3pc", [1, 2, 3], 1, 1, decision(0)]], [[6, decision(NO)]]]
+    told = ["epoch", [[5, "3pc", [1, 2, 3], 1, 1, decision(0), b"p", voted]], [[6, decision(NO)]]]
     assert other.entry([Kind.epoch, 2]) == shard.entry([Kind.epoch, 2]) == [told]
     assert other.prepare(2, 1, ("ledger", legs([debit(10, 60)])), epoch=2) == ["void"]
 
@@ -269,7 +270,7 @@ def test_a_mark_remembers_totals_and_digest(shard: Shard) -> None:
     """Asked later, it still tells of the moment it was set."""
     answer = shard.mark("cut")
     assert answer[0] == "mark" and answer[1] == shard.machine.applied and answer[3] == 0
-    assert answer[4] == [["ledger", [["EUR", 0, 0, 0, 100, 100]]]]
+    assert answer[4] == [["ledger", [["EUR", "0", "0", "0", "100", "100"]]]]
     shard.transfers(Transfer(2, "a", "b", 5))
     assert shard.query("machine", "mark", "cut").body == answer
 
@@ -283,9 +284,11 @@ def test_a_repeated_mark_tells_of_the_first(shard: Shard) -> None:
 
 def test_only_the_latest_marks_are_kept(shard: Shard) -> None:
     """An unknown or forgotten mark has index 0."""
-    for number in range(6):
+    numbers = range(MARKS_MAX + 2)
+    for number in numbers:
         shard.mark(f"m{number}")
-    assert [shard.query("machine", "mark", f"m{number}").body[1] > 0 for number in range(6)] == [False] * 2 + [True] * 4
+    known = [shard.query("machine", "mark", f"m{number}").body[1] > 0 for number in numbers]
+    assert known == [False] * 2 + [True] * MARKS_MAX
     assert shard.query("machine", "mark", "never").body == ["mark", 0, 0, 0, [], []]
 
 

@@ -1,0 +1,148 @@
+"""Shards, a coordinator and a router in one place without time: what a node does about split accounts, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.actors.actor import Failed, Outcome, Reply
+from node.actors.audit import Auditor
+from node.actors.coordinator import Mark
+from node.actors.events import Command, Propose, Query
+from node.actors.router import COORDINATED, COORDINATOR, Call, Router, _event_of
+from node.actors.split import SplitAccounts
+from node.core.commit.legs import cut_legs, number_transactions
+from node.core.commit.votes import merge_votes
+from node.core.ledger import Ledger
+from node.core.machine import Body, pack_decision
+from node.core.splits import Splits
+from protocol.columns import Transfers
+from protocol.operations import Operation
+from protocol.placement import NodeAddress, Placement
+from protocol.status import Status
+from tests.actors.desk_world import Time
+from tests.core.ledger.driving import columns
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard
+
+DEADLINE_MS = 10_000
+
+
+class LocalRouter(Router):
+    """A router whose groups are all here and answer at once."""
+
+    def __init__(self, shards: int) -> None:
+        groups = tuple((1,) for _ in range(shards + 1))
+        super().__init__(1, Placement(1, shards, groups, (NodeAddress(1, "localhost", 7101),)), Time())
+        self.shards = [Shard(Splits()), *(Shard(Ledger()) for _ in range(shards))]
+        self.calls: list[tuple[int, str]] = []
+        self.rounds = 0
+
+    def call(self, call: Call) -> None:
+        """Carries it out."""
+        self.calls.append((call.group, call.operation))
+        if call.group == COORDINATOR and call.operation in COORDINATED:
+            self._to_coordinator(call)
+            return
+        event, shard = _event_of(call), self.shards[call.group]
+        match event:
+            case Command(part, body, reply):
+                reply(shard.command(part, body))
+            case Query(part, body, reply):
+                reply(shard.query(part, *body).body)
+            case Propose(request, reply):
+                (answer,) = shard.entry(request)
+                reply(answer)
+
+    def run_round(
+        self,
+        batch: Transfers,
+        givers: NDArray[np.int32],
+        takers: NDArray[np.int32],
+        deadline: float,
+        reply: Reply,
+        source: int,
+    ) -> None:
+        """A commit round from PREPARE to DECIDE."""
+        self.rounds += 1
+        numbers = number_transactions(batch)
+        legs = cut_legs(batch, numbers, givers, takers)
+        count = int(numbers[-1]) + 1
+        votes = {
+            group: self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)) for group, leg in legs.items()
+        }
+        decided, rows = merge_votes(legs, votes, numbers)
+        for group in legs:
+            self.shards[group].decide((self.rounds, pack_decision(decided)))
+        reply([rows.tobytes()])
+
+    def run_mark(self, mark: Mark) -> None:
+        """A cut."""
+        answers: dict[int, Body] = {
+            group: self.shards[group].mark(f"cut {len(self.calls)}", 1, tuple(questions), is_audit=False)
+            for group, questions in mark.questions.items()
+        }
+        mark.reply("cut", answers)
+
+
+class World:
+    """A node's view of a cluster."""
+
+    def __init__(self, shards: int, seed: int = 0) -> None:
+        self.router = router = LocalRouter(shards)
+        self.tasks: list[asyncio.Task[None]] = []
+        clock = Time()
+        auditor = Auditor(router, clock, router.run_mark, self._spawn)
+        split = SplitAccounts(router, clock, self._spawn, auditor.parts, Random(seed))
+        router.submit, router.snapshot, router.mend = router.run_round, auditor.snapshot, split.mend
+        router.open_split, router.gather = split.open, split.gather
+        self._number = 0
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        self.tasks.append(asyncio.ensure_future(work))
+        return self.tasks[-1]
+
+    async def ask(self, operation: str, body: Body, group: int = -1) -> Body:
+        """As a client asks; the reply."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.router.request(operation, group, DEADLINE_MS, body, answer.set_result, peer=False, source=1)
+        outcome = await answer
+        assert not isinstance(outcome, Failed), outcome
+        for task in [task for task in self.tasks if task.done()]:
+            task.result()
+            self.tasks.remove(task)
+        return outcome
+
+    async def transfers(self, *rows: Transfer) -> list[Status]:
+        """A status a row."""
+        (statuses,) = await self.ask(Operation.transfers, columns(rows).pack())
+        return [Status(status) for status in statuses]
+
+    async def accounts(self, *ids: str, minimum: int | None = 0) -> None:
+        """Opens ordinary accounts."""
+        assert set(await self.ask(Operation.accounts, [[id, "EUR", minimum, None, "", b""] for id in ids])) == {0}
+
+    async def split(self, id: str, minimum: int | None = 0) -> int:
+        """Opens a split account; its status."""
+        (status,) = await self.ask(Operation.split_account, [id, "EUR", minimum, None, "", b""])
+        return int(status)
+
+    async def read(self, id: str) -> Body:
+        """An account's fields."""
+        (row,) = await self.ask(Operation.balances, [id])
+        assert isinstance(row, list)
+        return row
+
+    def parts(self, id: str) -> list[tuple[int, int, int]]:
+        """Posted, held and incoming of each part."""
+        return [shard.balances(id) for shard in self.router.shards[1:]]
+
+    def new_id(self) -> int:
+        """Of a transfer."""
+        self._number += 1
+        return self._number

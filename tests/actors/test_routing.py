@@ -1,0 +1,48 @@
+"""What a router says of calls that it has tried more than once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from node.actors.actor import Failed, Outcome, Reply
+from node.actors.peers import Link
+from node.actors.router import Router
+from protocol.errors import ErrorCode
+from protocol.operations import Operation
+from protocol.placement import NodeAddress, Placement
+from tests.actors.desk_world import Time
+from tests.core.ledger.driving import columns
+from tests.core.ledger.model import Transfer
+
+
+class Scripted(Link):
+    """A link to a peer that answers as it was told to."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+
+    def call(self, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply) -> None:
+        reply(self.outcomes.pop(0))
+
+
+async def answer_after(*outcomes: Outcome) -> Outcome:
+    """What a client hears whose transfer meets these answers, one an attempt."""
+    nodes = (NodeAddress(1, "localhost", 7101), NodeAddress(2, "localhost", 7102))
+    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), nodes), Time())
+    router.leaders, router.links = [1, 2], {2: Scripted(*outcomes)}
+    heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    body = columns([Transfer(1, "a", "b", 5)]).pack()
+    router.request(Operation.transfers, -1, 5_000, body, heard.set_result, peer=False, source=1)
+    return await asyncio.wait_for(heard, 5)
+
+
+async def test_busy_behind_an_attempt_that_may_have_happened() -> None:
+    """`busy` says that nothing has happened; behind a leader that fell with the entry on its way, nobody can say so."""
+    busy = Failed(ErrorCode.busy, "the shard's queue is full", 20)
+    fallen = Failed(ErrorCode.not_leader, "group 1")
+    assert await answer_after(busy) == busy
+    for attempts in ((fallen, busy), (fallen, fallen, busy)):
+        outcome = await answer_after(*attempts)
+        assert isinstance(outcome, Failed) and outcome.code is ErrorCode.outcome_unknown
+    assert await answer_after(fallen, [b"\1"]) == [b"\1"]

@@ -1,0 +1,227 @@
+"""What a node does about split accounts: the books are those of ordinary accounts, whatever anybody knows of the parts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from random import Random
+
+import pytest
+
+from protocol.columns import Flag
+from protocol.operations import Operation
+from protocol.placement import group_of
+from protocol.status import AccountState, AccountStatus, Status
+from tests.actors.split_world import World
+from tests.core.ledger.driving import id_bytes
+from tests.core.ledger.model import Transfer
+
+SHARDS = 5
+USERS = tuple(f"user{number}" for number in range(8))
+
+
+async def opened(minimum: int | None = 0) -> World:
+    """Users with 100 each, and a split shop without anything."""
+    world = World(SHARDS)
+    await world.accounts("world", minimum=None)
+    await world.accounts(*USERS)
+    assert await world.split("shop", minimum) == AccountStatus.created
+    for user in USERS:
+        assert await world.transfers(Transfer(world.new_id(), "world", user, 100)) == [Status.created]
+    return world
+
+
+async def test_credits_stay_in_the_payers_shard() -> None:
+    """No round, and parts wherever somebody has paid."""
+    world = await opened()
+    rounds = world.router.rounds
+    for user in USERS:
+        assert await world.transfers(Transfer(world.new_id(), user, "shop", 10)) == [Status.created]
+    assert world.router.rounds == rounds
+    assert (await world.read("shop"))[2] == 80
+    assert sum(posted > 0 for posted, _, _ in world.parts("shop")) > 1
+
+
+async def test_a_debit_is_covered_by_the_sum() -> None:
+    """To the last cent, and not beyond; a refusal is for good."""
+    world = await opened()
+    for user in USERS:
+        await world.transfers(Transfer(world.new_id(), user, "shop", 10))
+    too_much, all_of_it = (Transfer(world.new_id(), "shop", "user3", amount) for amount in (81, 80))
+    assert await world.transfers(too_much) == [Status.insufficient_funds]
+    assert await world.transfers(all_of_it) == [Status.created]
+    assert world.parts("shop") == [(0, 0, 0)] * SHARDS
+    await world.transfers(Transfer(world.new_id(), "user1", "shop", 90))
+    assert await world.transfers(too_much, all_of_it) == [Status.insufficient_funds, Status.exists]
+
+
+async def test_the_limit_is_that_of_the_sum() -> None:
+    """An overdraft lies at the home part and serves all."""
+    world = await opened(minimum=-30)
+    await world.transfers(Transfer(world.new_id(), "user1", "shop", 10))
+    far = next(user for user in USERS if group_of(user, SHARDS) != group_of("shop", SHARDS))
+    assert await world.transfers(Transfer(world.new_id(), "shop", far, 41)) == [Status.insufficient_funds]
+    assert await world.transfers(Transfer(world.new_id(), "shop", far, 40)) == [Status.created]
+    assert (await world.read("shop"))[2:6] == [-30, 0, 0, -30]
+
+
+async def test_without_a_limit_nothing_is_gathered() -> None:
+    """Each part may fall as deep as it likes."""
+    world = await opened(minimum=None)
+    rounds = world.router.rounds
+    for user in USERS:
+        assert await world.transfers(Transfer(world.new_id(), "shop", user, 1_000)) == [Status.created]
+    assert world.router.rounds == rounds
+    assert (await world.read("shop"))[2:6] == [-8_000, 0, 0, None]
+
+
+async def test_a_batch_gets_what_there_is_in_its_order() -> None:
+    """Rows that the sum covers happen, the others are refused; a chain happens as a whole."""
+    world = await opened()
+    for user in USERS:
+        await world.transfers(Transfer(world.new_id(), user, "shop", 10))
+    rows = [Transfer(world.new_id(), "shop", "user0", amount) for amount in (50, 40, 20)]
+    assert await world.transfers(*rows) == [Status.created, Status.insufficient_funds, Status.created]
+    chain = [
+        Transfer(world.new_id(), "shop", "user1", 6, flags=Flag.linked),
+        Transfer(world.new_id(), "shop", "user2", 5),
+    ]
+    assert await world.transfers(*chain) == [Status.insufficient_funds] * 2  # either shard refuses
+    chain = [replace(row, id=world.new_id(), amount=5) for row in chain]
+    assert await world.transfers(*chain) == [Status.created, Status.created]
+    assert await world.transfers(*chain) == [Status.exists, Status.exists]
+
+
+async def test_gatherings_at_once_share_their_way() -> None:
+    """Many debits from empty parts all find what the others hold."""
+    world = await opened()
+    await world.transfers(*(Transfer(world.new_id(), "user0", "shop", 10) for _ in range(10)))
+    rows = [Transfer(world.new_id(), "shop", user, 10) for user in USERS]
+    answers = await asyncio.gather(*(world.transfers(row) for row in rows))
+    assert answers == [[Status.created]] * len(USERS)
+    assert (await world.read("shop"))[2] == 20
+
+
+async def test_holds_stay_with_their_part() -> None:
+    """Capture and void find them there."""
+    world = await opened()
+    await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
+    hold = Transfer(world.new_id(), "shop", "user4", 40, flags=Flag.hold, ttl=60)
+    assert await world.transfers(hold) == [Status.created]
+    assert await world.transfers(Transfer(world.new_id(), "shop", "user5", 11)) == [Status.insufficient_funds]
+    capture = Transfer(world.new_id(), "shop", "user4", 15, flags=Flag.capture, hold_id=hold.id)
+    world.router.split.clear()
+    assert await world.transfers(capture) == [Status.created]
+    assert (await world.read("shop"))[2:4] == [35, 25]
+    void = Transfer(world.new_id(), "shop", "user4", 0, flags=Flag.void, hold_id=hold.id)
+    assert await world.transfers(void) == [Status.created]
+    assert (await world.read("shop"))[2:4] == [35, 0]
+
+
+async def test_an_outcome_is_settled_in_every_shard() -> None:
+    """A late copy is refused wherever it goes; what has happened is found."""
+    world = await opened()
+    await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
+    late, done = (Transfer(world.new_id(), "shop", user, 5) for user in ("user1", "user2"))
+    await world.transfers(done)
+    world.router.split.clear()
+    assert (await world.ask(Operation.outcome, [id_bytes(late.id), "shop"]))[0] == Status.cancelled
+    assert (await world.ask(Operation.outcome, [id_bytes(done.id), "shop"]))[0] == Status.created
+    assert await world.transfers(late) == [Status.cancelled]
+    assert (await world.ask(Operation.transfer, [id_bytes(done.id), "shop"]))[0][:3] == [
+        id_bytes(done.id),
+        "shop",
+        "user2",
+    ]
+    assert await world.ask(Operation.transfer, [id_bytes(999), "shop"]) == [None]
+    assert await world.ask(Operation.transfer, [id_bytes(done.id), "user0"]) == [None]
+
+
+async def test_opening() -> None:
+    """It may be repeated; what is not alike is refused by name; a crash in between leaves nothing that hurts."""
+    world = await opened()
+    assert await world.split("shop") == AccountStatus.exists
+    assert await world.split("shop", minimum=-1) == AccountStatus.exists_with_different_minimum_balance
+    assert await world.split("user1") == AccountStatus.exists_with_different_split
+    body = [["shop", "EUR", 0, None, "", b""]]
+    assert await world.ask(Operation.accounts, body) == [AccountStatus.exists_with_different_split]
+    row = ["half", "EUR", 0, None, "", b""]
+    home = group_of("half", SHARDS)
+    world.router.shards[home].command("ledger", ["part", row, home - 1, SHARDS])
+    assert await world.transfers(Transfer(world.new_id(), "user1", "half", 10)) == [Status.created]
+    assert (await world.read("half"))[2] == 10
+    assert await world.split("half") == AccountStatus.exists
+    assert await world.transfers(Transfer(world.new_id(), "half", "user2", 10)) == [Status.created]
+
+
+async def test_freezing_reaches_all_parts() -> None:
+    """And opening again; what parts cannot do is refused."""
+    world = await opened()
+    world.router.split.clear()
+    assert (await world.ask(Operation.update, ["shop", {"status": int(AccountState.frozen)}]))[
+        0
+    ] == AccountStatus.updated
+    for user in USERS:
+        assert await world.transfers(Transfer(world.new_id(), user, "shop", 1)) == [Status.credit_account_frozen]
+    assert (await world.ask(Operation.update, ["shop", {"status": int(AccountState.open)}]))[0] == AccountStatus.updated
+    assert await world.transfers(Transfer(world.new_id(), "user1", "shop", 1)) == [Status.created]
+    closing = await world.ask(Operation.update, ["shop", {"status": int(AccountState.closed)}])
+    assert closing[0] == AccountStatus.split_account_must_stay_open
+
+
+@dataclass
+class Books:
+    """What the accounts must hold."""
+
+    posted: dict[str, int]
+    minimum: dict[str, int]
+    sent: list[tuple[Transfer, Status]]
+
+    def play(self, row: Transfer) -> Status:
+        """As on ordinary accounts."""
+        if row.debit == row.credit:
+            return Status.accounts_must_be_different
+        if self.posted[row.debit] - row.amount < self.minimum[row.debit]:
+            return Status.insufficient_funds
+        self.posted[row.debit] -= row.amount
+        self.posted[row.credit] += row.amount
+        return Status.created
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_books_are_those_of_ordinary_accounts(seed: int) -> None:
+    """One payment after the other, at random, with knowledge that comes and goes: a model without parts says the same.
+
+    Every repeated payment gets its first outcome, whichever way it is sent.
+    """
+    random = Random(seed)
+    world = World(random.randint(1, 6), seed)
+    minimum = {"world": -(2**60), "shop": 0, "fees": -50, **dict.fromkeys(USERS, 0)}
+    await world.accounts("world", minimum=None)
+    await world.accounts(*USERS)
+    for name in ("shop", "fees"):
+        await world.split(name, minimum[name])
+    books = Books(dict.fromkeys(minimum, 0), minimum, [])
+    for _ in range(150):
+        if random.random() < 0.3:
+            for name in random.sample(list(world.router.split), random.randint(0, len(world.router.split))):
+                del world.router.split[name]
+        if books.sent and random.random() < 0.2:
+            row, first = random.choice(books.sent)
+            expected: Status = Status.exists if first == Status.created else first
+        else:
+            debit, credit = (
+                random.choice(("world", "shop", "shop", "fees", *USERS)),
+                random.choice(("shop", "fees", *USERS)),
+            )
+            row = Transfer(world.new_id(), debit, credit, random.randint(1, 60))
+            expected = books.play(row)
+            books.sent.append((row, expected))
+        assert await world.transfers(row) == [expected], row
+    for name, posted in books.posted.items():
+        assert (await world.read(name))[2:5] == [posted, 0, 0], name
+    for name in ("shop", "fees"):
+        home = group_of(name, world.router.placement.shards)
+        for group, (posted, held, incoming) in enumerate(world.parts(name), 1):
+            assert posted >= (minimum[name] if group == home else 0) and (held, incoming) == (0, 0)
+    assert sum(books.posted.values()) == 0

@@ -1,0 +1,240 @@
+"""What the shards remember, put together: one transfer, and what is undecided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node.core.commit import Decisions, Found, describe, find_transfer, undecided_rounds
+from node.core.ledger import Ledger
+from node.core.machine import ROUND_BITS, Answer, At, Body, Kind
+from protocol.status import Status
+from tests.core.ledger.driving import id_bytes
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard, decision, legs
+
+LEADERS = [3, 1, 2, 0]
+GROUPS = {"a": 1, "b": 2, "c": 3}
+ROUND = 7 << ROUND_BITS | 1
+NO, YES, AGAIN = int(Status.exceeds_maximum_balance), 0, int(Status.retry)
+
+
+class World:
+    """Group 0, and a shard each for the accounts a, b (at most 50) and c."""
+
+    def __init__(self) -> None:
+        self.zero = Shard(Decisions())
+        self.zero.entry([Kind.apply, "decisions", ["begin", 7, 3]])
+        self.shards = {group: Shard(Ledger()) for group in GROUPS.values()}
+        for name, group in GROUPS.items():
+            body = [[name, "EUR", None, 50 if name == "b" else None, "", b""]]
+            assert self.shards[group].command("ledger", ["accounts", body])[1] == b"\0"
+
+    def prepare(
+        self, id: int, amount: int = 10, round_id: int = ROUND, groups: tuple[int, ...] = (1, 2), **more: Any
+    ) -> None:
+        """A lone transfer from a to b, at these of its participants."""
+        for group in groups:
+            leg = Transfer(id, "a", "b", amount, side=group)
+            self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, **more)
+
+    def decide(self, status: int, *groups: int, round_id: int = ROUND) -> None:
+        """These participants carry it out."""
+        for group in groups:
+            self.shards[group].decide((round_id, decision(status)), epoch=7)
+
+    def record(self, status: int) -> None:
+        """Group 0 records the decision."""
+        self.zero.entry([Kind.apply, "decisions", ["record", [], ROUND, [1, 2], decision(status)]])
+
+    def ask(self, *question: object, without: tuple[int, ...] = ()) -> dict[int, Body | None]:
+        """All shards, but for those that are silent."""
+        return {
+            group: None if group in without else shard.query("machine", *question).body
+            for group, shard in self.shards.items()
+        }
+
+    def find(self, id: int, debit: str = "", without: tuple[int, ...] = ()) -> Found | None:
+        """A node's first step."""
+        answers = self.ask("trace", "ledger", id_bytes(id), without=without)
+        return find_transfer(answers, debit, GROUPS.get(debit, 0))
+
+    def trace(self, id: int, debit: str = "", without: tuple[int, ...] = ()) -> Body:
+        """All its steps."""
+        found = self.find(id, debit, without)
+        assert found is not None
+        note = None
+        if found.round_id is not None:
+            found = found.completed(self.ask("round", found.round_id, found.number, without=without))
+            note = self.zero.query("decisions", "trace", found.round_id).body
+            if found.is_decided_by_votes:
+                found = found.decided_by({group: self.ask("votes", ROUND)[group] for group in found.groups}) or found
+        return describe(found, note, LEADERS, GROUPS.__getitem__)
+
+    def now(self, group: int) -> int:
+        """The stamp of a shard's last entry."""
+        return self.shards[group].now_ns
+
+
+@pytest.fixture
+def world() -> World:
+    """Three shards."""
+    return World()
+
+
+def test_a_transfer_goes_through_its_phases(world: World) -> None:
+    """Prepared by one, voted by both, carried out by one, by both; from the votes on the decision is known."""
+    world.prepare(10, groups=(1,))
+    first_ns = world.now(1)
+    head = ["2pc", ROUND, 7, 3, None]
+    one = [1, 1, YES, first_ns, None, None]
+    undecided = int(Status.undecided)
+    assert world.trace(10) == [undecided, None, *head, None, [one, [2, 2, None, None, None, None]]]
+    world.prepare(10, groups=(2,))
+    two = [2, 2, YES, world.now(2), None, None]
+    assert world.trace(10) == [0, None, *head, 0, [one, two]]
+    world.decide(YES, 2)
+    two[5] = world.now(2)
+    assert world.trace(10) == [0, None, *head, 0, [one, two]]
+    world.decide(YES, 1)
+    one[5] = world.now(1)
+    assert world.trace(10) == world.trace(10, "a") == [0, world.now(1), *head, 0, [one, two]]
+
+
+def test_a_recorded_decision_stands_before_it_is_carried_out(world: World) -> None:
+    """With the time of the record, though one shard has not voted."""
+    world.prepare(10, groups=(1,))
+    world.record(NO)
+    trace = world.trace(10)
+    assert trace[0] == trace[7] == NO
+    assert trace[6] == world.zero.now_ns
+
+
+def test_the_objection_is_named(world: World) -> None:
+    """By the shard that has it, before and after the decision."""
+    world.prepare(10, amount=60)
+    before = world.trace(10)
+    world.decide(NO, 1, 2)
+    after = world.trace(10)
+    for trace in (before, after):
+        assert (trace[0], trace[7], [row[2] for row in trace[8]]) == (NO, NO, [YES, NO])
+    assert (before[1], after[1]) == (None, world.now(1))
+
+
+def test_a_majority_that_has_precommitted_decides(world: World) -> None:
+    """3pc: of two participants both, to the same attempt."""
+    world.prepare(10, protocol="3pc")
+    assert world.trace(10)[:3] == [Status.undecided, None, "3pc"]
+    world.shards[1].precommit(ROUND, decision(YES), epoch=7)
+    assert world.trace(10)[7] is None and world.trace(10)[8][0][4] == world.now(1)
+    world.shards[2].precommit(ROUND, decision(YES), epoch=7)
+    assert world.trace(10)[7] == YES
+    assert [row[4] for row in world.trace(10)[8]] == [world.now(1), world.now(2)]
+
+
+def test_the_round_that_made_the_record_counts(world: World) -> None:
+    """A first round that came to nothing, and a later one that found the id known, are not what the user asks for."""
+    second, third = ROUND + 1, ROUND + 2
+    world.prepare(10)
+    world.decide(AGAIN, 1, 2)
+    assert (world.trace(10)[0], world.trace(10)[1], world.trace(10)[3]) == (AGAIN, None, ROUND)
+    world.prepare(10, round_id=second)
+    assert world.trace(10)[3] == second
+    world.decide(YES, 1, 2, round_id=second)
+    recorded_ns = world.now(1)
+    world.prepare(10, round_id=third)
+    world.decide(int(Status.exists), 1, 2, round_id=third)
+    assert (world.trace(10)[0], world.trace(10)[1], world.trace(10)[3]) == (YES, recorded_ns, second)
+
+
+def test_an_id_of_two_shards(world: World) -> None:
+    """The debit account says which one is meant; without it, what happened counts."""
+    world.shards[1].accounts("a2", minimum=None)
+    world.shards[3].command("ledger", ["cancel", id_bytes(10), "c"])
+    world.shards[1].transfers(Transfer(10, "a", "a2", 5))
+    found = [world.find(10, debit) for debit in ("", "a", "c")]
+    assert [one.record[0] for one in found if one is not None and one.record is not None] == [
+        Status.created,
+        Status.created,
+        Status.cancelled,
+    ]
+    assert world.find(10, "b") is world.find(11) is None
+
+
+def test_a_transfer_of_one_shard_has_no_round(world: World) -> None:
+    """Its shard, time and status; one between shards that nobody remembers has its shards all the same."""
+    world.shards[1].accounts("a2", minimum=None)
+    world.shards[1].transfers(Transfer(10, "a", "a2", 5))
+    found = world.find(10)
+    nothing = [None] * 5
+    time_ns = world.now(1)
+    assert found is not None
+    alone = describe(found, None, LEADERS, lambda _: 1)
+    assert alone == [0, time_ns, "one shard", *nothing, [[1, 1, None, None, None, time_ns]]]
+    forgotten = Found(1, [0, 5, "a", "b"], None, 0, {})
+    rows = [[1, 1, None, None, None, 5], [2, 2, None, None, None, None]]
+    assert describe(forgotten, None, LEADERS, GROUPS.__getitem__) == [0, 5, None, *nothing, rows]
+
+
+def test_silent_groups_leave_gaps(world: World) -> None:
+    """What one participant knows is told; and nobody who coordinates is known without group 0."""
+    world.prepare(10)
+    world.decide(YES, 1, 2)
+    trace = world.trace(10, without=(1,))
+    assert (trace[0], trace[1], trace[7]) == (YES, None, YES)
+    assert [row[3] for row in trace[8]] == [None, world.trace(10)[8][1][3]]
+    found = world.find(10)
+    assert found is not None and describe(found, None, LEADERS, GROUPS.__getitem__)[5] is None
+
+
+def test_what_is_undecided_is_listed(world: World) -> None:
+    """Oldest first, with the ids; not what is decided by all votes, by a record, by a majority or somewhere carried out."""
+    late = ROUND + 1
+    world.prepare(11, groups=(2,), round_id=late, protocol="3pc")
+    late_ns = world.now(2)
+    for _ in range(3):
+        world.shards[1].entry()
+    world.prepare(10, groups=(1,))
+    oldest = [late, "3pc", [1, 2], [2], late_ns, id_bytes(11)]
+    rows = [oldest, [ROUND, "2pc", [1, 2], [1], world.now(1), id_bytes(10)]]
+
+    def listed(records: Body | None = None) -> list[Body]:
+        return undecided_rounds(world.ask("open", "ledger"), records)
+
+    assert listed() == rows
+    assert listed([[ROUND, [1, 2], b""]]) == rows[:1]
+    world.prepare(11, groups=(1,), round_id=late, protocol="3pc")
+    oldest[3], oldest[4] = [1, 2], late_ns
+    assert listed() == rows
+    world.prepare(10, groups=(2,))
+    assert listed() == rows[:1]
+    world.shards[1].precommit(late, decision(YES), epoch=7)
+    assert listed() == rows[:1]
+    world.shards[2].decide((late, decision(YES)), epoch=7)
+    assert listed() == []
+
+
+def test_coordinators_are_known_by_epoch() -> None:
+    """Group 0 keeps them in its checkpoints, and when what was recorded only on its trail."""
+    part = Decisions()
+    part.apply(["begin", 7, 3], At(1, 100))
+    part.apply(["begin", 9, 2], At(2, 200))
+    late = 9 << ROUND_BITS | 1
+    part.apply(["record", [], late, [1, 2], b"x"], At(3, 300))
+    part.apply(["record", [], late, [1, 2], b"y"], At(4, 400))
+    assert (told(part, ROUND), told(part, late)) == ([None, None, 3], [300, b"x", 2])
+    part.apply(["forget", [late]], At(5, 500))
+    assert told(part, late) == [300, b"x", 2]
+    other = Decisions()
+    rows = sorted((change.key, change.value) for change in part.changes() if change.value is not None)
+    other.restore(lambda _: rows)
+    assert other.digest(0) == part.digest(0)
+    assert told(other, late) == [None, None, 2]
+
+
+def told(part: Decisions, round_id: int) -> Body:
+    """What group 0 knows of a round."""
+    answer = part.query(["trace", round_id], {})
+    assert isinstance(answer, Answer)
+    return answer.body

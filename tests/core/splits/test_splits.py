@@ -1,0 +1,75 @@
+"""The list of split accounts, and the plan that brings their funds together."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.core.machine import At
+from node.core.splits import Splits, plan_moves
+from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
+
+
+def add(part: Splits, id: str) -> int:
+    """Lists an account."""
+    return int(part.apply(["add", id], At(1, 1)).body[1])
+
+
+def test_the_list_only_grows() -> None:
+    """Up to its limit; repeating changes nothing."""
+    part = Splits()
+    for number in range(SPLIT_ACCOUNTS_MAX):
+        assert add(part, f"shop {number}") == AccountStatus.created
+    before = part.digest(0)
+    assert add(part, "shop 5") == AccountStatus.exists
+    assert add(part, "one more") == AccountStatus.too_many_split_accounts
+    assert part.digest(0) == before
+    assert len(part.ids) == SPLIT_ACCOUNTS_MAX
+
+
+def test_the_list_survives_a_restart() -> None:
+    """From checkpoints that hold what is new each."""
+    part, store = Splits(), {}
+    for number in range(7):
+        add(part, f"shop {number}")
+        if number % 3 == 0:
+            store.update({change.key: change.value for change in part.changes()})
+    store.update({change.key: change.value for change in part.changes()})
+    other = Splits()
+    other.restore(lambda table: [(key, value) for key, value in sorted(store.items()) if value is not None])
+    assert list(other.ids) == list(part.ids)
+    assert other.digest(3) == part.digest(3)
+    assert other.changes() == []
+
+
+def test_the_largest_gives_first() -> None:
+    """What is short gets what it needs and an equal share of the rest."""
+    covered, moves = plan_moves({1: 0, 2: 100, 3: 20, 4: 0}, [[(1, 40)]])
+    assert covered == [True]
+    assert moves == [(2, 1, 60)]
+    assert plan_moves({1: 10, 2: 100}, [[(1, 110)]]) == ([True], [(2, 1, 100)])
+    assert plan_moves({1: 10, 2: 100}, [[(1, 111)], [(1, 11)]]) == ([False, True], [(2, 1, 50)])
+    assert plan_moves({1: 50, 2: 100}, [[(1, 50)]]) == ([True], [])
+
+
+@given(
+    st.dictionaries(st.integers(1, 6), st.integers(0, 100), min_size=1),
+    st.lists(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 80)), min_size=1, max_size=3), max_size=6),
+)
+def test_plans_are_sound(available: dict[int, int], wanted: list[list[tuple[int, int]]]) -> None:
+    """No part gives what it has not; afterwards each covered debit is there; what is not covered never could be."""
+    covered, moves = plan_moves(dict(available), wanted)
+    after = dict(available)
+    for giver, taker, amount in moves:
+        assert amount > 0 and giver != taker
+        after[giver] -= amount
+        after[taker] += amount
+    left = sum(available.values())
+    for transaction, is_covered in zip(wanted, covered, strict=True):
+        amount = sum(amount for _, amount in transaction)
+        is_possible = amount <= left and all(group in available for group, _ in transaction)
+        assert is_covered == is_possible
+        for group, part_amount in transaction if is_covered else ():
+            after[group] -= part_amount
+        left -= amount if is_covered else 0
+    assert all(amount >= 0 for amount in after.values())
