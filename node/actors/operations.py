@@ -12,7 +12,7 @@ from protocol.columns import Transfers
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.placement import SHARDS_MAX
-from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
+from protocol.status import ACCOUNT_ID_BYTES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 
 def _check(condition: bool, expected: str) -> None:
@@ -61,8 +61,11 @@ def check_update(body: list[Any]) -> None:
 
 
 def check_transfers(body: list[Any]) -> None:
-    """`Transfers.pack()`."""
-    Transfers.unpack(body)
+    """`Transfers.pack()`. Names that no account can have would be kept in the record, so their length is bounded, if only in sum."""
+    batch = Transfers.unpack(body)
+    short = len(batch) * (ACCOUNT_ID_BYTES_MAX + 1)
+    expected = f"account ids of at most {ACCOUNT_ID_BYTES_MAX} bytes"
+    _check(len(batch.debit) < short and len(batch.credit) < short, expected)
 
 
 def check_outcome(body: list[Any]) -> None:

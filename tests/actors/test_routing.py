@@ -1,14 +1,17 @@
-"""What a router says of calls that it has tried more than once."""
+"""What a router refuses, and what it says of calls that it has tried more than once."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import pytest
+
 from node.actors.actor import Failed, Outcome, Reply
+from node.actors.operations import check_transfers
 from node.actors.peers import Link
 from node.actors.router import Router
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import Operation
 from protocol.placement import NodeAddress, Placement
 from tests.actors.desk_world import Time
@@ -46,3 +49,12 @@ async def test_busy_behind_an_attempt_that_may_have_happened() -> None:
         outcome = await answer_after(*attempts)
         assert isinstance(outcome, Failed) and outcome.code is ErrorCode.outcome_unknown
     assert await answer_after(fallen, [b"\1"]) == [b"\1"]
+
+
+@pytest.mark.parametrize("names", [("a" * 65, "b"), ("a", "b" * 2_000_000)])
+def test_names_that_no_account_can_have(names: tuple[str, str]) -> None:
+    """The record would keep them, as the credit account that was not found; so they are refused before the log."""
+    with pytest.raises(ProtocolError, match="at most 64 bytes"):
+        check_transfers(columns([Transfer(1, *names, 5)]).pack())
+    longest = "x" * 64
+    check_transfers(columns([Transfer(1, longest, longest, 5), Transfer(2, longest, longest, 5)]).pack())

@@ -48,6 +48,7 @@ def pay(id: int, giver: str, taker: str, amount: int, is_linked: bool = False) -
 REFUSED = 12
 WAITING = 16
 SCENARIOS: dict[str, tuple[Batch, ...]] = {  # a round a batch
+    "a lone payment": ((pay(11, "1:a", "2:b", 30),),),
     "two shards": ((pay(11, "1:a", "2:b", 30), pay(REFUSED, "1:a", "2:b", 10_000)),),
     "three shards": (
         (pay(11, "1:a", "2:b", 30), pay(14, "1:a", "2:a", 10, True), pay(15, "2:a", "3:a", 5), pay(REFUSED, "1:a", "3:a", 10_000)),
@@ -381,26 +382,26 @@ class CrashWorld:
 
     def check(self) -> None:
         """Every round has ended; all or nothing; nothing made or lost; what clients were told is what the books say."""
-        assert not self.seat.core.rounds and self.seat.core.in_flight == 0
+        assert not self.seat.core.rounds and self.seat.core.in_flight == 0, "a round has not ended"
         posted = 0
         for group, shard in self.shards.items():
             assert shard.machine.rounds == {}, group
             if group:
                 ((_, own, held, incoming, *_),) = shard.machine.parts["ledger"].totals()
-                assert (held, incoming) == ("0", "0")
+                assert (held, incoming) == ("0", "0"), "something is still reserved"
                 posted += int(own)
-        assert posted == 0
+        assert posted == 0, "money was made or lost"
         books = self.books()
         happened = {
             row.id: (books[row.debit][row.id], books[row.credit][row.id]) for batch in self.batches for row in batch
         }
-        assert all(there in ((0, 0), (1, 1)) for there in happened.values()), happened
+        assert all(there in ((0, 0), (1, 1)) for there in happened.values()), f"torn or doubled: {happened}"
         assert happened.get(14) == happened.get(15), "a chain happens as one"
         assert happened.get(REFUSED, (0, 0)) == (0, 0)
         for batch, statuses in self.answers:
             for row, status in zip(batch, statuses, strict=True):
                 assert status < Status.undecided, "its outcome was known"
-                assert (status <= Status.exists) == (happened[row.id] == (1, 1)), (row.id, status)
+                assert (status <= Status.exists) == (happened[row.id] == (1, 1)), f"told otherwise: {row.id}, {status}"
 
     def check_repeated(self) -> None:
         """With everything asked for again, each transfer has happened once, and nothing of earlier epochs is remembered."""
@@ -416,7 +417,7 @@ class CrashWorld:
         decisions = self.shards[0].machine.parts["decisions"]
         assert isinstance(decisions, Decisions)
         left = [round_id for round_id in decisions.records if round_id not in self.seat.core._forgotten]
-        assert all(epoch_of(round_id) == self.seat.epoch for round_id in left)
+        assert all(epoch_of(round_id) == self.seat.epoch for round_id in left), "a record stays for ever"
         for group, shard in self.shards.items():
             ((_, opened, finished),) = shard.entry([Kind.epoch, self.seat.epoch])
             assert not opened and all(epoch_of(round_id) == self.seat.epoch for round_id, _ in finished), group

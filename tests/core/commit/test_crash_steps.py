@@ -123,13 +123,13 @@ def test_it_does_not_matter_which_shards_are_heard(protocol: str, slow: int, is_
 
 
 @pytest.mark.parametrize("is_mute", [False, True])
-@pytest.mark.parametrize("scenario", ["two shards", "three rounds"])
+@pytest.mark.parametrize("scenario", ["a lone payment", "two shards", "three rounds"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_it_dies_with_a_round_that_it_abandoned(protocol: str, scenario: str, is_mute: bool) -> None:
     """Before and after the record is durable; of the lone round nothing is left, and in 2pc that is recorded as well."""
     steps = range(1, len(steps_of(protocol, scenario, 2, is_mute)) + 1)
     plans = [Plan(crash=step, under_way=way, slow=2, is_mute=is_mute) for step, way in product(steps, UNDER_WAY)]
-    play_all(protocol, scenario, plans, 150)
+    play_all(protocol, scenario, plans, 110)
 
 
 @pytest.mark.parametrize("slow", [1, 3])
@@ -182,7 +182,7 @@ def test_the_runs_take_every_transition(protocol: str, monkeypatch: pytest.Monke
         return honest(self, opened, event)
 
     monkeypatch.setattr(Coordinator, "_advance", advance)
-    for scenario, is_mute in product(("two shards", "three rounds"), (False, True)):
+    for scenario, is_mute in product(("a lone payment", "three rounds"), (False, True)):
         for step in range(1, len(steps_of(protocol, scenario, 2, is_mute)) + 1, 2):
             played(protocol, scenario, Plan(crash=step, slow=2, is_mute=is_mute))
             played(protocol, scenario, Plan(crash=step))
