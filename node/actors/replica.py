@@ -283,6 +283,7 @@ class Replica(Actor[ReplicaEvent]):
     def _persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
             self._installing = persist
+            self.incoming.freeze()
             return
         if persist.must_sync:
             write = LogWrite(self.group, self._new_hard_state(persist), persist.entries)

@@ -67,9 +67,12 @@ class Incoming:
         meta = message.snapshot
         return meta is not None and self._complete == (meta.index, meta.term)
 
+    def freeze(self) -> None:
+        """What lies ready is about to be installed: no piece may begin another import in its place."""
+        self._is_installing = True
+
     async def install(self, meta: SnapshotMeta, machine: Machine) -> Machine:
         """Puts the import in place of the live store and loads the machine from it."""
-        self._is_installing = True
         await self._store.finish_import()
         self._complete = None
         self._is_installing = False

@@ -26,7 +26,7 @@ class Known:
     recorded: bytes | None = None  # likewise
     precommitted: dict[int, bytes] = field(default_factory=dict)  # by group, the last one
     votes: dict[int, bytes] = field(default_factory=dict)  # by group, one byte a transaction
-    ballots: dict[int, tuple[bytes, Body]] = field(default_factory=dict)  # by group, the legs' place and the whole answer
+    ballots: dict[int, tuple[bytes, Body]] = field(default_factory=dict)  # by group, place of its legs, answer
 
     @property
     def outcome(self) -> bytes | None:
@@ -35,7 +35,8 @@ class Known:
             return None
         legs, numbers = place_legs({group: self.ballots[group][0] for group in self.groups})
         statuses, _ = merge_votes(legs, {group: self.ballots[group][1] for group in self.groups}, numbers)
-        return (statuses == 0).tobytes()
+        commits: bytes = (statuses == 0).tobytes()
+        return commits
 
 
 class DecisionLog:

@@ -23,7 +23,7 @@ class Event(StrEnum):
 
     voted = "voted"  # every participant has voted: the outcome follows from the votes
     given_up = "given_up"  # some votes stay out, and some outcome must survive all the same
-    nothing_agreed = "nothing_agreed"  # every participant has voted, and nothing is left that anybody will be told: abort
+    nothing_agreed = "nothing_agreed"  # all have voted, and nothing is left that anybody will be told: abort
     nothing_left = "nothing_left"  # some votes stay out, and the others leave nothing: abort
     recorded = "recorded"  # group 0 has the decision
     majority_precommitted = "majority_precommitted"

@@ -16,7 +16,7 @@ from node.core.machine.trail import OpenRound, Trail
 TABLE = "machine"
 TOGETHER_ROUND = -1  # round id of the one-shard round behind a `together` request; never open between entries
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
-MARKS_MAX = 256  # an audit asks every replica for its mark within seconds; so many come in that time, at a few hundred bytes
+MARKS_MAX = 256  # an audit asks for its mark within seconds; so many come in that time, some hundred bytes each
 
 
 class Machine:
@@ -29,7 +29,7 @@ class Machine:
         self.epoch = 0
         self.rounds: dict[int, OpenRound] = {}
         self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
-        self._over = [0, 0]  # rounds below the first are over everywhere, and those of the epoch below the second, the rest excepted
+        self._over = [0, 0]  # all rounds below the first are over, and the epoch's below the second, but for the rest
         self._marks: dict[str, Body] = {}
         self._trail: Trail[OpenRound] = Trail()
 

@@ -303,7 +303,11 @@ class CrashWorld:
         if not held:
             return 0 if seat.mail else None
         late = Reply if self.plan.is_mute and seat.epoch % 2 else Call
-        mail = [(place, letter) for place, letter in enumerate(seat.mail) if letter.group != held or type(letter) is not late]
+        mail = [
+            (place, letter)
+            for place, letter in enumerate(seat.mail)
+            if letter.group != held or type(letter) is not late
+        ]
         replies = [place for place, letter in mail if isinstance(letter, Reply)]
         calls = [place for place, letter in mail if isinstance(letter, Call)]
         return next(iter([*replies, *calls]), None)

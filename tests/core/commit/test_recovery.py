@@ -206,5 +206,5 @@ def test_orphans_of_both_protocols_are_ended_each_by_its_own_rule() -> None:
     assert not bench.decides()
     bench.accept(2)
     bench.go_on()
-    assert [decisions(ask) for ask in bench.precommits()] == [{ROUND: [RETRY, RETRY]}] * 2, "nobody else had prepared it"
+    assert [decisions(ask) for ask in bench.precommits()] == [{ROUND: [RETRY, RETRY]}] * 2
     assert [list(proposals(ask)) for ask in bench.precommits()] == [[OTHER]] * 2

@@ -31,12 +31,14 @@ def _recover_by(patch: pytest.MonkeyPatch, find: Callable[[Orphan, Polls, Record
 
 def _by_some(orphan: Orphan, polls: Polls) -> Found:
     """What the votes that are known come to; the others count as yes."""
-    opened = {g: polls[g].opened[orphan.round_id] for g in orphan.groups if g in polls and orphan.round_id in polls[g].opened}
+    known = {group: polls[group].opened for group in orphan.groups if group in polls}
+    opened = {group: rounds[orphan.round_id] for group, rounds in known.items() if orphan.round_id in rounds}
     if not opened:
         return Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8))
     legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
     statuses, _ = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
-    return Event.votes_found, pack_decision(np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])[: orphan.count])
+    padded = np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])
+    return Event.votes_found, pack_decision(padded[: orphan.count])
 
 
 def some_votes_decide(patch: pytest.MonkeyPatch) -> None:
@@ -121,8 +123,8 @@ def orphans_are_recorded(patch: pytest.MonkeyPatch) -> None:
     """What lingers is recorded whoever began it: group 0 refuses that, and the coordinator takes itself for deposed."""
 
     def record_lingering(self: Coordinator) -> list[Effect]:
-        deciding = [opened for opened in self.rounds.values() if opened.phase == Phase.deciding and not opened.is_recording]
-        return [self._record(opened) for opened in deciding]
+        deciding = [opened for opened in self.rounds.values() if opened.phase == Phase.deciding]
+        return [self._record(opened) for opened in deciding if not opened.is_recording]
 
     patch.setattr(Coordinator, "record_lingering", record_lingering)
 
