@@ -426,7 +426,7 @@ class Node:
 
     # -- status ---------------------------------------------------------------------------------------------------
 
-    def _cluster(self, deadline: float, reply: Reply) -> None:
+    def _cluster(self, reply: Reply) -> None:
         """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission]`."""
         up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
         coordinator, admission = self._coordinator.statistics(), self._admission.statistics()

@@ -32,9 +32,7 @@ from node.ports import StorageFailed
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
 M_ARENA_MAX = -8  # of glibc's mallopt
-SWITCH_SECONDS = (
-    0.0002  # the log's thread takes the interpreter lock several times a write; at 5 ms each, clients would notice
-)
+SWITCH_SECONDS = 0.0002  # the log's thread takes the interpreter lock several times a write; 5 ms each would show
 EXIT_REFUSED = 2  # the node did not start: settings or data folder
 EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
 

@@ -24,6 +24,7 @@ from protocol.errors import ProtocolError
 SHARDS_MAX: Final = 1_024  # each costs every node a group; beyond this a message of all groups would not fit a frame
 NODES_MAX: Final = 256  # the table is sent to every client
 HOST_CHARACTERS_MAX: Final = 253  # a DNS name
+COORDINATOR: Final = 0  # the cluster's own group: its leader runs the commit rounds and keeps the locks
 _SEPARATOR: Final = "\n"
 
 

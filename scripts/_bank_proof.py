@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from _bank import FUNDING, Bank, Movement, send
-from _proof import READERS, Check, check_report, settled_audit
+from _proof import Check, check_report, settled_audit, side_by_side
 
 from protocol.client import Client
 from protocol.columns import Flag
@@ -22,24 +22,21 @@ RETRY_SECONDS = 0.1
 async def settle(client: Client, bank: Bank) -> Counter[str]:
     """Settles every unknown outcome, by asking for it or by sending the same again in turn; how each came out."""
     found: Counter[str] = Counter()
-    queue = enumerate(list(bank.unknown.values()))
 
-    async def work(queue: Iterator[tuple[int, Movement]]) -> None:
-        for number, movement in queue:
-            status = await _outcome(client, movement, is_sent_again=number % 2 == 1)
-            if status is None:
-                bank.violations.append(f"{movement.kind.name} {movement.id:032x} has no outcome with all nodes up")
-                continue
-            found[status.name] += 1
-            happened = status <= Status.exists
-            (bank.acknowledged if happened else bank.refused)[movement.id] = movement
-            del bank.unknown[movement.id]
-            if status is Status.cancelled:
-                await _check_cancelled(client, bank, movement)
+    async def settle_one(numbered: tuple[int, Movement]) -> None:
+        number, movement = numbered
+        status = await _outcome(client, movement, is_sent_again=number % 2 == 1)
+        if status is None:
+            bank.violations.append(f"{movement.kind.name} {movement.id:032x} has no outcome with all nodes up")
+            return
+        found[status.name] += 1
+        happened = status <= Status.exists
+        (bank.acknowledged if happened else bank.refused)[movement.id] = movement
+        del bank.unknown[movement.id]
+        if status is Status.cancelled:
+            await _check_cancelled(client, bank, movement)
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(READERS):
-            tasks.create_task(work(queue))
+    await side_by_side(enumerate(list(bank.unknown.values())), settle_one)
     return found
 
 
@@ -76,18 +73,14 @@ async def prove(client: Client, bank: Bank) -> list[Check]:
 async def _histories(client: Client, bank: Bank) -> dict[str, Counter[tuple[int, int]]]:
     """By account, how often each movement stands in its history, as id and amount; the funding left out."""
     found: dict[str, Counter[tuple[int, int]]] = {account: Counter() for account in bank.accounts}
-    queue = iter(bank.accounts)
 
-    async def read(queue: Iterator[str]) -> None:
-        for account in queue:
-            async for entry in client.history(account):
-                if entry.debit in found:
-                    amount = 0 if entry.flags & Flag.void else entry.amount
-                    found[account][entry.id, amount] += 1
+    async def read(account: str) -> None:
+        async for entry in client.history(account):
+            if entry.debit in found:
+                amount = 0 if entry.flags & Flag.void else entry.amount
+                found[account][entry.id, amount] += 1
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(READERS):
-            tasks.create_task(read(queue))
+    await side_by_side(bank.accounts, read)
     return found
 
 

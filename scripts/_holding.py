@@ -8,14 +8,12 @@ import subprocess
 import sys
 from typing import Any
 
-from _output import complain, show
+from _output import EXIT_FAILED, EXIT_INTERRUPTED, complain, show
 
 from protocol.client import SyncClient, SyncLock
 
 POLL_SECONDS = 0.1  # between two looks at the lease while the command runs
 STOP_SECONDS = 5.0  # for a command that is told to end because the lease was lost; then it is killed
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 PIPED_COLUMNS = 240  # a pipe has no width; nothing is cut off
 
 

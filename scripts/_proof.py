@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from _customers import Receipts, customer_account, terminal_account
 
 from protocol.client import Client, Report
 from protocol.status import TRANSFERS_MAX
 
-READERS = 32  # histories read at once
+READERS = 32  # histories read, or outcomes settled, at once
 CATCH_UP_SECONDS = 30.0  # for nodes that were away
 POLL_SECONDS = 0.1
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +64,29 @@ async def settled_audit(client: Client) -> Report:
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def side_by_side(items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+    """Does the work for each item, for `READERS` of them at once."""
+
+    async def go_on(queue: Iterator[Item]) -> None:
+        for item in queue:
+            await work(item)
+
+    queue = iter(items)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(READERS):
+            tasks.create_task(go_on(queue))
+
+
 async def _histories(client: Client, accounts: Sequence[str], progress: Callable[[int], None]) -> Counter[int]:
     """How often each transfer id stands in the histories."""
     found: Counter[int] = Counter()
-    queue = iter(accounts)
 
-    async def read(queue: Iterator[str]) -> None:
-        for account in queue:
-            async for entry in client.history(account):
-                found[entry.id] += 1
-            progress(1)
+    async def read(account: str) -> None:
+        async for entry in client.history(account):
+            found[entry.id] += 1
+        progress(1)
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(READERS):
-            tasks.create_task(read(queue))
+    await side_by_side(accounts, read)
     return found
 
 

@@ -8,13 +8,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from _output import complain, show
+from _output import EXIT_FAILED, complain, show
 
 from protocol import ids
 from protocol.client import Participant, SyncClient, Trace, UndecidedRound
 from protocol.status import Status
 
-EXIT_FAILED = 1
 NANOSECONDS = 1_000_000_000
 
 

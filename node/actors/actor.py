@@ -28,6 +28,17 @@ Reply = Callable[[Outcome], None]
 """Takes the outcome of a request, once."""
 
 
+def promised() -> tuple[asyncio.Future[Outcome], Reply]:
+    """An outcome to wait for, and the reply that brings it; one that comes when nobody waits any more is dropped."""
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def reply(outcome: Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    return future, reply
+
+
 class Spawn(Protocol):
     """Starts a task that the supervisor owns."""
 

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from node.actors.actor import Failed, Outcome, Reply, Spawn
+from node.actors.actor import Failed, Reply, Spawn, promised
 from node.actors.coordinator import Mark
 from node.actors.router import Call, Router
 from node.core.machine import Body
 from node.ports import Clock
+from protocol.operations import PeerOperation
 from protocol.placement import shards_of
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
@@ -99,8 +100,8 @@ class Auditor:
 
     async def _digest(self, group: int, node: int, name: str, index: int, limit: float) -> int | None:
         while self._clock.monotonic() < limit:
-            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            self._router.call_once(Call(group, "mark", [name], limit, answer.set_result), node)
+            answer, reply = promised()
+            self._router.call_once(Call(group, PeerOperation.mark, [name], limit, reply), node)
             outcome = await answer
             if not isinstance(outcome, Failed) and outcome[1] == index:
                 return int(outcome[2])

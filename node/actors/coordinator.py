@@ -22,7 +22,7 @@ from protocol.status import Status
 EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
 DRAIN_MAX = 512  # gathered before the next round is cut
 VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the others' transactions for longer
-MARK_TIMEOUT_SECONDS = 2.0  # no round starts while a cut is being made, so it may not take longer than a round may
+MARK_TIMEOUT_SECONDS = 2.0  # shards hear of no decision before their marker, so a cut takes no longer than votes may
 CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second

@@ -28,6 +28,18 @@ def _is_limit(value: object) -> bool:
     return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
 
+LIMIT = (_is_limit, "an integer of minor units, or null")
+FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "minimum": LIMIT,
+    "maximum": LIMIT,
+    "status": (lambda value: type(value) is int and 0 <= value <= 2, "0, 1 or 2"),
+    "owner": (lambda value: type(value) is str, "text"),
+    "metadata": (lambda value: type(value) is bytes, "bytes"),
+    "if_version": (lambda value: type(value) is int and 0 <= value < 2**64, "an integer of 0 to 2^64 - 1"),
+}
+"""What an update may change: which values, and in words."""
+
+
 def check_accounts(body: list[Any]) -> None:
     """`[[id, currency, minimum, maximum, owner, metadata], ...]`."""
     _check(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} accounts")
@@ -47,17 +59,10 @@ def check_split(body: list[Any]) -> None:
 def check_update(body: list[Any]) -> None:
     """`[id, {field: value}]`."""
     _check(len(body) == 2 and type(body[0]) is str and type(body[1]) is dict, "[id, {field: value}]")
-    kinds: dict[str, Callable[[object], bool]] = {
-        "minimum": _is_limit,
-        "maximum": _is_limit,
-        "status": lambda value: type(value) is int and 0 <= value <= 2,
-        "owner": lambda value: type(value) is str,
-        "metadata": lambda value: type(value) is bytes,
-        "if_version": lambda value: type(value) is int and 0 <= value < 2**64,
-    }
     for name, value in body[1].items():
-        _check(name in kinds, f"a field of {', '.join(kinds)}, not {name}")
-        _check(kinds[name](value), f"another value for {name}")
+        _check(name in FIELDS, f"a field of {', '.join(FIELDS)}, not {name}")
+        holds, expected = FIELDS[name]
+        _check(holds(value), f"{name} as {expected}")
 
 
 def check_transfers(body: list[Any]) -> None:

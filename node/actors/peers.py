@@ -41,9 +41,7 @@ CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `b
 RETRY_AFTER_MS = 20  # in which a peer that works answers a good part of them
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
 FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
-RAFT_MESSAGES_MAX = (
-    8_192  # collected for one peer in one turn of the loop; beyond it they are dropped, as a network would
-)
+RAFT_MESSAGES_MAX = 8_192  # for one peer in one turn of the loop; beyond it they are dropped, as by a network
 
 
 @dataclass(frozen=True, slots=True)

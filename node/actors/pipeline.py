@@ -20,12 +20,8 @@ from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
 if TYPE_CHECKING:
     from node.actors.replica import Replica, ReplicaPorts
 
-ENTRIES_IN_FLIGHT_MAX = (
-    4  # of full entries: one gathered, written, replicated, applied; more would only wait in the same queues
-)
-FULL_ENTRY_TRANSFERS = (
-    TRANSFERS_MAX // 2
-)  # less than this waits for the entry in flight, so that batching grows with load
+ENTRIES_IN_FLIGHT_MAX = 4  # of full entries: one gathered, written, replicated, applied; more only wait in those queues
+FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight, so that batching grows with load
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 ENTRY_BYTES_MAX = 8 << 20  # unless one command alone is longer: half of a frame between nodes
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`

@@ -25,12 +25,11 @@ from node.ports import Clock, Faults
 from protocol.columns import Transfers, has_lock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
-from protocol.placement import Placement, groups_of_transfers, shards_of
-from protocol.status import AccountStatus
+from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
+from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
 DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
-COORDINATOR = 0  # group 0's leader runs the commit rounds
 
 COORDINATED = (
     Operation.transfers, Operation.audit, Operation.snapshot, Operation.lock, Operation.split_account,
@@ -38,7 +37,6 @@ COORDINATED = (
 )  # fmt: skip
 
 Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply, int], None]
-Serve = Callable[[float, Reply], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,12 @@ class Router:
         self.replicas: Mapping[int, Replica] = {}
         self.links: Mapping[int, Link] = {}
         self.submit: Submit | None = None  # the coordinator's
-        self.audit: Serve | None = None
+        self.audit: Callable[[float, Reply], None] | None = None
         self.snapshot: Callable[[list[str], Reply], None] | None = None
         self.trace: Callable[[Call], None] | None = None  # `trace` and `undecided`
         self.lock: Callable[[Body, float, Reply], None] | None = None  # the lock desk's
         self.hurry: Callable[[int], None] | None = None
-        self.cluster: Serve | None = None
+        self.cluster: Callable[[Reply], None] | None = None
         self.split: dict[str, None] = {}  # the split accounts that this node knows
         self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
         self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
@@ -115,7 +113,8 @@ class Router:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         known.check(body)
         if group == COORDINATOR and operation not in COORDINATED:
-            raise ProtocolError(f"{operation} is not for group {COORDINATOR}", ErrorCode.bad_request)
+            text = f"{operation} for group {COORDINATOR}: expected group -1, or that of its accounts"
+            raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
         if not peer:
@@ -150,12 +149,13 @@ class Router:
         else:
             accounts = accounts_of(call.body)
         groups = shards_of(accounts, self.placement.shards) + 1
-        elsewhere = dict.fromkeys(accounts[place] for place in np.flatnonzero(groups != call.group).tolist())
+        elsewhere = {accounts[place]: int(groups[place]) for place in np.flatnonzero(groups != call.group).tolist()}
         replica = self.replicas.get(call.group)
         if elsewhere and replica is not None and replica.is_serving:
-            for account in elsewhere:
+            for account, group in elsewhere.items():
                 if not self.is_part(call.group, account):
-                    raise ProtocolError(f"group {call.group}: not the group of these accounts", ErrorCode.bad_request)
+                    text = f"account {account[:ACCOUNT_ID_BYTES_MAX]!r}: expected group {group}, not {call.group}"
+                    raise ProtocolError(text, ErrorCode.bad_request)
 
     def _groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         return groups_of_transfers(batch.ids, batch.debits(), batch.credits(), self.placement.shards, self.split)
@@ -170,7 +170,7 @@ class Router:
     def _route_whole(self, call: Call) -> None:
         if call.operation == Operation.cluster:
             assert self.cluster is not None
-            self.cluster(call.deadline, call.reply)
+            self.cluster(call.reply)
         elif call.operation == Operation.fault:
             call.reply(apply_fault(self.faults, call.body))
         elif call.operation in (Operation.trace, Operation.undecided):
@@ -345,7 +345,7 @@ def _query_of(call: Call) -> Query:
         case PeerOperation.mark:
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:
-            raise ProtocolError(f"{call.operation} takes no group", ErrorCode.bad_request)
+            raise ProtocolError(f"{call.operation}: expected group -1, not {call.group}", ErrorCode.bad_request)
 
 
 def _first_found(answers: list[list[Any]]) -> list[Any]:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import Failed, Outcome, Reply, Spawn
-from node.actors.router import COORDINATOR, Call, Router
+from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
+from node.actors.router import Call, Router
+from node.core.commit import number_transactions
+from node.core.ledger.limits import FINAL_VERSION
 from node.core.machine import Body, Kind
 from node.core.splits import plan_moves
 from node.ports import Clock
@@ -25,7 +27,7 @@ from protocol import ids
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
-from protocol.placement import group_of, groups_of_transfers
+from protocol.placement import COORDINATOR, group_of, groups_of_transfers
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
@@ -33,7 +35,6 @@ CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of ano
 CUTS_MAX = 50  # before a refusal: rounds that are open on the parts end within milliseconds
 GRACE_SECONDS = 0.1  # behind the deadline: whoever is asked may say so himself
 CUT_PAUSE_SECONDS = 0.01
-FINAL_VERSION = (2**64 - 1).to_bytes(8, "little")  # of a row that may be refused for what its part has
 MOVE_REFERENCE = "between parts"  # what the record says of a gathering
 
 WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
@@ -101,13 +102,8 @@ class SplitAccounts:
 
     async def _ask(self, call: Call, group: int, operation: str, body: Body) -> Outcome:
         """A call of its own, within the deadline of `call`."""
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-        def take(outcome: Outcome) -> None:
-            if not answer.done():
-                answer.set_result(outcome)
-
-        asked = Call(group, operation, body, call.deadline, take, call.source)
+        answer, reply = promised()
+        asked = Call(group, operation, body, call.deadline, reply, call.source)
         if group < 0:
             self._router.route(asked)
         else:
@@ -216,7 +212,7 @@ class SplitAccounts:
             batch.ids, debits, batch.credits(), self._router.placement.shards, self._router.split
         )
         takes = (batch.flag_bits() & (Flag.capture | Flag.void)) == 0
-        numbers = chain_numbers(batch)
+        numbers = number_transactions(batch).tolist()
         final = np.zeros(len(batch), np.bool_)
         for account in dict.fromkeys(debits[row] for row in np.flatnonzero(short).tolist()):
             mine = [row for row in np.flatnonzero(takes).tolist() if debits[row] == account]
@@ -233,7 +229,7 @@ class SplitAccounts:
         if not final.any():
             return None, batch
         versions = np.frombuffer(batch.if_version or bytes(8 * len(batch)), "<u8").copy()
-        versions[final] = int.from_bytes(FINAL_VERSION, "little")
+        versions[final] = FINAL_VERSION
         return None, replace(batch, if_version=versions.tobytes())
 
     # -- opening --------------------------------------------------------------------------------------------------
@@ -298,8 +294,8 @@ class SplitAccounts:
         deadline = max(job.deadline for job in jobs)
         quiet_cuts = 0
         for _ in range(CUTS_MAX):
-            parts: asyncio.Future[list[list[Any]] | Failed] = asyncio.get_running_loop().create_future()
-            self._cut([account], parts.set_result)
+            parts, reply = promised()
+            self._cut([account], reply)
             found = await parts
             if isinstance(found, Failed):
                 return found
@@ -326,19 +322,10 @@ class SplitAccounts:
         references = SEPARATOR.join([MOVE_REFERENCE] * len(moves))
         batch = Transfers(self._ids.take(len(moves)), names, names, amounts, reference=references)
         groups = np.array([[giver, taker] for giver, taker, _ in moves], np.int32)
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        done, reply = promised()
         assert self._router.submit is not None
-        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, done.set_result, 0)
+        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, reply, 0)
         await done
-
-
-def chain_numbers(batch: Transfers) -> list[int]:
-    """A number a row; linked rows share theirs with the next one."""
-    linked = (batch.flag_bits() & Flag.linked) != 0
-    starts = np.ones(len(batch), np.int64)
-    starts[1:] = ~linked[:-1]
-    numbers: list[int] = np.cumsum(starts).tolist()
-    return numbers
 
 
 def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -346,7 +333,7 @@ def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.
     internal = (statuses == Status.elsewhere) | (statuses == Status.part_short)
     if not internal.any():
         return np.zeros(0, np.intp)
-    numbers = np.array(chain_numbers(batch))
+    numbers = number_transactions(batch)
     others = ~internal & (statuses != Status.linked_event_failed)
     is_lost = np.isin(numbers, numbers[others & (statuses != Status.created)]) & internal
     statuses[is_lost] = Status.linked_event_failed

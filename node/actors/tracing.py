@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from node.actors.actor import Failed, Outcome, Spawn
+from node.actors.actor import Failed, Spawn, promised
 from node.actors.router import Call, Router
 from node.core.commit import Found, describe, find_transfer, undecided_rounds
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
-from protocol.placement import shards_of
+from protocol.placement import COORDINATOR, group_of
 
 ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
 ANSWER_SECONDS = 0.6  # all questions of a step; two steps are well within an attempt of a client
 RETRY_SECONDS = 0.02
-LEDGER, COORDINATOR = "ledger", 0
+LEDGER = "ledger"
 
 
 class Tracer:
@@ -87,7 +87,7 @@ class Tracer:
         call.reply([rows, silent])
 
     def _group_of(self, account: str) -> int:
-        return int(shards_of([account], self._router.placement.shards)[0]) + 1
+        return group_of(account, self._router.placement.shards)
 
     async def _ask(self, groups: Iterable[int], part: str, question: Body) -> dict[int, Body | None]:
         """The answers of the groups' leaders by group; None where there was none in time."""
@@ -98,13 +98,8 @@ class Tracer:
 
     async def _ask_one(self, group: int, body: Body, limit: float) -> Body | None:
         while (now := self._clock.monotonic()) < limit:
-            answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-            def take(outcome: Outcome, answer: asyncio.Future[Outcome] = answer) -> None:
-                if not answer.done():
-                    answer.set_result(outcome)
-
-            self._router.call_once(Call(group, PeerOperation.question, body, now + ATTEMPT_SECONDS, take))
+            answer, reply = promised()
+            self._router.call_once(Call(group, PeerOperation.question, body, now + ATTEMPT_SECONDS, reply))
             try:
                 outcome = await asyncio.wait_for(answer, ATTEMPT_SECONDS)
             except TimeoutError:

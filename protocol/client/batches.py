@@ -12,9 +12,7 @@ from protocol.client.calls import SAMPLE, Calls
 from protocol.columns import Cutter, Flag, Transfers
 from protocol.errors import Busy, OutcomeUnknown
 from protocol.operations import Operation
-from protocol.placement import groups_of_transfers
-
-COORDINATOR = 0  # the group whose leader runs commit rounds
+from protocol.placement import COORDINATOR, groups_of_transfers
 
 
 async def send(calls: Calls, batch: Transfers, timeout: float | None) -> bytes:

@@ -163,9 +163,7 @@ class Calls:
             if connection is not None:
                 connection.close()
             raise ConnectionResetError("does not answer") from error
-        self._hello = replace(
-            self._hello, cluster=welcome.cluster
-        )  # whatever else answers later must be of this cluster
+        self._hello = replace(self._hello, cluster=welcome.cluster)  # what answers later must be of this cluster
         self._connections[host, port] = connection
         return connection
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
-from protocol.client.batches import COORDINATOR, send
+from protocol.client.batches import send
 from protocol.client.calls import Calls
 from protocol.client.guards import Guard, Guards, check_version, pack_guards
 from protocol.client.history import read_history
@@ -22,7 +22,7 @@ from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
 from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
-from protocol.placement import Placement
+from protocol.placement import COORDINATOR, Placement
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from protocol.views import (
     ACCOUNT_STATES,
@@ -146,7 +146,7 @@ class Client:
         return found
 
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
-        """Several accounts, each as of now (one cut over all of them is `audit`'s); None for unknown ones."""
+        """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
         rows = await self._calls.ask(Operation.balances, list(ids), list(ids), timeout)
         return [None if row is None else Account.unpack(row) for row in rows]
 

@@ -11,9 +11,9 @@ from protocol.client.calls import RETRY_SECONDS, Calls
 from protocol.errors import Busy, ErrorCode, ProtocolError, Refused, RingpayError
 from protocol.expected import EXPECTED_OF_LOCK
 from protocol.operations import Operation
+from protocol.placement import COORDINATOR
 from protocol.status import LockStatus
 
-COORDINATOR = 0  # the group that keeps the locks
 RENEWALS_PER_TTL = 3  # two may be lost before the lease is
 RENEWAL_SECONDS_MIN = 0.1  # for one try: an answer of a busy cluster is not given up before
 SECONDS_MAX = 1e12  # that the wire can carry

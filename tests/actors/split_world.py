@@ -14,7 +14,7 @@ from node.actors.actor import Failed, Outcome, Reply
 from node.actors.audit import Auditor
 from node.actors.coordinator import Mark
 from node.actors.events import Command, Propose, Query
-from node.actors.router import COORDINATED, COORDINATOR, Call, Router, _event_of
+from node.actors.router import COORDINATED, Call, Router, _event_of
 from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
@@ -23,7 +23,7 @@ from node.core.machine import Body, pack_decision
 from node.core.splits import Splits
 from protocol.columns import Transfers
 from protocol.operations import Operation
-from protocol.placement import NodeAddress, Placement
+from protocol.placement import COORDINATOR, NodeAddress, Placement
 from protocol.status import Status
 from tests.actors.desk_world import Time
 from tests.core.ledger.driving import columns

@@ -19,24 +19,12 @@ from protocol.frames import FrameDecoder
 from protocol.messages import Failure, Message, Reply, decode
 from protocol.operations import Operation
 from protocol.status import TRANSFERS_MAX, Status
+from tests.actors.clock import Clock
 from tests.actors.quiet import World, play, together
 
 TICK_SECONDS = 0.05
 MANY = 100
 ROWS = 20
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def wall_ns(self) -> int:
-        return 0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Desk:

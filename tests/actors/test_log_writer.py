@@ -11,6 +11,7 @@ import pytest
 from node.actors import log_writer
 from node.actors.log_writer import LogWriter, Write
 from node.ports import LogWrite, StorageFailed, StoredGroup
+from tests.actors.clock import Clock
 
 
 class Store:
@@ -31,19 +32,6 @@ class Store:
             raise StorageFailed("the disk fails")
 
     async def close(self) -> None: ...
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def wall_ns(self) -> int:
-        return 0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Desk:

@@ -18,11 +18,12 @@ PEER_TOKEN = "between nodes only"
 
 
 @contextmanager
-def running(nodes: int, shards: int) -> Iterator[LocalCluster]:
-    """A cluster that serves, in a fresh folder on free ports; replicas on every node, peers show a token."""
+def running(nodes: int, shards: int, replication: int | None = None) -> Iterator[LocalCluster]:
+    """A cluster that serves, in a fresh folder on free ports; replicas on every node unless told, peers show a token."""
     folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
     settings: dict[str, int | str] = {
-        "name": "under-test", "nodes": nodes, "shards": shards, "replication": nodes, "peer_token": PEER_TOKEN,
+        "name": "under-test", "nodes": nodes, "shards": shards, "replication": replication or nodes,
+        "peer_token": PEER_TOKEN,
         "base_port": free_base_port("127.0.0.1", nodes, range(22_001 + os.getpid() % 100 * 50, 29_900, 50)),
     }  # fmt: skip
     cluster = create(folder, settings)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,22 +13,9 @@ from _bank_proof import check_histories, expected_balances
 from _processes import free_base_port
 
 from protocol.columns import Flag
+from tests.e2e.programs import run
 
-ROOT = Path(__file__).resolve().parents[2]
 FIRST_PORT = 20_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
-
-Outcome = subprocess.CompletedProcess[str]
-
-
-def run(script: str, *arguments: object, addresses: str = "") -> Outcome:
-    """Runs a script to its end."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off",
-        "RINGPAY_ADDRESSES": addresses,
-    }
-    command = [str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
 def test_chaos_finds_every_promise_kept() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,24 +11,12 @@ from typing import Any
 import pytest
 from _processes import free_base_port
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.programs import Outcome, run
+
 NODES = 3
 SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
 FIRST_PORT = 21_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
 LAST_PORT = 32_000
-
-Outcome = subprocess.CompletedProcess[str]
-
-
-def run(script: str, *arguments: object, addresses: str = "") -> Outcome:
-    """Runs a script to its end."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off",
-        "RINGPAY_ADDRESSES": addresses,
-    }
-    command = [str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 class Cluster:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -15,23 +13,13 @@ from _payments import GENERATED, InputError, generate, read
 from _workload import Source, Workload
 
 from protocol.placement import shards_of
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, from the project's root."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off",
-    }
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+from tests.e2e.programs import ROOT, run, run_program
 
 
 def test_bench_prints_what_tigerbeetle_users_know() -> None:
     """The load is accepted, and every balance is what the model says."""
     done = run(
-        "scripts/bench", "--nodes", "3", "--shards", "2", "--transfer-count", "20000", "--account-count", "1000",
+        "bench", "--nodes", "3", "--shards", "2", "--transfer-count", "20000", "--account-count", "1000",
         "--cross-shard-percent", "30", "--query-count", "5", "--validate", "--memory",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -45,7 +33,7 @@ def test_demo_loses_no_cent(tmp_path: Path) -> None:
     rows = [f"2026-05-0{4 + place // 300} 10:00:00,{place % 70},{place % 90},{100 + place}" for place in range(600)]
     path = tmp_path / "payments.csv"
     path.write_text("\n".join(["time,customer,terminal,amount_cents", *rows]))
-    done = run("scripts/demo", "--input", str(path), "--day", "2026-05-05", "--customers", "100", "--terminals", "100")
+    done = run("demo", "--input", str(path), "--day", "2026-05-05", "--customers", "100", "--terminals", "100")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no cent lost" in done.stdout
     assert "300 of 300, 0 lost, 0 doubled" in done.stdout
@@ -55,7 +43,7 @@ def test_demo_explains_wrong_input(tmp_path: Path) -> None:
     """A file without the columns is refused before anything starts."""
     path = tmp_path / "payments.csv"
     path.write_text("time,customer\n")
-    done = run("scripts/demo", "--input", str(path))
+    done = run("demo", "--input", str(path))
     assert done.returncode == 2
     assert "terminal is missing" in done.stderr
 
@@ -63,7 +51,7 @@ def test_demo_explains_wrong_input(tmp_path: Path) -> None:
 def node(folder: Path, *, optimised: bool = False, config: Path = ROOT / "cluster.toml") -> tuple[int, str]:
     """Starts a node that is expected to refuse; exit code and reason."""
     python = [sys.executable, "-O"] if optimised else [sys.executable]
-    done = run(*python, "-m", "node", "--config", str(config), "--node", "1", "--data", str(folder))
+    done = run_program(*python, "-m", "node", "--config", str(config), "--node", "1", "--data", str(folder))
     return done.returncode, done.stderr
 
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster, create
-from _processes import free_base_port
-from _venv import ROOT
+from _cluster import LocalCluster
 
 from protocol import ids
 from protocol.client import Client, Undecided
 from protocol.errors import Refused
 from protocol.placement import shards_of
 from protocol.status import Status
-from tests.e2e.nodes import PEER_TOKEN
+from tests.e2e.nodes import running
+from tests.e2e.programs import run
 
 SHARDS = 3
 FRESH_NS = 60 * 10**9
@@ -35,21 +28,8 @@ WAIT_SECONDS = 30.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """Three nodes without replicas: a node that is paused takes its shards along and nobody stands in."""
-    folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
-    settings: dict[str, int | str] = {
-        "name": "under-test", "nodes": 3, "shards": SHARDS, "replication": 1, "peer_token": PEER_TOKEN,
-        "base_port": free_base_port("127.0.0.1", 3, range(22_011 + os.getpid() % 100 * 50, 29_900, 50)),
-    }  # fmt: skip
-    cluster = create(folder, settings)
-    os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
-    try:
-        for number in cluster.numbers:
-            cluster.start(number)
-        asyncio.run(cluster.wait_until_serving())
+    with running(3, SHARDS, replication=1) as cluster:
         yield cluster
-    finally:
-        cluster.down()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -176,9 +156,7 @@ async def listed(client: Client, id: int) -> Undecided:
 
 def pay(addresses: list[str], *arguments: str) -> list[dict[str, Any]]:
     """What scripts/pay prints for programs; it fails where a group does not answer."""
-    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(addresses)}
-    command = [sys.executable, str(ROOT / "scripts" / "pay"), *arguments, "-o", "json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = run("pay", *arguments, "-o", "json", addresses=",".join(addresses))
     assert done.returncode == ("did not answer" in done.stderr), done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows

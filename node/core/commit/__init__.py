@@ -97,6 +97,7 @@ Left out: time-outs of calls and their repetition (the coordinator actor repeats
 
 from node.core.commit.coordinator import Coordinator
 from node.core.commit.decisions import Decisions
+from node.core.commit.legs import number_transactions
 from node.core.commit.phases import diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
 from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
@@ -120,5 +121,6 @@ __all__ = [
     "diagram",
     "epoch_of",
     "find_transfer",
+    "number_transactions",
     "undecided_rounds",
 ]

@@ -82,12 +82,12 @@ class Decisions:
                 self._dirty[round_id] = None
 
     def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """Group 0 takes no part in rounds."""
-        raise AssertionError("group 0 takes no part in rounds")
+        """The records take no part in rounds."""
+        raise AssertionError("the records take no part in rounds")
 
     def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
-        """Group 0 takes no part in rounds."""
-        raise AssertionError("group 0 takes no part in rounds")
+        """The records take no part in rounds."""
+        raise AssertionError("the records take no part in rounds")
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """`["open"]`: all records. `["trace", round id]`: `[stamp of its record, decision, node of its coordinator]`, or None each."""

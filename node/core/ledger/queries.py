@@ -63,9 +63,7 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if found is None:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
-    is_settling = hold is not None and bool(
-        hold.voiding or hold.undecided
-    )  # by a round whose client may know its outcome
+    is_settling = hold is not None and bool(hold.voiding or hold.undecided)  # a client may know its round's outcome
     return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]], is_undecided=is_settling)
 
 

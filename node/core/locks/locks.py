@@ -291,9 +291,8 @@ class Locks:
         return claim if claim is not None and claim.id == claim_id else None
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
-        """`["holder", name]`: `[token, waiting claims]`, token 0 where the lock is free."""
-        queue = self.queues.get(body[1])
-        return Answer([0, 0] if queue is None else [queue.holder.token, len(queue.waiting)])
+        """Nobody asks: the desk looks at the applied state itself."""
+        raise AssertionError(f"unknown question {body[:1]}")
 
     def due(self, now_ns: int) -> Body | None:
         """Leases end by an entry."""
