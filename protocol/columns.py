@@ -54,6 +54,23 @@ _WIDTHS = {
 }  # fmt: skip
 _TEXTS = ("debit", "credit", "reference", "lock")
 _REQUIRED = ("ids", "debit", "credit", "amount")
+_COLUMNS = tuple(
+    (name, _WIDTHS.get(name, 0))
+    for name in (
+        "ids",
+        "debit",
+        "credit",
+        "amount",
+        "flags",
+        "code",
+        "reference",
+        "hold_ids",
+        "ttl",
+        "if_version",
+        "lock",
+        "token",
+    )
+)  # in their order on the wire; width 0 for text
 
 ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void)
 
@@ -95,23 +112,23 @@ class Transfers:
         """Checks the shape, not the meaning. Raises ProtocolError(bad_request), saying what was expected."""
         if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= 13:
             raise _wrong("expected a list of 4 to 13 columns")
-        batch = cls(*row)
-        if not isinstance(batch.amount, bytes):
+        if not isinstance(row[3], bytes):
             raise _wrong("column amount must be bytes")
-        for name, width in _WIDTHS.items():
-            column = getattr(batch, name)
-            if not isinstance(column, bytes):
-                raise _wrong(f"column {name} must be bytes")
-            if len(column) != len(batch) * width and (column or name in _REQUIRED):
-                raise _wrong(f"column {name} must hold {width} bytes a row")
-        if not 1 <= len(batch) <= TRANSFERS_MAX:
-            raise _wrong(f"expected 1 to {TRANSFERS_MAX} rows, got {len(batch)}")
-        for name in _TEXTS:
-            text = getattr(batch, name)
-            if not isinstance(text, str):
+        n = len(row[3]) // 8
+        for column, (name, width) in zip(row, _COLUMNS, strict=False):
+            is_left_out = not column and name not in _REQUIRED
+            if width:
+                if type(column) is not bytes:
+                    raise _wrong(f"column {name} must be bytes")
+                if len(column) != n * width and not is_left_out:
+                    raise _wrong(f"column {name} must hold {width} bytes a row")
+            elif type(column) is not str:
                 raise _wrong(f"column {name} must be text")
-            if text.count(SEPARATOR) != len(batch) - 1 and (text or name in _REQUIRED):
+            elif column.count(SEPARATOR) != n - 1 and not is_left_out:
                 raise _wrong(f"column {name} must hold one text a row")
+        if not 1 <= n <= TRANSFERS_MAX:
+            raise _wrong(f"expected 1 to {TRANSFERS_MAX} rows, got {n}")
+        batch = cls(*row)
         if batch.commit not in ("", *COMMIT_PROTOCOLS):
             expected = " or ".join(COMMIT_PROTOCOLS)
             raise _wrong(f"commit protocol {str(batch.commit)[:20]!r}: expected {expected}")

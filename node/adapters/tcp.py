@@ -36,6 +36,7 @@ class Wire(asyncio.Protocol):
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
 
     # -- from asyncio ---------------------------------------------------------------------------------------------
 
@@ -91,10 +92,17 @@ class Wire(asyncio.Protocol):
         self._decoder.limit_bytes = frame_bytes_max
 
     def send(self, message: Message) -> None:
-        """Sends, in order; uvloop writes what one turn of the loop sends at once. Does nothing on a closed connection."""
+        """Sends, in order; what one turn of the loop sends is one write. Does nothing on a closed connection."""
         if self._transport is not None and self.is_open and self.peer not in self._cut:
+            if not self._outgoing:
+                asyncio.get_running_loop().call_soon(self._flush)
             body = encode(message)
-            self._transport.writelines([header(body), body])
+            self._outgoing += (header(body), body)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing and self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(outgoing)
 
     def _is_still_open(self) -> bool:
         """A handler may have closed the connection over the message before."""
@@ -108,6 +116,7 @@ class Wire(asyncio.Protocol):
         """
         self.send(failure(error))
         if self._transport is not None and self.is_open:
+            self._flush()
             self.is_open = False
             self._transport.write_eof()
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
@@ -115,6 +124,7 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         """Sends what is collected, then closes."""
         if self._transport is not None and self.is_open:
+            self._flush()
             self.is_open = False
             self._transport.close()
 

@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._error = "connection lost"
         self.is_open = False
+        self._outgoing: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Says hello."""
@@ -88,9 +89,17 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def _write(self, message: Message) -> None:
+        """What one turn of the loop sends is one write."""
         if self._transport is not None:
+            if not self._outgoing:
+                asyncio.get_running_loop().call_soon(self._flush)
             body = encode(message)
-            self._transport.writelines([header(body), body])
+            self._outgoing += (header(body), body)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing and self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(outgoing)
 
     async def ask(self, request: Request) -> Reply | Failure:
         """Raises ConnectionResetError when the connection breaks first."""
@@ -106,6 +115,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Closes it; answers under way are lost."""
+        self._flush()
         self.is_open = False
         if self._transport is not None:
             self._transport.close()

@@ -155,6 +155,17 @@ async def test_close_sends_what_was_said_before(site: Site) -> None:
     assert [type(message) for message in far.messages] == [Reply]
 
 
+async def test_what_was_said_in_the_turn_that_ends_a_connection_goes_nowhere(site: Site) -> None:
+    """Words wait for the end of the turn; by then the connection may be gone, which is no error."""
+    near, far = await site.connect()
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    near.connection.send(Reply(2, []))
+    near.connection.abort()
+    await until(lambda: near.losses == far.losses == 1, "both ends know")
+    assert errors == [] and far.messages == []
+
+
 async def test_a_frame_may_come_byte_at_a_time(site: Site) -> None:
     """And the next one begins where it ends."""
     _, writer = await asyncio.open_connection(HOST, site.port)
