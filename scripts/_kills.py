@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from _cluster import LocalCluster, until
 
 CALM_SECONDS = 1.0  # of load before each kill, and after its node is back
+POLL_SECONDS = 0.05  # while an election is under way
 ANSWER_SECONDS = 30.0  # without any answer: the load is stuck
 BUSY_GROUP = 1  # every shard of the load is as busy as any other
 COORDINATOR_GROUP = 0
@@ -29,7 +30,8 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
     await until(lambda: bool(answered), ANSWER_SECONDS)
     for _ in range(count):
         await asyncio.sleep(CALM_SECONDS)
-        node = (await cluster.view()).leaders[group]
+        while not (node := (await cluster.view()).leaders[group]):
+            await asyncio.sleep(POLL_SECONDS)
         killed_at = time.monotonic()
         await asyncio.to_thread(cluster.kill, node)
         await _until_answered(answered, killed_at + CALM_SECONDS)
