@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Batch:
     numbers: bytes = b""  # legs only: int32 transaction numbers
     sides: bytes = b""  # legs only: `Side` of each row
     if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
+    _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
+    _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
 
     @property
     def count(self) -> int:
@@ -106,11 +108,15 @@ class Batch:
 
     def reference_at(self, position: int) -> str:
         """The user's reference of a row."""
-        return self.reference.split(SEPARATOR)[position] if self.reference else ""
+        if not self.reference:
+            return ""
+        self._references = self._references or self.reference.split(SEPARATOR)
+        return self._references[position]
 
     def other(self, value: int) -> str:
         """The account of another shard that a row value below -1 stands for."""
-        return self.others.split(SEPARATOR)[-2 - value]
+        self._others = self._others or self.others.split(SEPARATOR)
+        return self._others[-2 - value]
 
     def ints(self, column: bytes, letter: str) -> list[int]:
         """A fixed-width column as plain integers, without numpy's fixed cost."""
