@@ -30,8 +30,7 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
     await until(lambda: bool(answered), ANSWER_SECONDS)
     for _ in range(count):
         await asyncio.sleep(CALM_SECONDS)
-        while not (node := (await cluster.view()).leaders[group]):
-            await asyncio.sleep(POLL_SECONDS)
+        node = await _leader_of(cluster, group)
         killed_at = time.monotonic()
         await asyncio.to_thread(cluster.kill, node)
         await _until_answered(answered, killed_at + CALM_SECONDS)
@@ -40,6 +39,14 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
         await _until_answered(answered, time.monotonic() + CALM_SECONDS)
         kills.append(Kill(node, longest_gap_ms(answered, killed_at)))
     return kills
+
+
+async def _leader_of(cluster: LocalCluster, group: int) -> int:
+    """The group's leader, once an election under way is over."""
+    while True:
+        if leader := (await cluster.view()).leaders[group]:
+            return leader
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _until_answered(answered: Sequence[float], moment: float) -> None:
