@@ -112,17 +112,6 @@ def decide_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Coordinator, "_voted", voted)
 
 
-def decide_unrecorded(patch: pytest.MonkeyPatch) -> None:
-    """What some participants' votes left is told before group 0 has it."""
-    honest = Coordinator._advance
-
-    def advance(self: Coordinator, opened: Round, event: Event) -> list[Effect]:
-        effects = honest(self, opened, event)
-        return effects + (honest(self, opened, Event.recorded) if opened.phase == Phase.recording else [])
-
-    patch.setattr(Coordinator, "_advance", advance)
-
-
 def _recover_by(patch: pytest.MonkeyPatch, two: CommitProtocol, three: CommitProtocol) -> None:
     patch.setattr(commit_coordinator, "PROTOCOLS", {"2pc": two, "3pc": three})
 
@@ -214,6 +203,6 @@ def forget_version(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, decide_unrecorded, lose_decision,
+    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version,
 )  # fmt: skip
