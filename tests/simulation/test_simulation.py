@@ -13,7 +13,9 @@ from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
 RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
 SHORT = Plan(16.0)  # seconds of faults; scripts/simulate does more
-AGAINST_VOTES = "against the votes|commits unrecorded|decided unlike its votes|books|transfer|adds up|history of|balanced=False"
+AGAINST_VOTES = (
+    "against the votes|commits unrecorded|decided unlike its votes|books|transfer|adds up|history of|balanced=False"
+)
 SEEDS_MAX = 40  # within which a planted bug must be found
 
 
