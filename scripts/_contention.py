@@ -83,8 +83,8 @@ async def _measure(client: Client, way: str, change: Change, clients: int, secon
         nonlocal done, attempts
         while time.monotonic() < until:
             try:
-                attempts += await change(client)
-                done += 1
+                sent = await change(client)  # before the sum is read: the others go on meanwhile
+                attempts, done = attempts + sent, done + 1
             except Busy as busy:
                 await asyncio.sleep(busy.retry_after)
 
