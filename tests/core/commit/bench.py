@@ -206,6 +206,19 @@ def packed(*statuses: int) -> bytes:
     return pack_decision(np.array(statuses, np.uint8))
 
 
+def with_group_3_away(ticket: int) -> tuple[Bench, int]:
+    """A payment from group 1 to group 3, which never votes; the round that was given up. The payment waits."""
+    bench = ready()
+    bench.submit(ticket, (1, 1, 3))
+    bench.go_on()
+    giver, taker = bench.prepares()
+    bench.answer(giver, vote(giver))
+    bench.abandon(round_id(taker))
+    bench.record_all()
+    bench.asks.remove(taker)
+    return bench, round_id(taker)
+
+
 def ready(protocol: str = "2pc", groups: tuple[int, ...] = GROUPS) -> Bench:
     """A coordinator whose groups have all accepted its epoch."""
     bench = Bench(protocol=protocol, groups=groups)

@@ -6,7 +6,7 @@ from node.core.commit import Ticket
 from node.core.commit.coordinator import LASTING_AFTER
 from node.core.machine import Kind
 from protocol import frames
-from tests.core.commit.bench import ready, round_id, vote
+from tests.core.commit.bench import round_id, with_group_3_away
 from tests.core.machine.shards import Shard, decision
 
 ROUNDS = 3 * LASTING_AFTER
@@ -15,20 +15,12 @@ EPOCH = 1 << 40
 
 def test_the_rounds_behind_one_that_lasts_are_told_to_be_over() -> None:
     """Only the round that waits for the group is named, whatever ends behind it."""
-    bench = ready()
-    bench.submit(1, (1, 1, 3))
-    bench.go_on()
-    giver, taker = bench.prepares()
-    bench.answer(giver, vote(giver))
-    bench.abandon(round_id(taker))
-    bench.record_all()
-    bench.asks.remove(taker)
+    bench, lasting = with_group_3_away(1)
     bench.record_all()
     bench.take(bench.core.give_up(Ticket(1)))
     bench.tick()
     bench.asks = [ask for ask in bench.asks if ask.group != 3]
     bench.decide_all()
-    lasting = round_id(taker)
     for number in range(2, ROUNDS):
         bench.submit(number, (number, 1, 2))
         bench.round()

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from node.core.commit import Ticket
-from tests.core.commit.bench import RETRY, decisions, ready, round_id, vote
+from tests.core.commit.bench import RETRY, decisions, ready, with_group_3_away
 
 
 def test_work_for_a_silent_group_holds_up_nobody_else() -> None:
     """Others go on; it is given up when its client has waited long enough."""
-    bench = ready()
-    bench.submit(7, (1, 1, 3))
-    bench.go_on()
-    giver, taker = bench.prepares()
-    bench.answer(giver, vote(giver))
-    bench.abandon(round_id(taker))
-    bench.record_all()
-    bench.asks.remove(taker)
+    bench, _ = with_group_3_away(7)
     bench.submit(8, (2, 1, 2), (3, 2, 1))
     bench.round()
     assert bench.answers == {8: [0, 0]}
