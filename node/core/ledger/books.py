@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from node.core.ledger.accounts import Accounts
-from node.core.ledger.batch import Batch
 from node.core.ledger.history import History
 from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
-from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, NOT_HERE, Int32s, Int64s, Keys
-from node.core.ledger.segment import Columns
+from node.core.ledger.limits import CURRENCY_MASK, Int32s, Int64s, Keys
 from node.core.machine.trail import Trail
-from protocol.columns import Flag
 from protocol.status import Status
 
 if TYPE_CHECKING:
@@ -77,48 +73,6 @@ class Books:
         """Closes a hold and gives its rest back."""
         self.accounts.held[hold.debit] -= hold.rest
         self.holds.end(hold.id, status)
-
-
-def recorded_status(
-    accounts: Accounts, source: Columns, position: int, batch: Batch, row: int, debit: int, credit: int
-) -> int:
-    """What a repeated id is answered: the recorded failure, `exists`, or which field differs."""
-    recorded = int(source.status[position])
-    if recorded:
-        return recorded
-    flags = int.from_bytes(batch.flags[2 * row : 2 * row + 2], "little") if batch.flags else 0
-    hold_id, ttl = source.extra_at(position)
-    amount = int.from_bytes(batch.amount[8 * row : 8 * row + 8], "little", signed=True)
-    differs = (
-        (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
-        (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
-        (
-            not _same(accounts, source, int(source.debit[position]), batch, debit),
-            Status.exists_with_different_debit_account,
-        ),
-        (
-            not _same(accounts, source, int(source.credit[position]), batch, credit),
-            Status.exists_with_different_credit_account,
-        ),
-        (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
-        (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
-        (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
-        (ttl != batch.ttl_seconds(row), Status.exists_with_different_ttl),
-    )
-    return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
-
-
-def _same(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
-    """Whether two row values stand for one account. A split account may have been named as one of another shard."""
-    if recorded >= -1 and value >= -1:
-        return recorded == value
-    return _name(accounts, recorded, source.others.at) == _name(accounts, value, lambda place: batch.other(-2 - place))
-
-
-def _name(accounts: Accounts, value: int, other: Callable[[int], str]) -> str | None:
-    if value >= 0:
-        return accounts.names[value]
-    return None if value == NOT_HERE else other(-2 - value)
 
 
 def wide_sum(column: Int64s) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from node.core.ledger.batch import Batch, pairs
-from node.core.ledger.books import Books, recorded_status
+from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import CREDIT, DEBIT, FINAL_VERSION, NANOSECONDS, NOT_HERE
+from node.core.ledger.repeats import recorded_status
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
 from protocol.columns import Flag

@@ -14,7 +14,7 @@ from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.ids import Run, keys_of
-from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Int64s, Keys, Marks, Positions
+from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
 from protocol.placement import shards_of_ids
 
@@ -67,15 +67,6 @@ def known_rows(books: Books, batch: Batch, keys: Keys, run: Run) -> Marks | None
     return np.isin(keys, np.concatenate((twice, found)))
 
 
-def hinted(batch: Batch, count: int) -> Marks | None:
-    """Rows that the leader has answered already; None if there is none."""
-    if not batch.hints:
-        return None
-    marks = np.zeros(count, np.bool_)
-    marks[batch.hints[0::2]] = True
-    return marks
-
-
 def with_chains(question: Marks, flags: NDArray[np.uint16]) -> Marks:
     """The marks, and all rows of linked chains."""
     linked = (flags & Flag.linked) != 0
@@ -86,28 +77,27 @@ def with_chains(question: Marks, flags: NDArray[np.uint16]) -> Marks:
     return chained
 
 
-def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Marks, Marks | None]:
-    """Rows of a local batch for the exact path, and among all rows those whose id may be known."""
+def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Codes | None) -> Marks:
+    """Rows of a local batch for the exact path.
+
+    `suspect`: whose id may be known; `outcomes`: what rows are answered at once, see `repeats.known_outcomes`.
+    """
     accounts, n = books.accounts, batch.count
     debit, credit = batch.debit_rows(), batch.credit_rows()
-    suspect = known_rows(books, batch, keys, run)
-    question = np.zeros(n, np.bool_)
-    for marks in (suspect, hinted(batch, n)):
-        if marks is not None:
-            question |= marks
+    if not accounts.count:
+        return np.ones(n, np.bool_)
+    question = np.zeros(n, np.bool_) if suspect is None else suspect.copy()
     if batch.flags:
         question |= (batch.flag_bits() & SPECIAL) != 0
         question = with_chains(question, batch.flag_bits())
     missing = (debit < 0) | (credit < 0)
     if missing.any():
         question |= missing
-    if not accounts.count:
-        return np.ones(n, np.bool_), suspect
     amounts = batch.amounts()
     giver, taker = debit.astype(np.intp), credit.astype(np.intp)
-    if question.any():
+    if question.any() or outcomes is not None:
         giver, taker = np.maximum(giver, 0), np.maximum(taker, 0)
-        amounts = counted(batch, amounts, missing)
+        amounts = counted(batch, amounts, missing, outcomes)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
     if accounts.part_count:
@@ -116,10 +106,7 @@ def questions_of(books: Books, batch: Batch, keys: Keys, run: Run) -> tuple[Mark
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
     tight = in_question(accounts, giver, taker, amounts, amounts)
-    if tight is None:
-        return np.ones(n, np.bool_), suspect
-    question |= tight[0] | tight[1]
-    return question, suspect
+    return np.ones(n, np.bool_) if tight is None else question | tight[0] | tight[1]
 
 
 def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: Positions) -> Marks:
@@ -136,11 +123,12 @@ def misplaced(accounts: Accounts, batch: Batch, giver: Positions, taker: Positio
     return both & (shards_of_ids(batch.ids, accounts.part_count) != accounts.part_number) if both.any() else both
 
 
-def counted(batch: Batch, amounts: Int64s, missing: Marks) -> Int64s:
+def counted(batch: Batch, amounts: Int64s, missing: Marks, outcomes: Codes | None) -> Int64s:
     """Amounts for the worst case: rows that cannot move money count 0."""
     counted = amounts.copy()
     counted[missing] = 0
-    counted[batch.hints[0::2]] = 0
+    if outcomes is not None:
+        counted[outcomes > 0] = 0
     counted[(batch.flag_bits() & Flag.void) != 0] = 0
     return counted
 

@@ -204,6 +204,10 @@ class History:
                 return sealed.segment, position
         return None
 
+    def searched(self, through: int) -> list[Columns]:
+        """What `find` looks into."""
+        return [self.tail, *(self.window[n].segment for n in range(max(through, self.window_start), self.sealed))]
+
     def old_segments(self, batch: Run) -> list[int]:
         """Segments that have left the window and whose key ranges hold a key of the batch."""
         if not self.directory or not len(batch.keys):

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.ledger.batch import Batch
-from node.core.ledger.books import Books, recorded_status
+from node.core.ledger.books import Books
 from node.core.ledger.exact import KIND, VOID
 from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, Codes, Int32s, Marks
+from node.core.ledger.repeats import recorded_statuses
 from node.core.ledger.segment import Segment
 from node.core.machine.part import Body, Loaded, Need
 from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
@@ -181,16 +182,15 @@ def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded
     if any(key not in loaded for key in keys_needed):
         return Need(keys_needed)
     rows = np.flatnonzero(searched) if searched is not None else np.arange(batch.count)
-    debit, credit = batch.debit_rows(), batch.credit_rows()
     found: dict[int, int] = {}
     for number in [*old, *history.window]:
         segment, common = _segment_and_common(books, number, run, loaded)
-        for place in np.flatnonzero(np.isin(keys, common)).tolist() if len(common) else []:
-            row = int(rows[place])
-            if (position := segment.find(batch.id_at(row))) >= 0:
-                found[row] = recorded_status(
-                    books.accounts, segment, position, batch, row, int(debit[row]), int(credit[row])
-                )
+        if len(common):
+            suspects = rows[np.isin(keys, common)]
+            statuses = recorded_statuses(books.accounts, segment, batch, suspects)
+            found.update(
+                {row: status for row, status in zip(suspects.tolist(), statuses.tolist(), strict=True) if status}
+            )
     return found
 
 

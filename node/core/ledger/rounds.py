@@ -10,7 +10,7 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import CAPTURE, HOLD, KIND, Exact
-from node.core.ledger.fast import counted, hinted, in_question, known_rows, sorted_run, versioned
+from node.core.ledger.fast import counted, in_question, known_rows, sorted_run, versioned
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import (
     CREDIT,
@@ -24,6 +24,7 @@ from node.core.ledger.limits import (
     Marks,
     Positions,
 )  # fmt: skip
+from node.core.ledger.repeats import known_outcomes
 from node.core.ledger.transfers import RECORDED, lines_of, small_lines
 from node.core.machine.decision import SETTLED
 from node.core.machine.part import At, Body, Statuses
@@ -95,9 +96,8 @@ class Prepared:
     def unpack(cls, packed: list[Any]) -> Prepared:
         """Reads `pack`."""
         body, known, reserved, moved = packed
-        known_rows = np.frombuffer(known, np.bool_)
-        reserved_rows = np.frombuffer(reserved, np.bool_)
-        return cls(Batch.of(body), known_rows, reserved_rows, np.frombuffer(moved, np.int64))
+        known, reserved = np.frombuffer(known, np.bool_), np.frombuffer(reserved, np.bool_)
+        return cls(Batch.of(body), known, reserved, np.frombuffer(moved, np.int64))
 
 
 def prepare(books: Books, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
@@ -129,44 +129,50 @@ def _currencies(books: Books, batch: Batch) -> bytes:
 
 def _judge(books: Books, batch: Batch, votes: Statuses, reasons: Statuses, at: At) -> Prepared:
     n, numbers = batch.count, batch.number_rows()
-    prepared_known, reserved = np.zeros(n, np.bool_), np.ones(n, np.bool_)
-    moved = batch.amounts().copy()
+    known, moved = np.zeros(n, np.bool_), batch.amounts().copy()
     if n < SMALL_BATCH:
-        question, lines = np.ones(n, np.bool_), small_lines(batch)
-        order = np.argsort(numbers, kind="stable")
+        lines, order = small_lines(batch), np.argsort(numbers, kind="stable")
         if (np.diff(order) < 0).any():
             lines = lines_of(batch, order, np.ones(n, np.bool_))
     else:
-        question, suspect = _questions(books, batch, len(votes))
-        plain = np.flatnonzero(~question)
-        _reserve_rows(books, batch, plain)
+        suspect = known_rows(books, batch, *sorted_run(batch.ids))
+        outcomes = known_outcomes(books.accounts, books.history, batch, suspect)
+        question = _questions(books, batch, len(votes), suspect, outcomes)
+        if outcomes is not None:
+            known = (outcomes > 0) & (np.bincount(numbers)[numbers] == 1)
+            question &= ~known
+            _answer_known(batch, np.flatnonzero(known), outcomes, votes, reasons)
+        _reserve_rows(books, batch, np.flatnonzero(~question & ~known))
         order = np.flatnonzero(question)
         order = order[np.argsort(numbers[order], kind="stable")]
-        if not len(order):
-            return Prepared(batch, prepared_known, reserved, moved)
         lines = lines_of(batch, order, suspect)
-    exact = Exact(books, batch, lines, at)
-    _reserve_transactions(exact, numbers[order].tolist(), order.tolist(), votes, reasons)
-    exact.sheet.write(None)
-    prepared_known[order] = exact.known
-    moved[order] = exact.moved
-    reserved = votes[numbers] == 0
-    return Prepared(batch, prepared_known, reserved, moved)
+    if len(order):
+        exact = Exact(books, batch, lines, at)
+        _reserve_transactions(exact, numbers[order].tolist(), order.tolist(), votes, reasons)
+        exact.sheet.write(None)
+        known[order], moved[order] = exact.known, exact.moved
+    return Prepared(batch, known, votes[numbers] == 0, moved)
 
 
-def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | None]:
+def _answer_known(batch: Batch, rows: Positions, outcomes: Codes, votes: Statuses, reasons: Statuses) -> None:
+    """Transactions of one row here whose outcome is known; the exact path says the same of them."""
+    told = outcomes[rows]
+    votes[batch.number_rows()[rows]] = told
+    is_settled = ((batch.side_bits()[rows] & DEBIT) != 0) & (told != Status.exists)
+    reasons[rows] = told | np.where(is_settled, SETTLED, 0).astype(np.uint8)
+
+
+def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, outcomes: Codes | None) -> Marks:
     """Rows for the exact path: whole transactions."""
     accounts, n = books.accounts, batch.count
-    keys, run = sorted_run(batch.ids)
-    suspect = known_rows(books, batch, keys, run)
     if not accounts.count:
-        return np.ones(n, np.bool_), suspect
+        return np.ones(n, np.bool_)
     sides, debit, credit = batch.side_bits(), batch.debit_rows(), batch.credit_rows()
     gives, takes = (sides & DEBIT) != 0, (sides & CREDIT) != 0
-    question = (gives & (debit < 0)) | (takes & (credit < 0))
-    for marks in (suspect, hinted(batch, n)):
+    question: Marks = (gives & (debit < 0)) | (takes & (credit < 0))
+    for marks in (suspect, outcomes):
         if marks is not None:
-            question |= marks
+            question |= marks > 0
     if batch.flags:
         question |= (batch.flag_bits() & KIND) != 0
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
@@ -179,17 +185,17 @@ def _questions(books: Books, batch: Batch, count: int) -> tuple[Marks, Marks | N
     question |= gives & takes & (giver_kinds != taker_kinds)
     amounts = batch.amounts()
     if question.any():
-        amounts = counted(batch, amounts, (debit == NOT_HERE) | (credit == NOT_HERE))
+        amounts = counted(batch, amounts, (debit == NOT_HERE) | (credit == NOT_HERE), outcomes)
     tight = in_question(accounts, giver[gives], taker[takes], amounts[gives], amounts[takes])
     if tight is None:
-        return np.ones(n, np.bool_), suspect
+        return np.ones(n, np.bool_)
     question[gives] |= tight[0]
     question[takes] |= tight[1]
     if question.any():
         in_question_numbers = np.zeros(count, np.bool_)
         in_question_numbers[batch.number_rows()[question]] = True
         question = in_question_numbers[batch.number_rows()]
-    return question, suspect
+    return question
 
 
 def _reserve_rows(books: Books, batch: Batch, rows: Positions) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.ledger.ids import Run, keys_of
-from node.core.ledger.limits import CREDIT_LEG, MANY_LOOKUPS, Codes, Int32s, Int64s, Keys
+from node.core.ledger.limits import CREDIT_LEG, MANY_LOOKUPS, Codes, Int32s, Int64s, Keys, Positions
 from protocol.columns import SEPARATOR
 
 NO_ID = bytes(16)
@@ -88,6 +88,23 @@ class Columns:
             if not self.flags[position] & CREDIT_LEG:
                 return int(position)
         return -1
+
+    def find_all(self, wanted: Keys) -> Positions:
+        """Position of each id (rows of two words), as `find` gives it."""
+        own = np.flatnonzero((self.flags[: self.count] & CREDIT_LEG) == 0)
+        if not len(own) or not len(wanted):
+            return np.full(len(wanted), -1)
+        keys = keys_of(self.ids[own].tobytes())
+        order = keys.argsort(kind="stable")
+        wanted_keys = keys_of(wanted.tobytes())
+        places = order.take(keys.searchsorted(wanted_keys, sorter=order), mode="clip")
+        positions: Positions = own[places]
+        is_other = (self.ids[positions] != wanted).any(axis=1)
+        has_key = keys[places] == wanted_keys
+        positions[is_other] = -1
+        for place in np.flatnonzero(is_other & has_key).tolist():  # two ids with one key
+            positions[place] = self.find(wanted[place].tobytes())
+        return positions
 
     def _find_by_table(self, id: bytes) -> int:
         if not self._positions:

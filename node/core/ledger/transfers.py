@@ -7,8 +7,9 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact, Lines
-from node.core.ledger.fast import post_rows, questions_of, sorted_run
+from node.core.ledger.fast import known_rows, post_rows, questions_of, sorted_run, with_chains
 from node.core.ledger.limits import BOTH, SMALL_BATCH, Marks, Positions
+from node.core.ledger.repeats import known_outcomes
 from node.core.machine.part import At
 from protocol.status import Status
 
@@ -28,27 +29,32 @@ def apply_transfers(books: Books, batch: Batch, at: At) -> bytes:
 def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
     n = batch.count
     keys, run = sorted_run(batch.ids)
-    question, suspect = questions_of(books, batch, keys, run)
-    statuses = np.zeros(n, np.uint8)
+    suspect = known_rows(books, batch, keys, run)
+    outcomes = known_outcomes(books.accounts, books.history, batch, suspect)
+    question = questions_of(books, batch, suspect, outcomes)
+    statuses, known = np.zeros(n, np.uint8), np.zeros(n, np.bool_)
+    if outcomes is not None:
+        known = (outcomes > 0) & ~with_chains(known, batch.flag_bits())
+        statuses[known] = outcomes[known]
+        question &= ~known
     amounts = batch.amounts()
     timestamps_ns = np.arange(at.timestamp_ns, at.timestamp_ns + n)
     debit, credit = batch.debit_rows().astype(np.intp), batch.credit_rows().astype(np.intp)
-    if not question.any():
+    if outcomes is None and not question.any():
         post_rows(books, debit, credit, amounts, at.index)
         books.history.append(batch, statuses, None, timestamps_ns, amounts, keys=run.keys)
         return statuses.tobytes()
-    plain = np.flatnonzero(~question)
+    plain = np.flatnonzero(~question & ~known)
     if len(plain):
         post_rows(books, debit[plain], credit[plain], amounts[plain], at.index)
-    rows = np.flatnonzero(question)
-    exact = Exact(books, batch, lines_of(batch, rows, suspect), at)
-    exact.run()
-    exact.sheet.write(at.index)
-    statuses[rows] = exact.statuses
-    recorded = RECORDED[statuses]
-    recorded[rows[exact.known]] = False
     moved = amounts.copy()
-    moved[rows] = exact.moved
+    if question.any():
+        rows = np.flatnonzero(question)
+        exact = Exact(books, batch, lines_of(batch, rows, suspect), at)
+        exact.run()
+        exact.sheet.write(at.index)
+        statuses[rows], known[rows], moved[rows] = exact.statuses, exact.known, exact.moved
+    recorded = RECORDED[statuses] & ~known
     chosen = None if recorded.all() else np.flatnonzero(recorded)
     books.history.append(batch, statuses, chosen, timestamps_ns, moved, keys=run.keys)
     return statuses.tobytes()
