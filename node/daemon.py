@@ -13,9 +13,10 @@ import structlog
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
-from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Hurry, Leads, Mark, Submit
+from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
 from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.events import PeerLost, Ticked
+from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.peers import Link, make_hello
@@ -42,7 +43,6 @@ from protocol.placement import Placement
 log = structlog.get_logger()
 
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
-STOP_SECONDS = 1.0  # for leaders to hand over before a node that stops gracefully goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Node:
         self.number = number
         self.config = config
         self.placement = make_placement(config)
+        self._peers = tuple(node.id for node in self.placement.nodes if node.id != number)
         self.router = Router(number, self.placement, adapters.clock)
         self.replicas: dict[int, Replica] = {}
         self._stores: list[ShardStore] = []  # of replicas that did not come to be too: each owns a thread
@@ -85,6 +86,7 @@ class Node:
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._sessions = SessionHost(self._admission, self._take_piece, self._on_placed)
         self._coordinator = self._make_coordinator()
+        self._handover = Handover(self._peers, self.replicas, self._is_up, self._finish_rounds)
         self._desk = self._make_desk()
         self._links = self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
@@ -236,9 +238,12 @@ class Node:
         address = self.placement.address(self.number)
         assert address is not None
         security = self.config.security
-        peers = tuple(node.id for node in self.placement.nodes if node.id != self.number)
         rules = Rules(
-            self.config.cluster.name, security.client_token, security.peer_token, peers, self._adapters.is_known_peer
+            self.config.cluster.name,
+            security.client_token,
+            security.peer_token,
+            self._peers,
+            self._adapters.is_known_peer,
         )
 
         def accept(connection: Connection) -> Session:
@@ -255,6 +260,7 @@ class Node:
                 replica.inbox.offer(Ticked(self._writer.is_stalled))
             self._coordinator.inbox.offer(CoordinatorTicked())
             self._desk.tick()
+            self._handover.tick()
             self._learn_splits()
             for link in self._links.values():
                 link.expire_calls()
@@ -271,12 +277,7 @@ class Node:
     async def _hand_over(self) -> None:
         """Gives leadership away, so that clients hardly notice."""
         await self._adapters.transport.close()
-        deadline = self._adapters.clock.monotonic() + STOP_SECONDS
-        while self._adapters.clock.monotonic() < deadline:
-            leading = [replica for replica in self.replicas.values() if replica.is_leader]
-            if not [replica for replica in leading if replica.hand_over(self._is_up)]:
-                break
-            await asyncio.sleep(self.config.timing.tick_ms / 1000)
+        await self._handover.leave(self._adapters.clock, self.config.timing.tick_ms / 1000)
         self.router.is_stopping = True
         await asyncio.sleep(self.config.timing.tick_ms / 1000)  # what was accepted before is answered meanwhile
         for session in list(self._sessions.sessions):
@@ -343,6 +344,9 @@ class Node:
 
     def _mark(self, mark: Mark) -> None:
         self._offer_coordinator(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
+
+    def _finish_rounds(self, then: Callable[[], None]) -> None:
+        self._coordinator.inbox.push(Finish(then))
 
     def _hurry(self, group: int) -> None:
         deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS

@@ -7,12 +7,9 @@ against that.
 from __future__ import annotations
 
 import asyncio
-import bisect
-import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -241,12 +238,3 @@ class Reader:
         for shard in report.shards:
             if len({digest for digest in shard.digests.values() if digest is not None}) > 1:
                 self._bank.violations.append(f"an audit: replicas of group {shard.group} differ: {shard.digests}")
-
-
-def longest_gap_ms(answered: Sequence[float], begin: float, end: float) -> float:
-    """The longest time between two acknowledgements whose middle lies in the given time."""
-    first = max(bisect.bisect(answered, begin) - 1, 0)
-    near = itertools.pairwise(answered[first : bisect.bisect(answered, end) + 1])
-    return (
-        max((later - earlier for earlier, later in near if begin <= (earlier + later) / 2 <= end), default=0.0) * 1000
-    )

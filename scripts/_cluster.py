@@ -23,6 +23,7 @@ from _processes import NodeProcess, free_base_port, port_is_free, wait_for
 from _venv import ROOT
 
 from node.config import Config, ConfigError, load
+from node.core.ring import place
 from protocol.client import Client, ClusterStatus
 from protocol.errors import RingpayError
 
@@ -32,6 +33,7 @@ PORT_SECONDS = 1.0  # to be let go: a process that was killed looks gone a momen
 STOP_SECONDS = 15.0  # to stop gracefully: a node gives itself five
 ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
 POLL_SECONDS = 0.02  # between two of them
+HOME_POLL_SECONDS = 0.2  # while leaderships move: one a half second
 LOG_LINES = 12  # of a node that failed to start
 PORT_STEP = 50  # between the ports that are tried when the usual ones are taken
 USUAL_PORT = 7101
@@ -180,6 +182,17 @@ class LocalCluster:
             if time.monotonic() > deadline:
                 raise ClusterError(f"a replica does not catch up within {SERVE_SECONDS:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
+
+    async def wait_until_at_home(self) -> None:
+        """Returns once each group is led by the node that the placement prefers. Raises ClusterError."""
+        cluster = self.config.cluster
+        replicas = place(cluster.addresses(), cluster.shards, cluster.replication).placement.replicas
+        homes = tuple(nodes[0] for nodes in replicas)
+        deadline = time.monotonic() + SERVE_SECONDS
+        while (leaders := (await self.view()).leaders) != homes:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"leaders {leaders}: expected {homes} within {SERVE_SECONDS:.0f} s")
+            await asyncio.sleep(HOME_POLL_SECONDS)
 
     async def wait_until_answering(self, number: int) -> None:
         """Returns once the node answers. Raises ClusterError."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from _cluster import LocalCluster, until
 
-CALM_SECONDS = 1.0  # of load before each kill, and after its node is back
+CALM_SECONDS = 1.0  # of load before each kill, and after all is as it was
 POLL_SECONDS = 0.05  # while an election is under way
 ANSWER_SECONDS = 30.0  # without any answer: the load is stuck
 BUSY_GROUP = 1  # every shard of the load is as busy as any other
@@ -21,13 +23,15 @@ class Kill:
     """One killed leader."""
 
     node: int
-    gap_ms: float  # the longest time between two answers from the kill until all was calm again
+    gap_ms: float  # the longest time between two answers, of all the time until the next kill's
 
 
 async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[float], count: int) -> list[Kill]:
     """Kills the group's leader `count` times, starting it again each time. The times of all answers are added to `answered`."""
     kills = []
     await until(lambda: bool(answered), ANSWER_SECONDS)
+    await cluster.wait_until_at_home()
+    began = time.monotonic()
     for _ in range(count):
         await asyncio.sleep(CALM_SECONDS)
         node = await _leader_of(cluster, group)
@@ -36,8 +40,10 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
         await _until_answered(answered, killed_at + CALM_SECONDS)
         cluster.start(node)
         await cluster.wait_until_caught_up()
-        await _until_answered(answered, time.monotonic() + CALM_SECONDS)
-        kills.append(Kill(node, longest_gap_ms(answered, killed_at)))
+        await cluster.wait_until_at_home()
+        await _until_answered(answered, ended := time.monotonic() + CALM_SECONDS)
+        kills.append(Kill(node, longest_gap_ms(answered, began, ended)))
+        began = ended
     return kills
 
 
@@ -54,11 +60,10 @@ async def _until_answered(answered: Sequence[float], moment: float) -> None:
     await until(lambda: answered[-1] >= moment, ANSWER_SECONDS + moment - time.monotonic())
 
 
-def longest_gap_ms(answered: Sequence[float], since: float) -> float:
-    """The longest time between two answers of which the second came after `since`."""
-    gap = 0.0
-    for earlier, later in zip(reversed(answered[:-1]), reversed(answered[1:]), strict=True):
-        if later < since:
-            break
-        gap = max(gap, later - earlier)
-    return gap * 1000
+def longest_gap_ms(answered: Sequence[float], begin: float, end: float) -> float:
+    """The longest time between two acknowledgements whose middle lies in the given time."""
+    first = max(bisect.bisect(answered, begin) - 1, 0)
+    near = itertools.pairwise(answered[first : bisect.bisect(answered, end) + 1])
+    return (
+        max((later - earlier for earlier, later in near if begin <= (earlier + later) / 2 <= end), default=0.0) * 1000
+    )

@@ -26,6 +26,7 @@ MARK_TIMEOUT_SECONDS = 2.0  # shards hear of no decision before their marker, so
 CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
+PAUSE_TICKS = 10  # for the rounds in flight to end and leadership to move: half a second, twice what full load takes
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
 
@@ -90,6 +91,13 @@ class Hurry:
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """Group 0's leadership is about to move: end what is in flight, begin nothing, then call back."""
+
+    then: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """A group that could not be reached may be called again."""
 
@@ -102,7 +110,7 @@ class Ticked:
     """The node's clock has ticked."""
 
 
-CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Wake | Ticked
+CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Finish | Wake | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._transfers: Counter[int] = Counter()  # under way, by connection
         self._rounds = 0
         self._ticks = 0
+        self._finishing: Callable[[], None] | None = None
+        self._pause_ends = 0  # the tick from which on rounds begin again if the leadership has not moved
 
     def handle(self, events: list[CoordinatorEvent]) -> None:
         """Submissions of one drain share the next round."""
@@ -162,14 +172,21 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_mark(event)
                 case Hurry(group):
                     self.core.hurry(group)
+                case Finish(then):
+                    self.core.is_paused, self._finishing, self._pause_ends = True, then, self._ticks + PAUSE_TICKS
                 case Wake(group, epoch):
-                    if epoch == self.core.epoch:
-                        self.core.wake(group)
+                    self._on_wake(group, epoch)
                 case Ticked():
                     self._on_tick()
                 case _:
                     assert_never(event)
         self._carry_out(self.core.go_on())
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._finishing is not None and not self.core.in_flight:
+            then, self._finishing = self._finishing, None
+            then()
 
     def _on_leads(self, epoch: int) -> None:
         if epoch and epoch in (self._beginning, self.core.epoch if self.core.active else 0):
@@ -207,6 +224,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._voting.clear()
         self._unanswered.clear()
         self._transfers.clear()
+        self._finishing = None
 
     def _on_submit(self, submit: Submit) -> None:
         if not self.core.active:
@@ -260,9 +278,15 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._marks[name] = mark, self._ports.clock.monotonic()
         self.core.mark(Cut(name, tuple(mark.questions), not mark.questions, mark.questions))
 
+    def _on_wake(self, group: int, epoch: int) -> None:
+        if epoch == self.core.epoch:
+            self.core.wake(group)
+
     def _on_tick(self) -> None:
         now = self._ports.clock.monotonic()
         self._ticks += 1
+        if self.core.is_paused and self._ticks > self._pause_ends:
+            self.core.is_paused, self._finishing = False, None
         if self._ticks % DECIDE_TICKS == 0:
             self.core.hurry()
             self._carry_out(self.core.record_lingering())

@@ -52,7 +52,6 @@ DRAIN_MAX = 512  # events before the effects go out; more would only delay the f
 ENTRY_BYTES = 2_048  # what any entry counts for beside its data: a restart replays it for about as long as so much data
 LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
-TICKS_AWAY = 40  # two seconds of quiet links before leadership moves back: a restarted node has caught up by then
 QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
 
 
@@ -125,7 +124,6 @@ class Replica(Actor[ReplicaEvent]):
         self._loads: deque[tuple[Command | Propose | Query, tuple[tuple[str, int], ...]]] = deque()
         self._loading = 0
         self.preferred_leader = preferred_leader
-        self._ticks_away = 0
         self._installing: Persist | None = None
         self._unwritten: deque[Persist] = deque()
         self._has_hurried = False
@@ -190,21 +188,9 @@ class Replica(Actor[ReplicaEvent]):
             return  # and no campaign either: this replica could not vote for itself
         self.raft.tick()
         self._pipeline.tick()
-        self._go_home()
         again, self._undecided = self._undecided, []
         for query in again:
             self._answer(query)
-
-    def _go_home(self) -> None:
-        """Gives leadership to the preferred leader of the table once that has long been up, so that leaders stay spread."""
-        home = self.preferred_leader
-        if not self.is_serving or home == self._ports.node or not self._ports.is_up(home) or self._exports:
-            self._ticks_away = 0
-            return
-        self._ticks_away += 1
-        if self._ticks_away >= TICKS_AWAY and self._is_abreast(home):
-            self._ticks_away = 0
-            self._transfer_leadership(home)
 
     def has_laggard(self) -> bool:
         """Whether a peer that is alive is so far behind that it would be of no use if another one died now."""
@@ -212,10 +198,12 @@ class Replica(Actor[ReplicaEvent]):
         peers = [peer for peer in status.peers if peer.node != self._ports.node and self._ports.is_up(int(peer.node))]
         return any(status.commit - peer.match > LAG_ENTRIES_MAX for peer in peers)
 
-    def _is_abreast(self, node: int) -> bool:
+    def may_hand_over(self, node: int) -> bool:
         """Whether a peer has everything that is committed: a handover to one that lags would stop the group until it has."""
         status = self.raft.status()
-        return any(peer.node == node and peer.match >= status.commit and not peer.recovering for peer in status.peers)
+        return not self._exports and any(
+            peer.node == node and peer.match >= status.commit and not peer.recovering for peer in status.peers
+        )
 
     def _transfer_leadership(self, to: int) -> None:
         """Hands over if this replica still leads: it may have resigned since it was last heard of."""
@@ -243,15 +231,11 @@ class Replica(Actor[ReplicaEvent]):
         """Whether this replica leads its group."""
         return self._seen[0] is Role.leader
 
-    def hand_over(self, is_up: Callable[[int], bool]) -> bool:
-        """Asks the best reachable peer to take over; false where there is none."""
+    def best_peer(self, is_up: Callable[[int], bool]) -> int:
+        """Who has most of the log among the peers that can be reached; 0 if none can."""
         peers = [peer for peer in self.raft.status().peers if is_up(int(peer.node)) and not peer.is_learner]
         peers = [peer for peer in peers if peer.node != NodeId(self._ports.node)]
-        if not peers:
-            return False
-        best = max(peers, key=lambda peer: peer.match)
-        self.inbox.push(Lead(int(best.node)))
-        return True
+        return int(max(peers, key=lambda peer: peer.match).node) if peers else 0
 
     def not_leader(self) -> Failed:
         """What a request is told that has come to the wrong replica."""

@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from _bank import Movement, longest_gap_ms, make_bank
+from _bank import Movement, make_bank
 from _bank_proof import check_histories, expected_balances
+from _kills import longest_gap_ms
 from _processes import free_base_port
 
 from protocol.columns import Flag

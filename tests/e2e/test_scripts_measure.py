@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from _kills import longest_gap_ms
 from _payments import GENERATED, InputError, generate, read
 from _workload import Source, Workload
 
@@ -110,13 +109,6 @@ def test_distributions_favour_whom_they_say(distribution: str) -> None:
     assert (low > 2 * high, high > 2 * low) == (distribution == "zipfian", distribution == "latest")
     hot = Source(Workload(1_000, 2, 75, distribution, None, 1, "tbid", 7), 0).next(8_192).debit
     assert int((hot < 2).sum()) > 8_192 * 70 // 100
-
-
-def test_longest_gap_is_the_one_after_the_kill() -> None:
-    """Gaps that ended before the moment do not count; one that spans it does."""
-    answered = [0.0, 5.0, 5.5, 6.25, 6.5]
-    assert longest_gap_ms(answered, 5.75) == 750.0
-    assert longest_gap_ms(answered, 1.0) == 5_000.0
 
 
 def test_generated_day_is_the_same_for_the_same_seed() -> None:

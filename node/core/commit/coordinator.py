@@ -47,6 +47,7 @@ class Coordinator:
     def __init__(self, default_protocol: str = "2pc") -> None:
         self.epoch = 0
         self.active = False
+        self.is_paused = False  # begins no round
         self.rounds: dict[int, Round] = {}  # all that have not ended, orphans among them
         self._default_protocol = default_protocol
         self._groups: tuple[int, ...] = ()
@@ -61,6 +62,7 @@ class Coordinator:
         self._forgotten: list[int] = []
         self._lingering: dict[int, None] = {}  # rounds that were decided and not carried out a while ago
         self._number = 0
+        self._in_flight_max = 1
         self._cuts = Cuts()
 
     # -- epochs ---------------------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ class Coordinator:
 
     def _start_rounds(self) -> list[Effect]:
         effects: list[Effect] = []
-        while self._gathered and self.in_flight < ROUNDS_IN_FLIGHT_MAX:
+        while self._gathered and not self.is_paused and self.in_flight < self._in_flight_max:
             pieces = self._take_pieces()
             if not pieces:
                 break
@@ -378,6 +380,8 @@ class Coordinator:
                 return []
             case Phase.deciding:
                 opened.waiting = dict.fromkeys(opened.groups)
+                if epoch_of(opened.round_id) == self.epoch:
+                    self._in_flight_max = ROUNDS_IN_FLIGHT_MAX
                 if epoch_of(opened.round_id) != self.epoch:
                     self._hurried.update(opened.waiting)
                 for group in opened.groups:

@@ -158,7 +158,7 @@ class Raft:
         """The connection to a node's process broke."""
         state = self.state
         if isinstance(state.role, Leader):
-            replication.report_unreachable(state.role, node)
+            replication.peer_lost(state.role, node)
         else:
             election.leader_lost(state, node)
 

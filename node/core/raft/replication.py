@@ -221,6 +221,13 @@ def report_snapshot(role: Leader, node: NodeId, ok: bool) -> None:
     peer.is_paused_probe = True
 
 
+def peer_lost(role: Leader, node: NodeId) -> None:
+    """A peer's process is gone: it will not take leadership over, so proposals need not wait for that."""
+    report_unreachable(role, node)
+    if role.transferee == node:
+        role.transferee = NOBODY
+
+
 def report_unreachable(role: Leader, node: NodeId) -> None:
     """Messages to a peer were lost: stop sending ahead."""
     peer = role.progress.get(node)

@@ -42,7 +42,9 @@ def variants(row: Transfer, credit: str) -> list[Transfer]:
 def opened() -> Driver:
     """With accounts."""
     driver = Driver()
-    driver.accounts(*((id, "EUR", None, None) for id in ("giver", "other", "taker", "second")), ("poor", "EUR", 0, None))
+    driver.accounts(
+        *((id, "EUR", None, None) for id in ("giver", "other", "taker", "second")), ("poor", "EUR", 0, None)
+    )
     return driver
 
 

@@ -1,0 +1,68 @@
+"""Leaderships change hands while all is well: home to the nodes that the placement prefers, and away from a node that stops.
+
+They go home one at a time, and while no node has just come back or lags behind. A move costs whoever wants the group just
+then a repetition; together, and the coordinator's among them, they stopped every payment between shards for half a second and
+more under full load. Group 0's goes last, and its coordinator first ends the rounds in flight, so that its successor has none to
+find out about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from node.actors.events import Lead
+from node.actors.replica import Replica
+from node.ports import Clock
+
+TICKS_UP = 40  # two seconds of quiet links: a restarted node has begun to catch up by then
+TICKS_BETWEEN = 10  # moves; within half a second a new leader has answered what waited for it
+STOP_SECONDS = 1.0  # for leaders to hand over before a node that stops gracefully goes
+
+
+class Handover:
+    """One a node. `finish` lets the coordinator end its rounds before it calls back."""
+
+    def __init__(
+        self,
+        peers: Sequence[int],
+        replicas: Mapping[int, Replica],
+        is_up: Callable[[int], bool],
+        finish: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._peers = peers
+        self._replicas = replicas
+        self._is_up = is_up
+        self._finish = finish
+        self._ticks_up: dict[int, int] = {}  # of the nodes that are connected
+        self._ticks_to_wait = 0
+
+    def tick(self) -> None:
+        """Sends one leadership home, if one may go and all is calm."""
+        self._ticks_up = {peer: self._ticks_up.get(peer, 0) + 1 for peer in self._peers if self._is_up(peer)}
+        self._ticks_to_wait = max(0, self._ticks_to_wait - 1)
+        led = [replica for replica in self._replicas.values() if replica.is_serving]
+        away = [replica for replica in led if replica.preferred_leader in self._ticks_up]
+        if not away or self._ticks_to_wait or min(self._ticks_up.values()) < TICKS_UP:
+            return
+        ready = [replica for replica in away if replica.may_hand_over(replica.preferred_leader)]
+        if not ready or any(replica.has_laggard() for replica in led):
+            return
+        self._ticks_to_wait = TICKS_BETWEEN
+        replica = max(ready, key=lambda replica: replica.group)
+        if replica.group:
+            replica.inbox.push(Lead(replica.preferred_leader))
+        else:
+            self._finish(lambda: replica.inbox.push(Lead(replica.preferred_leader)))
+
+    async def leave(self, clock: Clock, tick_seconds: float) -> None:
+        """Gives everything away that is led here, so that clients hardly notice; returns when nothing is, or nobody takes it."""
+        deadline = clock.monotonic() + STOP_SECONDS
+        while clock.monotonic() < deadline:
+            leading = [replica for replica in self._replicas.values() if replica.is_leader]
+            takers = {replica: peer for replica in leading if (peer := replica.best_peer(self._is_up))}
+            for replica, peer in takers.items():
+                replica.inbox.push(Lead(peer))
+            if not takers:
+                break
+            await asyncio.sleep(tick_seconds)
