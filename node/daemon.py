@@ -15,7 +15,9 @@ from node.actors.admission import Admission
 from node.actors.audit import Auditor
 from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
 from node.actors.coordinator import Ticked as CoordinatorTicked
+from node.actors.directory import Directory
 from node.actors.events import PeerLost, Ticked
+from node.actors.faults import apply_fault
 from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
@@ -35,9 +37,10 @@ from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, Snaps
 from node.core.ring import place
 from node.core.splits import Splits
 from node.ports import Clock, Connection, Faults, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
+from protocol.columns import Transfers
 from protocol.errors import ErrorCode
-from protocol.messages import Placed, SnapshotAck, SnapshotPiece
-from protocol.operations import PeerOperation
+from protocol.messages import SnapshotAck, SnapshotPiece
+from protocol.operations import Operation, PeerOperation
 from protocol.placement import Placement
 
 log = structlog.get_logger()
@@ -84,32 +87,29 @@ class Node:
         self._adapters = adapters
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
-        self._sessions = SessionHost(self._admission, self._take_piece, self._on_placed)
+        self._links: dict[int, Link] = {}
+        self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
+        self._sessions = SessionHost(self._admission, self._take_piece, self._directory.on_placed)
         self._coordinator = self._make_coordinator()
         self._handover = Handover(self._peers, self.replicas, self._is_up, self._finish_rounds)
         self._desk = self._make_desk()
-        self._links = self._make_links()
+        self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._is_placed_dirty = False
-        self._splits_seen = 0
-        self._new_splits: list[str] = []  # not told to clients and peers yet
         self._mending: dict[asyncio.Task[None], None] = {}
         self.is_serving = asyncio.Event()
 
     # -- making ---------------------------------------------------------------------------------------------------
 
-    def _make_links(self) -> dict[int, Link]:
-        token = self.config.security.peer_token
+    def _make_links(self) -> None:
+        token, told = self.config.security.peer_token, self._directory
         hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
-        return {
-            address.id: Link(
-                hello, address, self._adapters.transport, self._lost_peer, self.fail, self._placed, self._on_welcome
-            )
-            for address in self.placement.nodes
-            if address.id != self.number
-        }
+        for address in self.placement.nodes:
+            if address.id != self.number:
+                self._links[address.id] = Link(
+                    hello, address, self._adapters.transport, self._lost_peer, self.fail, told.placed, told.on_welcome
+                )
 
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:
@@ -213,21 +213,28 @@ class Node:
             await self._close()
 
     def _wire(self) -> None:
-        self.router.links = self._links
-        self.router.submit = lambda *arguments: self._offer_submit(Submit(*arguments))
-        auditor = Auditor(self.router, self._adapters.clock, self._mark, self._spawn)
-        self.router.audit = auditor.audit
-        self.router.snapshot = auditor.snapshot
-        split = SplitAccounts(
-            self.router, self._adapters.clock, self._spawn_mending, auditor.parts, self._adapters.random
-        )
-        self.router.mend, self.router.open_split, self.router.gather = split.mend, split.open, split.gather
-        self.router.is_part, self.router.on_split = self._is_part, self._split_listed
-        self.router.trace = Tracer(self.router, self._adapters.clock, self._spawn).serve
-        self.router.lock = self._desk.request
-        self.router.hurry = lambda group: self._offer_coordinator(Hurry(group), lambda _: None)
-        self.router.cluster = self._cluster
-        self.router.faults = self._adapters.faults
+        router, clock, desk = self.router, self._adapters.clock, self._desk
+        auditor = Auditor(router, clock, self._mark, self._spawn)
+        split = SplitAccounts(router, clock, self._spawn_mending, auditor.parts, self._submit, self._adapters.random)
+        tracer = Tracer(router, clock, self._spawn)
+        router.links = self._links
+        router.mend, router.is_part, router.on_split = split.mend, self._is_part, self._directory.list_splits
+        router.services = {
+            Operation.cluster: self._cluster,
+            Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.body)),
+            Operation.trace: tracer.serve,
+            Operation.undecided: tracer.serve,
+            Operation.split_account: split.open,
+        }
+        router.coordinated = {
+            Operation.transfers: self._submit_call,
+            Operation.audit: auditor.audit,
+            Operation.snapshot: auditor.snapshot,
+            Operation.lock: lambda call: desk.request(call.body, call.deadline, call.reply),
+            Operation.split_account: split.open,
+            PeerOperation.hurry: self._hurried,
+            PeerOperation.gather: split.gather,
+        }
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         actors = [self._writer.run(), self._coordinator.run(), self._tick()]
@@ -261,7 +268,7 @@ class Node:
             self._coordinator.inbox.offer(CoordinatorTicked())
             self._desk.tick()
             self._handover.tick()
-            self._learn_splits()
+            self._directory.learn_splits()
             for link in self._links.values():
                 link.expire_calls()
 
@@ -320,9 +327,7 @@ class Node:
         self._writer.inbox.push(Write(write, done))
 
     def _lost_peer(self, node: int) -> None:
-        for group, leader in enumerate(self.router.leaders):
-            if leader == node:
-                self._set_leader(group, 0)
+        self._directory.lost(node)
         for replica in self.replicas.values():
             replica.inbox.push(PeerLost(node))
 
@@ -339,8 +344,12 @@ class Node:
 
         self._spawn(take())
 
-    def _offer_submit(self, submit: Submit) -> None:
+    def _submit(self, submit: Submit) -> None:
         self._offer_coordinator(submit, submit.reply)
+
+    def _submit_call(self, call: Call) -> None:
+        batch = Transfers.unpack(call.body)
+        self._submit(Submit(batch, *self.router.groups_of(batch), call.deadline, call.reply, call.source))
 
     def _mark(self, mark: Mark) -> None:
         self._offer_coordinator(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
@@ -352,85 +361,32 @@ class Node:
         deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
         self.router.call_once(Call(0, PeerOperation.hurry, [group], deadline, lambda _: None))
 
+    def _hurried(self, call: Call) -> None:
+        self._offer_coordinator(Hurry(call.body[0]), lambda _: None)
+        call.reply([])
+
     def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
         if not self._coordinator.inbox.offer(event):
-            reply(Failed(ErrorCode.busy, "the coordinator's inbox is full", 20))
+            reply(Failed(ErrorCode.busy, "the coordinator's inbox holds all that it can", 20))
 
     # -- who leads ------------------------------------------------------------------------------------------------
 
     def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
         """A replica here has another leader, or begins or ends to serve."""
         mine = leader == self.number
-        self._set_leader(group, leader if not mine or is_serving else 0)
+        self._directory.set_leader(group, leader if not mine or is_serving else 0)
         if group == 0:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)
 
-    def _set_leader(self, group: int, leader: int) -> None:
-        if self.router.leaders[group] != leader:
-            self.router.leaders[group] = leader
-            self._publish_soon()
-
-    def _publish_soon(self) -> None:
-        if not self._is_placed_dirty:
-            self._is_placed_dirty = True
-            asyncio.get_running_loop().call_soon(self._publish)
-
-    def _placed(self) -> Placed:
-        return Placed(self.placement.pack(), list(self.router.leaders), list(self.router.split))
-
-    def _publish(self) -> None:
-        """Tells clients and peers who leads, and of new split accounts; who leads, a peer believes only of this node itself."""
-        self._is_placed_dirty = False
-        placed = Placed(self.placement.pack(), list(self.router.leaders), self._new_splits)
-        self._new_splits = []
-        for session in self._sessions.sessions:
-            if not session.is_peer:
-                session.push(placed)
-        for link in self._links.values():
-            link.send(placed)
-
-    def _on_placed(self, node: int, leaders: list[int], split: list[str]) -> None:
-        """What a peer says about itself, for groups without a replica here, and which accounts are split."""
-        self.router.learn(split)
-        for group, leader in enumerate(leaders[: len(self.router.leaders)]):
-            if group in self.replicas:
-                continue
-            if leader == node:
-                self._set_leader(group, node)
-            elif self.router.leaders[group] == node:
-                self._set_leader(group, 0)
-
-    def _on_welcome(self, node: int, leaders: list[int], split: list[str]) -> None:
-        """What a peer says on another connection than its own, where later news may have come before: fills gaps only."""
-        self.router.learn(split)
-        for group, leader in enumerate(leaders[: len(self.router.leaders)]):
-            if leader == node and group not in self.replicas and not self.router.leaders[group]:
-                self._set_leader(group, node)
-
-    # -- split accounts -------------------------------------------------------------------------------------------
-
-    def _split_listed(self, accounts: list[str]) -> None:
-        self._new_splits += accounts
-        self._publish_soon()
-
-    def _learn_splits(self) -> None:
-        """What group 0's replica here has listed meanwhile."""
-        if 0 in self.replicas:
-            part = self.replicas[0].machine.parts[Splits.name]
-            assert isinstance(part, Splits)
-            if len(part.ids) > self._splits_seen:
-                self._splits_seen = len(part.ids)
-                self.router.learn(part.ids)
+    # -- status ---------------------------------------------------------------------------------------------------
 
     def _is_part(self, group: int, account: str) -> bool:
         ledger = self.replicas[group].machine.parts[Ledger.name]
         assert isinstance(ledger, Ledger)
         return ledger.is_part(account)
 
-    # -- status ---------------------------------------------------------------------------------------------------
-
-    def _cluster(self, reply: Reply) -> None:
+    def _cluster(self, call: Call) -> None:
         """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission]`."""
         up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
         coordinator, admission = self._coordinator.statistics(), self._admission.statistics()
@@ -443,7 +399,7 @@ class Node:
             [coordinator.epoch, coordinator.is_active, coordinator.in_flight, coordinator.rounds],
             [admission.requests, admission.bytes, admission.shed, admission.is_slow],
         ]  # fmt: skip
-        reply(outcome)
+        call.reply(outcome)
 
 
 def _restored(stored: StoredGroup, meta: SnapshotMeta | None, membership: Membership) -> Restored:

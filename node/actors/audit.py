@@ -32,31 +32,32 @@ class Auditor:
         self._mark = mark
         self._spawn = spawn
 
-    def audit(self, deadline: float, reply: Reply) -> None:
-        """Starts an audit; `reply` gets the report or a failure."""
+    def audit(self, call: Call) -> None:
+        """Starts an audit; the reply gets the report or a failure."""
 
         def marked(name: str, answers: dict[int, Body] | Failed) -> None:
             if isinstance(answers, Failed):
-                reply(answers)
+                call.reply(answers)
             else:
-                self._spawn(self._report(name, answers, deadline, reply))
+                self._spawn(self._report(name, answers, call.deadline, call.reply))
 
         self._mark(Mark({}, marked))
 
-    def snapshot(self, ids: list[str], reply: Reply) -> None:
+    def snapshot(self, call: Call) -> None:
         """Reads accounts at one cut over their shards; a split account is the sum of its parts."""
+        ids: list[str] = call.body
         known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
         def marked(found: list[list[Any]] | Failed) -> None:
             if isinstance(found, Failed):
-                reply(found)
+                call.reply(found)
                 return
             unknown = [rows[0][0] for rows in found if rows and rows[0][12] and rows[0][0] not in known]
             if unknown:
                 self._router.learn(unknown)
-                self.snapshot(ids, reply)
+                self.snapshot(call)
             else:
-                reply([add_parts(rows) for rows in found])
+                call.reply([add_parts(rows) for rows in found])
 
         self.parts(ids, marked)
 

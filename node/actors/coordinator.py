@@ -12,7 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Actor, Failed, Outcome, Reply
-from node.core.commit import Answered, Ask, Coordinator, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
+from node.core.commit import (
+    ROUNDS_IN_FLIGHT_MAX,
+    Answered,
+    Ask,
+    Coordinator,
+    Cut,
+    Effect,
+    Forget,
+    Marked,
+    Record,
+    Ticket,
+    epoch_of,
+)
 from node.core.machine import Body, Kind
 from node.ports import Clock
 from protocol.columns import Transfers
@@ -26,6 +38,7 @@ MARK_TIMEOUT_SECONDS = 2.0  # shards hear of no decision before their marker, so
 CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
+FIRST_TICKS = 4  # after which others no longer wait for the epoch's first answer: a fifth of a second
 PAUSE_TICKS = 10  # for the rounds in flight to end and leadership to move: half a second, twice what full load takes
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
@@ -152,7 +165,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._rounds = 0
         self._ticks = 0
         self._finishing: Callable[[], None] | None = None
-        self._pause_ends = 0  # the tick from which on rounds begin again if the leadership has not moved
+        self._narrow_until = 0  # the tick from which on rounds begin as ever
 
     def handle(self, events: list[CoordinatorEvent]) -> None:
         """Submissions of one drain share the next round."""
@@ -173,7 +186,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case Hurry(group):
                     self.core.hurry(group)
                 case Finish(then):
-                    self.core.is_paused, self._finishing, self._pause_ends = True, then, self._ticks + PAUSE_TICKS
+                    self.core.rounds_max, self._finishing, self._narrow_until = 0, then, self._ticks + PAUSE_TICKS
                 case Wake(group, epoch):
                     self._on_wake(group, epoch)
                 case Ticked():
@@ -211,6 +224,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if outcome[0] == "begun":
             records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
             self._carry_out(self.core.lead(epoch, self._groups, records))
+            self.core.rounds_max, self._narrow_until = 1, self._ticks + FIRST_TICKS
 
     def _resign(self) -> None:
         failed = Failed(ErrorCode.not_leader, "the coordinator has changed")
@@ -229,10 +243,12 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _on_submit(self, submit: Submit) -> None:
         if not self.core.active:
             submit.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
-        elif self._transfers.total() + len(submit.batch) > TRANSFERS_WAITING_MAX:
-            submit.reply(Failed(ErrorCode.busy, "the coordinator's queue is full", 20))
-        elif self._transfers[submit.source] + len(submit.batch) > SOURCE_TRANSFERS_MAX:
-            submit.reply(Failed(ErrorCode.busy, "this connection's share of the coordinator's queue is full", 20))
+        elif (total := self._transfers.total() + len(submit.batch)) > TRANSFERS_WAITING_MAX:
+            text = f"{total} transfers with these in the coordinator: expected at most {TRANSFERS_WAITING_MAX}"
+            submit.reply(Failed(ErrorCode.busy, text, 20))
+        elif (own := self._transfers[submit.source] + len(submit.batch)) > SOURCE_TRANSFERS_MAX:
+            text = f"{own} transfers of this connection with these: expected at most {SOURCE_TRANSFERS_MAX} in the coordinator"
+            submit.reply(Failed(ErrorCode.busy, text, 20))
         else:
             ticket = Ticket(next(self._numbers))
             self._tickets[ticket] = submit
@@ -276,7 +292,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
             return
         self._marks[name] = mark, self._ports.clock.monotonic()
-        self.core.mark(Cut(name, tuple(mark.questions), not mark.questions, mark.questions))
+        groups = (0, *mark.questions) if mark.questions else ()  # group 0 refuses a coordinator that has been deposed
+        self.core.mark(Cut(name, groups, not mark.questions, mark.questions))
 
     def _on_wake(self, group: int, epoch: int) -> None:
         if epoch == self.core.epoch:
@@ -285,8 +302,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _on_tick(self) -> None:
         now = self._ports.clock.monotonic()
         self._ticks += 1
-        if self.core.is_paused and self._ticks > self._pause_ends:
-            self.core.is_paused, self._finishing = False, None
+        if self._ticks == self._narrow_until:
+            self.core.rounds_max, self._finishing = ROUNDS_IN_FLIGHT_MAX, None
         if self._ticks % DECIDE_TICKS == 0:
             self.core.hurry()
             self._carry_out(self.core.record_lingering())
@@ -305,7 +322,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             if now - since > MARK_TIMEOUT_SECONDS:
                 del self._marks[name]
                 self.core.abandon_mark(name)
-                mark.reply(name, Failed(ErrorCode.busy, "a shard did not reach the cut in time", 100))
+                mark.reply(
+                    name,
+                    Failed(ErrorCode.busy, f"a shard did not reach the cut within {MARK_TIMEOUT_SECONDS:g} s", 100),
+                )
 
     # -- effects --------------------------------------------------------------------------------------------------
 
@@ -350,6 +370,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._ports.call(0, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
 
     def _answer(self, ticket: Ticket, statuses: bytes) -> None:
+        if self.core.rounds_max:
+            self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
         submit = self._tickets.pop(ticket)
         self._transfers[submit.source] -= len(submit.batch)
         if not self._transfers[submit.source]:

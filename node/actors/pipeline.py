@@ -87,7 +87,9 @@ class Pipeline:
         if not self._replica.is_serving:
             event.reply(self._replica.not_leader())
         elif len(self._waiting) >= WAITING_MAX and isinstance(event, Command):
-            event.reply(Failed(ErrorCode.busy, "the shard's queue is full", RETRY_AFTER_MS))
+            event.reply(
+                Failed(ErrorCode.busy, f"expected at most {WAITING_MAX} requests waiting in a shard", RETRY_AFTER_MS)
+            )
         else:
             self._waiting.append(event)
 

@@ -178,7 +178,7 @@ class Replica(Actor[ReplicaEvent]):
         elif not self.is_serving:
             query.reply(self.not_leader())
         elif len(self._new_queries) + len(self._undecided) >= QUERIES_WAITING_MAX:
-            query.reply(Failed(ErrorCode.busy, "too many reads wait", 20))
+            query.reply(Failed(ErrorCode.busy, f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard", 20))
         else:
             self._new_queries.append(query)
 
@@ -215,7 +215,7 @@ class Replica(Actor[ReplicaEvent]):
     def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
         if isinstance(item, Query) and self._ports.clock.monotonic() > item.deadline:
-            item.reply(Failed(ErrorCode.busy, "the question took too long", 100))
+            item.reply(Failed(ErrorCode.busy, "stored rows were not read before the deadline", 100))
         elif isinstance(item, Query):
             self._answer(item)
         else:

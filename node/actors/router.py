@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.events import Command, Propose, Query, ReplicaEvent
-from node.actors.faults import apply_fault
 from node.actors.operations import OPERATIONS
 from node.actors.peers import Link
 from node.actors.replica import Replica
 from node.core.machine import Body
-from node.ports import Clock, Faults
+from node.ports import Clock
 from protocol.columns import Transfers, has_lock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
@@ -30,13 +29,6 @@ from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
 DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
-
-COORDINATED = (
-    Operation.transfers, Operation.audit, Operation.snapshot, Operation.lock, Operation.split_account,
-    PeerOperation.hurry, PeerOperation.gather,
-)  # fmt: skip
-
-Submit = Callable[[Transfers, NDArray[np.int32], NDArray[np.int32], float, Reply, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +42,9 @@ class Call:
     reply: Reply
     source: int = 0  # the connection that it came on, 0 for this node itself
     is_repeated: bool = False  # an earlier attempt of this node may have happened
+
+
+Service = Callable[[Call], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +65,12 @@ class Router:
         self.leaders = [0] * (placement.shards + 1)
         self.replicas: Mapping[int, Replica] = {}
         self.links: Mapping[int, Link] = {}
-        self.submit: Submit | None = None  # the coordinator's
-        self.audit: Callable[[float, Reply], None] | None = None
-        self.snapshot: Callable[[list[str], Reply], None] | None = None
-        self.trace: Callable[[Call], None] | None = None  # `trace` and `undecided`
-        self.lock: Callable[[Body, float, Reply], None] | None = None  # the lock desk's
-        self.hurry: Callable[[int], None] | None = None
-        self.cluster: Callable[[Reply], None] | None = None
+        self.services: Mapping[str, Service] = {}  # what a node does for the whole cluster, by operation
+        self.coordinated: Mapping[str, Service] = {}  # what only the coordinator's node does
         self.split: dict[str, None] = {}  # the split accounts that this node knows
         self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
         self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
         self.mend: Callable[[Call], Call] = lambda call: call  # puts right what was asked without knowing them
-        self.open_split: Callable[[Call], None] | None = None
-        self.gather: Callable[[Call], None] | None = None
-        self.faults: Faults | None = None  # in a cluster under test
         self.is_stopping = False
         self._clock = clock
         self._requests = 0
@@ -112,7 +99,7 @@ class Router:
         if known is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         known.check(body)
-        if group == COORDINATOR and operation not in COORDINATED:
+        if group == COORDINATOR and operation not in self.coordinated:
             text = f"{operation} for group {COORDINATOR}: expected group -1, or that of its accounts"
             raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
@@ -142,7 +129,7 @@ class Router:
         """
         if call.operation == Operation.transfers:
             batch = Transfers.unpack(call.body)
-            givers, takers = self._groups_of(batch)
+            givers, takers = self.groups_of(batch)
             wrong = np.flatnonzero((givers != call.group) | (takers != call.group)).tolist()
             debits, credits = (batch.debits(), batch.credits()) if wrong else ([], [])
             accounts = [name for row in wrong for name in (debits[row], credits[row])]
@@ -157,7 +144,8 @@ class Router:
                     text = f"account {account[:ACCOUNT_ID_BYTES_MAX]!r}: expected group {group}, not {call.group}"
                     raise ProtocolError(text, ErrorCode.bad_request)
 
-    def _groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The groups of the debit accounts and of the credit accounts."""
         return groups_of_transfers(batch.ids, batch.debits(), batch.credits(), self.placement.shards, self.split)
 
     def learn(self, accounts: Iterable[str]) -> None:
@@ -168,17 +156,8 @@ class Router:
             self.on_split(fresh)
 
     def _route_whole(self, call: Call) -> None:
-        if call.operation == Operation.cluster:
-            assert self.cluster is not None
-            self.cluster(call.reply)
-        elif call.operation == Operation.fault:
-            call.reply(apply_fault(self.faults, call.body))
-        elif call.operation in (Operation.trace, Operation.undecided):
-            assert self.trace is not None
-            self.trace(call)
-        elif call.operation == Operation.split_account:
-            assert self.open_split is not None
-            self.open_split(call)
+        if call.operation in self.services:
+            self.services[call.operation](call)
         elif call.operation == Operation.history:
             if call.body[4] > self.placement.shards:
                 raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
@@ -192,7 +171,7 @@ class Router:
             self.call(replace(call, group=COORDINATOR))
 
     def _route_transfers(self, call: Call) -> None:
-        givers, takers = self._groups_of(Transfers.unpack(call.body))
+        givers, takers = self.groups_of(Transfers.unpack(call.body))
         first = int(givers[0])
         is_local = bool((givers == first).all() and (takers == first).all()) and not has_lock(call.body)
         self.call(replace(call, group=first if is_local else COORDINATOR))
@@ -254,8 +233,8 @@ class Router:
         """For this node's own replica or coordinator."""
         if call.group > self.placement.shards:
             raise ProtocolError(f"group {call.group}: expected 0 to {self.placement.shards}", ErrorCode.bad_request)
-        if call.group == COORDINATOR and call.operation in COORDINATED:
-            self._to_coordinator(call)
+        if call.group == COORDINATOR and call.operation in self.coordinated:
+            self.coordinated[call.operation](call)
             return
         replica = self.replicas.get(call.group)
         if replica is None:
@@ -263,35 +242,6 @@ class Router:
             return
         if not replica.inbox.offer(_event_of(call)):
             call.reply(Failed(ErrorCode.busy, "the replica's inbox is full", 20))
-
-    def _to_coordinator(self, call: Call) -> None:
-        if call.operation == Operation.audit:
-            assert self.audit is not None
-            self.audit(call.deadline, call.reply)
-            return
-        if call.operation == Operation.snapshot:
-            assert self.snapshot is not None
-            self.snapshot(call.body, call.reply)
-            return
-        if call.operation == Operation.lock:
-            assert self.lock is not None
-            self.lock(call.body, call.deadline, call.reply)
-            return
-        if call.operation == PeerOperation.hurry:
-            assert self.hurry is not None
-            self.hurry(call.body[0])
-            call.reply([])
-            return
-        if call.operation == Operation.split_account:
-            self._route_whole(call)
-            return
-        if call.operation == PeerOperation.gather:
-            assert self.gather is not None
-            self.gather(call)
-            return
-        assert self.submit is not None
-        batch = Transfers.unpack(call.body)
-        self.submit(batch, *self._groups_of(batch), call.deadline, call.reply, call.source)
 
 
 def _again(call: Call) -> Call:

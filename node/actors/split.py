@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
+from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
 from node.core.ledger.limits import FINAL_VERSION
@@ -55,12 +56,21 @@ class Job:
 class SplitAccounts:
     """One a node. What opens and gathers has tasks of its own while it does."""
 
-    def __init__(self, router: Router, clock: Clock, spawn: Spawn, cut: Cut, source: random.Random) -> None:
-        """`cut` reads all parts of accounts at once; it works on the coordinator's node."""
+    def __init__(
+        self,
+        router: Router,
+        clock: Clock,
+        spawn: Spawn,
+        cut: Cut,
+        submit: Callable[[Submit], None],
+        source: random.Random,
+    ) -> None:
+        """`cut` reads all parts of accounts at once, `submit` starts a round; both work on the coordinator's node."""
         self._router = router
         self._clock = clock
         self._spawn = spawn
         self._cut = cut
+        self._submit = submit
         self._ids = ids.IdGenerator(lambda: clock.wall_ns() // 1_000_000, source.getrandbits)
         self._jobs: dict[str, list[Job]] = {}  # by account, while somebody gathers for it
 
@@ -323,8 +333,7 @@ class SplitAccounts:
         batch = Transfers(self._ids.take(len(moves)), names, names, amounts, reference=references)
         groups = np.array([[giver, taker] for giver, taker, _ in moves], np.int32)
         done, reply = promised()
-        assert self._router.submit is not None
-        self._router.submit(batch, groups[:, 0], groups[:, 1], deadline, reply, 0)
+        self._submit(Submit(batch, groups[:, 0], groups[:, 1], deadline, reply, source=0))
         await done
 
 

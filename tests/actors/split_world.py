@@ -7,14 +7,11 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import Failed, Outcome
 from node.actors.audit import Auditor
-from node.actors.coordinator import Mark
+from node.actors.coordinator import Mark, Submit
 from node.actors.events import Command, Propose, Query
-from node.actors.router import COORDINATED, Call, Router, _event_of
+from node.actors.router import Call, Router, _event_of
 from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
@@ -22,7 +19,7 @@ from node.core.ledger import Ledger
 from node.core.machine import Body, pack_decision
 from node.core.splits import Splits
 from protocol.columns import Transfers
-from protocol.operations import Operation
+from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, NodeAddress, Placement
 from protocol.status import Status
 from tests.actors.desk_world import Time
@@ -46,8 +43,8 @@ class LocalRouter(Router):
     def call(self, call: Call) -> None:
         """Carries it out."""
         self.calls.append((call.group, call.operation))
-        if call.group == COORDINATOR and call.operation in COORDINATED:
-            self._to_coordinator(call)
+        if call.group == COORDINATOR and call.operation in self.coordinated:
+            self.coordinated[call.operation](call)
             return
         event, shard = _event_of(call), self.shards[call.group]
         match event:
@@ -59,19 +56,16 @@ class LocalRouter(Router):
                 (answer,) = shard.entry(request)
                 reply(answer)
 
-    def run_round(
-        self,
-        batch: Transfers,
-        givers: NDArray[np.int32],
-        takers: NDArray[np.int32],
-        deadline: float,
-        reply: Reply,
-        source: int,
-    ) -> None:
+    def transfers(self, call: Call) -> None:
+        """Transfers over several shards."""
+        batch = Transfers.unpack(call.body)
+        self.run_round(Submit(batch, *self.groups_of(batch), call.deadline, call.reply, call.source))
+
+    def run_round(self, submit: Submit) -> None:
         """A commit round from PREPARE to DECIDE."""
         self.rounds += 1
-        numbers = number_transactions(batch)
-        legs = cut_legs(batch, numbers, givers, takers)
+        numbers = number_transactions(submit.batch)
+        legs = cut_legs(submit.batch, numbers, submit.debit_groups, submit.credit_groups)
         count = int(numbers[-1]) + 1
         votes = {
             group: self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)) for group, leg in legs.items()
@@ -79,7 +73,7 @@ class LocalRouter(Router):
         decided, rows = merge_votes(legs, votes, numbers)
         for group in legs:
             self.shards[group].decide((self.rounds, pack_decision(decided)))
-        reply([rows.tobytes()])
+        submit.reply([rows.tobytes()])
 
     def run_mark(self, mark: Mark) -> None:
         """A cut."""
@@ -98,9 +92,14 @@ class World:
         self.tasks: list[asyncio.Task[None]] = []
         clock = Time()
         auditor = Auditor(router, clock, router.run_mark, self._spawn)
-        split = SplitAccounts(router, clock, self._spawn, auditor.parts, Random(seed))
-        router.submit, router.snapshot, router.mend = router.run_round, auditor.snapshot, split.mend
-        router.open_split, router.gather = split.open, split.gather
+        split = SplitAccounts(router, clock, self._spawn, auditor.parts, router.run_round, Random(seed))
+        router.mend = split.mend
+        router.services = {Operation.split_account: split.open}
+        router.coordinated = {
+            Operation.transfers: router.transfers,
+            Operation.snapshot: auditor.snapshot,
+            PeerOperation.gather: split.gather,
+        }
         self._number = 0
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> object:

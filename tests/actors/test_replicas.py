@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +188,47 @@ def test_leadership_goes_home_after_a_crash() -> None:
         await world.until(world.is_home, "leadership goes home")
 
     play(story, shards=3)
+
+
+def test_leaderships_go_home_one_at_a_time_the_coordinators_last() -> None:
+    """Each move stops its group for a moment: together they would stop every payment between shards. None of these fails."""
+
+    async def story(world: World) -> None:
+        names = [world.name_in(group, "g") for group in range(1, 7)]
+        await world.open(*names, funds=1_000_000)
+        victim = world.leader(0)
+        homes = [group for group, replicas in enumerate(world.cluster.placement.replicas) if replicas[0] == victim]
+        assert len(homes) > 2 and homes[0] == 0
+        world.cluster.crash(victim)
+        leads = world.cluster.leader_of
+        await world.until(lambda: all(leads(group) not in (None, victim) for group in homes), "others lead")
+        origins = {group: leads(group) for group in homes}
+        is_over, served = False, 0
+
+        async def customer(debit: str, credit: str) -> None:
+            nonlocal served
+            while not is_over:
+                assert (await world.client.transfer(debit, credit, 1)).status in (Status.created, Status.exists)
+                served += 1
+
+        paying = [asyncio.ensure_future(customer(*pair)) for pair in zip(names, [*names[1:], names[0]], strict=True)]
+        world.cluster.start(victim)
+        moves: dict[int, float] = {}
+        while not world.is_home():
+            moves |= {group: world.loop.time() for group in homes if leads(group) == victim and group not in moves}
+            await asyncio.sleep(0.01)
+        is_over = True
+        await asyncio.gather(*paying)
+        assert served > 100 and not world.broken
+        moves.setdefault(0, world.loop.time())
+        for origin in set(origins.values()):
+            mine = [group for group in moves if origins[group] == origin]
+            assert 0 not in mine[:-1], "the coordinator moves last"
+            times = [moves[group] for group in mine]
+            assert all(later - earlier > 0.2 for earlier, later in itertools.pairwise(times))
+        assert max(Counter(origins.values()).values()) > 1
+
+    play(story, shards=6)
 
 
 def test_a_leader_with_a_stalled_disk_steps_down() -> None:

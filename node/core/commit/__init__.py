@@ -74,7 +74,9 @@ Recovery. A new leader of group 0 takes its term as epoch. It first makes group 
 answer brings the records there are: from then on a missing record stays missing), then every shard what lower epochs say. Each
 answers with the rounds open there, its votes and the last PRECOMMIT of each, and the decisions that it has carried out and
 others perhaps not. Then each orphan is ended as its protocol's `recover` says. New work is taken only for shards that have
-answered.
+answered. The first round of an epoch is alone in flight: everybody has waited for the epoch and comes at once, and four rounds side
+by side would let the first answer wait for all of them. A coordinator whose leadership is to move while all is well is paused
+first: it ends its rounds, and its successor finds no orphan whose clients wait. Both are the actor's (`Coordinator.rounds_max`).
 
 Cuts. A marker goes to every shard in question, in one entry with all decisions that the shard may not have carried out; until
 the shard has answered, it is told no later decision. So at its marker each shard holds exactly the rounds that were decided
@@ -95,7 +97,7 @@ last; a trail remembers the last thousand rounds or so, and not for long after a
 Left out: time-outs of calls and their repetition (the coordinator actor repeats a call until it succeeds or the epoch ends).
 """
 
-from node.core.commit.coordinator import Coordinator
+from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX, Coordinator
 from node.core.commit.decisions import Decisions
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import diagram
@@ -105,6 +107,7 @@ from node.core.commit.trace import Found, describe, find_transfer, undecided_rou
 
 __all__ = [
     "PROTOCOLS",
+    "ROUNDS_IN_FLIGHT_MAX",
     "Answered",
     "Ask",
     "CommitProtocol",

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.cuts import Cuts
+from node.core.commit.gathering import UNDECIDED, Gathering
 from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.recovery import Attempt, Poll
 from node.core.commit.rounds import (
-    Answered,
     Ask,
     Cut,
     Effect,
@@ -21,19 +21,14 @@ from node.core.commit.rounds import (
     Piece,
     Record,
     Round,
-    Submission,
     Ticket,
     epoch_of,
 )
 from node.core.commit.votes import merge_votes
-from node.core.machine import ROUND_BITS, Body, Statuses, pack_decision
-from protocol.columns import Flag, Transfers
-from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
+from node.core.machine import ROUND_BITS, Body, pack_decision
+from protocol.columns import Transfers
 
 ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one recorded, one decided, one to spare: more only wait in the same queues
-ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
-PATIENT_FROM = 2  # rounds after which a transaction lets those in flight end first
-UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 LASTING_AFTER = 256  # rounds behind the newest: who has not ended by then waits for a group that is away
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 
@@ -47,13 +42,13 @@ class Coordinator:
     def __init__(self, default_protocol: str = "2pc") -> None:
         self.epoch = 0
         self.active = False
-        self.is_paused = False  # begins no round
+        self.rounds_max = ROUNDS_IN_FLIGHT_MAX  # without a decision; the owner may narrow it for a while
         self.rounds: dict[int, Round] = {}  # all that have not ended, orphans among them
         self._default_protocol = default_protocol
         self._groups: tuple[int, ...] = ()
         self._polls: dict[int, Poll] = {}  # of the groups that have accepted the epoch
         self._records: dict[int, bytes] = {}  # decisions of earlier epochs
-        self._gathered: list[Piece] = []
+        self._gathering = Gathering(default_protocol)
         self._decisions: dict[int, dict[int, None]] = {}  # group -> rounds whose decision it is to be told
         self._precommits: dict[int, dict[int, None]] = {}
         self._hurried: dict[int, None] = {}  # groups that are told without waiting for a PREPARE
@@ -62,7 +57,6 @@ class Coordinator:
         self._forgotten: list[int] = []
         self._lingering: dict[int, None] = {}  # rounds that were decided and not carried out a while ago
         self._number = 0
-        self._in_flight_max = 1
         self._cuts = Cuts()
 
     # -- epochs ---------------------------------------------------------------------------------------------------
@@ -81,7 +75,7 @@ class Coordinator:
     def resign(self) -> list[Ticket]:
         """No longer coordinator: the submissions whose outcome is unknown to this node."""
         pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
-        tickets = dict.fromkeys(piece.submission.ticket for piece in [*self._gathered, *pieces])
+        tickets = dict.fromkeys(piece.submission.ticket for piece in [*self._gathering.pieces, *pieces])
         self.__init__(self._default_protocol)  # type: ignore[misc]  # as above
         return list(tickets)
 
@@ -117,34 +111,11 @@ class Coordinator:
         self, ticket: Ticket, batch: Transfers, debit_groups: NDArray[np.int32], credit_groups: NDArray[np.int32]
     ) -> list[Effect]:
         """Takes a batch of up to `TRANSFERS_MAX` transfers with the groups of their accounts."""
-        submission = Submission(
-            ticket, batch, np.stack([debit_groups, credit_groups]), np.zeros(len(batch), np.uint8), len(batch)
-        )
-        rows = np.arange(len(batch))
-        if batch.flags and int(batch.flag_bits()[-1]) & Flag.linked:
-            rows = self._refuse_open_chain(submission)
-        if len(rows):
-            self._gathered.append(Piece(submission, rows))
-        effects: list[Effect] = []
-        self._answer(submission, effects)
-        return effects
-
-    def _refuse_open_chain(self, submission: Submission) -> NDArray[np.intp]:
-        numbers = number_transactions(submission.batch)
-        chain = numbers == numbers[-1]
-        submission.statuses[chain] = Status.linked_event_failed
-        submission.statuses[-1] = Status.linked_event_chain_open
-        submission.left -= int(chain.sum())
-        return np.flatnonzero(~chain)
+        return self._gathering.add(ticket, batch, debit_groups, credit_groups)
 
     def give_up(self, ticket: Ticket) -> list[Effect]:
         """Its client waits no longer: rows that are in no round stay undecided."""
-        mine = [piece for piece in self._gathered if piece.submission.ticket == ticket]
-        self._gathered = [piece for piece in self._gathered if piece.submission.ticket != ticket]
-        effects: list[Effect] = []
-        for piece in mine:
-            self._settle_rows(piece, np.full(len(piece.rows), Status.retry, np.uint8), effects)
-        return effects
+        return self._gathering.give_up(ticket)
 
     @property
     def in_flight(self) -> int:
@@ -158,38 +129,19 @@ class Coordinator:
     def is_guarded(self, lock: str) -> bool:
         """Whether a round that is open, or one that gathers, may need this lock to be held."""
         pieces = [piece for opened in self.rounds.values() for piece in opened.pieces]
-        return any(lock in piece.submission.batch.lock for piece in [*self._gathered, *pieces])
+        return any(lock in piece.submission.batch.lock for piece in [*self._gathering.pieces, *pieces])
 
     def _start_rounds(self) -> list[Effect]:
         effects: list[Effect] = []
-        while self._gathered and not self.is_paused and self.in_flight < self._in_flight_max:
-            pieces = self._take_pieces()
-            if not pieces:
-                break
+        while self.in_flight < self.rounds_max and (pieces := self._take_pieces()):
             effects += self._prepare(pieces)
         return effects
 
     def _take_pieces(self) -> list[Piece]:
-        """The next round's rows: whole pieces of one protocol whose groups have all accepted the epoch, in order of arrival."""
-        taken: list[Piece] = []
-        left: list[Piece] = []
-        size, length = 0, 0
+        """The next round's rows: those whose groups have all accepted the epoch and whose turn has come."""
         oldest = min((opened.round_id for opened in self.rounds.values() if opened.pieces), default=self._following)
-        for piece in self._gathered:
-            is_alike = not taken or self._protocol_of(piece) == self._protocol_of(taken[0])
-            is_its_turn = self.epoch << ROUND_BITS | piece.after < oldest
-            more = piece.length()
-            fits = size + len(piece.rows) <= TRANSFERS_MAX and (not taken or length + more <= MERGED_LENGTH_MAX)
-            if is_alike and is_its_turn and fits and self._is_ready(piece):
-                taken.append(piece)
-                size, length = size + len(piece.rows), length + more
-            else:
-                left.append(piece)
-        self._gathered = left
-        return taken
-
-    def _protocol_of(self, piece: Piece) -> str:
-        return piece.submission.batch.commit or self._default_protocol
+        first = self.epoch << ROUND_BITS
+        return self._gathering.take(lambda piece: (first | piece.after) < oldest and self._is_ready(piece))
 
     @property
     def _is_complete(self) -> bool:
@@ -213,11 +165,11 @@ class Coordinator:
         numbers = number_transactions(batch)
         groups = np.concatenate([piece.groups() for piece in pieces], axis=1)
         legs = cut_legs(batch, numbers, groups[0], groups[1])
-        count, protocol = int(numbers[-1]) + 1, PROTOCOLS[self._protocol_of(pieces[0])]
+        count, protocol = int(numbers[-1]) + 1, PROTOCOLS[self._gathering.protocol_of(pieces[0])]
         self.rounds[round_id] = Round(round_id, protocol, Phase.voting, tuple(legs), count, pieces, numbers, legs)
         asks: list[Effect] = []
         for group, leg in legs.items():
-            place = leg.place(numbers) if protocol.name == "2pc" else b""
+            place = leg.place(numbers) if protocol.decides_by_votes else b""
             prepare = [round_id, count, protocol.name, list(legs), place, [[leg.part, leg.body]]]
             asks.append(self._ask_round(group, prepare))
         return asks
@@ -380,13 +332,12 @@ class Coordinator:
                 return []
             case Phase.deciding:
                 opened.waiting = dict.fromkeys(opened.groups)
-                if epoch_of(opened.round_id) == self.epoch:
-                    self._in_flight_max = ROUNDS_IN_FLIGHT_MAX
                 if epoch_of(opened.round_id) != self.epoch:
                     self._hurried.update(opened.waiting)
                 for group in opened.groups:
                     self._decisions.setdefault(group, {})[opened.round_id] = None
-                return self._settle_pieces(opened)
+                pieces, opened.pieces, opened.legs = opened.pieces, [], {}
+                return self._gathering.settle(pieces, opened.row_statuses, self._number)
             case Phase.ended:
                 del self.rounds[opened.round_id]
                 if opened.is_recorded:
@@ -410,7 +361,7 @@ class Coordinator:
         deciding = [r for r in self.rounds.values() if r.phase == Phase.deciding and epoch_of(r.round_id) == self.epoch]
         late = [opened for opened in deciding if opened.round_id in self._lingering and not opened.is_recording]
         self._lingering = dict.fromkeys(opened.round_id for opened in deciding)
-        return [self._record(opened) for opened in late if opened.protocol.name == "2pc"]
+        return [self._record(opened) for opened in late if opened.protocol.decides_by_votes]
 
     def recorded(self, round_id: int) -> list[Effect]:
         """The decision is durable in group 0: clients may hear it and shards carry it out."""
@@ -441,36 +392,6 @@ class Coordinator:
             opened.waiting.pop(group, None)
             if not opened.waiting:
                 self._advance(opened, Event.carried_out)
-
-    def _settle_pieces(self, opened: Round) -> list[Effect]:
-        effects: list[Effect] = []
-        position = 0
-        for piece in opened.pieces:
-            self._settle(piece, opened.row_statuses[position : position + len(piece.rows)], effects)
-            position += len(piece.rows)
-        opened.pieces, opened.legs = [], {}
-        return effects
-
-    def _settle(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
-        submission = piece.submission
-        again = statuses >= UNDECIDED
-        if again.any() and piece.attempts + 1 < ATTEMPTS_MAX:
-            attempts = piece.attempts + 1
-            after = self._number if attempts >= PATIENT_FROM else 0
-            self._gathered.append(Piece(submission, piece.rows[again], attempts, after))
-            piece, statuses = Piece(submission, piece.rows[~again]), statuses[~again]
-        self._settle_rows(piece, statuses, effects)
-
-    def _settle_rows(self, piece: Piece, statuses: Statuses, effects: list[Effect]) -> None:
-        submission = piece.submission
-        submission.statuses[piece.rows] = statuses
-        submission.left -= len(piece.rows)
-        self._answer(submission, effects)
-
-    def _answer(self, submission: Submission, effects: list[Effect]) -> None:
-        if submission.left == 0:
-            submission.left = -1
-            effects.append(Answered(submission.ticket, submission.statuses.tobytes()))
 
     # -- cuts -----------------------------------------------------------------------------------------------------
 

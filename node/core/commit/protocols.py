@@ -17,9 +17,10 @@ class CommitProtocol:
     name: str
     transitions: Transitions
     recover: Recover
+    decides_by_votes: bool  # once all have voted the outcome stands, whoever adds the votes up
 
 
 PROTOCOLS: Mapping[str, CommitProtocol] = MappingProxyType({
-    "2pc": CommitProtocol("2pc", TWO_PHASE, find_in_votes),
-    "3pc": CommitProtocol("3pc", THREE_PHASE, find_in_participants),
+    "2pc": CommitProtocol("2pc", TWO_PHASE, find_in_votes, decides_by_votes=True),
+    "3pc": CommitProtocol("3pc", THREE_PHASE, find_in_participants, decides_by_votes=False),
 })  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from node.core.commit.legs import DEBIT, place_legs
+from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
 from node.core.machine import Body, unpack_decision
@@ -72,10 +73,11 @@ class Found:
 
     @property
     def is_decided_by_votes(self) -> bool:
-        """2pc: every participant has voted, and none has carried the outcome out."""
+        """Every participant has voted under a protocol that needs no more, and none has carried the outcome out."""
         reports = self.reports.values()
         is_complete = len(reports) == len(self.groups) and all(seen.vote is not None for seen in reports)
-        return is_complete and all(seen.protocol == "2pc" and seen.carried_out_ns is None for seen in reports)
+        by_votes = all(PROTOCOLS[seen.protocol].decides_by_votes for seen in reports)
+        return is_complete and by_votes and all(seen.carried_out_ns is None for seen in reports)
 
     def decided_by(self, answers: Answers) -> Found | None:
         """With the participants' answers to `["votes", round id]`; None if one has carried it out meanwhile, or does not answer."""
@@ -206,8 +208,8 @@ def undecided_rounds(answers: Answers, records: Body | None) -> list[Body]:
 
 
 def _stands(row: Body, attempts: list[int]) -> bool:
-    """2pc: whether all have voted; 3pc: whether a majority of the participants has precommitted the same attempt."""
-    if row[1] == "2pc":
+    """Whether all have voted, where votes decide; else whether a majority of the participants has precommitted one attempt."""
+    if PROTOCOLS[row[1]].decides_by_votes:
         return len(row[3]) == len(row[2])
     return any(epoch and 2 * attempts.count(epoch) > len(row[2]) for epoch in attempts)
 

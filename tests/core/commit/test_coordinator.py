@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from node.core.commit import PROTOCOLS
-from node.core.commit.coordinator import ATTEMPTS_MAX, ROUNDS_IN_FLIGHT_MAX
+from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX
+from node.core.commit.gathering import ATTEMPTS_MAX
 from protocol.columns import Flag
 from protocol.status import TRANSFERS_MAX, Status
 from tests.core.commit.bench import (

@@ -28,6 +28,19 @@ def test_before_any_vote_the_next_coordinator_aborts() -> None:
     assert all(ask.body[1] == 2 for ask in new.asks)
 
 
+def test_a_paused_coordinator_ends_its_rounds_and_begins_none() -> None:
+    """Its leadership is about to move: what waits here goes to the next one."""
+    bench = ready()
+    bench.submit(1, (1, 1, 2))
+    bench.go_on()
+    bench.core.rounds_max = 0
+    bench.submit(2, (2, 1, 2))
+    bench.vote_all()
+    assert bench.answers == {1: [0]} and bench.core.in_flight == 0
+    bench.go_on()
+    assert not bench.prepares() and bench.core.resign() == [2]
+
+
 def test_after_the_votes_the_next_coordinator_decides_the_same() -> None:
     """The client was told already. Until the last participant is heard, nobody else is told anything."""
     old = ready()

@@ -320,6 +320,19 @@ def test_a_transfer_to_a_dead_peer_is_given_up() -> None:
     leader.propose([b"y"])
 
 
+def test_a_transfer_to_a_lost_peer_is_given_up_at_once() -> None:
+    """Its process is known to be gone, so nobody waits an election timeout for it; another's end changes nothing."""
+    group = Group(3, 9)
+    leader = group.elect(ONE)
+    group.crash(THREE)
+    leader.transfer_leadership(THREE)
+    leader.peer_lost(TWO)
+    with pytest.raises(ProposalDropped):
+        leader.propose([b"x"])
+    leader.peer_lost(THREE)
+    leader.propose([b"y"])
+
+
 def test_the_flight_to_a_peer_is_bounded_by_count_and_bytes() -> None:
     """No more appends leave than the limits allow, until the peer answers."""
     for settings, expected in (

@@ -1,0 +1,98 @@
+"""Who leads each group and which accounts are split, as this node knows it, and how clients and peers hear of it.
+
+The router reads it. Of a group with a replica here the replica says who leads. Of other groups only the leader itself is
+believed, so no rumour outlives the node that it is about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from node.actors.peers import Link
+from node.actors.router import Router
+from node.actors.session import Session
+from node.core.splits import Splits
+from protocol.messages import Placed
+
+
+class Directory:
+    """One a node. News of one turn of the loop are told together."""
+
+    def __init__(self, router: Router, links: Mapping[int, Link], sessions: Callable[[], Iterable[Session]]) -> None:
+        self._router = router
+        self._links = links
+        self._sessions = sessions
+        self._is_dirty = False
+        self._listed = 0  # split accounts that group 0's replica here had when it was last looked at
+        self._new_splits: list[str] = []  # not told to clients and peers yet
+
+    def set_leader(self, group: int, leader: int) -> None:
+        """A group has another leader; 0: none that is known."""
+        if self._router.leaders[group] != leader:
+            self._router.leaders[group] = leader
+            self._tell_soon()
+
+    def lost(self, node: int) -> None:
+        """A peer's process is gone, and it leads nothing."""
+        for group, leader in enumerate(self._router.leaders):
+            if leader == node:
+                self.set_leader(group, 0)
+
+    def list_splits(self, accounts: list[str]) -> None:
+        """These are split, and were not known to be."""
+        self._new_splits += accounts
+        self._tell_soon()
+
+    def learn_splits(self) -> None:
+        """What group 0's replica here has listed meanwhile."""
+        if (replica := self._router.replicas.get(0)) is None:
+            return
+        part = replica.machine.parts[Splits.name]
+        assert isinstance(part, Splits)
+        if len(part.ids) > self._listed:
+            self._listed = len(part.ids)
+            self._router.learn(part.ids)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def placed(self) -> Placed:
+        """All of it, for whoever is new."""
+        return Placed(self._router.placement.pack(), list(self._router.leaders), list(self._router.split))
+
+    def _tell_soon(self) -> None:
+        if not self._is_dirty:
+            self._is_dirty = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._is_dirty = False
+        placed = Placed(self._router.placement.pack(), list(self._router.leaders), self._new_splits)
+        self._new_splits = []
+        for session in self._sessions():
+            if not session.is_peer:
+                session.push(placed)
+        for link in self._links.values():
+            link.send(placed)
+
+    # -- hearing --------------------------------------------------------------------------------------------------
+
+    def on_placed(self, node: int, leaders: list[int], split: list[str]) -> None:
+        """What a peer says about itself, for groups without a replica here, and which accounts are split."""
+        self._router.learn(split)
+        for group, leader in self._elsewhere(leaders):
+            if leader == node:
+                self.set_leader(group, node)
+            elif self._router.leaders[group] == node:
+                self.set_leader(group, 0)
+
+    def on_welcome(self, node: int, leaders: list[int], split: list[str]) -> None:
+        """What a peer says on another connection than its own, where later news may have come before: fills gaps only."""
+        self._router.learn(split)
+        for group, leader in self._elsewhere(leaders):
+            if leader == node and not self._router.leaders[group]:
+                self.set_leader(group, node)
+
+    def _elsewhere(self, leaders: list[int]) -> list[tuple[int, int]]:
+        named = enumerate(leaders[: len(self._router.leaders)])
+        return [(group, leader) for group, leader in named if group not in self._router.replicas]
