@@ -8,8 +8,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from node.core.ring import place
 from protocol.columns import COMMIT_PROTOCOLS
-from protocol.placement import NODES_MAX, SHARDS_MAX, NodeAddress
+from protocol.placement import NODES_MAX, SHARDS_MAX, NodeAddress, Placement
 
 NAME_CHARACTERS_MAX = 64  # it is in every Hello, whose frame is short, and in the lines of logs
 PORT_MAX = 65_535  # TCP's
@@ -37,6 +38,10 @@ class ClusterSettings:
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes listen, node 1 first."""
         return tuple(NodeAddress(node, self.host, self.base_port + node - 1) for node in range(1, self.nodes + 1))
+
+    def placement(self) -> Placement:
+        """The cluster's first placement table: the same on every node."""
+        return place(self.addresses(), self.shards, self.replication).placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,12 @@ from node.core.ledger import Ledger
 from node.core.locks import Locks
 from node.core.machine import Body, Machine
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
-from node.core.ring import place
 from node.core.splits import Splits
 from node.ports import Clock, Connection, Faults, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import SnapshotAck, SnapshotPiece
 from protocol.operations import Operation, PeerOperation
-from protocol.placement import Placement
 
 log = structlog.get_logger()
 
@@ -62,12 +60,6 @@ class Adapters:
     faults: Faults | None = None  # in a cluster under test
 
 
-def make_placement(config: Config) -> Placement:
-    """The cluster's first placement table: a pure function of its settings, the same on every node."""
-    cluster = config.cluster
-    return place(cluster.addresses(), cluster.shards, cluster.replication).placement
-
-
 def make_machine(group: int) -> Machine:
     """The composition of parts: add a new part here."""
     return Machine([Decisions(), Locks(), Splits()] if group == 0 else [Ledger()])
@@ -79,7 +71,7 @@ class Node:
     def __init__(self, number: int, config: Config, adapters: Adapters) -> None:
         self.number = number
         self.config = config
-        self.placement = make_placement(config)
+        self.placement = config.cluster.placement()
         self._peers = tuple(node.id for node in self.placement.nodes if node.id != number)
         self.router = Router(number, self.placement, adapters.clock)
         self.replicas: dict[int, Replica] = {}
@@ -222,8 +214,8 @@ class Node:
         router.services = {
             Operation.cluster: self._cluster,
             Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.body)),
-            Operation.trace: tracer.serve,
-            Operation.undecided: tracer.serve,
+            Operation.trace: tracer.trace,
+            Operation.undecided: tracer.undecided,
             Operation.split_account: split.open,
         }
         router.coordinated = {
@@ -369,6 +361,11 @@ class Node:
         if not self._coordinator.inbox.offer(event):
             reply(Failed(ErrorCode.busy, "the coordinator's inbox holds all that it can", 20))
 
+    def _is_part(self, group: int, account: str) -> bool:
+        ledger = self.replicas[group].machine.parts[Ledger.name]
+        assert isinstance(ledger, Ledger)
+        return ledger.is_part(account)
+
     # -- who leads ------------------------------------------------------------------------------------------------
 
     def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
@@ -380,11 +377,6 @@ class Node:
             self._desk.lead(term if mine and is_serving else 0)
 
     # -- status ---------------------------------------------------------------------------------------------------
-
-    def _is_part(self, group: int, account: str) -> bool:
-        ledger = self.replicas[group].machine.parts[Ledger.name]
-        assert isinstance(ledger, Ledger)
-        return ledger.is_part(account)
 
     def _cluster(self, call: Call) -> None:
         """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.status import AccountStatus, LockStatus, Status
+from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, AccountStatus, LockStatus, Status
 
 EXPECTED = {
     Status.amount_must_not_be_zero: "an amount above 0, in minor units",
@@ -23,6 +23,22 @@ EXPECTED = {
     Status.credit_account_closed: "a credit account that is open",
     Status.if_version_must_be_zero: "no if_version where the debit account is split: each part has a version of its own",
     Status.hold_must_have_ttl: "a time to live above 0 seconds",
+    Status.ttl_too_long: f"a time to live of at most {TTL_SECONDS_MAX} seconds",
+    Status.reference_too_long: f"a reference of at most {REFERENCE_BYTES_MAX} bytes",
+    Status.id_must_not_be_zero: "an id above 0, such as client.new_id() gives",
+    Status.id_must_not_be_int_max: "an id below 2^128 - 1, such as client.new_id() gives",
+    Status.cancelled: "a new id: this one was asked about before it happened, and never will",
+    Status.hold_expired: "a hold whose time has not run out",
+    Status.hold_already_captured: "a hold of which something is left",
+    Status.hold_already_voided: "a hold that is open",
+    Status.overflows_debit_account: "an amount that keeps the debit account above -2^62",
+    Status.overflows_credit_account: "an amount that keeps the credit account below 2^62",
+}
+DIFFERENT = "exists_with_different_"
+EXPECTED |= {
+    status: f"the {status.name.removeprefix(DIFFERENT).replace('_', ' ')} that this id was first used with, or a new id"
+    for status in Status
+    if status.name.startswith(DIFFERENT)
 }
 EXPECTED_OF_ACCOUNT = {
     AccountStatus.id_must_not_be_empty: "an id of 1 to 64 bytes",

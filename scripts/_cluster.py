@@ -23,7 +23,6 @@ from _processes import NodeProcess, free_base_port, port_is_free, wait_for
 from _venv import ROOT
 
 from node.config import Config, ConfigError, load
-from node.core.ring import place
 from protocol.client import Client, ClusterStatus
 from protocol.errors import RingpayError
 
@@ -185,9 +184,7 @@ class LocalCluster:
 
     async def wait_until_at_home(self) -> None:
         """Returns once each group is led by the node that the placement prefers. Raises ClusterError."""
-        cluster = self.config.cluster
-        replicas = place(cluster.addresses(), cluster.shards, cluster.replication).placement.replicas
-        homes = tuple(nodes[0] for nodes in replicas)
+        homes = tuple(nodes[0] for nodes in self.config.cluster.placement().replicas)
         deadline = time.monotonic() + SERVE_SECONDS
         while (leaders := (await self.view()).leaders) != homes:
             if time.monotonic() > deadline:

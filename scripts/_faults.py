@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from _cluster import ATTEMPT_SECONDS, ClusterError, LocalCluster
+from _cluster import ClusterError, LocalCluster
 
 from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
 from protocol.operations import Operation
+
+TELL_SECONDS = 5.0  # one node, its handshake included; a slow one takes its time
 
 
 async def partition(cluster: LocalCluster, groups: Sequence[Sequence[int]]) -> None:
@@ -24,22 +26,22 @@ async def partition(cluster: LocalCluster, groups: Sequence[Sequence[int]]) -> N
     rest = [number for number in cluster.numbers if number not in named]
     for group in [*groups, rest]:
         others = [number for number in cluster.numbers if number not in group]
-        await _all(cluster, group, ["cut", others])
+        await _tell_all(cluster, group, ["cut", others])
 
 
 async def slow_disk(cluster: LocalCluster, number: int, ms: int) -> None:
     """Every write of this node's log takes so much longer."""
     cluster.check_fault_switch()
-    await _all(cluster, [number], ["slow_disk", ms])
+    await _tell_all(cluster, [number], ["slow_disk", ms])
 
 
 async def heal(cluster: LocalCluster) -> None:
     """Ends every partition and makes all disks fast again."""
     cluster.check_fault_switch()
-    await _all(cluster, cluster.numbers, ["heal"])
+    await _tell_all(cluster, cluster.numbers, ["heal"])
 
 
-async def _all(cluster: LocalCluster, numbers: Sequence[int], body: list[Any]) -> None:
+async def _tell_all(cluster: LocalCluster, numbers: Sequence[int], body: list[Any]) -> None:
     """Tells all of these nodes that run; one that does not has forgotten its cuts, and the others' still part it."""
     running = [number for number in numbers if cluster.node(number).state() == "running"]
     await asyncio.gather(*(_tell(cluster, number, body) for number in running))
@@ -52,12 +54,12 @@ async def _tell(cluster: LocalCluster, number: int, body: list[Any]) -> None:
     loop = asyncio.get_running_loop()
     connection: Connection | None = None
     try:
-        async with asyncio.timeout(5 * ATTEMPT_SECONDS):
+        async with asyncio.timeout(TELL_SECONDS):
             _, connection = await loop.create_connection(
                 lambda: Connection(hello, lambda *_: None), address.host, address.port
             )
             await connection.welcome
-            answer = await connection.ask(Request(1, Operation.fault, -1, 1_000, 0, body))
+            answer = await connection.ask(Request(1, Operation.fault, -1, int(TELL_SECONDS * 1000), 0, body))
     except ConnectionRefusedError:
         return  # it is starting or stopping
     except (OSError, TimeoutError, ProtocolError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -26,7 +27,7 @@ def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     lock.add_argument("name")
     lock.add_argument("--ttl", type=float, default=10.0, help="seconds of the lease; it is renewed meanwhile (10)")
-    lock.add_argument("--wait", type=float, help="seconds to wait for the lock, 0 for none (without end)")
+    lock.add_argument("--wait", type=float, help="seconds to wait for the lock; 0: not at all (default: without end)")
 
 
 def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -38,7 +39,8 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
-    """lock. The exit code."""
+    """lock. The exit code. SIGTERM ends it as an interrupt does: the command first, then the lock or the place in its queue."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with client.lock(options.name, ttl=options.ttl, wait=options.wait, must_hold=True) as lock:
         if options.program:
             complain(f"pay: lock {lock.name} is held, token {lock.token}")

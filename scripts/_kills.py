@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from _cluster import LocalCluster, until
 
 CALM_SECONDS = 1.0  # of load before each kill, and after all is as it was
-POLL_SECONDS = 0.05  # while an election is under way
 ANSWER_SECONDS = 30.0  # without any answer: the load is stuck
 BUSY_GROUP = 1  # every shard of the load is as busy as any other
 COORDINATOR_GROUP = 0
@@ -23,7 +22,7 @@ class Kill:
     """One killed leader."""
 
     node: int
-    gap_ms: float  # the longest time between two answers, of all the time until the next kill's
+    gap_ms: float  # the longest time between two answers, from when all was as before until it was so again
 
 
 async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[float], count: int) -> list[Kill]:
@@ -34,7 +33,7 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
     began = time.monotonic()
     for _ in range(count):
         await asyncio.sleep(CALM_SECONDS)
-        node = await _leader_of(cluster, group)
+        node = (await cluster.wait_until_serving()).leaders[group]
         killed_at = time.monotonic()
         await asyncio.to_thread(cluster.kill, node)
         await _until_answered(answered, killed_at + CALM_SECONDS)
@@ -45,14 +44,6 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
         kills.append(Kill(node, longest_gap_ms(answered, began, ended)))
         began = ended
     return kills
-
-
-async def _leader_of(cluster: LocalCluster, group: int) -> int:
-    """The group's leader, once an election under way is over."""
-    while True:
-        if leader := (await cluster.view()).leaders[group]:
-            return leader
-        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _until_answered(answered: Sequence[float], moment: float) -> None:

@@ -8,7 +8,7 @@ The way of a payment::
 
     client -> session -> router -> replica (its group's leader) -> log writer + links to peers
                             |          -> majority durable -> replica applies -> session -> client
-                            \\-> coordinator -> replicas of the round's groups -> votes -> record in group 0 -> session -> client
+                            \\-> coordinator -> replicas of the round's groups -> votes -> decision -> session -> client
 
 - `session.py`: an accepted connection. Has no task: a frame is handled where it arrives, and its answers are callbacks.
 - `admission.py`: what a node takes on, by number and bytes of requests under way; a full or slow node refuses work at once.
@@ -34,8 +34,8 @@ Invariants
 - A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
   the entry may be on its way: ids make it safe to ask again.
 - Work is refused before reads are, and what finishes a request that was taken is never refused by admission.
-- A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for
-  are pushed past the bound.
+- A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for,
+  and this node's own words about leaderships and lost peers, are pushed past the bound.
 - A replica serves once it has applied an entry of its own term, and stops when it hears of another leader or term; then
   everyone who waits there is told.
 - A linearizable read waits for a read point, then for rounds that are open on what it reads. A client that names a group is

@@ -29,6 +29,7 @@ from node.core.machine import Body, Kind
 from node.ports import Clock
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
+from protocol.placement import COORDINATOR
 from protocol.status import Status
 
 EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
@@ -39,7 +40,7 @@ CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
 FIRST_TICKS = 4  # after which others no longer wait for the epoch's first answer: a fifth of a second
-PAUSE_TICKS = 10  # for the rounds in flight to end and leadership to move: half a second, twice what full load takes
+FINISH_TICKS = 10  # for the rounds in flight to end and leadership to move: half a second, twice what full load takes
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
 
@@ -186,7 +187,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case Hurry(group):
                     self.core.hurry(group)
                 case Finish(then):
-                    self.core.rounds_max, self._finishing, self._narrow_until = 0, then, self._ticks + PAUSE_TICKS
+                    self._on_finish(then)
                 case Wake(group, epoch):
                     self._on_wake(group, epoch)
                 case Ticked():
@@ -194,9 +195,6 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case _:
                     assert_never(event)
         self._carry_out(self.core.go_on())
-        self._finish()
-
-    def _finish(self) -> None:
         if self._finishing is not None and not self.core.in_flight:
             then, self._finishing = self._finishing, None
             then()
@@ -212,7 +210,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         """A record of an earlier epoch that is still on its way must not arrive behind the reading of the records."""
         if epoch and epoch == self._beginning:
             request = [Kind.apply, "decisions", ["begin", epoch, self._node]]
-            self._ports.call(0, request, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
+            self._ports.call(COORDINATOR, request, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
 
     def _on_begun(self, epoch: int, outcome: Outcome) -> None:
         if epoch != self._beginning:
@@ -224,7 +222,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if outcome[0] == "begun":
             records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
             self._carry_out(self.core.lead(epoch, self._groups, records))
-            self.core.rounds_max, self._narrow_until = 1, self._ticks + FIRST_TICKS
+            self._narrow(1, FIRST_TICKS)
 
     def _resign(self) -> None:
         failed = Failed(ErrorCode.not_leader, "the coordinator has changed")
@@ -264,7 +262,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             if is_awaited:  # else it was repeated already
                 self._again(ask, RETRY_SECONDS)
             return
-        self._carry_out(self.core.asked(ask, outcome))
+        effects = self.core.asked(ask, outcome)
+        if self.core.rounds_max and any(isinstance(effect, Answered) for effect in effects):
+            self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
+        self._carry_out(effects)
         if outcome[0] == "stale_epoch":
             self._resign()
 
@@ -292,8 +293,16 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
             return
         self._marks[name] = mark, self._ports.clock.monotonic()
-        groups = (0, *mark.questions) if mark.questions else ()  # group 0 refuses a coordinator that has been deposed
+        groups = (COORDINATOR, *mark.questions) if mark.questions else ()  # group 0 refuses who has been deposed
         self.core.mark(Cut(name, groups, not mark.questions, mark.questions))
+
+    def _on_finish(self, then: Callable[[], None]) -> None:
+        self._finishing = then
+        self._narrow(0, FINISH_TICKS)
+
+    def _narrow(self, rounds_max: int, ticks: int) -> None:
+        """Fewer rounds than ever may be in flight, for so many ticks at the most."""
+        self.core.rounds_max, self._narrow_until = rounds_max, self._ticks + ticks
 
     def _on_wake(self, group: int, epoch: int) -> None:
         if epoch == self.core.epoch:
@@ -337,7 +346,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case Record():
                     self._record(effect)
                 case Forget(round_ids):
-                    self._ports.call(0, [Kind.apply, "decisions", ["forget", list(round_ids)]], lambda _: None)
+                    request = [Kind.apply, "decisions", ["forget", list(round_ids)]]
+                    self._ports.call(COORDINATOR, request, lambda _: None)
                 case Answered(ticket, statuses):
                     self._answer(ticket, statuses)
                 case Marked(name, answers):
@@ -367,11 +377,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             return
         body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
         request = [Kind.apply, "decisions", body]
-        self._ports.call(0, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
+        self._ports.call(COORDINATOR, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
 
     def _answer(self, ticket: Ticket, statuses: bytes) -> None:
-        if self.core.rounds_max:
-            self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
         submit = self._tickets.pop(ticket)
         self._transfers[submit.source] -= len(submit.batch)
         if not self._transfers[submit.source]:

@@ -1,7 +1,7 @@
 """Who leads each group and which accounts are split, as this node knows it, and how clients and peers hear of it.
 
-The router reads it. Of a group with a replica here the replica says who leads. Of other groups only the leader itself is
-believed, so no rumour outlives the node that it is about.
+The router routes by it. Of a group with a replica here the replica says who leads. Of other groups only the leader itself is
+believed, or while nobody is known to lead the hint of a replica that was asked.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class Handover:
         self._finish = finish
         self._ticks_up: dict[int, int] = {}  # of the nodes that are connected
         self._ticks_to_wait = 0
+        self._sent: Replica | None = None  # whose leadership was sent home last
 
     def tick(self) -> None:
         """Sends one leadership home, if one may go and all is calm."""
@@ -48,12 +49,21 @@ class Handover:
         ready = [replica for replica in away if replica.may_hand_over(replica.preferred_leader)]
         if not ready or any(replica.has_laggard() for replica in led):
             return
-        self._ticks_to_wait = TICKS_BETWEEN
-        replica = max(ready, key=lambda replica: replica.group)
+        others = [replica for replica in ready if replica is not self._sent]
+        if not others:  # home has not taken it, and the group refuses work during each attempt
+            self._ticks_to_wait, self._sent = TICKS_UP, None
+            return
+        replica = max(others, key=lambda replica: replica.group)
+        self._ticks_to_wait, self._sent = TICKS_BETWEEN, replica
         if replica.group:
-            replica.inbox.push(Lead(replica.preferred_leader))
+            self._send(replica)
         else:
-            self._finish(lambda: replica.inbox.push(Lead(replica.preferred_leader)))
+            self._finish(lambda: self._send(replica))
+
+    def _send(self, replica: Replica) -> None:
+        """Home may have gone while the coordinator ended its rounds."""
+        if self._is_up(replica.preferred_leader):
+            replica.inbox.push(Lead(replica.preferred_leader))
 
     async def leave(self, clock: Clock, tick_seconds: float) -> None:
         """Gives everything away that is led here, so that clients hardly notice; returns when nothing is, or nobody takes it."""

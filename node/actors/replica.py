@@ -199,11 +199,10 @@ class Replica(Actor[ReplicaEvent]):
         return any(status.commit - peer.match > LAG_ENTRIES_MAX for peer in peers)
 
     def may_hand_over(self, node: int) -> bool:
-        """Whether a peer has everything that is committed: a handover to one that lags would stop the group until it has."""
+        """Whether a peer has all that is committed and answers: a handover to one that lags or is silent stops the group."""
         status = self.raft.status()
-        return not self._exports and any(
-            peer.node == node and peer.match >= status.commit and not peer.recovering for peer in status.peers
-        )
+        mine = [peer for peer in status.peers if peer.node == node and peer.recent_active and not peer.recovering]
+        return not self._exports and any(peer.match >= status.commit for peer in mine)
 
     def _transfer_leadership(self, to: int) -> None:
         """Hands over if this replica still leads: it may have resigned since it was last heard of."""

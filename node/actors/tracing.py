@@ -14,7 +14,7 @@ from node.core.commit import Found, describe, find_transfer, undecided_rounds
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
-from protocol.operations import Operation, PeerOperation
+from protocol.operations import PeerOperation
 from protocol.placement import COORDINATOR, group_of
 
 ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
@@ -31,9 +31,13 @@ class Tracer:
         self._clock = clock
         self._spawn = spawn
 
-    def serve(self, call: Call) -> None:
-        """Starts to answer."""
-        self._spawn(self._trace(call) if call.operation == Operation.trace else self._undecided(call))
+    def trace(self, call: Call) -> None:
+        """Starts to find out what became of a transfer."""
+        self._spawn(self._trace(call))
+
+    def undecided(self, call: Call) -> None:
+        """Starts to find out what is undecided."""
+        self._spawn(self._undecided(call))
 
     async def _trace(self, call: Call) -> None:
         id, debit = call.body

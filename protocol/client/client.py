@@ -147,6 +147,7 @@ class Client:
 
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
         """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
+        _check_accounts(ids)
         rows = await self._calls.ask(Operation.balances, list(ids), list(ids), timeout)
         return [None if row is None else Account.unpack(row) for row in rows]
 
@@ -251,7 +252,7 @@ class Client:
 
     async def _accounts_of_hold(self, hold: int) -> tuple[str, str]:
         if hold not in self._holds:
-            (row,) = await self._calls.ask(Operation.find_by_id, [], [transfer_ids.pack(hold)], None)
+            (row,) = await self._calls.ask(Operation.find_by_id, [], [_id(hold)], None)
             if row is None:
                 raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
             self._remember_hold(hold, row[1], row[2])
@@ -275,10 +276,10 @@ class Client:
         deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
         number = self._ids.next() if id is None else id
         batch = Transfers(
-            _fixed(number, 16, "big"), _one_text(debit, "debit"), _one_text(credit, "credit"),
-            _clamp(amount).to_bytes(8, "little", signed=True), _fixed(int(flag), 2) if flag else b"",
-            _fixed(code, 4) if code else b"", _one_text(reference, "reference"),
-            _fixed(hold, 16, "big") if hold else b"", _fixed(ttl, 4) if ttl else b"", *guards,
+            _id(number), _one_text(debit, "debit"), _one_text(credit, "credit"),
+            _clamp(amount).to_bytes(8, "little", signed=True), _fixed("flags", int(flag), 2) if flag else b"",
+            _fixed("code", code, 4) if code else b"", _one_text(reference, "reference"),
+            _id(hold) if hold else b"", _fixed("ttl", ttl, 4) if ttl else b"", *guards,
         )  # fmt: skip
         (number_of_status,) = await send(self._calls, batch, timeout)
         status = Status(number_of_status)
@@ -316,6 +317,8 @@ class Client:
         are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version.
         """
         amounts = _pack_amounts(amount)
+        if not len(amounts):
+            raise ProtocolError("transfers: expected at least one transfer", ErrorCode.bad_request)
         versions, names, tokens, protocol = pack_guards(len(amounts), if_version, lock, commit)
         batch = Transfers(
             self._pack_ids(ids, len(amounts)), SEPARATOR.join(debit), SEPARATOR.join(credit), amounts.tobytes(),
@@ -331,14 +334,14 @@ class Client:
     def _pack_ids(self, ids: bytes | Sequence[int] | None, count: int) -> bytes:
         if ids is None:
             return self._ids.take(count)
-        return ids if isinstance(ids, bytes) else b"".join(transfer_ids.pack(number) for number in ids)
+        return ids if isinstance(ids, bytes) else b"".join(map(_id, ids))
 
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
         """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
 
         An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later.
         """
-        answer = await self._calls.ask(Operation.outcome, [debit], [transfer_ids.pack(id), debit], timeout)
+        answer = await self._calls.ask(Operation.outcome, [debit], [_id(id), debit], timeout)
         return Status(answer[0])
 
     async def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:
@@ -347,7 +350,7 @@ class Client:
         `debit` tells apart what was paid from different shards under the same id. Records last, rounds are remembered for a while.
         Raises Refused(transfer_not_found), and Busy where a shard that may have seen the id does not answer.
         """
-        (row,) = await self._calls.call(Operation.trace, -1, [_fixed(id, 16, "big"), debit or ""], timeout, None)
+        (row,) = await self._calls.call(Operation.trace, -1, [_id(id), debit or ""], timeout, None)
         if row is None:
             raise Refused("transfer_not_found", "the id of a transfer that some shard has seen")
         return Trace.unpack(id, row)
@@ -382,6 +385,7 @@ class Client:
 
     async def snapshot(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account]:
         """Several accounts at one consistent cut: of each transaction all of it or nothing. Raises Refused(account_not_found)."""
+        _check_accounts(ids)
         rows = await self._calls.call(Operation.snapshot, COORDINATOR, list(ids), timeout, None)
         missing = [id for id, row in zip(ids, rows, strict=True) if row is None]
         if missing:
@@ -410,6 +414,12 @@ class Client:
         return ClusterStatus(table, tuple(leaders), node, tuple(up), rows, coordinator[3], admission[2])
 
 
+def _check_accounts(ids: Sequence[str]) -> None:
+    if isinstance(ids, str) or len(ids) > TRANSFERS_MAX:
+        got = repr(ids) if isinstance(ids, str) else len(ids)
+        raise ProtocolError(f"expected a list of at most {TRANSFERS_MAX} account ids, got {got}", ErrorCode.bad_request)
+
+
 def _pack_amounts(amount: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     if isinstance(amount, np.ndarray):
         if amount.dtype.kind not in "iu":
@@ -426,15 +436,18 @@ def _clamp(amount: object) -> int:
     return max(-(2**63), min(amount, 2**63 - 1))
 
 
-def _fixed(number: int, width: int, order: str = "little") -> bytes:
-    try:
-        return number.to_bytes(width, "big" if order == "big" else "little")
-    except OverflowError as error:
-        text = f"{number}: expected 0 to {2 ** (8 * width) - 1}"
-        raise ProtocolError(text, ErrorCode.bad_request) from error
+def _fixed(name: str, number: object, width: int) -> bytes:
+    if not isinstance(number, (int, np.integer)) or not 0 <= number < 1 << 8 * width:
+        text = f"{name} {number!r}: expected an integer of 0 to {(1 << 8 * width) - 1}"
+        raise ProtocolError(text, ErrorCode.bad_request)
+    return int(number).to_bytes(width, "little")
 
 
-def _one_text(text: str, name: str) -> str:
-    if SEPARATOR in text:
-        raise ProtocolError(f"{name}: expected one line", ErrorCode.bad_request)
+def _id(number: object) -> bytes:
+    return _fixed("id", number, 16)[::-1]
+
+
+def _one_text(text: object, name: str) -> str:
+    if not isinstance(text, str) or SEPARATOR in text:
+        raise ProtocolError(f"{name} {text!r}: expected one line of text", ErrorCode.bad_request)
     return text

@@ -33,6 +33,8 @@ def pack_guards(count: int, if_version: int | Sequence[int] | None, lock: Guard 
     versions = b"" if if_version is None else _pack_versions(count, if_version)
     if lock is None:
         return versions, "", b"", commit or ""
+    if not (hasattr(lock, "name") and hasattr(lock, "token")):
+        raise _wrong(f"lock {lock!r}: expected one that `client.lock` gives, or an object with its name and token")
     return versions, SEPARATOR.join([_check_name(lock.name)] * count), _token(lock.token) * count, commit or ""
 
 

@@ -79,7 +79,9 @@ class Lock:
                 await self._stand_in_line()
         except TimeoutError as error:
             await self._withdraw()
-            raise _refused(LockStatus.lock_is_held, f"a lock that is free within {self._wait:g} s") from error
+            raise _refused(
+                LockStatus.lock_is_held, f"a lock that is free, and a cluster that answers, within {self._wait:g} s"
+            ) from error
         except BaseException as error:
             if not isinstance(error, Refused):
                 await self._withdraw()
@@ -194,6 +196,8 @@ class Lock:
 
 def _milliseconds(seconds: float) -> int:
     """What is out of the wire's range becomes the nearest in it; the node refuses it by its status."""
+    if not isinstance(seconds, (int, float)):
+        raise ProtocolError(f"ttl {seconds!r}: expected seconds", ErrorCode.bad_request)
     return round(max(0.0, min(seconds * 1_000, SECONDS_MAX)))
 
 

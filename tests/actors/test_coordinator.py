@@ -1,18 +1,19 @@
-"""The coordinator's actor by hand: how many rounds it has in flight when its epoch begins and when its leadership is to move."""
+"""The coordinator's actor by hand: its rounds when an epoch begins and when leadership is to move; cuts of one that is deposed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from node.actors.actor import Outcome, Reply
+from node.actors.actor import Failed, Outcome, Reply
 from node.actors.coordinator import (
+    FINISH_TICKS,
     FIRST_TICKS,
-    PAUSE_TICKS,
     CoordinatorActor,
     CoordinatorEvent,
     CoordinatorPorts,
     Finish,
     Leads,
+    Mark,
     Submit,
     Ticked,
 )
@@ -105,7 +106,7 @@ async def test_a_coordinator_that_is_to_finish_calls_back_when_its_rounds_have_e
     assert desk.rounds == 1 and not called
     await desk.vote_once()
     assert called == [0] and desk.rounds == 0 and len(desk.answers) == 1
-    await desk.step(*[Ticked()] * PAUSE_TICKS)
+    await desk.step(*[Ticked()] * FINISH_TICKS)
     assert called == [0] and desk.rounds == 1
 
 
@@ -115,7 +116,20 @@ async def test_an_idle_coordinator_finishes_at_once() -> None:
     called: list[int] = []
     await desk.step(Finish(lambda: called.append(1)))
     assert called == [1]
-    await desk.step(*[Ticked()] * PAUSE_TICKS)
+    await desk.step(*[Ticked()] * FINISH_TICKS)
     for number in range(ROUNDS_IN_FLIGHT_MAX + 1):
         await desk.submit(1 + number * TRANSFERS_MAX)
     assert desk.rounds == ROUNDS_IN_FLIGHT_MAX
+
+
+async def test_a_deposed_coordinator_reads_nothing_at_a_cut() -> None:
+    """Shards may not have heard of the next one yet, which may have decided since; group 0 has."""
+    desk = await Desk().lead()
+    heard: list[dict[int, Body] | Failed] = []
+    await desk.step(Mark({2: [["ledger", ["accounts", ["a"]]]]}, lambda _, answers: heard.append(answers)))
+    calls, desk.calls = desk.calls, []
+    for group, (kind, *_), reply in calls:
+        assert kind == Kind.mark
+        reply(["mark", group] if group else ["stale_epoch", 2])
+    await desk.step()
+    assert [type(answers) for answers in heard] == [Failed]

@@ -221,7 +221,7 @@ def test_leaderships_go_home_one_at_a_time_the_coordinators_last() -> None:
         await asyncio.gather(*paying)
         assert served > 100 and not world.broken
         moves.setdefault(0, world.loop.time())
-        for origin in set(origins.values()):
+        for origin in dict.fromkeys(origins.values()):
             mine = [group for group in moves if origins[group] == origin]
             assert 0 not in mine[:-1], "the coordinator moves last"
             times = [moves[group] for group in mine]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _processes import free_base_port
+from _output import EXIT_INTERRUPTED
+from _processes import free_base_port, wait_for
 
-from tests.e2e.programs import Outcome, run
+from tests.e2e.programs import ROOT, Outcome, run
 
 NODES = 3
 SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
@@ -158,6 +161,39 @@ def test_pay_reports_an_unknown_outcome(cluster: Cluster) -> None:
     (settled,) = cluster.paid("outcome", row["id"], "--debit", "world:EUR")
     posted = cluster.paid("account", "show", "patient")[0]["posted"]
     assert (settled["status"], posted) in (("created", 7), ("cancelled", 0))
+
+
+def test_pay_reads_decimals_in_the_accounts_own_currency(cluster: Cluster) -> None:
+    """12.34 of another currency would be another amount."""
+    for account in ("yen:world", "yen:taker"):
+        cluster.paid("account", "create", account, "--currency", "JPY", "--minimum-balance", "none")
+    refused = cluster.pay("transfer", "yen:world", "yen:taker", "5", "--currency", "EUR")
+    assert refused.returncode == 1 and "yen:world is kept in JPY: expected --currency JPY" in refused.stderr
+    cluster.paid("transfer", "yen:world", "yen:taker", "5", "--currency", "JPY")
+    assert cluster.paid("account", "show", "yen:taker")[0]["posted"] == 5
+
+
+def test_pay_takes_the_id_that_is_given(cluster: Cluster) -> None:
+    """Zero is no id, and another in its place would pay again with each repeat."""
+    refused = cluster.pay("transfer", "world:EUR", "world:EUR2", 5, "--id", "0" * 32)
+    assert refused.returncode == 1 and "id_must_not_be_zero: expected an id above 0" in refused.stderr
+
+
+def test_pay_that_is_told_to_end_ends_what_runs_under_its_lock(cluster: Cluster, tmp_path: Path) -> None:
+    """First the command, then the lock: the next holder meets nobody."""
+    script = f"echo $$ > {tmp_path / 'pid'}; exec sleep 60"
+    command = [str(ROOT / "scripts" / "pay"), "lock", "ended", "--", "sh", "-c", script]
+    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": cluster.addresses}
+    holding = subprocess.Popen([sys.executable, *command], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip() != "", 20.0)
+        holding.terminate()
+        assert holding.wait(20.0) == EXIT_INTERRUPTED
+    finally:
+        holding.kill()
+    running = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{running}").exists()
+    assert cluster.pay("lock", "ended", "--wait", "0", "--", "true").returncode == 0
 
 
 def test_wrong_usage_is_told_apart(cluster: Cluster, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from random import Random
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
 from node.core.raft import Membership, RaftConfig
-from node.daemon import Adapters, Node, make_placement
+from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 from protocol.client import Client
 from protocol.ids import IdGenerator
@@ -111,7 +111,7 @@ class Cluster:
         self.network = network
         self.shape = shape
         self.config = shape.config()
-        self.placement = make_placement(self.config)
+        self.placement = self.config.cluster.placement()
         self.random = random
         self.hosts: dict[int, Host] = {}
         self.crashes = 0

@@ -75,13 +75,14 @@ answer brings the records there are: from then on a missing record stays missing
 answers with the rounds open there, its votes and the last PRECOMMIT of each, and the decisions that it has carried out and
 others perhaps not. Then each orphan is ended as its protocol's `recover` says. New work is taken only for shards that have
 answered. The first round of an epoch is alone in flight: everybody has waited for the epoch and comes at once, and four rounds side
-by side would let the first answer wait for all of them. A coordinator whose leadership is to move while all is well is paused
-first: it ends its rounds, and its successor finds no orphan whose clients wait. Both are the actor's (`Coordinator.rounds_max`).
+by side would let the first answer wait for all of them. A coordinator whose leadership is to move while all is well finishes
+first: it begins no round, and its successor finds no orphan whose clients wait. Both are the actor's (`Coordinator.rounds_max`).
 
 Cuts. A marker goes to every shard in question, in one entry with all decisions that the shard may not have carried out; until
-the shard has answered, it is told no later decision. So at its marker each shard holds exactly the rounds that were decided
-when the cut began, while PREPAREs, votes and answers to clients go on. A transfer within one shard is whole in a cut, but two
-of them in two shards are not ordered by it: a cut may hold the later one alone.
+the shard has answered, it is told no later decision. Group 0 gets a marker each time: it refuses a deposed coordinator. So at
+its marker each shard holds exactly the rounds that were decided when the cut began, while PREPAREs, votes and answers to clients
+go on. A transfer within one shard is whole in a cut, but two of them in two shards are not ordered by it: a cut may hold the
+later one alone.
 
 Invariants: a decision is told only when all votes are in (2pc), it is recorded (2pc) or precommitted by a majority (3pc), or
 nothing; one decision a round; a vote `undecided` (funds held by another open round) is tried again in a later round, up to

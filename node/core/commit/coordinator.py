@@ -28,7 +28,7 @@ from node.core.commit.votes import merge_votes
 from node.core.machine import ROUND_BITS, Body, pack_decision
 from protocol.columns import Transfers
 
-ROUNDS_IN_FLIGHT_MAX = 4  # one voting, one recorded, one decided, one to spare: more only wait in the same queues
+ROUNDS_IN_FLIGHT_MAX = 4  # one sent, one logged, one voted on, one to spare: more only wait in the same queues
 LASTING_AFTER = 256  # rounds behind the newest: who has not ended by then waits for a group that is away
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 
@@ -40,15 +40,19 @@ class Coordinator:
     """
 
     def __init__(self, default_protocol: str = "2pc") -> None:
-        self.epoch = 0
-        self.active = False
+        self._default_protocol = default_protocol
+        self._begin(0, ())
+
+    def _begin(self, epoch: int, groups: tuple[int, ...]) -> None:
+        """Nothing is left of an epoch in the next one, or (0) in the time without any."""
+        self.epoch = epoch
+        self.active = epoch > 0
         self.rounds_max = ROUNDS_IN_FLIGHT_MAX  # without a decision; the owner may narrow it for a while
         self.rounds: dict[int, Round] = {}  # all that have not ended, orphans among them
-        self._default_protocol = default_protocol
-        self._groups: tuple[int, ...] = ()
+        self._groups = groups
         self._polls: dict[int, Poll] = {}  # of the groups that have accepted the epoch
         self._records: dict[int, bytes] = {}  # decisions of earlier epochs
-        self._gathering = Gathering(default_protocol)
+        self._gathering = Gathering(self._default_protocol)
         self._decisions: dict[int, dict[int, None]] = {}  # group -> rounds whose decision it is to be told
         self._precommits: dict[int, dict[int, None]] = {}
         self._hurried: dict[int, None] = {}  # groups that are told without waiting for a PREPARE
@@ -63,8 +67,7 @@ class Coordinator:
 
     def lead(self, epoch: int, groups: tuple[int, ...], records: dict[int, tuple[list[int], bytes]]) -> list[Effect]:
         """This node now leads group 0 with term `epoch`; `records` are group 0's decisions not yet carried out everywhere."""
-        self.__init__(self._default_protocol)  # type: ignore[misc]  # a new epoch starts from nothing
-        self.epoch, self.active, self._groups = epoch, True, groups
+        self._begin(epoch, groups)
         self._records = {round_id: decision for round_id, (_, decision) in records.items()}
         for round_id, (participants, decision) in records.items():
             found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, tuple(participants), 0, is_recorded=True)
@@ -76,7 +79,7 @@ class Coordinator:
         """No longer coordinator: the submissions whose outcome is unknown to this node."""
         pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
         tickets = dict.fromkeys(piece.submission.ticket for piece in [*self._gathering.pieces, *pieces])
-        self.__init__(self._default_protocol)  # type: ignore[misc]  # as above
+        self._begin(0, ())
         return list(tickets)
 
     def _accepted(self, group: int, opened: list[Body], finished: list[Body]) -> None:

@@ -45,7 +45,7 @@ class Decisions:
         Whatever comes from an epoch that is over is answered `["stale_epoch", epoch]`: its rounds count as aborted.
         """
         match body:
-            case ["begin", epoch, *node]:
+            case ["begin", epoch, node]:
                 return Answer(self._begin(epoch, node))
             case ["record", forgotten, round_id, groups, decision]:
                 if epoch_of(round_id) < self.epoch:
@@ -61,14 +61,12 @@ class Decisions:
                 raise AssertionError(f"unknown command {body[:1]}")
         return Answer(["recorded"])
 
-    def _begin(self, epoch: int, node: list[int]) -> Body:
+    def _begin(self, epoch: int, node: int) -> Body:
         if epoch < self.epoch:
             return ["stale_epoch", self.epoch]
         self.epoch = epoch
-        self._dirty[EPOCH_KEY] = None
-        if node:
-            self.coordinators[epoch] = node[0]
-            self._dirty[COORDINATORS_KEY] = None
+        self.coordinators[epoch] = node
+        self._dirty |= {EPOCH_KEY: None, COORDINATORS_KEY: None}
         while len(self.coordinators) > COORDINATORS_MAX:
             del self.coordinators[next(iter(self.coordinators))]
         return ["begun", self._rows()]

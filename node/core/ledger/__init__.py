@@ -22,15 +22,15 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
 The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
-`segment` and `history` (the record), `holds`, `books` (all of it together), `sheet` and `exact` (one by one), `fast`
-and `transfers` (columns), `rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
+`segment` and `history` (the record), `repeats` (ids that it holds), `holds`, `books` (all of it together), `sheet` and `exact`
+(one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
   batch are proven before they are added. `unsettled` counts what open rounds have reserved of debits (it is part of
   `held`, except for captures and voids, whose money was held before).
-- The fast path carries out only what is safe in every order; the exact path does the rest in order. Both leave the
-  same state.
+- Rows whose outcome is known already are answered by columns; of the others, the fast path carries out only what is safe in
+  every order, and the exact path does the rest in order. All leave the state that the exact path alone would.
 - An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
   repeat. The form of a request and `linked_event_failed` are not recorded.
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the

@@ -58,7 +58,7 @@ def repeated_keys(sorted_keys: Keys) -> Keys:
     return repeated
 
 
-def known_rows(books: Books, batch: Batch, keys: Keys, run: Run) -> Marks | None:
+def suspect_rows(books: Books, batch: Batch, keys: Keys, run: Run) -> Marks | None:
     """Rows whose id may be in the record, in an open round or twice in the batch; None if there is none."""
     twice = repeated_keys(run.keys)
     found = books.suspects(run, batch.through)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -182,14 +182,12 @@ class History:
     def suspects(self, batch: Run, through: int) -> Keys:
         """Keys of the batch that occur in the tail or in a segment from `through` on."""
         self.flush_recent()
-        found = [run.common(batch) for run in self._runs_from(through)]
+        found = [run.common(batch) for run in (*self.runs, *(sealed.run for sealed in self._window_from(through)))]
         found = [keys for keys in found if len(keys)]
         return np.concatenate(found) if found else NO_KEYS
 
-    def _runs_from(self, through: int) -> Iterator[Run]:
-        yield from self.runs
-        for number in range(max(through, self.window_start), self.sealed):
-            yield self.window[number].run
+    def _window_from(self, through: int) -> list[Sealed]:
+        return [self.window[number] for number in range(max(through, self.window_start), self.sealed)]
 
     def find(self, id: bytes, through: int) -> tuple[Columns, int] | None:
         """The record of an id in the tail or in a segment from `through` on."""
@@ -198,15 +196,14 @@ class History:
         key = key_of(id)
         if any(run.has(key) for run in self.runs) and (position := self.tail.find(id)) >= 0:
             return self.tail, position
-        for number in range(max(through, self.window_start), self.sealed):
-            sealed = self.window[number]
+        for sealed in self._window_from(through):
             if sealed.run.has(key) and (position := sealed.segment.find(id)) >= 0:
                 return sealed.segment, position
         return None
 
     def searched(self, through: int) -> list[Columns]:
         """What `find` looks into."""
-        return [self.tail, *(self.window[n].segment for n in range(max(through, self.window_start), self.sealed))]
+        return [self.tail, *(sealed.segment for sealed in self._window_from(through))]
 
     def old_segments(self, batch: Run) -> list[int]:
         """Segments that have left the window and whose key ranges hold a key of the batch."""

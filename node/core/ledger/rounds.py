@@ -10,7 +10,7 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import CAPTURE, HOLD, KIND, Exact
-from node.core.ledger.fast import counted, in_question, known_rows, sorted_run, versioned
+from node.core.ledger.fast import counted, in_question, sorted_run, suspect_rows, versioned
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import (
     CREDIT,
@@ -135,7 +135,7 @@ def _judge(books: Books, batch: Batch, votes: Statuses, reasons: Statuses, at: A
         if (np.diff(order) < 0).any():
             lines = lines_of(batch, order, np.ones(n, np.bool_))
     else:
-        suspect = known_rows(books, batch, *sorted_run(batch.ids))
+        suspect = suspect_rows(books, batch, *sorted_run(batch.ids))
         outcomes = known_outcomes(books.accounts, books.history, batch, suspect)
         question = _questions(books, batch, len(votes), suspect, outcomes)
         if outcomes is not None:

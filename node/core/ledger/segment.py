@@ -20,13 +20,12 @@ NO_ID = bytes(16)
 class Texts:
     """Texts by position, kept as they came: joined, a chunk a batch. Positions without a text give ""."""
 
-    __slots__ = ("_split", "_split_chunk", "chunks", "starts")
+    __slots__ = ("_splits", "chunks", "starts")
 
     def __init__(self, joined: str = "", count: int = 0) -> None:
-        self.starts: list[int] = [0] if count else []
-        self.chunks: list[tuple[int, str]] = [(count, joined)] if count else []  # (texts, joined)
-        self._split_chunk = -1
-        self._split: list[str] = []
+        self.starts: list[int] = [0] if joined else []  # nothing is joined where all texts are empty, as in `joined`
+        self.chunks: list[tuple[int, str]] = [(count, joined)] if joined else []  # (texts, joined)
+        self._splits: dict[int, list[str]] = {}  # by chunk: rows that are asked for take turns between batches
 
     def append(self, start: int, count: int, joined: str) -> None:
         """Adds `count` texts from position `start` on."""
@@ -38,9 +37,9 @@ class Texts:
         chunk = bisect_right(self.starts, position) - 1
         if chunk < 0 or position >= self.starts[chunk] + self.chunks[chunk][0]:
             return ""
-        if chunk != self._split_chunk:
-            self._split_chunk, self._split = chunk, self.chunks[chunk][1].split(SEPARATOR)
-        return self._split[position - self.starts[chunk]]
+        if (texts := self._splits.get(chunk)) is None:
+            texts = self._splits[chunk] = self.chunks[chunk][1].split(SEPARATOR)
+        return texts[position - self.starts[chunk]]
 
     def joined(self, count: int) -> str:
         """All of positions 0 to `count`, joined; "" where there is no text at all."""
@@ -53,7 +52,7 @@ class Texts:
 
     def forget(self) -> None:
         """Drops what was split for reading."""
-        self._split_chunk, self._split = -1, []
+        self._splits.clear()
 
 
 class Columns:
@@ -178,7 +177,7 @@ class Segment(Columns):
         self.flags = np.frombuffer(flags, np.uint16)
         self.status = np.frombuffer(status, np.uint8)
         self.timestamp_ns = np.frombuffer(timestamp, np.int64)
-        self.references = Texts(references, self.count if references else 0)
+        self.references = Texts(references, self.count)
         self.others = Texts(others, self.others_count)
         self._extra_positions: Int32s = np.frombuffer(positions, np.int32)
         self._extra_hold_ids: bytes = hold_ids

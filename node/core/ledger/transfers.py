@@ -7,7 +7,7 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact, Lines
-from node.core.ledger.fast import known_rows, post_rows, questions_of, sorted_run, with_chains
+from node.core.ledger.fast import post_rows, questions_of, sorted_run, suspect_rows, with_chains
 from node.core.ledger.limits import BOTH, SMALL_BATCH, Marks, Positions
 from node.core.ledger.repeats import known_outcomes
 from node.core.machine.part import At
@@ -29,7 +29,7 @@ def apply_transfers(books: Books, batch: Batch, at: At) -> bytes:
 def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
     n = batch.count
     keys, run = sorted_run(batch.ids)
-    suspect = known_rows(books, batch, keys, run)
+    suspect = suspect_rows(books, batch, keys, run)
     outcomes = known_outcomes(books.accounts, books.history, batch, suspect)
     question = questions_of(books, batch, suspect, outcomes)
     statuses, known = np.zeros(n, np.uint8), np.zeros(n, np.bool_)

@@ -183,7 +183,7 @@ class CrashWorld:
             records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
             return seat.core.lead(seat.epoch, (0, *GROUPS), records)
 
-        self._send(seat, Call(0, [Kind.apply, "decisions", ["begin", seat.epoch]], begun))
+        self._send(seat, Call(0, [Kind.apply, "decisions", ["begin", seat.epoch, 1]], begun))
 
     def _recover(self) -> None:
         old = self.seat

@@ -291,18 +291,18 @@ def test_a_record_of_an_ended_epoch_is_refused() -> None:
     """The next coordinator has presumed abort by then: a record that is late must not turn it into a commit."""
     part = Decisions()
     record(part, 1 << ROUND_BITS | 1)
-    (begun,) = [part.apply(["begin", 3], AT).body]
+    (begun,) = [part.apply(["begin", 3, 1], AT).body]
     assert begun == ["begun", [[1 << ROUND_BITS | 1, [1, 2], b"x"]]]
     assert record(part, 2 << ROUND_BITS | 1) == ["stale_epoch", 3]
     assert record(part, 3 << ROUND_BITS | 1) == ["recorded"]
     assert opened(part) == [1 << ROUND_BITS | 1, 3 << ROUND_BITS | 1]
-    assert part.apply(["begin", 2], AT).body == ["stale_epoch", 3]
+    assert part.apply(["begin", 2, 1], AT).body == ["stale_epoch", 3]
 
 
 def test_decisions_survive_a_checkpoint() -> None:
     """Records, forgotten ones and the epoch."""
     part = Decisions()
-    part.apply(["begin", 3], AT)
+    part.apply(["begin", 3, 1], AT)
     for number in (3 << ROUND_BITS | 1, 3 << ROUND_BITS | 2):
         record(part, number)
     store: dict[int, bytes] = {}

@@ -91,7 +91,7 @@ class World:
 
     def _begin(self, leader: Leader) -> None:
         def deliver() -> None:
-            (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", leader.epoch]])
+            (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", leader.epoch, 1]])
             if answer[0] == "begun" and leader in self.leaders and not leader.core.epoch:
                 records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
                 self._take(leader, leader.core.lead(leader.epoch, (0, *self.groups), records))

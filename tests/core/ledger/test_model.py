@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -10,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.core.ledger import history, rounds, sheet, transfers
+from node.core.ledger import history, repeats, rounds, sheet, transfers
 from protocol.columns import Flag
 from tests.core.ledger.driving import Driver
 from tests.core.ledger.model import BOUND, Account, Model, Transfer
@@ -108,9 +109,10 @@ def with_versions(rows: list[Transfer], driver: Driver, model: Model) -> list[Tr
 
 def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
     """Plays the steps on ledger and model together; the digest at the end."""
-    patches = [mock.patch.object(module, "SMALL_BATCH", small_batch) for module in (transfers, rounds, sheet)]
-    patches.append(mock.patch.object(history, "SEGMENT_TRANSFERS", 20))
-    with patches[0], patches[1], patches[2], patches[3]:
+    with ExitStack() as patches:
+        for module in (transfers, rounds, sheet, repeats):
+            patches.enter_context(mock.patch.object(module, "SMALL_BATCH", small_batch))
+        patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", 20))
         driver, model = opened()
         prepared: dict[int, list[int]] = {}
         for number, (kind, detail) in enumerate(steps):

@@ -11,7 +11,7 @@ from node.core.ledger import rounds, transfers
 from node.core.ledger.limits import SEGMENT_TRANSFERS, SMALL_BATCH
 from protocol.columns import Flag
 from protocol.status import Status
-from tests.core.ledger.driving import Driver, names
+from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
 
 HOLD, CAPTURE, LINKED = int(Flag.hold), int(Flag.capture), int(Flag.linked)
@@ -121,3 +121,16 @@ def test_plain_repeats_leave_the_exact_path_alone(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(transfers, "Exact", refuse)
     assert set(driver.transfers(local)) == {Status.exists}
     assert set(driver.prepare(2, legs, len(legs))) == {Status.exists}
+
+
+def test_names_that_are_all_empty_survive_a_restart() -> None:
+    """No account has such a name, but a client may give it; the record of what it was refused can be read for ever."""
+    driver = opened()
+    rows = [Transfer(n, "giver", "", 5, side=1, number=n - 1) for n in (1, 2)]
+    assert driver.prepare(1, rows, 2) == [0, 0]
+    refused = np.full(2, Status.credit_account_not_found, np.uint8)
+    driver.ledger.decide(1, refused, driver.at())
+    driver.save()
+    for one in (driver, driver.restored()):
+        assert one.query("transfer", id_bytes(2))[1][2] == ""
+        assert one.prepare(2, rows, 2) == [Status.credit_account_not_found] * 2

@@ -1,0 +1,38 @@
+"""Leaderships that are sent home to a node that does not take them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from node.actors.handover import TICKS_UP
+from protocol.status import Status
+from tests.actors.quiet import World, play
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_a_home_that_stands_still_stops_nobody_for_long(group: int) -> None:
+    """Its connection stays open and it lacks nothing, so it looks fit to lead; each attempt makes the group refuse work."""
+
+    async def story(world: World) -> None:
+        giver, taker = world.name_in(1, "g"), world.name_in(2 if group == 0 else 1, "t")
+        await world.open(giver, taker, funds=1_000)
+        home = world.leader(group)
+        world.cluster.crash(home)
+        await world.until(lambda: world.cluster.leader_of(group) not in (None, home), "another leads")
+        world.cluster.start(home)
+        handover = world.node(world.leader(group))._handover
+        ticks_up = TICKS_UP - 2
+        await world.until(lambda: handover._ticks_up.get(home, 0) >= ticks_up, "home is about to lead again")
+        assert world.leader(group) != home
+        world.cluster.pause(home)
+        await world.until(lambda: handover._ticks_up[home] >= 2 * TICKS_UP, "the first attempt has failed")
+        for _ in range(5):
+            assert (await world.client.transfer(giver, taker, 1, timeout=3.0)).status == Status.created
+            await asyncio.sleep(1.0)
+        world.cluster.resume(home)
+        await world.until(world.is_home, "leadership goes home")
+        assert (await world.client.account(taker)).posted == 1_005
+
+    play(story, shards=2)
