@@ -32,7 +32,7 @@ PORT_SECONDS = 1.0  # to be let go: a process that was killed looks gone a momen
 STOP_SECONDS = 15.0  # to stop gracefully: a node gives itself five
 ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
 POLL_SECONDS = 0.02  # between two of them
-HOME_POLL_SECONDS = 0.2  # while leaderships move: one a half second
+VIEW_POLL_SECONDS = 0.2  # of a cluster that may be under load: a view asks every node
 LOG_LINES = 12  # of a node that failed to start
 PORT_STEP = 50  # between the ports that are tried when the usual ones are taken
 USUAL_PORT = 7101
@@ -180,7 +180,7 @@ class LocalCluster:
         while any(reached < commit for reached, commit in zip((await self.view()).reached, wanted, strict=True)):
             if time.monotonic() > deadline:
                 raise ClusterError(f"a replica does not catch up within {SERVE_SECONDS:.0f} s")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(VIEW_POLL_SECONDS)
 
     async def wait_until_at_home(self) -> None:
         """Returns once each group is led by the node that the placement prefers. Raises ClusterError."""
@@ -189,7 +189,7 @@ class LocalCluster:
         while (leaders := (await self.view()).leaders) != homes:
             if time.monotonic() > deadline:
                 raise ClusterError(f"leaders {leaders}: expected {homes} within {SERVE_SECONDS:.0f} s")
-            await asyncio.sleep(HOME_POLL_SECONDS)
+            await asyncio.sleep(VIEW_POLL_SECONDS)
 
     async def wait_until_answering(self, number: int) -> None:
         """Returns once the node answers. Raises ClusterError."""

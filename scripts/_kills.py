@@ -22,7 +22,8 @@ class Kill:
     """One killed leader."""
 
     node: int
-    gap_ms: float  # the longest time between two answers, from when all was as before until it was so again
+    gap_ms: float  # the longest time between two answers until its node was started again
+    return_gap_ms: float  # the same from then on until all was as before
 
 
 async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[float], count: int) -> list[Kill]:
@@ -37,11 +38,13 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
         killed_at = time.monotonic()
         await asyncio.to_thread(cluster.kill, node)
         await _until_answered(answered, killed_at + CALM_SECONDS)
+        started_at = time.monotonic()
         cluster.start(node)
         await cluster.wait_until_caught_up()
         await cluster.wait_until_at_home()
         await _until_answered(answered, ended := time.monotonic() + CALM_SECONDS)
-        kills.append(Kill(node, longest_gap_ms(answered, began, ended)))
+        gaps = longest_gap_ms(answered, began, started_at), longest_gap_ms(answered, started_at, ended)
+        kills.append(Kill(node, *gaps))
         began = ended
     return kills
 
