@@ -21,8 +21,9 @@ def test_a_home_that_stands_still_stops_nobody_for_long(group: int) -> None:
         home = world.leader(group)
         world.cluster.crash(home)
         await world.until(lambda: world.cluster.leader_of(group) not in (None, home), "another leads")
-        world.cluster.start(home)
         handover = world.node(world.leader(group))._handover
+        await world.until(lambda: home not in handover._ticks_up, "its end is noticed")
+        world.cluster.start(home)
         ticks_up = TICKS_UP - 2
         await world.until(lambda: handover._ticks_up.get(home, 0) >= ticks_up, "home is about to lead again")
         assert world.leader(group) != home

@@ -107,7 +107,8 @@ def tick_election(state: State) -> None:
 def leader_lost(state: State, node: NodeId) -> None:
     """The process of a node is gone. If it led, the others campaign in turn, so that they do not split the votes.
 
-    The order turns with the term: otherwise one node would inherit all groups of the dead one.
+    The order turns with the term: otherwise one node would inherit all groups of the dead one. The first asks at once, and again
+    after a tick: who has not noticed the death yet ignores it.
     """
     if state.leader != node or not isinstance(state.role, Follower):
         return
@@ -118,3 +119,5 @@ def leader_lost(state: State, node: NodeId) -> None:
     others = [voter for voter in state.membership.all_voters if voter != node]
     turn = (others.index(state.id) + state.term) % len(others) if state.id in others else len(others)
     state.election_timeout = 1 + turn * config.lost_leader_ticks
+    if not turn:
+        campaign(state)

@@ -283,6 +283,21 @@ def test_the_death_of_a_leaders_process_is_answered_at_once() -> None:
         assert ticks <= 4 * 3 * 2, f"seed {seed}"
 
 
+def test_the_first_in_turn_asks_again_those_who_notice_the_death_later() -> None:
+    """Until then they believe in the leader and do not answer."""
+    group = Group(3, 3, election_ticks=100, heartbeat_ticks=20, lost_leader_ticks=3)
+    group.elect(ONE)
+    group.crash(ONE)
+    first, second = (TWO, THREE) if group.rafts[TWO].status().term % 2 == 0 else (THREE, TWO)
+    group.rafts[first].peer_lost(ONE)
+    group.settle()
+    assert group.leader() is None
+    group.rafts[second].peer_lost(ONE)
+    group.rafts[first].tick()
+    group.settle()
+    assert group.leader() == first
+
+
 def test_the_loss_of_another_peer_changes_nothing() -> None:
     """Only the leader's death is a reason to campaign."""
     group = Group(3, 5)
