@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
 from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
@@ -40,6 +40,7 @@ from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import SnapshotAck, SnapshotPiece
 from protocol.operations import Operation, PeerOperation
+from protocol.placement import COORDINATOR
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Adapters:
 
 def make_machine(group: int) -> Machine:
     """The composition of parts: add a new part here."""
-    return Machine([Decisions(), Locks(), Splits()] if group == 0 else [Ledger()])
+    return Machine([Decisions(), Locks(), Splits()] if group == COORDINATOR else [Ledger()])
 
 
 class Node:
@@ -119,10 +120,10 @@ class Node:
     def _make_desk(self) -> LockDesk:
         def call(request: Body, reply: Reply) -> None:
             deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-            self.router.call_once(Call(0, PeerOperation.machine, request, deadline, reply), self.number)
+            self.router.call_once(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply), self.number)
 
         def locks() -> Locks:
-            part = self.replicas[0].machine.parts[Locks.name]
+            part = self.replicas[COORDINATOR].machine.parts[Locks.name]
             assert isinstance(part, Locks)
             return part
 
@@ -130,7 +131,7 @@ class Node:
             asyncio.get_running_loop().call_soon(work)
 
         def hurry() -> None:
-            self.replicas[0].hurry()
+            self.replicas[COORDINATOR].hurry()
 
         return LockDesk(LockPorts(self._adapters.clock, call, locks, self._coordinator.core.is_guarded, soon, hurry))
 
@@ -188,8 +189,8 @@ class Node:
             for group in self.placement.groups_on(self.number):
                 self.replicas[group] = await self._make_replica(group, stored.get(group, StoredGroup()))
             self.router.replicas = self.replicas
-            if 0 in self.replicas:
-                self.replicas[0].on_applied = self._desk.applied
+            if COORDINATOR in self.replicas:
+                self.replicas[COORDINATOR].on_applied = self._desk.applied
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 running = [tasks.create_task(work) for work in self._work()]
@@ -351,7 +352,7 @@ class Node:
 
     def _hurry(self, group: int) -> None:
         deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-        self.router.call_once(Call(0, PeerOperation.hurry, [group], deadline, lambda _: None))
+        self.router.call_once(Call(COORDINATOR, PeerOperation.hurry, [group], deadline, lambda _: None))
 
     def _hurried(self, call: Call) -> None:
         self._offer_coordinator(Hurry(call.body[0]), lambda _: None)
@@ -359,7 +360,7 @@ class Node:
 
     def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
         if not self._coordinator.inbox.offer(event):
-            reply(Failed(ErrorCode.busy, "the coordinator's inbox holds all that it can", 20))
+            reply(Failed(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))
 
     def _is_part(self, group: int, account: str) -> bool:
         ledger = self.replicas[group].machine.parts[Ledger.name]
@@ -372,7 +373,7 @@ class Node:
         """A replica here has another leader, or begins or ends to serve."""
         mine = leader == self.number
         self._directory.set_leader(group, leader if not mine or is_serving else 0)
-        if group == 0:
+        if group == COORDINATOR:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)
 

@@ -39,6 +39,10 @@ def promised() -> tuple[asyncio.Future[Outcome], Reply]:
     return future, reply
 
 
+RETRY_AFTER_MS = 20  # where a queue is full: a node that works empties a good part of it meanwhile
+RETRY_LATER_MS = 100  # where a shard or a disk did not answer in time
+
+
 class Spawn(Protocol):
     """Starts a task that the supervisor owns."""
 

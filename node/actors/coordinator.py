@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import Actor, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, RETRY_LATER_MS, Actor, Failed, Outcome, Reply
 from node.core.commit import (
     ROUNDS_IN_FLIGHT_MAX,
     Answered,
@@ -243,10 +243,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             submit.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
         elif (total := self._transfers.total() + len(submit.batch)) > TRANSFERS_WAITING_MAX:
             text = f"{total} transfers with these in the coordinator: expected at most {TRANSFERS_WAITING_MAX}"
-            submit.reply(Failed(ErrorCode.busy, text, 20))
+            submit.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
         elif (own := self._transfers[submit.source] + len(submit.batch)) > SOURCE_TRANSFERS_MAX:
             text = f"{own} transfers of this connection with these: expected at most {SOURCE_TRANSFERS_MAX} in the coordinator"
-            submit.reply(Failed(ErrorCode.busy, text, 20))
+            submit.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
             ticket = Ticket(next(self._numbers))
             self._tickets[ticket] = submit
@@ -333,7 +333,11 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 self.core.abandon_mark(name)
                 mark.reply(
                     name,
-                    Failed(ErrorCode.busy, f"a shard did not reach the cut within {MARK_TIMEOUT_SECONDS:g} s", 100),
+                    Failed(
+                        ErrorCode.busy,
+                        f"a shard did not reach the cut within {MARK_TIMEOUT_SECONDS:g} s",
+                        RETRY_LATER_MS,
+                    ),
                 )
 
     # -- effects --------------------------------------------------------------------------------------------------
@@ -387,7 +391,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if max(statuses) < Status.undecided:
             submit.reply([statuses])
         elif min(statuses) >= Status.undecided:
-            submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time", 50))
+            submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time"))
         else:  # `busy` would say that nothing has happened
             submit.reply(Failed(ErrorCode.not_leader, "shards did not vote on all transfers in time"))
 

@@ -14,6 +14,7 @@ from node.actors.router import Router
 from node.actors.session import Session
 from node.core.splits import Splits
 from protocol.messages import Placed
+from protocol.placement import COORDINATOR
 
 
 class Directory:
@@ -46,7 +47,7 @@ class Directory:
 
     def learn_splits(self) -> None:
         """What group 0's replica here has listed meanwhile."""
-        if (replica := self._router.replicas.get(0)) is None:
+        if (replica := self._router.replicas.get(COORDINATOR)) is None:
             return
         part = replica.machine.parts[Splits.name]
         assert isinstance(part, Splits)

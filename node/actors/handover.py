@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from node.actors.events import Lead
 from node.actors.replica import Replica
 from node.ports import Clock
+from protocol.placement import COORDINATOR
 
 TICKS_UP = 40  # two seconds of quiet links: a restarted node has begun to catch up by then
 TICKS_BETWEEN = 10  # moves; within half a second a new leader has answered what waited for it
@@ -55,10 +56,10 @@ class Handover:
             return
         replica = max(others, key=lambda replica: replica.group)
         self._ticks_to_wait, self._sent = TICKS_BETWEEN, replica
-        if replica.group:
-            self._send(replica)
-        else:
+        if replica.group == COORDINATOR:
             self._finish(lambda: self._send(replica))
+        else:
+            self._send(replica)
 
     def _send(self, replica: Replica) -> None:
         """Home may have gone while the coordinator ended its rounds."""

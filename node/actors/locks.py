@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.core.locks import Claim, ClaimState, LockAction, Locks, refusal
 from node.core.machine import Body, Kind
 from node.ports import Clock
@@ -22,7 +22,6 @@ GATHERED_MAX = 16_384  # words that wait for a round: some tenths of a second; b
 PARK_SECONDS = 2.0  # then a waiting client is told to ask again: so it learns of a leader that has fallen silent
 DEADLINE_SHARE = 0.5  # of the time that a client waits for an answer, if that is shorter
 SWEEP_SECONDS = 0.25  # between two looks for parked requests whose time is over
-RETRY_AFTER_MS = 20  # about how long a full desk takes to be half empty
 
 ACTIONS_THAT_WAIT = (LockAction.acquire, LockAction.get_at_once)
 Key = tuple[str, bytes, bytes]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from node.actors.actor import Failed, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Reply
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
 from protocol.errors import ErrorCode, ProtocolError, error_code
@@ -38,7 +38,6 @@ from protocol.placement import NodeAddress
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
-RETRY_AFTER_MS = 20  # in which a peer that works answers a good part of them
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
 FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
 RAFT_MESSAGES_MAX = 8_192  # for one peer in one turn of the loop; beyond it they are dropped, as by a network

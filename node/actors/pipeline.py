@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from node.actors.actor import Failed, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Reply
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.machine import Body, Kind, Need, pack_entry
@@ -25,7 +25,6 @@ FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight,
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 ENTRY_BYTES_MAX = 8 << 20  # unless one command alone is longer: half of a frame between nodes
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
-RETRY_AFTER_MS = 20  # about how long a full pipeline takes to empty by half
 
 
 @dataclass(slots=True)
@@ -273,7 +272,7 @@ class Pipeline:
         """Tried again as a whole after the round: rows that were created already are then `exists`."""
         if self._ports.clock.monotonic() > command.deadline:
             reason = "a commit round on these accounts is not decided yet"
-            command.reply(Failed(ErrorCode.outcome_unknown, reason, RETRY_AFTER_MS))
+            command.reply(Failed(ErrorCode.outcome_unknown, reason))
         else:
             command.loaded = {}
             self._blocked.append(command)

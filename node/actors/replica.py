@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from node.actors.actor import Actor, Failed
+from node.actors.actor import RETRY_AFTER_MS, RETRY_LATER_MS, Actor, Failed
 from node.actors.events import (
     Checkpointed,
     Command,
@@ -178,7 +178,11 @@ class Replica(Actor[ReplicaEvent]):
         elif not self.is_serving:
             query.reply(self.not_leader())
         elif len(self._new_queries) + len(self._undecided) >= QUERIES_WAITING_MAX:
-            query.reply(Failed(ErrorCode.busy, f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard", 20))
+            query.reply(
+                Failed(
+                    ErrorCode.busy, f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard", RETRY_AFTER_MS
+                )
+            )
         else:
             self._new_queries.append(query)
 
@@ -214,7 +218,7 @@ class Replica(Actor[ReplicaEvent]):
     def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
         if isinstance(item, Query) and self._ports.clock.monotonic() > item.deadline:
-            item.reply(Failed(ErrorCode.busy, "stored rows were not read before the deadline", 100))
+            item.reply(Failed(ErrorCode.busy, "stored rows were not read before the deadline", RETRY_LATER_MS))
         elif isinstance(item, Query):
             self._answer(item)
         else:
@@ -375,7 +379,7 @@ class Replica(Actor[ReplicaEvent]):
         elif not answer.is_undecided or query.stale:
             query.reply(answer.body)
         elif self._ports.clock.monotonic() > query.deadline:
-            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", 20))
+            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
         else:
             self._undecided.append(query)
             self.hurry()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import OPERATIONS
 from node.actors.peers import Link
@@ -210,7 +210,7 @@ class Router:
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, _again(call) if was_sent else call)
                     return
-                outcome = Failed(ErrorCode.outcome_unknown, f"group {call.group} had no leader in time", 100)
+                outcome = Failed(ErrorCode.outcome_unknown, f"group {call.group} had no leader in time")
             call.reply(outcome)
 
         was_sent = self.leaders[call.group] != 0
@@ -241,7 +241,7 @@ class Router:
             call.reply(Failed(ErrorCode.not_leader, f"group {call.group}", 0, self.leaders[call.group]))
             return
         if not replica.inbox.offer(_event_of(call)):
-            call.reply(Failed(ErrorCode.busy, "the replica's inbox is full", 20))
+            call.reply(Failed(ErrorCode.busy, "the replica's inbox is full", RETRY_AFTER_MS))
 
 
 def _again(call: Call) -> Call:

@@ -121,7 +121,7 @@ class SplitAccounts:
         try:
             return await asyncio.wait_for(answer, max(0.0, call.deadline - self._clock.monotonic()) + GRACE_SECONDS)
         except TimeoutError:
-            return Failed(ErrorCode.outcome_unknown, f"{operation}: no answer in time", 50)
+            return Failed(ErrorCode.outcome_unknown, f"{operation}: no answer in time")
 
     async def _ask_all(self, call: Call, groups: Iterable[int], operation: str, body: Body) -> list[Body] | Failed:
         outcomes = await asyncio.gather(*(self._ask(call, group, operation, body) for group in groups))
@@ -209,7 +209,7 @@ class SplitAccounts:
             if isinstance(outcome, Failed):
                 return outcome
             statuses[rows] = np.frombuffer(outcome[0], np.uint8)
-        return Failed(ErrorCode.outcome_unknown, "others took what was gathered, again and again", 50)
+        return Failed(ErrorCode.outcome_unknown, "others took what was gathered, again and again")
 
     async def _with_funds(
         self, call: Call, batch: Transfers, short: NDArray[np.bool_]
@@ -320,7 +320,7 @@ class SplitAccounts:
             elif (quiet_cuts := quiet_cuts + 1) == CUTS_BEFORE_REFUSAL:
                 break
         else:
-            return Failed(ErrorCode.outcome_unknown, f"rounds on the parts of {account} do not end", 50)
+            return Failed(ErrorCode.outcome_unknown, f"rounds on the parts of {account} do not end")
         if moves:
             await self._move(account, moves, deadline)
         return covered

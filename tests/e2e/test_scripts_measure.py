@@ -27,6 +27,17 @@ def test_bench_prints_what_tigerbeetle_users_know() -> None:
     assert "validated 1000 accounts, 20000 transfers" in done.stdout
 
 
+def test_bench_kills_a_coordinator_and_waits_until_all_is_as_before() -> None:
+    """The load goes on, its books are right in the end, and both gaps of the kill are told."""
+    options = ["--nodes", 3, "--shards", 3, "--transfer-batch-count", 64, "--account-count", 200]
+    outcome = run("bench", *options, "--kill-coordinator", 1, "--validate")
+    assert outcome.returncode == 0, outcome.stderr
+    (kill,) = (line for line in outcome.stdout.splitlines() if line.startswith("kill 1: node "))
+    gaps = [int(word) for word in kill.replace(",", "").split() if word.isdigit()][1:]
+    assert len(gaps) == 2 and all(gap > 0 for gap in gaps)
+    assert "longest gap in 1 kills" in outcome.stdout and "longest gap in 1 returns" in outcome.stdout
+
+
 def test_demo_loses_no_cent(tmp_path: Path) -> None:
     """A short day from a file: two nodes die and come back, and every check holds."""
     rows = [f"2026-05-0{4 + place // 300} 10:00:00,{place % 70},{place % 90},{100 + place}" for place in range(600)]

@@ -47,7 +47,7 @@ def recorded_statuses(accounts: Accounts, source: Columns, batch: Batch, rows: P
         return statuses
     rows, positions = rows[found], positions[found]
     answers = np.where(source.status[positions], source.status[positions], EXISTS)
-    unlike = (source.status[positions] == 0) & ~_are_same(source, positions, batch, rows)
+    unlike = (source.status[positions] == 0) & ~_surely_repeat(source, positions, batch, rows)
     for place in np.flatnonzero(unlike).tolist():
         row = int(rows[place])
         debit, credit = int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
@@ -56,7 +56,7 @@ def recorded_statuses(accounts: Accounts, source: Columns, batch: Batch, rows: P
     return statuses
 
 
-def _are_same(source: Columns, positions: Positions, batch: Batch, rows: Positions) -> Marks:
+def _surely_repeat(source: Columns, positions: Positions, batch: Batch, rows: Positions) -> Marks:
     """Rows that surely repeat what is recorded: plain transfers alike in each column and each text."""
     flags, credit, recorded_credit = source.flags[positions], batch.credit_rows()[rows], source.credit[positions]
     is_abroad = (credit < NOT_HERE) & (recorded_credit < NOT_HERE)
@@ -93,11 +93,11 @@ def recorded_status(
         (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
         (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
         (
-            not _same(accounts, source, int(source.debit[position]), batch, debit),
+            not _is_one_account(accounts, source, int(source.debit[position]), batch, debit),
             Status.exists_with_different_debit_account,
         ),
         (
-            not _same(accounts, source, int(source.credit[position]), batch, credit),
+            not _is_one_account(accounts, source, int(source.credit[position]), batch, credit),
             Status.exists_with_different_credit_account,
         ),
         (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
@@ -108,7 +108,7 @@ def recorded_status(
     return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
 
 
-def _same(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
+def _is_one_account(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
     """Whether two row values stand for one account. A split account may have been named as one of another shard."""
     if recorded >= -1 and value >= -1:
         return recorded == value
