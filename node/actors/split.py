@@ -234,8 +234,8 @@ class SplitAccounts:
             answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, wanted])
             if isinstance(answer, Failed):
                 return answer, batch
-            uncovered = [chain for chain, is_covered in zip(chains, answer[0], strict=True) if not is_covered]
-            final[[row for row in mine if numbers[row] in uncovered]] = True
+            refused = [chain for chain, is_possible in zip(chains, answer[0], strict=True) if not is_possible]
+            final[[row for row in mine if numbers[row] in refused]] = True
         if not final.any():
             return None, batch
         versions = np.frombuffer(batch.if_version or bytes(8 * len(batch)), "<u8").copy()
@@ -298,7 +298,7 @@ class SplitAccounts:
             del self._jobs[account]
 
     async def _gather(self, account: str, jobs: list[Job]) -> list[bool] | Failed:
-        """Moves funds between the parts; which transactions the sum covers."""
+        """Moves funds between the parts; which transactions the sum is enough for, each alone."""
         self._router.learn([account])
         wanted = [transaction for job in jobs for transaction in job.wanted]
         deadline = max(job.deadline for job in jobs)
@@ -312,8 +312,8 @@ class SplitAccounts:
             rows = dict(zip(dict.fromkeys((self._home(account), *self._groups)), found[0], strict=False))
             if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
                 return [True] * len(wanted)  # not open everywhere, or never short: another attempt will tell
-            covered, moves = plan_moves({group: row[2] - row[3] - row[5] for group, row in rows.items()}, wanted)
-            if all(covered):
+            possible, moves = plan_moves({group: row[2] - row[3] - row[5] for group, row in rows.items()}, wanted)
+            if all(possible):
                 break
             if any(row[11] for row in rows.values()):
                 await asyncio.sleep(CUT_PAUSE_SECONDS)
@@ -323,7 +323,7 @@ class SplitAccounts:
             return Failed(ErrorCode.outcome_unknown, f"rounds on the parts of {account} do not end")
         if moves:
             await self._move(account, moves, deadline)
-        return covered
+        return possible
 
     async def _move(self, account: str, moves: list[tuple[int, int, int]], deadline: float) -> None:
         """One round between the parts. Whatever becomes of it, the next attempt of the transfers finds out."""

@@ -92,6 +92,24 @@ async def test_a_batch_gets_what_there_is_in_its_order() -> None:
     assert await world.transfers(*chain) == [Status.exists, Status.exists]
 
 
+async def test_funds_that_another_row_wanted_and_did_not_take_are_there() -> None:
+    """A chain that fails for its other half, which is found out only by gathering, refuses nobody who comes behind it."""
+    world = await opened()
+    assert await world.split("stall", 0) == AccountStatus.created
+    for user in USERS:
+        await world.transfers(Transfer(world.new_id(), user, "shop", 10), Transfer(world.new_id(), user, "stall", 1))
+    rows = [
+        Transfer(world.new_id(), "shop", "user1", 60, flags=Flag.linked),
+        Transfer(world.new_id(), "stall", "user2", 9),
+        Transfer(world.new_id(), "shop", "user3", 50),
+        Transfer(world.new_id(), "shop", "user4", 50),
+    ]
+    statuses = await world.transfers(*rows)
+    assert Status.insufficient_funds in statuses[:2]
+    assert statuses[2:] == [Status.created, Status.insufficient_funds]
+    assert (await world.read("shop"))[2] == 30
+
+
 async def test_gatherings_at_once_share_their_way() -> None:
     """Many debits from empty parts all find what the others hold."""
     world = await opened()

@@ -14,7 +14,8 @@ stays in the shard of the other account and is decided in one entry. Its balance
   never falls below the account's. A debit that its part cannot cover is answered `part_short` and recorded nowhere. The
   coordinator's node then reads all parts at a cut and moves funds, in an ordinary commit round between the parts (`plan_moves`): what is
   needed, and an equal share of what is left, so that the next debits there find some. Whoever waits for the same account shares the
-  cut and the round. If the sum is not enough at cuts without open rounds, the transfer is tried once more as final, and recorded.
+  cut and the round. If the sum is not enough for a transfer alone, at cuts without open rounds, that is tried once more as final, and
+  recorded.
 
 Invariants: an account is split for life, from when it is opened; the list only grows; the parts' sum changes by payments alone.
 

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 def plan_moves(
     available: dict[int, int], wanted: Sequence[Sequence[tuple[int, int]]]
 ) -> tuple[list[bool], list[tuple[int, int, int]]]:
-    """Whether each transaction is covered, and the moves for it: (from group, to group, amount).
+    """Whether the sum is enough for each transaction alone, and the moves for those that it is enough for together.
 
-    `available` is what each group's part can give; `wanted` holds for each transaction, in order, (group, amount) of its debits.
-    Each is covered if the sum is enough for it and the covered ones before it. The parts that are short get an equal share of what
-    is left beside what they need; the largest parts give first, and none more than what it has beyond its own needs and share.
+    `available` is what each group's part can give; `wanted` holds for each transaction, in order, (group, amount) of its debits; a
+    move is (from group, to group, amount). A transaction that finds too little only beside those before it is not refused: they may
+    fail for another reason. The parts that are short get an equal share of what is left beside what they need; the largest parts
+    give first, and none more than what it has beyond its own needs and share.
     """
-    left = sum(available.values())
+    total = left = sum(available.values())
     needs = dict.fromkeys(available, 0)
-    covered: list[bool] = []
+    possible: list[bool] = []
     for transaction in wanted:
         amount = sum(amount for _, amount in transaction)
-        is_covered = amount <= left and all(group in needs for group, _ in transaction)
-        covered.append(is_covered)
-        if is_covered:
+        possible.append(amount <= total and all(group in needs for group, _ in transaction))
+        if possible[-1] and amount <= left:
             left -= amount
             for group, part_amount in transaction:
                 needs[group] += part_amount
@@ -38,4 +38,4 @@ def plan_moves(
             surplus[givers[0]] -= amount
             if not surplus[givers[0]]:
                 givers.pop(0)
-    return covered, moves
+    return possible, moves
