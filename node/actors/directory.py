@@ -1,7 +1,8 @@
 """Who leads each group and which accounts are split, as this node knows it, and how clients and peers hear of it.
 
 The router routes by it. Of a group with a replica here the replica says who leads. Of other groups only the leader itself is
-believed, or while nobody is known to lead the hint of a replica that was asked.
+believed, or while nobody is known to lead the hint of a replica that was asked. Whoever has said that it leads is believed until
+it says otherwise or is lost: what a deposed leader said may come late, behind its successor's only word.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Directory:
         self._is_dirty = False
         self._listed = 0  # split accounts that group 0's replica here had when it was last looked at
         self._new_splits: list[str] = []  # not told to clients and peers yet
+        self._claims: dict[int, list[int]] = {}  # who says that it leads a group elsewhere; the last word stands last
 
     def set_leader(self, group: int, leader: int) -> None:
         """A group has another leader; 0: none that is known."""
@@ -36,9 +38,8 @@ class Directory:
 
     def lost(self, node: int) -> None:
         """A peer's process is gone, and it leads nothing."""
-        for group, leader in enumerate(self._router.leaders):
-            if leader == node:
-                self.set_leader(group, 0)
+        for group in range(len(self._router.leaders)):
+            self._unclaim(group, node)
 
     def list_splits(self, accounts: list[str]) -> None:
         """These are split, and were not known to be."""
@@ -83,16 +84,29 @@ class Directory:
         self._router.learn(split)
         for group, leader in self._elsewhere(leaders):
             if leader == node:
+                self._claims[group] = [*self._others(group, node), node]
                 self.set_leader(group, node)
-            elif self._router.leaders[group] == node:
-                self.set_leader(group, 0)
+            else:
+                self._unclaim(group, node)
 
     def on_welcome(self, node: int, leaders: list[int], split: list[str]) -> None:
         """What a peer says on another connection than its own, where later news may have come before: fills gaps only."""
         self._router.learn(split)
         for group, leader in self._elsewhere(leaders):
-            if leader == node and not self._router.leaders[group]:
-                self.set_leader(group, node)
+            if leader == node:
+                claims = self._claims.get(group, [])
+                self._claims[group] = claims if node in claims else [node, *claims]
+                if not self._router.leaders[group]:
+                    self.set_leader(group, node)
+
+    def _unclaim(self, group: int, node: int) -> None:
+        """A peer does not lead the group; whoever else says so does."""
+        claims = self._claims[group] = self._others(group, node)
+        if self._router.leaders[group] == node:
+            self.set_leader(group, claims[-1] if claims else 0)
+
+    def _others(self, group: int, node: int) -> list[int]:
+        return [other for other in self._claims.get(group, []) if other != node]
 
     def _elsewhere(self, leaders: list[int]) -> list[tuple[int, int]]:
         named = enumerate(leaders[: len(self._router.leaders)])

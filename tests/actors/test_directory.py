@@ -52,6 +52,32 @@ async def test_a_welcome_fills_gaps_only() -> None:
     assert world.router.leaders == [3, 2, 0]
 
 
+async def test_a_word_that_comes_late_leaves_the_successor_known() -> None:
+    """A partition held the claim of the deposed leader back; its successor has said all that it will ever say."""
+    world = World()
+    world.directory.on_placed(3, [0, 3, 3], [])
+    world.directory.on_placed(2, [0, 2, 2], [])
+    assert world.router.leaders == [0, 2, 2]
+    world.directory.on_placed(2, [0, 0, 2], [])
+    assert world.router.leaders == [0, 3, 2]
+    world.directory.lost(2)
+    assert world.router.leaders == [0, 3, 3]
+    world.directory.on_placed(3, [0, 0, 0], [])
+    assert world.router.leaders == [0, 0, 0]
+
+
+async def test_a_welcome_is_remembered_behind_what_is_known() -> None:
+    """The peer may never say it again on its own connection."""
+    world = World()
+    world.directory.on_placed(3, [3, 0, 0], [])
+    world.directory.on_welcome(2, [2, 0, 0], [])
+    assert world.router.leaders == [3, 0, 0]
+    world.directory.on_placed(3, [0, 0, 0], [])
+    assert world.router.leaders == [2, 0, 0]
+    world.directory.on_placed(2, [0, 0, 0], [])
+    assert world.router.leaders == [0, 0, 0]
+
+
 async def test_a_lost_peer_leads_nothing() -> None:
     """Another one's leaderships stay."""
     world = World()
