@@ -90,7 +90,7 @@ class Node:
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._mending: dict[asyncio.Task[None], None] = {}
+        self._asking: dict[asyncio.Task[None], None] = {}
         self.is_serving = asyncio.Event()
 
     # -- making ---------------------------------------------------------------------------------------------------
@@ -200,16 +200,16 @@ class Node:
                 if self._failure is not None:
                     raise self._failure
                 await self._hand_over()
-                for task in [*running, *self._mending]:
+                for task in [*running, *self._asking]:
                     task.cancel()
         finally:
             await self._close()
 
     def _wire(self) -> None:
         router, clock, desk = self.router, self._adapters.clock, self._desk
-        auditor = Auditor(router, clock, self._mark, self._spawn)
-        split = SplitAccounts(router, clock, self._spawn_mending, auditor.parts, self._submit, self._adapters.random)
-        tracer = Tracer(router, clock, self._spawn)
+        auditor = Auditor(router, clock, self._mark, self._spawn_asking)
+        split = SplitAccounts(router, clock, self._spawn_asking, auditor.parts, self._submit, self._adapters.random)
+        tracer = Tracer(router, clock, self._spawn_asking)
         router.links = self._links
         router.mend, router.is_part, router.on_split = split.mend, self._is_part, self._directory.list_splits
         router.services = {
@@ -300,12 +300,12 @@ class Node:
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
-    def _spawn_mending(self, work: Coroutine[Any, Any, None]) -> object:
-        """For work that waits for other nodes: it ends with the node."""
+    def _spawn_asking(self, work: Coroutine[Any, Any, None]) -> object:
+        """For work that waits for answers: nobody may give them any more when the node stops, so it ends with the node."""
         assert self._tasks is not None
         task = self._tasks.create_task(work)
-        self._mending[task] = None
-        task.add_done_callback(self._mending.pop)
+        self._asking[task] = None
+        task.add_done_callback(self._asking.pop)
         return task
 
     def _send(self, node: NodeId, group: int, message: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from node.core.ledger.limits import SEGMENT_TRANSFERS, WINDOW_SEGMENTS
+from node.core.machine import Answer, Body, Loaded, Need
 from node.core.raft import Message, MessageKind, NodeId
 from node.start import PeerBook
 from protocol.errors import RingpayError
@@ -175,6 +176,29 @@ def test_a_graceful_stop_hands_leadership_over() -> None:
         assert (await world.client.account("b")).posted == 100_000 + served
 
     play(story)
+
+
+def test_a_graceful_stop_waits_for_no_audit() -> None:
+    """It asks a replica here that is behind, again and again, and that replica stops before it has answered."""
+
+    async def story(world: World) -> None:
+        leader = world.leader(0)
+        machine = world.replica(leader, 1).machine
+        answers = machine.query
+
+        def lags(part: str, body: Body, loaded: Loaded) -> Answer | Need:
+            return Answer(["mark", 0, 0]) if body[0] == "mark" else answers(part, body, loaded)
+
+        machine.query = lags  # type: ignore[method-assign]
+        connection = await world.dial(leader)
+        asked = asyncio.ensure_future(world.ask(connection, "audit", 0, []))
+        await asyncio.sleep(0.1)
+        world.cluster.stop(leader)
+        await world.until(lambda: not world.cluster.hosts[leader].is_up, "the node has stopped")
+        with pytest.raises(ConnectionError):
+            await asked
+
+    play(story, shards=2)
 
 
 def test_leadership_goes_home_after_a_crash() -> None:
