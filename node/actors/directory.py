@@ -37,8 +37,11 @@ class Directory:
             self._tell_soon()
 
     def lost(self, node: int) -> None:
-        """A peer's process is gone, and it leads nothing."""
-        for group in range(len(self._router.leaders)):
+        """A peer's process is gone, and it leads nothing.
+
+        Where a replica here is told too, that may find its leader again before it has said that it lost it, and then says nothing.
+        """
+        for group, _ in self._elsewhere(self._router.leaders):
             self._unclaim(group, node)
 
     def list_splits(self, accounts: list[str]) -> None:

@@ -110,13 +110,13 @@ class World:
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], object], what: str) -> None:
+    async def until(self, condition: Callable[[], object], what: str, look_every: float = 0.01) -> None:
         """Waits in virtual time for something to become true."""
         deadline = self.loop.time() + WAIT_SECONDS
         while not condition():
             assert not self.broken, self.broken
             assert self.loop.time() < deadline, f"{what}: not within {WAIT_SECONDS:.0f} s"
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(look_every)
 
     async def open(self, *names: str, funds: int = 0) -> None:
         """Opens EUR accounts and puts money on each from its shard's world account."""

@@ -66,6 +66,18 @@ async def test_a_word_that_comes_late_leaves_the_successor_known() -> None:
     assert world.router.leaders == [0, 0, 0]
 
 
+async def test_of_a_group_with_a_replica_here_nobody_else_is_asked() -> None:
+    """The replica may have found its leader again when the lost connection is told, and has nothing to say then."""
+    world = World()
+    world.router.replicas = {1: None}  # type: ignore[dict-item]  # only its key is looked at
+    world.directory.set_leader(1, 2)
+    world.directory.on_placed(2, [2, 0, 0], [])
+    world.directory.on_placed(3, [0, 3, 0], [])
+    assert world.router.leaders == [2, 2, 0]
+    world.directory.lost(2)
+    assert world.router.leaders == [0, 2, 0]
+
+
 async def test_a_welcome_is_remembered_behind_what_is_known() -> None:
     """The peer may never say it again on its own connection."""
     world = World()

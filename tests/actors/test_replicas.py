@@ -66,7 +66,7 @@ def test_a_snapshot_goes_on_after_a_restart_in_its_middle() -> None:
         await world.until(lambda: leader.statistics().first_index > last + 1, "the log is cut")
         for _ in range(5):
             world.cluster.start(behind)
-            await world.until(lambda: leader._exports, "a snapshot is streamed")
+            await world.until(lambda: leader._exports, "a snapshot is streamed", look_every=0.000_5)
             world.cluster.crash(behind)
         world.cluster.start(behind)
         await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
