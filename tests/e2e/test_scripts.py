@@ -78,7 +78,7 @@ def test_money_survives_the_coordinator(cluster: Cluster) -> None:
         assert cluster.do("start", node).returncode == 0
     rows = cluster.paid("account", "show", "ann", "ben")
     assert [row["posted"] for row in rows] == [700, 300]
-    assert [row["balanced"] for row in cluster.paid("audit")] == ["yes"]
+    assert {row["balanced"] for row in cluster.paid("audit")} == {"yes"}
 
 
 def test_pay_explains_refusals(cluster: Cluster) -> None:
