@@ -10,6 +10,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from protocol.errors import ErrorCode
 
+RETRY_AFTER_MS = 20  # where a queue is full: a node that works empties a good part of it meanwhile
+RETRY_LATER_MS = 100  # where a shard or a disk did not answer in time
+
 Event = TypeVar("Event")
 
 
@@ -37,10 +40,6 @@ def promised() -> tuple[asyncio.Future[Outcome], Reply]:
             future.set_result(outcome)
 
     return future, reply
-
-
-RETRY_AFTER_MS = 20  # where a queue is full: a node that works empties a good part of it meanwhile
-RETRY_LATER_MS = 100  # where a shard or a disk did not answer in time
 
 
 class Spawn(Protocol):

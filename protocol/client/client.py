@@ -449,5 +449,5 @@ def _id(number: object) -> bytes:
 
 def _one_text(text: object, name: str) -> str:
     if not isinstance(text, str) or SEPARATOR in text:
-        raise ProtocolError(f"{name} {text!r}: expected one line of text", ErrorCode.bad_request)
+        raise ProtocolError(f"{name} {text!r:.80}: expected one line of text", ErrorCode.bad_request)
     return text

@@ -198,8 +198,10 @@ def test_pay_that_is_told_to_end_ends_what_runs_under_its_lock(cluster: Cluster,
 
 def test_wrong_usage_is_told_apart(cluster: Cluster, tmp_path: Path) -> None:
     """Exit code 2 is for the command line, 1 for what cannot be done."""
-    assert cluster.pay("transfer", "a", "b", "1.2345", "--currency", "EUR").returncode == 2
-    assert cluster.pay("transfer", "a", "b", "much").returncode == 2
+    decimal = cluster.pay("transfer", "a", "b", "1.2345", "--currency", "EUR")
+    assert decimal.returncode == 2 and "EUR has 2 digits after the point" in decimal.stderr
+    much = cluster.pay("transfer", "a", "b", "much")
+    assert much.returncode == 2 and "amount 'much': expected an integer in minor units" in much.stderr
     assert cluster.pay("outcome", "12", "--debit", "a").returncode == 2
     assert run("cluster", "fly").returncode == 2
     assert cluster.do("kill", NODES + 1).returncode == 1

@@ -58,15 +58,15 @@ def recorded_statuses(accounts: Accounts, source: Columns, batch: Batch, rows: P
 
 def _surely_repeat(source: Columns, positions: Positions, batch: Batch, rows: Positions) -> Marks:
     """Rows that surely repeat what is recorded: plain transfers alike in each column and each text."""
-    flags, credit, recorded_credit = source.flags[positions], batch.credit_rows()[rows], source.credit[positions]
+    flags, debit = source.flags[positions], batch.debit_rows()[rows]
+    credit, recorded_credit = batch.credit_rows()[rows], source.credit[positions]
     is_abroad = (credit < NOT_HERE) & (recorded_credit < NOT_HERE)
     same: Marks = (
         (flags == batch.flag_bits()[rows])
         & (flags <= Flag.linked)
         & (source.amount[positions] == batch.amounts()[rows])
         & (source.code[positions] == batch.codes()[rows])
-        & (source.debit[positions] == batch.debit_rows()[rows])
-        & (batch.debit_rows()[rows] >= NOT_HERE)
+        & ((source.debit[positions] == debit) & (debit >= NOT_HERE))
         & (is_abroad | ((recorded_credit == credit) & (credit >= NOT_HERE)))
     )
     abroad = np.flatnonzero(same & is_abroad)
