@@ -49,15 +49,14 @@ async def _tell_all(cluster: LocalCluster, numbers: Sequence[int], body: list[An
 
 async def _tell(cluster: LocalCluster, number: int, body: list[Any]) -> None:
     """Asks this one node; the client would ask any."""
-    address = cluster.config.cluster.addresses()[number - 1]
+    node = cluster.config.cluster.addresses()[number - 1]
+    address = node.host, node.port
     hello = Hello(PROTOCOL_VERSION, "", Role.client, 0, cluster.config.security.client_token, 0)
     loop = asyncio.get_running_loop()
     connection: Connection | None = None
     try:
         async with asyncio.timeout(TELL_SECONDS):
-            _, connection = await loop.create_connection(
-                lambda: Connection(hello, lambda *_: None), address.host, address.port
-            )
+            _, connection = await loop.create_connection(lambda: Connection(address, hello, lambda *_: None), *address)
             await connection.welcome
             answer = await connection.ask(Request(1, Operation.fault, -1, int(TELL_SECONDS * 1000), 0, body))
     except ConnectionRefusedError:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from protocol.client.connection import Connection
+from protocol.client.connection import Address, Connection
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable, error_code
-from protocol.messages import Hello, Reply, Request
+from protocol.messages import Failure, Hello, Reply, Request
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
 from protocol.status import AccountStatus
@@ -18,6 +18,7 @@ from protocol.status import AccountStatus
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
 RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenths of a second
 ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
+SILENT_SECONDS = 5.0  # who did not answer is asked last for so long: every call would wait for it anew
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
@@ -32,8 +33,9 @@ class Calls:
         self.split: dict[str, None] = {}  # the split accounts that are known
         self._addresses = [_parse_address(address.strip()) for address in given]
         self._hello = hello
-        self._connections: dict[tuple[str, int], Connection] = {}
-        self._connecting: dict[tuple[str, int], asyncio.Task[Connection]] = {}
+        self._connections: dict[Address, Connection] = {}
+        self._connecting: dict[Address, asyncio.Task[Connection]] = {}
+        self._silent: dict[Address, float] = {}  # until when
         self._leaders: list[int] = []
         self._numbers = itertools.count(1)
         self._turn = itertools.count()
@@ -78,8 +80,7 @@ class Calls:
                 limit = deadline if operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
                 left_ms = max(1, int((limit - self.now()) * 1000))
                 request = Request(number, operation.value, group if strict else -1, left_ms, 0, body)
-                async with asyncio.timeout_at(limit):
-                    answer = await connection.ask(request)
+                answer = await self._ask(connection, request, limit)
             except Unreachable as error:
                 if change is None or not uncertain:
                     raise
@@ -108,6 +109,17 @@ class Calls:
             raise OutcomeUnknown(change, reason)
         raise Unreachable(f"{operation}: {reason}")
 
+    async def _ask(self, connection: Connection, request: Request, limit: float) -> Reply | Failure:
+        try:
+            async with asyncio.timeout_at(limit):
+                return await connection.ask(request)
+        except TimeoutError:
+            self._note_silence(connection.address)
+            raise
+
+    def _note_silence(self, address: Address) -> None:
+        self._silent[address] = self.now() + SILENT_SECONDS
+
     def _note_leader(self, group: int, hint: int) -> None:
         if 0 <= group < len(self._leaders):
             self._leaders[group] = hint
@@ -118,53 +130,51 @@ class Calls:
             address = self.placement.address(self._leaders[group])
             if address is not None:
                 try:
-                    return await self._connection(address.host, address.port), True
+                    return await self._connection((address.host, address.port)), True
                 except OSError:
                     self._leaders[group] = 0
         return await self.any_connection(deadline), False
 
     async def any_connection(self, deadline: float) -> Connection:
-        """A connection to any node, taken in turn. Raises Unreachable."""
+        """A connection to any node, taken in turn, those last that did not answer a moment ago. Raises Unreachable."""
         reason = "no address"
         while self.now() < deadline:
             known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
             candidates = list(dict.fromkeys([*self._addresses, *known]))
-            start = next(self._turn)
-            for place in range(len(candidates)):
-                host, port = candidates[(start + place) % len(candidates)]
+            start = next(self._turn) % len(candidates)
+            in_turn = [*candidates[start:], *candidates[:start]]
+            for address in sorted(in_turn, key=lambda address: self._silent.get(address, 0.0) > self.now()):
                 try:
-                    return await self._connection(host, port)
+                    return await self._connection(address)
                 except OSError as error:
-                    reason = f"{host}:{port}: {error}"
+                    reason = f"{address[0]}:{address[1]}: {error}"
             await asyncio.sleep(RETRY_SECONDS)
         raise Unreachable(f"no node answers ({reason})")
 
-    async def _connection(self, host: str, port: int) -> Connection:
+    async def _connection(self, address: Address) -> Connection:
         """The open connection to an address; many callers share one attempt."""
-        open_one = self._connections.get((host, port))
+        open_one = self._connections.get(address)
         if open_one is not None and open_one.is_open:
             return open_one
-        if (host, port) not in self._connecting:
-            task = asyncio.ensure_future(self._open(host, port))
-            self._connecting[host, port] = task
-            task.add_done_callback(lambda _: self._connecting.pop((host, port), None))
-        return await asyncio.shield(self._connecting[host, port])
+        if address not in self._connecting:
+            task = asyncio.ensure_future(self._open(address))
+            self._connecting[address] = task
+            task.add_done_callback(lambda _: self._connecting.pop(address, None))
+        return await asyncio.shield(self._connecting[address])
 
-    async def _open(self, host: str, port: int) -> Connection:
+    async def _open(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
-        connection: Connection | None = None
+        connection = Connection(address, self._hello, self._on_placed)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._hello, self._on_placed), host, port
-                )
+                await loop.create_connection(lambda: connection, *address)
                 welcome = await connection.welcome
         except TimeoutError as error:
-            if connection is not None:
-                connection.close()
+            connection.close()
+            self._note_silence(address)
             raise ConnectionResetError("does not answer") from error
         self._hello = replace(self._hello, cluster=welcome.cluster)  # what answers later must be of this cluster
-        self._connections[host, port] = connection
+        self._connections[address] = connection
         return connection
 
     def _on_placed(self, placement: Placement, leaders: Sequence[int], split: Sequence[str]) -> None:
@@ -178,7 +188,7 @@ class Calls:
                 self._leaders[group] = leader
 
 
-def _parse_address(text: str) -> tuple[str, int]:
+def _parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit():
         raise ProtocolError(f"address {text!r}: expected host:port", ErrorCode.bad_request)

@@ -23,11 +23,17 @@ from protocol.messages import (
 )
 from protocol.placement import Placement
 
+Address = tuple[str, int]
+"""Host and port."""
+
 
 class Connection(asyncio.Protocol):
     """One connection to a node; answers go to futures."""
 
-    def __init__(self, hello: Hello, placed: Callable[[Placement, Sequence[int], Sequence[str]], None]) -> None:
+    def __init__(
+        self, address: Address, hello: Hello, placed: Callable[[Placement, Sequence[int], Sequence[str]], None]
+    ) -> None:
+        self.address = address
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._hello = hello
         self._placed = placed

@@ -137,7 +137,9 @@ class World:
         """A client's connection to one node, past the client that would look for another."""
         hello = Hello(PROTOCOL_VERSION, "", "client", 0, "", 0)
         host, port = "127.0.0.1", BASE_PORT + number - 1
-        _, connection = await self.loop.create_connection(lambda: Connection(hello, lambda *_: None), host, port)
+        _, connection = await self.loop.create_connection(
+            lambda: Connection((host, port), hello, lambda *_: None), host, port
+        )
         await connection.welcome
         assert isinstance(connection, Connection)
         return connection

@@ -28,6 +28,7 @@ class Desk:
         self.asked: list[Request] = []
         self.port = 0
         self.placement = Placement(1, 1, ((1, 2), (1, 2)), ())
+        self.leaders = [0, 1]
 
     async def start(self) -> None:
         """Listens on a free port."""
@@ -46,8 +47,10 @@ class Side:
     def received(self, message: Message) -> None:
         desk = self._desk
         if isinstance(message, Hello):
-            packed = desk.placement.pack()
-            self._connection.send(Welcome(PROTOCOL_VERSION, "", desk.number, 1, packed, [0, 1], FRAME_BYTES_MAX, 1_000))
+            packed, leaders = desk.placement.pack(), desk.leaders
+            self._connection.send(
+                Welcome(PROTOCOL_VERSION, "", desk.number, 1, packed, leaders, FRAME_BYTES_MAX, 1_000)
+            )
         if isinstance(message, Request):
             desk.asked.append(message)
             if not desk.is_silent:
@@ -92,3 +95,17 @@ async def test_silence_of_all_leaves_the_outcome_open(desks: tuple[Desk, Desk]) 
         with pytest.raises(OutcomeUnknown):
             await client.transfer("a", "b", 1)
     assert leader.asked and other.asked
+
+
+async def test_who_was_silent_is_asked_last(desks: tuple[Desk, Desk]) -> None:
+    """Of many calls that any node may answer only the first waits for it. It is asked again when nobody else answers."""
+    silent, other = desks
+    silent.is_silent = True
+    silent.leaders = other.leaders = [0, 0]
+    async with Client([f"{HOST}:{silent.port}", f"{HOST}:{other.port}"], timeout=10.0) as client:
+        for _ in range(6):
+            await client.transfer("a", "b", 1)
+        assert (len(silent.asked), len(other.asked)) == (1, 6)
+        silent.is_silent, other.is_silent = False, True
+        await client.transfer("a", "b", 1)
+        assert len(silent.asked) == 2

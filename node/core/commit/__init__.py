@@ -74,7 +74,7 @@ Recovery. A new leader of group 0 takes its term as epoch. It first makes group 
 answer brings the records there are: from then on a missing record stays missing), then every shard what lower epochs say. Each
 answers with the rounds open there, its votes and the last PRECOMMIT of each, and the decisions that it has carried out and
 others perhaps not. Then each orphan is ended as its protocol's `recover` says. New work is taken only for shards that have
-answered. The first round of an epoch is alone in flight: everybody has waited for the epoch and comes at once, and four rounds side
+answered. The first round of an epoch is alone in flight: everybody has waited for the epoch and comes at once, and three rounds side
 by side would let the first answer wait for all of them. A coordinator whose leadership is to move while all is well finishes
 first: it begins no round, and its successor finds no orphan whose clients wait. Both are the actor's (`Coordinator.rounds_max`).
 

@@ -28,7 +28,7 @@ from node.core.commit.votes import merge_votes
 from node.core.machine import ROUND_BITS, Body, pack_decision
 from protocol.columns import Transfers
 
-ROUNDS_IN_FLIGHT_MAX = 4  # one sent, one logged, one voted on, one to spare: more only wait in the same queues
+ROUNDS_IN_FLIGHT_MAX = 3  # one sent, one logged, one voted on; a fourth is no faster, and a successor has more to end
 LASTING_AFTER = 256  # rounds behind the newest: who has not ended by then waits for a group that is away
 FORGET_AT = 64  # records without their own entry to be forgotten with; a few kilobytes each
 

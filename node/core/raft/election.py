@@ -48,13 +48,19 @@ def _ask_for_votes(state: State, *, pre: bool, forced: bool) -> None:
 
 
 def refuses_candidate(state: State, message: Message) -> bool:
-    """Whether a vote of a higher term is ignored, because a leader was heard from less than a timeout ago."""
-    return (
+    """Whether a vote of a higher term is ignored, because a leader was heard from less than a timeout ago.
+
+    A pre-vote is kept: its sender may know before this replica that the leader's process is gone.
+    """
+    refused = (
         state.config.check_quorum
         and not message.forced
         and state.leader != NOBODY
         and state.election_elapsed < state.config.election_ticks
     )
+    if refused and message.kind is MessageKind.pre_vote:
+        state.refused = message
+    return refused
 
 
 def on_vote_request(state: State, message: Message) -> None:
@@ -66,12 +72,15 @@ def on_vote_request(state: State, message: Message) -> None:
         or (state.vote == NOBODY and state.leader == NOBODY)
         or (is_pre and message.term > state.term)
     )
-    granted = is_free and not state.recovering and state.log.is_up_to_date(message.index, message.log_term)
+    is_up_to_date = state.log.is_up_to_date(message.index, message.log_term)
+    granted = is_free and not state.recovering and is_up_to_date
     if granted and not is_pre:
         state.election_elapsed = 0
         state.vote = message.sender
     term = message.term if granted else state.term
     state.responses.append(Message(reply, message.sender, state.id, term, reject=not granted))
+    if not is_up_to_date and state.hurried and state.leader == NOBODY and isinstance(state.role, Follower):
+        campaign(state)  # nobody waits for the turn of a candidate that cannot win
 
 
 def on_vote_reply(state: State, role: Candidate, message: Message) -> None:
@@ -107,8 +116,8 @@ def tick_election(state: State) -> None:
 def leader_lost(state: State, node: NodeId) -> None:
     """The process of a node is gone. If it led, the others campaign in turn, so that they do not split the votes.
 
-    The order turns with the term: otherwise one node would inherit all groups of the dead one. The first asks at once, and again
-    after a tick: who has not noticed the death yet ignores it.
+    The order turns with the term: otherwise one node would inherit all groups of the dead one. The first asks at once. Who has
+    not noticed the death yet answers when it does; should that answer get lost, the first asks again after a tick.
     """
     if state.leader != node or not isinstance(state.role, Follower):
         return
@@ -119,5 +128,8 @@ def leader_lost(state: State, node: NodeId) -> None:
     others = [voter for voter in state.membership.all_voters if voter != node]
     turn = (others.index(state.id) + state.term) % len(others) if state.id in others else len(others)
     state.election_timeout = 1 + turn * config.lost_leader_ticks
+    refused, state.refused = state.refused, None
     if not turn:
         campaign(state)
+    elif refused is not None and refused.term > state.term:
+        on_vote_request(state, refused)

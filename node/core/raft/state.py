@@ -55,7 +55,7 @@ class State:
     __slots__ = (
         "chain_refused", "config", "election_elapsed", "election_timeout", "heartbeat_elapsed", "hurried", "id",
         "leader", "log", "membership", "messages", "offered_snapshot", "read_context", "reads_confirmed",
-        "reads_lost", "recover_index", "responses", "role", "term", "vote",
+        "reads_lost", "recover_index", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
 
     def __init__(self, config: RaftConfig, restored: Restored) -> None:
@@ -79,6 +79,7 @@ class State:
         self.heartbeat_elapsed = 0
         self.election_timeout = 0
         self.hurried = 0
+        self.refused: Message | None = None
         promised = max(restored.acknowledged, hard.commit)
         self.recover_index = promised if promised > self.log.last_index else 0
         for entry in self.log.entries[: restored.applied - self.log.base_index]:

@@ -266,49 +266,6 @@ def test_reads_have_unique_contexts_and_need_a_commit_of_the_term() -> None:
         raft.read_index()
 
 
-def test_the_death_of_a_leaders_process_is_answered_at_once() -> None:
-    """Followers whose connection broke elect a successor long before the election timeout."""
-    for seed in range(20):
-        group = Group(3, seed, election_ticks=100, heartbeat_ticks=20, lost_leader_ticks=3)
-        group.elect(ONE)
-        group.crash(ONE)
-        for node in (TWO, THREE):
-            group.rafts[node].peer_lost(ONE)
-        ticks = 0
-        while group.leader() is None:
-            ticks += 1
-            for raft in group.rafts.values():
-                raft.tick()
-            group.settle()
-        assert ticks <= 4 * 3 * 2, f"seed {seed}"
-
-
-def test_the_first_in_turn_asks_again_those_who_notice_the_death_later() -> None:
-    """Until then they believe in the leader and do not answer."""
-    group = Group(3, 3, election_ticks=100, heartbeat_ticks=20, lost_leader_ticks=3)
-    group.elect(ONE)
-    group.crash(ONE)
-    first, second = (TWO, THREE) if group.rafts[TWO].status().term % 2 == 0 else (THREE, TWO)
-    group.rafts[first].peer_lost(ONE)
-    group.settle()
-    assert group.leader() is None
-    group.rafts[second].peer_lost(ONE)
-    group.rafts[first].tick()
-    group.settle()
-    assert group.leader() == first
-
-
-def test_the_loss_of_another_peer_changes_nothing() -> None:
-    """Only the leader's death is a reason to campaign."""
-    group = Group(3, 5)
-    group.elect(ONE)
-    group.rafts[TWO].peer_lost(THREE)
-    assert group.rafts[TWO].status().leader == ONE
-    for _ in range(4):
-        group.rafts[TWO].tick()
-    assert group.rafts[TWO].status().role is Role.follower
-
-
 def test_leadership_is_transferred_to_a_peer_that_has_caught_up() -> None:
     """Proposals are refused meanwhile; the target campaigns without pre-vote and against a living leader."""
     group = Group(3, 9)
