@@ -58,7 +58,7 @@ class TimingSettings:
 
     tick_ms: int = 50
     heartbeat_ticks: int = 2
-    election_ticks: int = 20
+    election_ticks: int = 12
     lost_leader_ticks: int = 2
 
 

@@ -44,6 +44,9 @@ from protocol.placement import COORDINATOR
 
 log = structlog.get_logger()
 
+FIRST_WAIT_TICKS = (
+    4  # between the turns of a group's replicas after a start: links to all who start together are up by then
+)
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 
 
@@ -140,7 +143,6 @@ class Node:
         store = self._adapters.shard(group)
         self._stores.append(store)
         await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
-        members = tuple(NodeId(node) for node in sorted(self.placement.replicas[group]))
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn,
             self._is_up, self._hurry,
@@ -156,7 +158,7 @@ class Node:
         )
         meta = await replica.incoming.load_meta()
         await restore(machine, store)
-        config = self._raft_config(Membership(voters=members))
+        config = self._raft_config(group)
         restored = _restored(stored, meta, config.membership)
         if meta is not None and (not stored.entries or stored.entries[-1].index < meta.index):
             cut = LogCut(meta.index, meta.term, meta.checksum)
@@ -171,11 +173,13 @@ class Node:
         groups = max(1, len(self.placement.groups_on(self.number)) - 1)  # group 0's log is small
         return max(1 << 20, self.config.storage.log_bytes // (2 * groups))
 
-    def _raft_config(self, membership: Membership) -> RaftConfig:
-        timing = self.config.timing
+    def _raft_config(self, group: int) -> RaftConfig:
+        timing, replicas = self.config.timing, self.placement.replicas[group]
+        turn = replicas.index(self.number) + 1  # after a start of all, leaderships are at home at once
         return RaftConfig(
-            id=NodeId(self.number), membership=membership, election_ticks=timing.election_ticks,
-            heartbeat_ticks=timing.heartbeat_ticks, lost_leader_ticks=timing.lost_leader_ticks,
+            id=NodeId(self.number), membership=Membership(voters=tuple(NodeId(node) for node in sorted(replicas))),
+            election_ticks=timing.election_ticks, heartbeat_ticks=timing.heartbeat_ticks,
+            lost_leader_ticks=timing.lost_leader_ticks, first_wait_ticks=turn * FIRST_WAIT_TICKS,
             random=random.Random(self._adapters.random.getrandbits(64)), announce_commit=False,
         )  # fmt: skip
 

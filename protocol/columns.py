@@ -72,6 +72,7 @@ _COLUMNS = tuple(
     )
 )  # in their order on the wire; width 0 for text
 
+FINAL_VERSION = 2**64 - 1  # `if_version` of a row that may be refused although other parts of its account have funds
 ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void)
 
 
@@ -184,6 +185,11 @@ class Transfers:
 
 def _wrong(expected: str) -> ProtocolError:
     return ProtocolError(f"transfers: {expected}", ErrorCode.bad_request)
+
+
+def has_final(columns: list[Any]) -> bool:
+    """Whether any row of a packed batch has the `if_version` that only nodes may give it."""
+    return len(columns) > 9 and bool((np.frombuffer(columns[9], "<u8") == FINAL_VERSION).any())
 
 
 def has_lock(columns: list[Any]) -> bool:

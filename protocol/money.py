@@ -73,6 +73,16 @@ def parse(text: str, currency: str) -> int:
     return -minor if text[0] == "-" else minor
 
 
+def parse_minor(text: str) -> int:
+    """Minor units of an integer text such as "1234" or "-5": ASCII digits alone, within plus or minus 2**62, else ValueError."""
+    digits = text[1:] if text[:1] == "-" else text
+    if not (digits.isascii() and digits.isdecimal()):
+        raise ValueError(f"amount {text[:40]!r}: expected an integer in minor units, such as 1234")
+    if len(text) > _TEXT_CHARACTERS_MAX or int(digits) > MINOR_MAX:
+        raise ValueError(f"amount {text[:40]!r}: at most {MINOR_MAX}")
+    return int(text)
+
+
 def format(minor: int, currency: str) -> str:
     """The decimal text of an amount in minor units, with all the digits of the currency: the inverse of `parse`."""
     digits = minor_digits(currency)

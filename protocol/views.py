@@ -85,10 +85,19 @@ class ShardDigest:
     digests: dict[int, int | None]
 
     @property
+    def silent(self) -> tuple[int, ...]:
+        """Nodes whose replica did not answer."""
+        return tuple(node for node, digest in self.digests.items() if digest is None)
+
+    @property
+    def differs(self) -> bool:
+        """Whether two replicas answered differently."""
+        return len(dict.fromkeys(digest for digest in self.digests.values() if digest is not None)) > 1
+
+    @property
     def agrees(self) -> bool:
-        """Whether the replicas that answered, a majority at least, are equal."""
-        known = [digest for digest in self.digests.values() if digest is not None]
-        return len(known) * 2 > len(self.digests) and len(dict.fromkeys(known)) == 1
+        """Whether a majority of the replicas answered, and all of those alike; `silent` names the rest."""
+        return len(self.silent) * 2 < len(self.digests) and not self.differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Report:
 
     @property
     def balanced(self) -> bool:
-        """Whether every currency balances and all replicas agree."""
+        """Whether every currency balances, and in each shard a majority of the replicas answered, all alike."""
         return all(row.balanced for row in self.currencies.values()) and all(shard.agrees for shard in self.shards)
 
 
@@ -131,7 +140,7 @@ class Participant:
     vote: Status | None  # `created` is yes; else what it objected with
     prepared_ns: int | None
     precommitted_ns: int | None  # 3pc only
-    decided_ns: int | None  # when it carried the decision out
+    carried_out_ns: int | None  # when it carried the decision out: with its next round, or a moment after the decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,33 @@ class Trace:
     recorded_ns: int | None  # when group 0 recorded the decision: 2pc only, where a vote is missing or a shard late
     decision: Status | None
     participants: tuple[Participant, ...]
+
+    @property
+    def decided_ns(self) -> int | None:
+        """When the round's decision stood; None while it does not, where that is not known any more, or without a round.
+
+        2pc: the last vote was durable. 3pc: a majority of the participants had precommitted. Or group 0 had recorded it, if that was
+        earlier. A refusal that rests on none of these stood when the first shard carried it out, if not before.
+        """
+        if self.decision is None:
+            return None
+        stood = _known(self._voted_ns(), self._precommitted_ns(), self.recorded_ns)
+        if not stood and self.decision != Status.created:
+            stood = _known(*(shard.carried_out_ns for shard in self.participants))
+        return min(stood, default=None)
+
+    def _voted_ns(self) -> int | None:
+        """When the last vote was durable, where that decides. `retry` is decided when votes stay out, though they may have come."""
+        times = _known(*(shard.prepared_ns for shard in self.participants))
+        if self.protocol != "2pc" or self.decision == Status.retry or len(times) < len(self.participants):
+            return None
+        return max(times)
+
+    def _precommitted_ns(self) -> int | None:
+        """When a majority of the participants had precommitted."""
+        times = sorted(_known(*(shard.precommitted_ns for shard in self.participants)))
+        missing = len(self.participants) // 2  # to a majority, when only the first one has
+        return times[missing] if len(times) > missing else None
 
     @staticmethod
     def unpack(id: int, row: list[Any]) -> Trace:
@@ -168,28 +204,35 @@ class UndecidedRound:
     participants: tuple[int, ...]  # groups
     prepared: tuple[int, ...]  # those of them that have voted
     age_seconds: float  # since the first of them heard of it
-    ids: tuple[int, ...]  # of its transfers, the first 1,000
+    ids: tuple[int, ...]  # of its transfers that participants have told, 1,000 at most
+    transactions: int  # all of it
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
     """All rounds between shards that are not decided, the oldest first."""
 
-    rounds: tuple[UndecidedRound, ...]
+    rounds: tuple[UndecidedRound, ...]  # 64 at most
     silent: tuple[int, ...]  # groups that did not answer: what is open there alone is missing
+    count: int  # of all that were found, listed or not
 
     @staticmethod
     def unpack(body: list[Any]) -> Undecided:
         """Reads the answer to `undecided`."""
+        rows, silent, count, transactions, *_ = body
         rounds = tuple(
-            UndecidedRound(number, protocol, tuple(groups), tuple(prepared), age_ms / 1000, _ids(ids))
-            for number, protocol, groups, prepared, age_ms, ids in body[0]
+            UndecidedRound(number, protocol, tuple(groups), tuple(prepared), age_ms / 1000, _ids(ids), size)
+            for (number, protocol, groups, prepared, age_ms, ids), size in zip(rows, transactions, strict=True)
         )
-        return Undecided(rounds, tuple(body[1]))
+        return Undecided(rounds, tuple(silent), count)
 
 
 def _status(number: int | None) -> Status | None:
     return None if number is None else Status(number)
+
+
+def _known(*times: int | None) -> list[int]:
+    return [time for time in times if time is not None]
 
 
 def _ids(packed: bytes) -> tuple[int, ...]:

@@ -64,8 +64,10 @@ class Bank:
     answered: list[float] = field(default_factory=list)  # when each acknowledgement came
     latencies_ms: list[float] = field(default_factory=list)
     ended: float = 0.0  # when the customers stopped
-    snapshots: int = 0
-    audits: int = 0
+    snapshots: list[float] = field(default_factory=list)  # when each one came
+    audits: list[float] = field(default_factory=list)
+    undecided_seconds: float = 0.0  # the longest that a round stayed so while all nodes ran again
+    watched_seconds: float = 0.0  # from when they ran again to the last complete look at what was undecided
     failed_reads: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -212,7 +214,7 @@ class Reader:
     async def _snapshot(self) -> None:
         bank, versions = self._bank, self._versions
         accounts = await self._client.snapshot(bank.accounts)
-        bank.snapshots += 1
+        bank.snapshots.append(time.monotonic())
         total = sum(account.posted for account in accounts)
         if total != bank.total:
             bank.violations.append(f"a snapshot's total is {total}, expected {bank.total}")
@@ -230,11 +232,11 @@ class Reader:
 
     async def _audit(self) -> None:
         report = await self._client.audit()
-        self._bank.audits += 1
+        self._bank.audits.append(time.monotonic())
         for row in report.currencies.values():
             if not row.balanced:
                 text = f"debits {row.debits}, credits {row.credits}, posted {row.posted}"
                 self._bank.violations.append(f"an audit does not balance: {row.currency} {text}")
         for shard in report.shards:
-            if len({digest for digest in shard.digests.values() if digest is not None}) > 1:
+            if shard.differs:
                 self._bank.violations.append(f"an audit: replicas of group {shard.group} differ: {shard.digests}")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from _bank import FUNDING, Bank, Movement, send
 from _proof import Check, check_report, settled_audit, side_by_side
 
-from protocol.client import Client
+from protocol.client import Client, Undecided
 from protocol.columns import Flag
 from protocol.errors import Refused, RingpayError
 from protocol.status import Status
 
 SETTLE_SECONDS = 30.0  # for one open outcome, with all nodes up
 RETRY_SECONDS = 0.1
+ACKNOWLEDGED_MIN = SNAPSHOTS_MIN = AUDITS_MIN = 1  # while faults fell: without any nothing was put to the test
+UNDECIDED_SECONDS_MAX = 2.0  # for a round between shards, once a majority is back: what the product promises
+WATCH_SECONDS = 3.0  # long enough to see a round that takes longer
+LOOK_SECONDS = 0.1  # between two looks at what is undecided
 
 
 async def settle(client: Client, bank: Bank) -> Counter[str]:
@@ -61,6 +65,53 @@ async def _check_cancelled(client: Client, bank: Bank, movement: Movement) -> No
     if status not in (Status.cancelled, None):
         text = f"{movement.kind.name} {movement.id:032x} was cancelled, then {status.name}"
         bank.violations.append(text)
+
+
+async def watch_undecided(client: Client, bank: Bank) -> None:
+    """For a while from now on, as all nodes run again: how long rounds stay undecided."""
+    began = time.monotonic()
+    while (asked := time.monotonic() - began) < WATCH_SECONDS:
+        try:
+            found = await client.undecided()
+        except RingpayError:
+            bank.failed_reads += 1
+        else:
+            note_undecided(bank, found, asked)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def note_undecided(bank: Bank, found: Undecided, seconds: float) -> None:
+    """What was undecided so many seconds after all nodes ran again; what a round waited before is not held against it."""
+    oldest = max((row.age_seconds for row in found.rounds), default=0.0)
+    bank.undecided_seconds = max(bank.undecided_seconds, min(oldest, seconds))
+    if not found.silent:
+        bank.watched_seconds = seconds
+
+
+def check_undecided(bank: Bank) -> Check:
+    """No round stays undecided for long while all nodes run."""
+    return Check(
+        f"rounds are decided within {UNDECIDED_SECONDS_MAX:g} s once all nodes run again",
+        f"the longest seen took {bank.undecided_seconds:.2f} s",
+        bank.undecided_seconds <= UNDECIDED_SECONDS_MAX,
+    )
+
+
+def not_shown(bank: Bank, faults: Sequence[tuple[float, float]]) -> list[str]:
+    """What the run gives no evidence of. `faults` are their times of this machine's monotonic clock, recovery included."""
+    lacking = []
+    for name, times, least in (
+        ("acknowledged payments", bank.answered, ACKNOWLEDGED_MIN),
+        ("complete snapshots", bank.snapshots, SNAPSHOTS_MIN),
+        ("audits", bank.audits, AUDITS_MIN),
+    ):
+        count = sum(any(began <= time <= ended for began, ended in faults) for time in times)
+        if count < least:
+            lacking.append(f"{name} while faults fell: {count} of {len(times):,} in all, expected {least} or more")
+    if bank.watched_seconds < UNDECIDED_SECONDS_MAX:
+        text = f"what is undecided {UNDECIDED_SECONDS_MAX:g} s after all nodes run again"
+        lacking.append(f"{text}: the last complete look was after {bank.watched_seconds:.1f} s")
+    return lacking
 
 
 async def prove(client: Client, bank: Bank) -> list[Check]:

@@ -1,7 +1,8 @@
 """A cluster of real processes in one folder: what `cluster`, `demo`, `bench` and the tests start, wait for and stop.
 
 The folder holds `cluster.toml`, and for node N its data `node-N/`, its log `node-N.log` and its pid file. A marker says
-that it was made here: a folder with other things in it is refused, and `clean` deletes what was made here only.
+that it was made here: a folder with other things in it is refused, and `clean` deletes what was made here only. What
+needs no settings is in `_folder`.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from _processes import NodeProcess, free_base_port, port_is_free, wait_for
+from _folder import MARKER, STOP_SECONDS, ClusterError, ClusterFolder, open_folder
+from _processes import NodeProcess, free_base_port, uninterrupted, wait_for_port
 from _venv import ROOT
 
 from node.config import Config, ConfigError, load
-from protocol.client import Client, ClusterStatus
-from protocol.errors import RingpayError
+from protocol.client import Client
+from protocol.client.connection import Connection
+from protocol.errors import ProtocolError, error_code
+from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
+from protocol.operations import Operation
 
-MARKER = ".made-by-ringpay"
+__all__ = ["LocalCluster", "View", "ClusterError", "create", "open_cluster", "temporary", "until"]
+
 SERVE_SECONDS = 60.0  # to start: a busy machine with long logs to read
 PORT_SECONDS = 1.0  # to be let go: a process that was killed looks gone a moment before its sockets are
-STOP_SECONDS = 15.0  # to stop gracefully: a node gives itself five
 ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
 POLL_SECONDS = 0.02  # between two of them
 VIEW_POLL_SECONDS = 0.2  # of a cluster that may be under load: a view asks every node
@@ -37,10 +43,6 @@ LOG_LINES = 12  # of a node that failed to start
 PORT_STEP = 50  # between the ports that are tried when the usual ones are taken
 USUAL_PORT = 7101
 LAST_PORT = 30_000  # above, the system gives ports to outgoing connections
-
-
-class ClusterError(Exception):
-    """What stands in the way, and the remedy."""
 
 
 async def until(condition: Callable[[], bool], seconds: float | None = None) -> None:
@@ -65,21 +67,25 @@ class View:
         return self.leaders[0]
 
     @property
+    def leaderless(self) -> list[int]:
+        """The groups that have no leader that answers."""
+        return [group for group, leader in enumerate(self.leaders) if leader not in self.answering]
+
+    @property
     def is_serving(self) -> bool:
         """Whether every group has a leader that answers."""
-        return all(leader in self.answering for leader in self.leaders)
+        return not self.leaderless
 
 
 @dataclass(frozen=True, slots=True)
-class LocalCluster:
-    """The cluster of a folder."""
+class LocalCluster(ClusterFolder):
+    """The cluster of a folder, with its settings."""
 
-    folder: Path
     config: Config
 
     @property
     def numbers(self) -> range:
-        """Node numbers, from 1."""
+        """Node numbers, from 1, whether they were ever started or not."""
         return range(1, self.config.cluster.nodes + 1)
 
     @property
@@ -95,71 +101,53 @@ class LocalCluster:
         """One node. Raises ClusterError for a number that is none."""
         if number not in self.numbers:
             raise ClusterError(f"node {number}: expected 1 to {self.config.cluster.nodes}")
-        path = self.folder / f"node-{number}"
-        return NodeProcess(
-            number, self.folder / "cluster.toml", path, path.with_suffix(".log"), path.with_suffix(".pid")
-        )
+        return self._process(number)
 
-    def nodes(self) -> list[NodeProcess]:
-        """All nodes."""
-        return [self.node(number) for number in self.numbers]
+    @property
+    def renewal(self) -> str:
+        """How to make a cluster with other settings here."""
+        return "clean it" if all(node.state() == "stopped" for node in self.nodes()) else "use down, then clean"
 
     def check_fault_switch(self) -> None:
         """Raises ClusterError where the nodes take no faults."""
         if not self.config.testing.fault_switch:
-            text = "expected fault_switch = true in its cluster.toml; clean it and use up --faults"
+            text = f"expected fault_switch = true in its cluster.toml; {self.renewal}, then up --faults"
             raise ClusterError(f"{self.folder}: {text}")
 
-    def start(self, number: int) -> None:
-        """Starts a node. Raises ClusterError when another program has its port."""
-        node = self.node(number)
-        if node.pid() is None:
-            address = self.config.cluster.addresses()[number - 1]
-            if not wait_for(lambda: port_is_free(address.host, address.port), PORT_SECONDS):
-                raise ClusterError(f"{address.host}:{address.port} is taken by another program; choose --base-port")
-            node.start()
+    def start(self, *numbers: int) -> None:
+        """Starts nodes, or none of them. Raises ClusterError when one runs, or another program has the port of one."""
+        self.check_startable(numbers)
+        for number in numbers:
+            self.node(number).start()
 
-    def kill(self, number: int) -> None:
-        """SIGKILL, as a power cut would."""
-        node = self.node(number)
-        if not node.send(signal.SIGKILL):
-            raise ClusterError(f"node {number} does not run")
-        node.wait_until_gone(STOP_SECONDS)
+    def check_startable(self, numbers: Sequence[int]) -> None:
+        """Raises ClusterError when one of the nodes runs, or another program has the port of one."""
+        for number in numbers:
+            match self.node(number).state():
+                case "paused":
+                    raise ClusterError(f"node {number} is paused; use resume {number}")
+                case "running":
+                    raise ClusterError(f"node {number} runs already")
+        addresses = [self.config.cluster.addresses()[number - 1] for number in numbers]
+        deadline = time.monotonic() + PORT_SECONDS
+        for address in addresses:
+            if not wait_for_port(address.host, address.port, deadline - time.monotonic()):
+                text = "is taken by another program; choose another base_port (up --base-port, or in its cluster.toml)"
+                raise ClusterError(f"{address.host}:{address.port} {text}")
 
-    def stop(self, number: int) -> None:
-        """SIGTERM: the node hands over what it leads and goes."""
-        node = self.node(number)
-        if not node.send(signal.SIGTERM):
-            raise ClusterError(f"node {number} does not run")
-        node.send(signal.SIGCONT)
-        if not node.wait_until_gone(STOP_SECONDS):
-            raise ClusterError(f"node {number} does not stop; see {node.log}, or use kill")
-
-    def down(self) -> None:
-        """Stops all nodes together, and kills those that do not stop in time."""
-        nodes = self.nodes()
-        for node in nodes:
-            node.send(signal.SIGTERM)
-            node.send(signal.SIGCONT)
-        deadline = time.monotonic() + STOP_SECONDS
-        for node in nodes:
-            if not node.wait_until_gone(deadline - time.monotonic()):
-                node.send(signal.SIGKILL)
-                node.wait_until_gone(STOP_SECONDS)
-
-    def clean(self) -> None:
-        """Deletes what was made here, and the folder if that was all. Raises ClusterError while a node runs."""
-        running = [node.number for node in self.nodes() if node.pid() is not None]
-        if running:
-            raise ClusterError(f"node {running[0]} runs; use down first")
-        for node in self.nodes():
-            shutil.rmtree(node.data, ignore_errors=True)
-            node.log.unlink(missing_ok=True)
-            node.pid_file.unlink(missing_ok=True)
-        for name in ("cluster.toml", MARKER):
-            (self.folder / name).unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+    @contextmanager
+    def started(self, numbers: Sequence[int]) -> Iterator[None]:
+        """Starts nodes, and stops them again when that or what is done meanwhile fails. Raises ClusterError."""
+        self.check_startable(numbers)
+        try:
+            self.start(*numbers)
+            yield
+        except BaseException as error:
+            with uninterrupted():
+                self.down(numbers)
+            if isinstance(error, ClusterError):
+                raise ClusterError(f"what was started is stopped again: {error}") from error
+            raise
 
     async def wait_until_serving(self) -> View:
         """Returns once every node answers and every group has a leader. Raises ClusterError."""
@@ -195,7 +183,7 @@ class LocalCluster:
         """Returns once the node answers. Raises ClusterError."""
         node = self.node(number)
         deadline = time.monotonic() + SERVE_SECONDS
-        while not await self._answers(number):
+        while await self._groups_of(number) is None:
             self._check_started(node)
             if time.monotonic() > deadline:
                 raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {node.log}")
@@ -207,35 +195,49 @@ class LocalCluster:
 
     async def view(self) -> View:
         """Asks every node that runs; where they differ, the leader of the highest term counts."""
-        seen: dict[int, ClusterStatus] = {}
-        running = [self.addresses[node.number - 1] for node in self.nodes() if node.state() == "running"]
+        running = [node.number for node in self.nodes() if node.state() == "running"]
+        asked = await asyncio.gather(*(self._groups_of(number) for number in running))
+        seen = {number: groups for number, groups in zip(running, asked, strict=True) if groups is not None}
+        return _combine(seen, self.config.cluster.shards + 1)
+
+    async def _groups_of(self, number: int) -> list[list[Any]] | None:
+        """The replicas of a node: group, role, term, leader, commit index, ...; None when it does not answer."""
         try:
-            async with self.client(ATTEMPT_SECONDS, running) as client:
-                for _ in self.numbers:  # the client asks another node each time
-                    status = await client.cluster()
-                    seen[status.node] = status
-        except RingpayError:
-            pass  # what was seen until then counts
-        return _combine(list(seen.values()), self.config.cluster.shards + 1)
+            _, _, _, _, groups, *_ = await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS)
+        except (OSError, TimeoutError, ProtocolError):
+            return None
+        found: list[list[Any]] = groups
+        return found
 
-    async def _answers(self, number: int) -> bool:
+    async def ask(self, number: int, operation: Operation, body: list[Any], seconds: float) -> list[Any]:
+        """What this one node answers; a client would ask any. Raises OSError, TimeoutError or ProtocolError."""
+        node = self.config.cluster.addresses()[number - 1]
+        address = node.host, node.port
+        token = self.config.security.client_token
+        hello = Hello(PROTOCOL_VERSION, self.config.cluster.name, Role.client, 0, token, 0)
+        connection = Connection(address, hello, lambda *_: None)
         try:
-            async with self.client(ATTEMPT_SECONDS, [self.addresses[number - 1]]):
-                return True
-        except RingpayError:
-            return False
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().create_connection(lambda: connection, *address)
+                await connection.welcome
+                answer = await connection.ask(Request(1, operation, -1, int(seconds * 1000), 0, body))
+        finally:
+            connection.close()
+        if isinstance(answer, Failure):
+            raise ProtocolError(answer.message, error_code(answer.code))
+        return answer.body
 
 
-def _combine(seen: list[ClusterStatus], groups: int) -> View:
-    """One view of several; rows are (group, role, term, leader, commit index, ...)."""
+def _combine(seen: Mapping[int, list[list[Any]]], groups: int) -> View:
+    """One view of several; each node's rows are (group, role, term, leader, commit index, ...)."""
     leaders = [(0, 0)] * groups
     commits: list[list[int]] = [[] for _ in range(groups)]
-    for group, _, term, leader, commit, *_ in (row for status in seen for row in status.groups):
+    for group, _, term, leader, commit, *_ in (row for rows in seen.values() for row in rows):
         leaders[group] = max(leaders[group], (term, leader))
         commits[group].append(commit)
     return View(
         tuple(leader for _, leader in leaders),
-        tuple(status.node for status in seen),
+        tuple(seen),
         tuple(max(group, default=0) for group in commits),
         tuple(min(group, default=0) for group in commits),
     )
@@ -264,9 +266,7 @@ def create(folder: Path, settings: Mapping[str, int | str]) -> LocalCluster:
 
 def open_cluster(folder: Path) -> LocalCluster:
     """The cluster of a folder. Raises ClusterError when there is none."""
-    folder = folder.resolve()
-    if not (folder / MARKER).is_file():
-        raise ClusterError(f"{folder} holds no cluster made by scripts/cluster")
+    folder = open_folder(folder).folder
     try:
         return LocalCluster(folder, load(folder / "cluster.toml"))
     except ConfigError as error:
@@ -297,8 +297,7 @@ async def temporary(
     for stop in (signal.SIGTERM, signal.SIGHUP):  # a script that is stopped still stops its nodes
         asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
     try:
-        for number in cluster.numbers:
-            cluster.start(number)
+        cluster.start(*cluster.numbers)
         await cluster.wait_until_serving()
         yield cluster
     finally:

@@ -8,9 +8,7 @@ from typing import Any
 
 from _cluster import ClusterError, LocalCluster
 
-from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
-from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
 from protocol.operations import Operation
 
 TELL_SECONDS = 5.0  # one node, its handshake included; a slow one takes its time
@@ -48,23 +46,9 @@ async def _tell_all(cluster: LocalCluster, numbers: Sequence[int], body: list[An
 
 
 async def _tell(cluster: LocalCluster, number: int, body: list[Any]) -> None:
-    """Asks this one node; the client would ask any."""
-    node = cluster.config.cluster.addresses()[number - 1]
-    address = node.host, node.port
-    hello = Hello(PROTOCOL_VERSION, "", Role.client, 0, cluster.config.security.client_token, 0)
-    loop = asyncio.get_running_loop()
-    connection: Connection | None = None
     try:
-        async with asyncio.timeout(TELL_SECONDS):
-            _, connection = await loop.create_connection(lambda: Connection(address, hello, lambda *_: None), *address)
-            await connection.welcome
-            answer = await connection.ask(Request(1, Operation.fault, -1, int(TELL_SECONDS * 1000), 0, body))
+        await cluster.ask(number, Operation.fault, body, TELL_SECONDS)
     except ConnectionRefusedError:
-        return  # it is starting or stopping
+        pass  # it is starting or stopping
     except (OSError, TimeoutError, ProtocolError) as error:
         raise ClusterError(f"node {number} does not take the fault: {str(error) or 'no answer'}") from error
-    finally:
-        if connection is not None:
-            connection.close()
-    if isinstance(answer, Failure):
-        raise ClusterError(f"node {number}: {answer.message}")

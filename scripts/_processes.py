@@ -6,17 +6,21 @@ the one that started it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 5.0  # to load a program: instantly, on a machine that is not on its knees
 POLL_SECONDS = 0.01  # a process that was killed is gone within milliseconds
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +65,23 @@ class NodeProcess:
             return pid
         self.data.mkdir(parents=True, exist_ok=True)
         command = self.command()
-        pid = os.posix_spawn(
-            command[0], command, os.environ, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-        )  # fmt: skip
-        wait_for(lambda: _command_line(pid) != [""], START_SECONDS)  # it is empty for a moment while the program loads
-        unfinished = self.pid_file.with_suffix(".new")
-        unfinished.write_text(f"{pid}\n")
-        unfinished.replace(self.pid_file)
+        with uninterrupted():  # a process whose pid is not written could not be found again
+            pid = os.posix_spawn(
+                command[0], command, os.environ, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+            )  # fmt: skip
+            try:
+                unfinished = self.pid_file.with_suffix(".new")
+                unfinished.write_text(f"{pid}\n")
+                unfinished.replace(self.pid_file)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                raise
+            wait_for(lambda: _command_line(pid) != [""], START_SECONDS)  # it is empty while the program loads
         return pid
 
     def send(self, number: signal.Signals) -> bool:
@@ -93,12 +102,50 @@ class NodeProcess:
             self.pid_file.unlink(missing_ok=True)
         return gone
 
+    def data_is_held(self) -> bool:
+        """Whether a process uses the data folder, be its pid known or not."""
+        try:
+            lock = os.open(self.data / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def wait_until_data_is_free(self, seconds: float) -> bool:
+        """Whether no process used the data folder any more in time."""
+        return wait_for(lambda: not self.data_is_held(), seconds)
+
     def log_end(self, lines: int) -> str:
         """The last lines of the log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A KeyboardInterrupt waits until the end of it.
+
+    Not by a signal mask: the threads of libraries have none and would take the signal for the process.
+    """
+    caught: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread is ever interrupted
+    raising = [number for number in INTERRUPTS if is_main and signal.getsignal(number) is signal.default_int_handler]
+    for number in raising:
+        signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        for number in raising:
+            signal.signal(number, signal.default_int_handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
@@ -120,6 +167,11 @@ def port_is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def wait_for_port(host: str, port: int, seconds: float) -> bool:
+    """Whether a node could listen there in time."""
+    return wait_for(lambda: port_is_free(host, port), seconds)
 
 
 def free_base_port(host: str, count: int, wanted: Sequence[int]) -> int:

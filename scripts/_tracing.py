@@ -11,7 +11,7 @@ from typing import Any
 from _output import EXIT_FAILED, complain, show
 
 from protocol import ids
-from protocol.client import Participant, SyncClient, Trace, UndecidedRound
+from protocol.client import Participant, SyncClient, Trace, Undecided, UndecidedRound
 from protocol.status import Status
 
 NANOSECONDS = 1_000_000_000
@@ -43,7 +43,8 @@ def trace_row(trace: Trace) -> dict[str, Any]:
         "id": ids.format(trace.id), "status": trace.status.name, "protocol": trace.protocol,
         "round": trace.round_id, "epoch": trace.epoch, "coordinator": trace.coordinator,
         "decision": None if trace.decision is None else trace.decision.name,
-        "recorded": time_of(trace.recorded_ns), "timestamp": time_of(trace.timestamp_ns),
+        "decided": time_of(trace.decided_ns), "recorded": time_of(trace.recorded_ns),
+        "timestamp": time_of(trace.timestamp_ns),
     }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def participant_row(shard: Participant) -> dict[str, Any]:
     """One shard's phases."""
     return {
         "group": shard.group, "leader": shard.node, "vote": vote_of(shard), "prepared": time_of(shard.prepared_ns),
-        "precommitted": time_of(shard.precommitted_ns), "decided": time_of(shard.decided_ns),
+        "precommitted": time_of(shard.precommitted_ns), "carried_out": time_of(shard.carried_out_ns),
     }  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def trace_in_full(trace: Trace) -> dict[str, Any]:
     """For programs: times as they are, in ns."""
     row = asdict(trace) | {
         "id": ids.format(trace.id), "status": trace.status.name,
-        "decision": None if trace.decision is None else trace.decision.name,
+        "decision": None if trace.decision is None else trace.decision.name, "decided_ns": trace.decided_ns,
     }  # fmt: skip
     row["participants"] = [asdict(shard) | {"vote": vote_of(shard)} for shard in trace.participants]
     return row
@@ -79,9 +80,11 @@ def time_of(stamp_ns: int | None) -> str | None:
 
 
 def show_undecided(client: SyncClient, form: str) -> int:
-    """Fails where a group did not answer, as the list may then lack something."""
+    """Fails where a group did not answer, as the list may then lack something. Says how many rounds are not listed."""
     found = client.undecided()
     show([undecided_row(row, form) for row in found.rounds], form)
+    if more := more_of(found):
+        complain(f"pay: {more}")
     if found.silent:
         complain(f"pay: groups {', '.join(map(str, found.silent))} did not answer")
         return EXIT_FAILED
@@ -90,13 +93,18 @@ def show_undecided(client: SyncClient, form: str) -> int:
     return 0
 
 
+def more_of(found: Undecided) -> str:
+    """What to say of rounds that are not listed; nothing where all are."""
+    more = found.count - len(found.rounds)
+    return f"{more:,} younger rounds are undecided too" if more else ""
+
+
 def undecided_row(row: UndecidedRound, form: str) -> dict[str, Any]:
     """All ids for programs, the first one for people."""
     shown: dict[str, Any] = {
         "round": row.round_id, "protocol": row.protocol, "age_seconds": round(row.age_seconds, 3),
-        "participants": list(row.participants), "prepared": list(row.prepared),
+        "participants": list(row.participants), "prepared": list(row.prepared), "transactions": row.transactions,
     }  # fmt: skip
     if form == "json":
         return shown | {"ids": [ids.format(id) for id in row.ids]}
-    first = ids.format(row.ids[0]) if row.ids else None
-    return shown | {"transfers": len(row.ids), "first_id": first}
+    return shown | {"first_id": ids.format(row.ids[0]) if row.ids else None}

@@ -24,7 +24,7 @@ from protocol.errors import ErrorCode
 REQUESTS_MAX = 16_384  # under way on a node: twice a full shard's queue; single transfers in it take about two seconds
 BYTES_MAX = 32 << 20  # of their frames: some 70 full batches, a second of work, and little beside a node's memory
 RESERVED = 4  # one part in so many of both is for reads, which are short and show what is wrong
-LAG_SECONDS = 0.5  # half an election: what waits in a loop that is this late is late already; full load makes it 0.1 s
+LAG_SECONDS = 0.5  # hardly less than an election: what waits in a loop that is this late is late already; full load makes it 0.1 s
 FULL_RETRY_MS = 50  # in which a node at its limit answers some full batches
 SLOW_RETRY_MS = 200  # a disk or a machine that stood still for half a second seldom recovers in less
 

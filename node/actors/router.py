@@ -21,7 +21,7 @@ from node.actors.peers import Link
 from node.actors.replica import Replica
 from node.core.machine import Body
 from node.ports import Clock
-from protocol.columns import Transfers, has_lock
+from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
@@ -104,6 +104,8 @@ class Router:
             raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
+        if not peer and operation == Operation.transfers and has_final(body):
+            raise ProtocolError(f"if_version: expected 0 to {FINAL_VERSION - 1}", ErrorCode.bad_request)
         if not peer:
             call = self.mend(call)
         if group >= 0:

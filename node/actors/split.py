@@ -20,12 +20,11 @@ from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
 from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
-from node.core.ledger.limits import FINAL_VERSION
 from node.core.machine import Body, Kind
 from node.core.splits import plan_moves
 from node.ports import Clock
 from protocol import ids
-from protocol.columns import SEPARATOR, Flag, Transfers
+from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, group_of, groups_of_transfers

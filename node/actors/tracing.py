@@ -82,13 +82,12 @@ class Tracer:
         answers = await self._ask(groups, "machine", ["open", LEDGER])
         records = await self._ask([COORDINATOR], "decisions", ["open"])
         silent = [group for group in groups if answers[group] is None]
+        found, count = undecided_rounds(answers, records[COORDINATOR])
         rows = [
             [round_id, protocol, participants, prepared, max(0, now_ns - since_ns) // 1_000_000, ids]
-            for round_id, protocol, participants, prepared, since_ns, ids in undecided_rounds(
-                answers, records[COORDINATOR]
-            )
+            for round_id, protocol, participants, prepared, since_ns, ids, _ in found
         ]
-        call.reply([rows, silent])
+        call.reply([rows, silent, count, [row[-1] for row in found]])
 
     def _group_of(self, account: str) -> int:
         return group_of(account, self._router.placement.shards)

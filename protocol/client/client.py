@@ -225,10 +225,10 @@ class Client:
     ) -> Receipt:
         """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`."""
         guards = pack_guards(1, if_version, lock, commit)
-        debit, credit = await self._accounts_of_hold(hold)
-        return await self._one(
-            debit, credit, amount, id, Flag.capture, hold=hold, reference=reference, guards=guards, timeout=timeout
-        )
+        deadline = self._deadline(timeout)
+        debit, credit = await self._accounts_of_hold(hold, timeout)
+        given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": deadline - self._calls.now()}
+        return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, **given)
 
     async def void(
         self,
@@ -242,21 +242,23 @@ class Client:
     ) -> Receipt:
         """Gives back what is left of a hold. The guards are those of `transfer`."""
         guards = pack_guards(1, if_version, lock, commit)
-        debit, credit = await self._accounts_of_hold(hold)
-        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=timeout)
+        deadline = self._deadline(timeout)
+        debit, credit = await self._accounts_of_hold(hold, timeout)
+        left = deadline - self._calls.now()
+        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=left)
 
     def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
         self._holds[hold] = debit, credit
         if len(self._holds) > TRANSFERS_MAX:
             del self._holds[next(iter(self._holds))]
 
-    async def _accounts_of_hold(self, hold: int) -> tuple[str, str]:
-        if hold not in self._holds:
-            (row,) = await self._calls.ask(Operation.find_by_id, [], [_id(hold)], None)
-            if row is None:
-                raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
-            self._remember_hold(hold, row[1], row[2])
+    async def _accounts_of_hold(self, hold: int, timeout: float | None = None) -> tuple[str, str]:
+        if hold not in self._holds and await self.find(hold, timeout=timeout) is None:
+            raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
         return self._holds[hold]
+
+    def _deadline(self, timeout: float | None) -> float:
+        return self._calls.now() + (self._calls.timeout if timeout is None else timeout)
 
     async def _one(
         self,
@@ -273,7 +275,7 @@ class Client:
         guards: Guards,
         timeout: float | None,
     ) -> Receipt:
-        deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         number = self._ids.next() if id is None else id
         batch = Transfers(
             _id(number), _one_text(debit, "debit"), _one_text(credit, "credit"),
@@ -314,7 +316,8 @@ class Client:
         """Up to 8,192 transfers as columns; one status each. A row with `Flag.linked` happens only with the next one.
 
         `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows. The guards
-        are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version.
+        are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version. Where a row is answered
+        `version_conflict`, `accounts` reads the versions that the accounts have now.
         """
         amounts = _pack_amounts(amount)
         if not len(amounts):
@@ -339,10 +342,34 @@ class Client:
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
         """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
 
-        An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later.
+        An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later. `debit` is
+        the payment's own debit account: if the id happened with one of another shard, as far as can be told in time, this raises
+        Refused(exists_with_different_debit_account), which names it.
         """
+        deadline = self._deadline(timeout)
         answer = await self._calls.ask(Operation.outcome, [debit], [_id(id), debit], timeout)
-        return Status(answer[0])
+        status = Status(answer[0])
+        if status == Status.cancelled and (other := await self._debit_now(id, deadline)) not in (None, debit):
+            expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"
+            raise Refused(Status.exists_with_different_debit_account.name, expected)
+        return status
+
+    async def _debit_now(self, id: int, deadline: float) -> str | None:
+        """The debit account that an id happened with; None if it did not, or if it cannot be told in time."""
+        try:
+            found = await self.find(id, timeout=deadline - self._calls.now())
+        except RingpayError:
+            return None
+        return None if found is None else found.debit
+
+    async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
+        """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
+        (row,) = await self._calls.ask(Operation.find_by_id, [], [_id(id)], timeout)
+        if row is None or row[8] != Status.created:
+            return None
+        entry = Entry(id, *row[1:8])
+        self._remember_hold(id, entry.debit, entry.credit)
+        return entry
 
     async def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:
         """What became of a transfer: round, coordinator, participants, their votes, the decision, and when each phase was.
@@ -373,7 +400,8 @@ class Client:
         """`async with` it: waits at most `wait` seconds (None: without end), renews itself every third of `ttl` seconds, releases.
 
         `owner` is shared by locks that are taken together. With `must_hold` the end of the block raises
-        Refused(lock_not_held) if the lease was lost meanwhile.
+        Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a wait or an owner that
+        cannot be.
         """
         return Lock(self._calls, name, ttl, wait, owner, must_hold)
 
@@ -393,7 +421,7 @@ class Client:
         return [Account.unpack(row) for row in rows]
 
     async def audit(self, *, timeout: float | None = None) -> Report:
-        """Adds up all shards at one consistent cut and compares all replicas, on the running cluster."""
+        """Adds up all shards at one consistent cut and compares all replicas that answer, on the running cluster."""
         totals, groups = await self._calls.call(
             Operation.audit, COORDINATOR, [], timeout or 3 * self._calls.timeout, None
         )

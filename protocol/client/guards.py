@@ -7,11 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from protocol.columns import COMMIT_PROTOCOLS, SEPARATOR
+from protocol.columns import COMMIT_PROTOCOLS, FINAL_VERSION, SEPARATOR
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.status import LOCK_NAME_BYTES_MAX
 
-NUMBER_MAX = 2**64 - 1  # of versions and tokens on the wire
+NUMBER_MAX = FINAL_VERSION - 1  # of versions and tokens
 
 Guards = tuple[bytes, str, bytes, str]
 """The last columns of a batch: if_version, lock, token, commit."""

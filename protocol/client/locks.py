@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -41,6 +42,7 @@ class Lock:
     def __init__(
         self, calls: Calls, name: str, ttl: float, wait: float | None, owner: LockOwner | None, must_hold: bool
     ) -> None:
+        _check(wait, owner)
         self.name = name
         self.ttl = ttl
         self.token = 0
@@ -153,7 +155,14 @@ class Lock:
 
     async def release(self) -> bool:
         """Gives the lock back; whether it was held until now. A release that no node answers is left to the time to live."""
-        await self._stop_renewals()
+        try:
+            await self._stop_renewals()
+            return await self._give_back()
+        except asyncio.CancelledError:
+            await self._withdraw()
+            raise
+
+    async def _give_back(self) -> bool:
         was_held, self._holds_until = self.is_held, 0.0
         try:
             status, *_ = await self._say("release")
@@ -194,9 +203,18 @@ class Lock:
                 await asyncio.sleep(max(busy.retry_after, RETRY_SECONDS))
 
 
-def _milliseconds(seconds: float) -> int:
+def _check(wait: object, owner: object) -> None:
+    if wait is not None and not (isinstance(wait, (int, float)) and wait >= 0):
+        text = f"wait {wait!r}: expected seconds of 0 or more, or None for without end"
+        raise ProtocolError(text, ErrorCode.bad_request)
+    if owner is not None and not isinstance(owner, LockOwner):
+        text = f"owner {owner!r}: expected one that `client.lock_owner` gives, or None"
+        raise ProtocolError(text, ErrorCode.bad_request)
+
+
+def _milliseconds(seconds: object) -> int:
     """What is out of the wire's range becomes the nearest in it; the node refuses it by its status."""
-    if not isinstance(seconds, (int, float)):
+    if not isinstance(seconds, (int, float)) or math.isnan(seconds):
         raise ProtocolError(f"ttl {seconds!r}: expected seconds", ErrorCode.bad_request)
     return round(max(0.0, min(seconds * 1_000, SECONDS_MAX)))
 

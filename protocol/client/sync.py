@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
+from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Any, TypeVar
 
 from protocol.client.client import Client
 from protocol.client.locks import Lock
+from protocol.errors import RingpayError
 from protocol.views import Entry
+
+INTERRUPT_SECONDS = 1.0  # an interrupt that comes just before the thread sleeps does not wake it; it is seen then
 
 Result = TypeVar("Result")
 
 
 class SyncLock:
-    """A lock that is held."""
+    """A lock of the cluster; `with` acquires it, renews it meanwhile, and releases it."""
 
     def __init__(self, lock: Lock, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._lock = lock
         self._run = run
+
+    def __enter__(self) -> SyncLock:
+        try:
+            self._run(self._lock.acquire())
+            return self
+        except RingpayError:
+            raise
+        except BaseException as error:
+            if self._lock.token:  # the interrupt came when the lock was granted already
+                self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        release = self._lock.__aexit__(kind, error, trace)
+        try:
+            self._run(release)
+        except BaseException:
+            if getcoroutinestate(release) == CORO_CREATED:  # the interrupt came before it was begun
+                self._run(release)
+            raise
 
     @property
     def name(self) -> str:
@@ -71,7 +96,33 @@ class SyncClient:
             raise
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Its result. An interrupt cancels it and is raised when its own cleaning up has ended; a second one does not wait."""
+        tasks: list[asyncio.Task[Result]] = []
+        ended = threading.Event()
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(end)
+
+        def end(task: asyncio.Task[Result]) -> None:
+            if not task.cancelled():
+                task.exception()  # looked at: nobody asks for it after an interrupt
+            ended.set()
+
+        def cancel() -> None:
+            if tasks:
+                self._loop.call_soon(tasks[0].cancel)  # behind its first step: who cleans up must have begun
+            else:
+                ended.set()
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+            _wait(ended)
+        except BaseException:
+            self._loop.call_soon_threadsafe(cancel)
+            _wait(ended)
+            raise
+        return tasks.pop().result()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_") or not hasattr(Client, name):
@@ -89,17 +140,9 @@ class SyncClient:
 
         return self._run(collect())
 
-    @contextmanager
-    def lock(self, name: str, **options: Any) -> Iterator[SyncLock]:
-        """`with` it: acquires, renews meanwhile, releases."""
-        lock = self._client.lock(name, **options)
-        self._run(lock.__aenter__())
-        try:
-            yield SyncLock(lock, self._run)
-        except BaseException as error:
-            self._run(lock.__aexit__(type(error), error, error.__traceback__))
-            raise
-        self._run(lock.__aexit__(None, None, None))
+    def lock(self, name: str, **options: Any) -> SyncLock:
+        """`with` it: acquires, renews meanwhile, releases. An interrupt while it waits leaves no claim behind."""
+        return SyncLock(self._client.lock(name, **options), self._run)
 
     def close(self) -> None:
         """Closes the connections and ends the thread."""
@@ -116,6 +159,11 @@ class SyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _wait(ended: threading.Event) -> None:
+    while not ended.wait(INTERRUPT_SECONDS):
+        pass
 
 
 def connect(addresses: str | Sequence[str], **options: Any) -> SyncClient:

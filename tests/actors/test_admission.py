@@ -196,7 +196,7 @@ def test_a_slow_log_sheds_payments_and_still_answers_questions() -> None:
     async def story(world: World) -> None:
         await world.open("a", "b", funds=100)
         disk = world.cluster.hosts[1].drive.disk
-        healthy, disk._latency = disk._latency, lambda: 1.5
+        healthy, disk._latency = disk._latency, lambda: 0.9
         first = asyncio.ensure_future(world.client.transfer("a", "b", 1))
         await asyncio.sleep(0.3)
         second = asyncio.ensure_future(world.client.transfer("a", "b", 2))

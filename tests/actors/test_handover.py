@@ -37,3 +37,19 @@ def test_a_home_that_stands_still_stops_nobody_for_long(group: int) -> None:
         assert (await world.client.account(taker)).posted == 1_005
 
     play(story, shards=2)
+
+
+def test_after_a_start_of_all_leaderships_are_at_home() -> None:
+    """Replicas take turns from the start: nobody waits for an election timeout, and nothing has to be sent home."""
+
+    async def story(world: World) -> None:
+        groups = range(len(world.cluster.placement.replicas))
+        for number in world.cluster.hosts:
+            world.cluster.crash(number)
+        for number in world.cluster.hosts:
+            world.cluster.start(number)
+        await world.until(lambda: all(world.cluster.leader_of(group) for group in groups), "all groups are led")
+        homes = [replicas[0] for replicas in world.cluster.placement.replicas]
+        assert [world.leader(group) for group in groups] == homes
+
+    play(story, shards=6)

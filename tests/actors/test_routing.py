@@ -11,6 +11,7 @@ from node.actors.actor import Failed, Outcome, Reply
 from node.actors.operations import check_transfers
 from node.actors.peers import Link
 from node.actors.router import Router
+from protocol.columns import FINAL_VERSION
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import Operation
 from protocol.placement import NodeAddress, Placement
@@ -58,3 +59,15 @@ def test_names_that_no_account_can_have(names: tuple[str, str]) -> None:
         check_transfers(columns([Transfer(1, *names, 5)]).pack())
     longest = "x" * 64
     check_transfers(columns([Transfer(1, longest, longest, 5), Transfer(2, longest, longest, 5)]).pack())
+
+
+def test_a_version_that_only_nodes_may_name() -> None:
+    """It lets one part of a split account refuse for all; from a client it would record a wrong refusal for good."""
+    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), ()), Time())
+    body = columns([Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, if_version=FINAL_VERSION)]).pack()
+    for group in (-1, 1):
+        with pytest.raises(ProtocolError, match=f"if_version: expected 0 to {FINAL_VERSION - 1}"):
+            router.request(Operation.transfers, group, 5_000, body, lambda _: None, peer=False, source=1)
+    heard: list[Outcome] = []
+    router.request(Operation.transfers, 1, 5_000, body, heard.append, peer=True, source=1)
+    assert isinstance(heard[0], Failed) and heard[0].code is ErrorCode.not_leader

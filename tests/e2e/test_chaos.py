@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from _bank import Movement, make_bank
-from _bank_proof import check_histories, expected_balances
+from _bank_proof import (
+    UNDECIDED_SECONDS_MAX,
+    check_histories,
+    check_undecided,
+    expected_balances,
+    not_shown,
+    note_undecided,
+)
 from _kills import longest_gap_ms
 from _processes import free_base_port
 
+from protocol.client import Undecided, UndecidedRound
 from protocol.columns import Flag
 from tests.e2e.programs import run
 
@@ -24,8 +35,58 @@ def test_chaos_finds_every_promise_kept() -> None:
     done = run("chaos", "--minutes", "0.15", "--shards", "4", "--accounts", "40", "--clients", "4", "--seed", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("verdict: every promise was kept\n")
+    assert "rounds are decided within 2 s once all nodes run again: the longest seen took " in done.stdout
     for line in ("faults  ", "acknowledged  ", "unknown  ", "snapshots  ", "longest gap  "):
         assert f"\n{line}" in done.stdout
+
+
+def test_chaos_without_faults_has_shown_nothing() -> None:
+    """All was well, but nothing was put to the test: the verdict says so and fails."""
+    done = run("chaos", "--minutes", "0.001", "--nodes", "3", "--shards", "2", "--accounts", "10", "--clients", "2")
+    found = re.search(r"verdict: no violation, but (.*); data and logs are kept in (.*)\n$", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    shutil.rmtree(found[2])
+    assert (done.returncode, found[1]) == (1, "not every promise was put to the test")
+    assert "\nnot shown     acknowledged payments while faults fell: 0 of " in done.stdout
+
+
+LATE = UNDECIDED_SECONDS_MAX + 0.1
+EVIDENCE: dict[str, tuple[dict[str, object], str]] = {
+    "all": ({}, ""),
+    "no payment": ({"answered": []}, "acknowledged payments while faults fell: 0 of 0 in all"),
+    "no snapshot during a fault": ({"snapshots": [3.0, 9.0]}, "complete snapshots while faults fell: 0 of 2 in all"),
+    "no audit": ({"audits": []}, "audits while faults fell: 0 of 0 in all"),
+    "nobody looked": ({"watched_seconds": 1.5}, "what is undecided 2 s after all nodes run again: the last"),
+}
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_what_a_run_has_not_shown(name: str) -> None:
+    """Each lack is named; faults fell twice."""
+    changes, expected = EVIDENCE[name]
+    bank = replace(make_bank(2), answered=[5.0], snapshots=[1.5], audits=[6.0], watched_seconds=LATE)
+    for lack, value in changes.items():
+        setattr(bank, lack, value)
+    lacking = not_shown(bank, [(1.0, 2.0), (4.0, 8.0)])
+    assert [text[: len(expected)] for text in lacking] == [expected] * bool(expected)
+
+
+def test_how_long_rounds_stay_undecided() -> None:
+    """Counted from when all nodes ran again; while a group is silent not all is seen."""
+    bank = make_bank(2)
+    for seconds, age_seconds, silent in ((0.5, 9.0, ()), (1.0, 0.2, ()), (1.5, 0.1, (3,))):
+        note_undecided(
+            bank, Undecided((UndecidedRound(7, "2pc", (1, 2), (1,), age_seconds, (), 1),), silent, 1), seconds
+        )
+    assert (bank.undecided_seconds, bank.watched_seconds) == (0.5, 1.0)
+    note_undecided(bank, Undecided((), (), 0), LATE)
+    assert (bank.undecided_seconds, bank.watched_seconds) == (0.5, LATE)
+
+
+@pytest.mark.parametrize("seconds", [0.0, UNDECIDED_SECONDS_MAX, LATE])
+def test_a_round_that_stays_undecided_breaks_a_promise(seconds: float) -> None:
+    """Once all nodes run again."""
+    assert check_undecided(replace(make_bank(2), undecided_seconds=seconds)).holds == (seconds < LATE)
 
 
 def test_a_parted_leader_is_replaced(tmp_path: Path) -> None:

@@ -178,6 +178,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "no shards": ("[cluster]\nname = 'x'\nshards = 0", "cluster.shards: expected 1 to"),
     "too many replicas": ("[cluster]\nname = 'x'\nnodes = 3\nreplication = 5", "cluster.replication: expected"),
     "a port that is none": ("[cluster]\nname = 'x'\nbase_port = 65535", "cluster.base_port: expected"),
+    "no such protocol": ("[cluster]\nname = 'x'\ncommit = '4pc'", "cluster.commit: expected"),
     "elections too quick": ("[cluster]\nname = 'x'\n[timing]\nelection_ticks = 3", "timing.election_ticks: expected"),
     "a section that is a value": ("cluster = 5", "cluster: expected a section"),
 }  # fmt: skip

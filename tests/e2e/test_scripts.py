@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _auditing import agreement
 from _output import EXIT_INTERRUPTED
 from _processes import free_base_port, wait_for
 
+from protocol.client import Report, ShardDigest
 from tests.e2e.programs import ROOT, Outcome, run
 
 NODES = 3
 SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
+GROUPS = 5  # a shard each, and the cluster's own
 FIRST_PORT = 21_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
 LAST_PORT = 32_000
 
@@ -74,11 +77,16 @@ def test_money_survives_the_coordinator(cluster: Cluster) -> None:
     assert cluster.do("kill", node).returncode == 0
     try:
         cluster.paid("transfer", "ann", "ben", 300)
+        assert cluster.pay("audit").stderr == f"pay: replicas agree; {GROUPS} of {GROUPS * NODES} did not answer\n"
     finally:
         assert cluster.do("start", node).returncode == 0
     rows = cluster.paid("account", "show", "ann", "ben")
     assert [row["posted"] for row in rows] == [700, 300]
-    assert {row["balanced"] for row in cluster.paid("audit")} == {"yes"}
+    (report,) = cluster.paid("audit")
+    assert all(row["balanced"] for row in report["currencies"])
+    assert [shard["group"] for shard in report["shards"]] == [*range(GROUPS)]
+    for shard in report["shards"]:
+        assert (sorted(shard["digests"]), shard["agree"], shard["index"] > 0) == (["1", "2", "3"], True, True)
 
 
 def test_pay_explains_refusals(cluster: Cluster) -> None:
@@ -177,6 +185,37 @@ def test_pay_takes_the_id_that_is_given(cluster: Cluster) -> None:
     """Zero is no id, and another in its place would pay again with each repeat."""
     refused = cluster.pay("transfer", "world:EUR", "world:EUR2", 5, "--id", "0" * 32)
     assert refused.returncode == 1 and "id_must_not_be_zero: expected an id above 0" in refused.stderr
+
+
+def test_pay_says_how_far_replicas_agree() -> None:
+    """Only where all have answered alike it is left at that."""
+
+    def words(*digests: dict[int, int | None]) -> tuple[str, bool]:
+        report = Report({}, tuple(ShardDigest(group, 9, found) for group, found in enumerate(digests)))
+        return agreement(report), report.balanced
+
+    alike: dict[int, int | None] = {1: 5, 2: 5, 3: 5}
+    assert words(alike, alike) == ("replicas agree", True)
+    assert words(alike, alike | {2: None}) == ("replicas agree; 1 of 6 did not answer", True)
+    few = "too few replicas of groups [1] answered; 2 of 6 did not answer"
+    assert words(alike, {1: 5, 2: None, 3: None}) == (few, False)
+    assert words(alike, {1: 5, 2: 6, 3: None}) == ("replicas of groups [1] differ", False)
+
+
+def test_pay_explains_what_it_cannot_trace(cluster: Cluster) -> None:
+    """An id that nobody has seen, and one that is none."""
+    unknown = cluster.pay("trace", f"{7:032x}")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "transfer_not_found: expected the id of a transfer that some shard has seen" in unknown.stderr
+    assert cluster.pay("trace", "UNKNOWN-ID").returncode == 2
+
+
+@pytest.mark.parametrize("seconds", ["0.05", "3601"])
+def test_pay_refuses_a_lease_out_of_range(cluster: Cluster, tmp_path: Path, seconds: str) -> None:
+    """What was to run under the lock does not."""
+    refused = cluster.pay("lock", "leased", "--ttl", seconds, "--", "touch", tmp_path / "ran")
+    assert refused.returncode in (1, 2) and "100 ms to 1 h" in refused.stderr, refused.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_pay_that_is_told_to_end_ends_what_runs_under_its_lock(cluster: Cluster, tmp_path: Path) -> None:

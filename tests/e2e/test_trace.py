@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from _cluster import LocalCluster
+from _tracing import more_of, undecided_row
 
 from protocol import ids
 from protocol.client import Client, Undecided
@@ -66,9 +67,10 @@ async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
     for shard in trace.participants:
         assert (shard.node, shard.vote) == (seen.leaders[shard.group], Status.created)
         assert (shard.precommitted_ns is not None) == (commit == "3pc")
-        assert shard.prepared_ns and shard.decided_ns and abs(time.time_ns() - shard.prepared_ns) < FRESH_NS
-        assert shard.prepared_ns < (shard.precommitted_ns or shard.decided_ns) <= shard.decided_ns
-    assert trace.timestamp_ns == trace.participants[0].decided_ns
+        assert shard.prepared_ns and shard.carried_out_ns and abs(time.time_ns() - shard.prepared_ns) < FRESH_NS
+        assert shard.prepared_ns < (shard.precommitted_ns or shard.carried_out_ns) <= shard.carried_out_ns
+    assert trace.decided_ns == max(shard.precommitted_ns or shard.prepared_ns or 0 for shard in trace.participants)
+    assert trace.timestamp_ns == trace.participants[0].carried_out_ns
     assert await client.trace(receipt.id, GIVER) == trace
 
 
@@ -96,8 +98,8 @@ async def test_a_transfer_within_a_shard(client: Client) -> None:
         trace = await client.trace(traced)
         (shard,) = trace.participants
         assert (trace.status, trace.protocol, trace.round_id, shard.group) == (status, "one shard", None, GIVING)
-        assert shard.decided_ns == trace.timestamp_ns is not None
-        assert shard.vote is shard.prepared_ns is trace.decision is None
+        assert shard.carried_out_ns == trace.timestamp_ns is not None
+        assert shard.vote is shard.prepared_ns is trace.decision is trace.decided_ns is None
 
 
 async def test_an_unknown_id(client: Client) -> None:
@@ -130,9 +132,10 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
         (row,) = found.rounds
         assert (row.participants, row.prepared, row.ids) == ((GIVING, group), (GIVING,), (id,))
         assert (row.age_seconds >= 0, found.silent) == (True, (group,))
+        assert (row.transactions, found.count) == (1, 1)
         assert trace.status.is_transient and trace.timestamp_ns is None
         assert [shard.vote for shard in trace.participants] == [Status.created, None]
-        assert all(round["ids"] == [ids.format(id)] for round in shown), shown
+        assert all((round["ids"], round["transactions"]) == ([ids.format(id)], 1) for round in shown), shown
         while (found := await other.undecided()).rounds or found.silent:
             await asyncio.sleep(0.05)
     assert receipt.status in (Status.created, Status.exists)
@@ -140,6 +143,16 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
     (traced,) = pay(cluster.addresses, "trace", ids.format(id), "--debit", GIVER)
     assert (traced["status"], traced["protocol"]) == ("created", "2pc")
     assert [shard["vote"] for shard in traced["participants"]] == ["yes", "yes"]
+    carried_out = [shard["carried_out_ns"] for shard in traced["participants"] if shard["carried_out_ns"] is not None]
+    assert traced["decided_ns"] is not None and all(traced["decided_ns"] <= moment for moment in carried_out)
+
+
+def test_what_is_not_listed_is_counted() -> None:
+    """The true numbers of transactions and rounds."""
+    (row,) = Undecided.unpack([[[7, "2pc", [1, 2], [1], 40, b"\1" * 16]], [], 66, [8_192]]).rounds
+    assert (undecided_row(row, "table")["transactions"], undecided_row(row, "json")["transactions"]) == (8_192, 8_192)
+    assert more_of(Undecided((row,), (), 66)) == "65 younger rounds are undecided too"
+    assert more_of(Undecided((row,), (), 1)) == ""
 
 
 async def listed(client: Client, id: int) -> Undecided:

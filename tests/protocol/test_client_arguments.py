@@ -26,6 +26,11 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.snapshot(["a"] * 8_193), "got 8193"),
     (lambda client: client.accounts(["a"] * 8_193), "got 8193"),
     (lambda client: client.lock("x", ttl="5").acquire(), "ttl '5': expected seconds"),  # type: ignore[arg-type]
+    (lambda client: client.lock("x", ttl=float("nan")).acquire(), "ttl nan: expected seconds"),
+    (lambda client: client.lock("x", wait=-1).acquire(), "wait -1: expected seconds of 0 or more, or None"),
+    (lambda client: client.lock("x", wait=float("nan")).acquire(), "wait nan: expected seconds of 0 or more"),
+    (lambda client: client.lock("x", wait="x").acquire(), "wait 'x': expected seconds"),  # type: ignore[arg-type]
+    (lambda client: client.lock("x", owner="me").acquire(), "owner 'me': expected one that"),  # type: ignore[arg-type]
 ]
 
 

@@ -26,7 +26,7 @@ def test_columns() -> None:
     versions, names, tokens, commit = pack_guards(2, 7, Held("payroll", 9), "3pc")
     assert np.frombuffer(versions, "<u8").tolist() == [7, 7] and np.frombuffer(tokens, "<u8").tolist() == [9, 9]
     assert (names, commit) == ("payroll\npayroll", "3pc")
-    assert np.frombuffer(pack_guards(3, [0, 2**64 - 1, 5], None, None)[0], "<u8").tolist() == [0, 2**64 - 1, 5]
+    assert np.frombuffer(pack_guards(3, [0, 2**64 - 2, 5], None, None)[0], "<u8").tolist() == [0, 2**64 - 2, 5]
     assert np.frombuffer(pack_guards(2, np.array([1, 0]), None, None)[0], "<u8").tolist() == [1, 0]  # type: ignore[arg-type]  # as good as a sequence
     assert pack_guards(1, np.int64(4), None, None)[0] == (4).to_bytes(8, "little")  # type: ignore[arg-type]  # as good as an int
 
@@ -34,10 +34,11 @@ def test_columns() -> None:
 @pytest.mark.parametrize(
     ("version", "lock", "commit", "expected"),
     [
-        (0, None, None, "if_version 0: expected an integer of 1 to 18446744073709551615, or None for any"),
+        (0, None, None, "if_version 0: expected an integer of 1 to 18446744073709551614, or None for any"),
         (-1, None, None, "if_version -1: expected"), (2**64, None, None, "expected an integer of 1 to"),
         (1.0, None, None, "if_version 1.0: expected"), (True, None, None, "if_version True: expected"),
         ("7", None, None, "if_version"), ([1, 2], None, None, "if_version: expected 1 versions, one a row, got 2"),
+        (2**64 - 1, None, None, f"expected an integer of 1 to {2**64 - 2}"),
         ([-1], None, None, "if_version -1: expected an integer of 0 to"),
         (None, Held("", 1), None, "lock name '': expected one line of 1 to 64 bytes"),
         (None, Held("a\nb", 1), None, "expected one line"), (None, Held("ö" * 33, 1), None, "1 to 64 bytes"),

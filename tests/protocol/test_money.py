@@ -53,6 +53,40 @@ def test_refused_texts(text: str) -> None:
         money.parse(text, "EUR")
 
 
+@pytest.mark.parametrize(
+    ("text", "minor"), [("0", 0), ("1234", 1234), ("-5", -5), ("007", 7), (str(MINOR_MAX), MINOR_MAX)]
+)
+def test_accepted_minor_units(text: str, minor: int) -> None:
+    """Plain integers."""
+    assert money.parse_minor(text) == minor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-",
+        "+7",
+        " 5",
+        "5 ",
+        "1_000",
+        "1.00",
+        "1e3",
+        "0x1",
+        "--1",
+        "١٢",
+        "²",
+        "5\n",
+        str(MINOR_MAX + 1),
+        "9" * 5_000,
+    ],
+)
+def test_refused_minor_units(text: str) -> None:
+    """What Python reads as an integer besides plain digits is refused, and so is what the books could not hold."""
+    with pytest.raises(ValueError, match="amount"):
+        money.parse_minor(text)
+
+
 def test_range_and_unknown_currency() -> None:
     """The first amount beyond the books' range and an unknown currency are refused."""
     assert money.parse(str(MINOR_MAX), "JPY") == MINOR_MAX

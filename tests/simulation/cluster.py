@@ -8,7 +8,7 @@ from random import Random
 
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
-from node.core.raft import Membership, RaftConfig
+from node.core.raft import RaftConfig
 from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 from protocol.client import Client
@@ -19,6 +19,7 @@ from tests.simulation.network import Network
 
 EPOCH_NS = 1_700_000_000 * 10**9  # where the wall clocks begin
 BASE_PORT = 7_101
+ELECTION_MS = 600  # silence after which a follower campaigns, as by the default settings
 FIRST_CLIENT_HOST = 100
 
 
@@ -50,7 +51,7 @@ class Shape:
         cluster = ClusterSettings("simulated", self.shards, self.replication, self.nodes, base_port=BASE_PORT)
         if self.commit is not None:
             cluster = replace(cluster, commit=self.commit)
-        timing = TimingSettings(tick_ms=self.tick_ms, election_ticks=10)
+        timing = TimingSettings(tick_ms=self.tick_ms, election_ticks=ELECTION_MS // self.tick_ms)
         return Config(cluster, timing=timing, storage=StorageSettings())
 
 
@@ -62,8 +63,8 @@ class SimNode(Node):
     def _checkpoint_bytes(self) -> int:
         return self.shape.checkpoint_bytes
 
-    def _raft_config(self, membership: Membership) -> RaftConfig:
-        config = super()._raft_config(membership)
+    def _raft_config(self, group: int) -> RaftConfig:
+        config = super()._raft_config(group)
         shape = self.shape
         return replace(config, message_bytes_max=shape.message_bytes, inflight_messages_max=shape.inflight_messages)
 
@@ -195,6 +196,10 @@ class Cluster:
             if replica is not None and hasattr(replica, "raft") and replica.is_leader:
                 found.append((replica.term, number))
         return max(found)[1] if found else None
+
+    def has_majorities(self) -> bool:
+        """Whether most hosts of every group are up."""
+        return all(2 * sum(self.hosts[host].is_up for host in group) > len(group) for group in self.placement.replicas)
 
     # -- clients --------------------------------------------------------------------------------------------------
 

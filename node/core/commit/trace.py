@@ -17,7 +17,7 @@ from node.core.machine import Body, unpack_decision
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
 
-ROUNDS_MAX = 64  # undecided ones that are told: a coordinator has four in flight, the rest are orphans
+ROUNDS_MAX = 64  # undecided ones that are told: a coordinator has ROUNDS_IN_FLIGHT_MAX at a time, the rest are orphans
 IDS_MAX = 1_000  # of each
 
 Answers = Mapping[int, Body | None]
@@ -182,11 +182,12 @@ def _describe_record(found: Found, leaders: Sequence[int], group_of: Callable[[s
     return [status, timestamp_ns, protocol, None, None, None, None, None, rows]
 
 
-def undecided_rounds(answers: Answers, records: Body | None) -> list[Body]:
-    """`[[round id, protocol, groups, those that have prepared, when the first one heard of it in ns, ids], ...]`, oldest first.
+def undecided_rounds(answers: Answers, records: Body | None) -> tuple[list[Body], int]:
+    """The oldest ones, and how many there are in all.
 
-    From the groups' answers to `["open", "ledger"]` and then group 0's records. A round whose decision stands is left out, though
-    some shard may not have heard of it.
+    `[[round id, protocol, groups, those that have prepared, when the first one heard of it in ns, ids, transactions], ...]`,
+    from the groups' answers to `["open", "ledger"]` and then group 0's records. A round whose decision stands is left out, though some
+    shard may not have heard of it.
     """
     told = [(group, answer) for group, answer in answers.items() if answer is not None]
     decided = dict.fromkeys(round_id for _, answer in told for round_id in answer[2])
@@ -194,17 +195,17 @@ def undecided_rounds(answers: Answers, records: Body | None) -> list[Body]:
     merged: dict[int, Body] = {}
     attempts: dict[int, list[int]] = {}
     for group, answer in told:
-        for round_id, protocol, groups, opened_ns, has_prepared, attempt, ids in answer[1]:
-            row = merged.setdefault(round_id, [round_id, protocol, groups, [], opened_ns, b""])
+        for round_id, protocol, groups, opened_ns, has_prepared, attempt, ids, count in answer[1]:
+            row = merged.setdefault(round_id, [round_id, protocol, groups, [], opened_ns, b"", count])
             row[3] += [group] if has_prepared else []
             row[4] = min(row[4], opened_ns)
             row[5] += ids
             attempts.setdefault(round_id, []).append(attempt)
     rows = [row for round_id, row in merged.items() if round_id not in decided and not _stands(row, attempts[round_id])]
     rows.sort(key=lambda row: row[4])
-    for row in rows:
+    for row in rows[:ROUNDS_MAX]:
         row[5] = _without_repeats(row[5])
-    return rows[:ROUNDS_MAX]
+    return rows[:ROUNDS_MAX], len(rows)
 
 
 def _stands(row: Body, attempts: list[int]) -> bool:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
-from node.core.ledger.limits import CREDIT, DEBIT, FINAL_VERSION, NANOSECONDS, NOT_HERE
+from node.core.ledger.limits import CREDIT, DEBIT, NANOSECONDS, NOT_HERE
 from node.core.ledger.repeats import recorded_status
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
-from protocol.columns import Flag
+from protocol.columns import FINAL_VERSION, Flag
 from protocol.placement import shards_of_ids
 from protocol.status import Status
 

@@ -30,7 +30,6 @@ METADATA_BYTES_MAX = 1_024  # a few labels; documents belong elsewhere
 CREDIT_LEG = 0x8000  # flag bit of a history row whose id belongs to another shard: not found by id
 STATE_SHIFT = 16  # an account's kind: currency code below, state above; equal kinds below 1 << 16 may trade
 CURRENCY_MASK = 0xFFFF
-FINAL_VERSION = 2**64 - 1  # `if_version` of a row that may be refused although other parts of its account have funds
 NOT_HERE = -1  # row of an account that was not found
 NANOSECONDS = 1_000_000_000
 

@@ -227,14 +227,23 @@ class Machine:
         return Answer(["trace", record, rows])
 
     def _open_row(self, round_id: int, opened: OpenRound, part: str) -> Body:
-        """`[round id, protocol, groups, when it was opened, has prepared, epoch of the PRECOMMIT, the part's ids]`."""
+        """`[round id, protocol, groups, when it was opened, has prepared, epoch of the PRECOMMIT, the part's ids, transactions]`."""
         ids = b""
         if part in opened.parts:
             answer = self.parts[part].query(["ids", round_id], {})
             assert isinstance(answer, Answer), "open rounds are in memory"
             ids = answer.body[1]
         has_prepared = opened.answer[0] == "votes"
-        return [round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids]
+        return [
+            round_id,
+            opened.protocol,
+            opened.groups,
+            opened.opened_ns,
+            has_prepared,
+            opened.attempt,
+            ids,
+            opened.count,
+        ]
 
     def due(self, now_ns: int) -> list[Body]:
         """Requests that the leader should propose because of the time."""

@@ -34,7 +34,10 @@ Pass as `Restored.snapshot` the meta stored with the machine's checkpoint: then 
 
 Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an
 empty entry; a snapshot that is older than the receiver's membership is accepted, as checkpoints are not made to order;
-reads asked before the first commit of a term are refused instead of held; a removed leader resigns by default.
+reads asked before the first commit of a term are refused instead of held; a removed leader resigns by default. When a leader's
+process is gone, and after a start, the replicas campaign in turn instead of at random (`lost_leader_ticks`, `first_wait_ticks`);
+then a refused pre-vote is answered as soon as its receiver loses the leader too, and who refuses a candidate because its log is short
+campaigns itself.
 
 Left out on purpose: leader leases and reads by followers (they trust clocks), forwarding of proposals (the gateway does
 it), snapshot data (the shell streams it; the core exchanges metas only), witnesses, and priorities.

@@ -145,8 +145,9 @@ class Raft:
         replication.transfer_leadership(self.state, replication.leading(self.state), to)
 
     def step_down(self) -> None:
-        """Makes a leader resign, as one must whose disk has stalled; no effect elsewhere."""
+        """Makes a leader resign, as one must whose disk has stalled, and lets the peer with the longest log campaign at once."""
         if isinstance(self.state.role, Leader):
+            replication.call_successor(self.state, self.state.role)
             become_follower(self.state, self.state.term, NOBODY)
 
     def forget_leader(self) -> None:

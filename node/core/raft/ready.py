@@ -48,6 +48,8 @@ class RaftConfig:
     """Whether committed entries may be handed out before they are durable here; for a shell that writes first."""
     lost_leader_ticks: int = 2
     """After the leader's process died, the others campaign one after the other, so many ticks apart."""
+    first_wait_ticks: int = 0
+    """Until the first campaign after a start, in place of an election timeout (0): the replicas of a group take turns here too."""
     lost_leader_campaigns_max: int = 4
     """Campaigns in a row that are hurried in that way; the full timeout then spreads the rivals again."""
     message_bytes_max: int = 1 << 20

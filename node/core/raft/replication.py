@@ -210,6 +210,13 @@ def transfer_leadership(state: State, role: Leader, to: NodeId) -> None:
         send_append(state, to, peer, even_if_empty=True)
 
 
+def call_successor(state: State, role: Leader) -> None:
+    """Asks the voter with the longest log to campaign. It may be gone or lose: then an election timeout finds another one."""
+    others = [node for node in state.membership.voters if node != state.id and role.progress[node].recent_active]
+    if others:
+        send(state, MessageKind.timeout_now, max(others, key=lambda node: role.progress[node].match))
+
+
 def report_snapshot(role: Leader, node: NodeId, ok: bool) -> None:
     """The shell finished or gave up streaming a snapshot; the next append waits for the peer's word or a heartbeat."""
     peer = role.progress.get(node)

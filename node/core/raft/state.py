@@ -86,6 +86,8 @@ class State:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
         reset_timers(self)
+        if config.first_wait_ticks:
+            self.hurried, self.election_timeout = config.lost_leader_campaigns_max, config.first_wait_ticks
 
     @property
     def hard_state(self) -> HardState:

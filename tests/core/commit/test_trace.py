@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node.core.commit import Decisions, Found, describe, find_transfer, undecided_rounds
+from node.core.commit import trace as traces
 from node.core.ledger import Ledger
 from node.core.machine import ROUND_BITS, Answer, At, Body, Kind
 from protocol.status import Status
@@ -196,11 +197,13 @@ def test_what_is_undecided_is_listed(world: World) -> None:
     for _ in range(3):
         world.shards[1].entry()
     world.prepare(10, groups=(1,))
-    oldest = [late, "3pc", [1, 2], [2], late_ns, id_bytes(11)]
-    rows = [oldest, [ROUND, "2pc", [1, 2], [1], world.now(1), id_bytes(10)]]
+    oldest = [late, "3pc", [1, 2], [2], late_ns, id_bytes(11), 1]
+    rows = [oldest, [ROUND, "2pc", [1, 2], [1], world.now(1), id_bytes(10), 1]]
 
     def listed(records: Body | None = None) -> list[Body]:
-        return undecided_rounds(world.ask("open", "ledger"), records)
+        found, count = undecided_rounds(world.ask("open", "ledger"), records)
+        assert count == len(found)
+        return found
 
     assert listed() == rows
     assert listed([[ROUND, [1, 2], b""]]) == rows[:1]
@@ -213,6 +216,18 @@ def test_what_is_undecided_is_listed(world: World) -> None:
     assert listed() == rows[:1]
     world.shards[2].decide((late, decision(YES)), epoch=7)
     assert listed() == []
+
+
+def test_more_is_undecided_than_is_told(world: World) -> None:
+    """Of ids and rounds only so many are told, but all are counted."""
+    ids = range(1, traces.IDS_MAX + 201)
+    batch = [Transfer(id, "a", "b", 1, side=1, number=place) for place, id in enumerate(ids)]
+    world.shards[1].prepare(ROUND, len(batch), ("ledger", legs(batch)), epoch=7)
+    for number in range(1, traces.ROUNDS_MAX + 3):
+        world.prepare(5_000 + number, 1, groups=(1,), round_id=ROUND + number)
+    rows, count = undecided_rounds(world.ask("open", "ledger"), None)
+    assert (len(rows), count) == (traces.ROUNDS_MAX, traces.ROUNDS_MAX + 3)
+    assert (rows[0][0], len(rows[0][5]), rows[0][6]) == (ROUND, 16 * traces.IDS_MAX, len(batch))
 
 
 def test_coordinators_are_known_by_epoch() -> None:

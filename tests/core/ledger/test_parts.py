@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from node.core.ledger import rounds, transfers
-from node.core.ledger.limits import FINAL_VERSION
 from node.core.machine import Body
-from protocol.columns import Flag
+from protocol.columns import FINAL_VERSION, Flag
 from protocol.status import AccountState, AccountStatus, Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer

@@ -87,7 +87,7 @@ def test_a_shard_tells_its_open_rounds(shard: Shard) -> None:
     first_ns = shard.now_ns
     shard.precommit(7, decision(0), groups=(1, 3))
     ids = id_bytes(10) + id_bytes(11)
-    rows = [[5, "2pc", [1, 2], first_ns, True, 0, ids], [7, "3pc", [1, 3], shard.now_ns, False, 1, b""]]
+    rows = [[5, "2pc", [1, 2], first_ns, True, 0, ids, 2], [7, "3pc", [1, 3], shard.now_ns, False, 1, b"", 1]]
     assert shard.query("machine", "open", "ledger").body == ["open", rows, []]
     shard.decide((5, decision(0, 0)))
     assert shard.query("machine", "open", "ledger").body == ["open", rows[1:], [5]]

@@ -84,3 +84,16 @@ def test_the_loss_of_another_peer_changes_nothing() -> None:
     for _ in range(4):
         group.rafts[TWO].tick()
     assert group.rafts[TWO].status().role is Role.follower
+
+
+def test_a_leader_that_resigns_calls_the_peer_with_the_longest_log() -> None:
+    """No clock has to tick, and who lacks an entry is not called."""
+    group = Group(3, 5)
+    leader = group.elect(ONE)
+    group.cut.add(TWO)
+    leader.propose([b"x"])
+    group.settle()
+    group.cut.clear()
+    leader.step_down()
+    group.settle()
+    assert group.leader() == THREE and leader.status().role is Role.follower

@@ -1,0 +1,55 @@
+"""`pay audit`: whether the books balance and the replicas agree."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from _output import EXIT_FAILED, complain, show
+
+from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
+
+
+def show_audit(client: SyncClient, options: argparse.Namespace) -> int:
+    """audit. The exit code: it fails unless all balances, and in each shard a majority of the replicas agree."""
+    report = client.audit()
+    if options.form == "json":
+        show([audit_in_full(report)], "json")
+    else:
+        rows = [currency_row(row) for row in report.currencies.values()]
+        show([row | {"balanced": "yes" if row["balanced"] else "NO"} for row in rows], "table")
+    complain(f"pay: {agreement(report)}")
+    return 0 if report.balanced else EXIT_FAILED
+
+
+def audit_in_full(report: Report) -> dict[str, Any]:
+    """For programs: the shards beside the currencies."""
+    return {
+        "currencies": [currency_row(row) for row in report.currencies.values()],
+        "shards": [shard_row(shard) for shard in report.shards],
+    }
+
+
+def currency_row(row: CurrencyTotals) -> dict[str, Any]:
+    """One currency."""
+    return {
+        "currency": row.currency, "debits": row.debits, "credits": row.credits, "held": row.held,
+        "in_flight": row.in_flight, "balanced": row.balanced,
+    }  # fmt: skip
+
+
+def shard_row(shard: ShardDigest) -> dict[str, Any]:
+    """One group; digests in hexadecimal, as some readers of JSON cannot hold 64 bits, and null where a node did not answer."""
+    digests = {str(node): None if digest is None else f"{digest:016x}" for node, digest in shard.digests.items()}
+    return {"group": shard.group, "index": shard.index, "digests": digests, "agree": shard.agrees}
+
+
+def agreement(report: Report) -> str:
+    """Whether the replicas agree, and how many of them did not answer."""
+    if differing := [shard.group for shard in report.shards if shard.differs]:
+        return f"replicas of groups {differing} differ"
+    silent = sum(len(shard.silent) for shard in report.shards)
+    missing = f"{silent} of {sum(len(shard.digests) for shard in report.shards)} did not answer"
+    if lacking := [shard.group for shard in report.shards if not shard.agrees]:
+        return f"too few replicas of groups {lacking} answered; {missing}"
+    return f"replicas agree; {missing}" if silent else "replicas agree"
