@@ -80,9 +80,7 @@ def _choose_owner(name: str, outer: dict[str, LockOwner]) -> LockOwner:
     if name in outer or not outer:
         return outer.get(name, LockOwner())
     age_ns = next(iter(outer.values())).age_ns
-    id = time.time_ns().to_bytes(8, "big") + secrets.token_bytes(
-        8
-    )  # at one age the order of ids decides: first come first
+    id = time.time_ns().to_bytes(8, "big") + secrets.token_bytes(8)  # at one age the lower id is first
     return LockOwner(id, age_ns)
 
 

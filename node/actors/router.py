@@ -104,9 +104,9 @@ class Router:
             raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
-        if not peer and operation == Operation.transfers and has_final(body):
-            raise ProtocolError(f"if_version: expected 0 to {FINAL_VERSION - 1}", ErrorCode.bad_request)
         if not peer:
+            if operation == Operation.transfers and has_final(body):
+                raise ProtocolError(f"if_version: expected 0 to {FINAL_VERSION - 1}", ErrorCode.bad_request)
             call = self.mend(call)
         if group >= 0:
             if group > COORDINATOR and not peer and self.placement.shards > 1:

@@ -235,15 +235,8 @@ class Machine:
             ids = answer.body[1]
         has_prepared = opened.answer[0] == "votes"
         return [
-            round_id,
-            opened.protocol,
-            opened.groups,
-            opened.opened_ns,
-            has_prepared,
-            opened.attempt,
-            ids,
-            opened.count,
-        ]
+            round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids, opened.count,
+        ]  # fmt: skip
 
     def due(self, now_ns: int) -> list[Body]:
         """Requests that the leader should propose because of the time."""

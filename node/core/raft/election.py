@@ -48,19 +48,13 @@ def _ask_for_votes(state: State, *, pre: bool, forced: bool) -> None:
 
 
 def refuses_candidate(state: State, message: Message) -> bool:
-    """Whether a vote of a higher term is ignored, because a leader was heard from less than a timeout ago.
-
-    A pre-vote is kept: its sender may know before this replica that the leader's process is gone.
-    """
-    refused = (
+    """Whether a vote of a higher term is ignored, because a leader was heard from less than a timeout ago."""
+    return (
         state.config.check_quorum
         and not message.forced
         and state.leader != NOBODY
         and state.election_elapsed < state.config.election_ticks
     )
-    if refused and message.kind is MessageKind.pre_vote:
-        state.refused = message
-    return refused
 
 
 def on_vote_request(state: State, message: Message) -> None:

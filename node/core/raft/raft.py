@@ -86,6 +86,8 @@ class Raft:
     def _enter_term(self, message: Message) -> bool:
         state, kind = self.state, message.kind
         if kind in (MessageKind.vote, MessageKind.pre_vote) and election.refuses_candidate(state, message):
+            if kind is MessageKind.pre_vote:
+                state.refused = message  # its sender may know before this replica that the leader's process is gone
             return False
         if kind is MessageKind.pre_vote or (kind is MessageKind.pre_vote_reply and not message.reject):
             return True  # speaks of a term that nobody has opened yet
