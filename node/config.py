@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -13,6 +14,7 @@ from protocol.columns import COMMIT_PROTOCOLS
 from protocol.placement import NODES_MAX, SHARDS_MAX, NodeAddress, Placement
 
 NAME_CHARACTERS_MAX = 64  # it is in every Hello, whose frame is short, and in the lines of logs
+HOST_CHARACTERS_MAX = 253  # of DNS
 PORT_MAX = 65_535  # TCP's
 TICK_MS_MAX = 10_000  # an election takes tens of ticks: minutes, with a clock as slow as this
 HEARTBEATS_PER_ELECTION = 3  # so that one lost heartbeat, or two, topple no leader
@@ -34,6 +36,12 @@ class ClusterSettings:
     host: str = "127.0.0.1"
     base_port: int = 7101
     commit: str = "2pc"
+
+    @property
+    def shared(self) -> str:
+        """What a node with other settings than its peers must not serve with, as `name=value` with blanks between."""
+        names = ("nodes", "shards", "replication", "host", "base_port")
+        return " ".join(f"{name}={getattr(self, name)}" for name in names)
 
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes listen, node 1 first."""
@@ -144,7 +152,11 @@ def _check(config: Config) -> None:
         (1 <= cluster.nodes <= NODES_MAX, "cluster.nodes", f"1 to {NODES_MAX}"),
         (1 <= cluster.replication <= cluster.nodes, "cluster.replication", "1 to the number of nodes"),
         (1 <= cluster.base_port <= PORT_MAX - cluster.nodes, "cluster.base_port", "a port with room for every node"),
-        (bool(cluster.host), "cluster.host", "a name or an address"),
+        (
+            0 < len(cluster.host) <= HOST_CHARACTERS_MAX and not re.search(r"[\s=]", cluster.host),
+            "cluster.host",
+            "a name or an address",
+        ),
         (cluster.commit in COMMIT_PROTOCOLS, "cluster.commit", " or ".join(COMMIT_PROTOCOLS)),
         (1 <= timing.tick_ms <= TICK_MS_MAX, "timing.tick_ms", f"1 to {TICK_MS_MAX}"),
         (timing.heartbeat_ticks >= 1, "timing.heartbeat_ticks", "1 or more"),

@@ -100,7 +100,8 @@ class Node:
 
     def _make_links(self) -> None:
         token, told = self.config.security.peer_token, self._directory
-        hello = make_hello(self.config.cluster.name, self.number, token, self._adapters.data_id)
+        cluster = self.config.cluster
+        hello = make_hello(cluster.name, self.number, token, self._adapters.data_id, cluster.shared)
         for address in self.placement.nodes:
             if address.id != self.number:
                 self._links[address.id] = Link(
@@ -244,6 +245,7 @@ class Node:
         security = self.config.security
         rules = Rules(
             self.config.cluster.name,
+            self.config.cluster.shared,
             security.client_token,
             security.peer_token,
             self._peers,

@@ -14,6 +14,7 @@ class ErrorCode(StrEnum):
     bad_message = "bad_message"
     wrong_version = "wrong_version"
     wrong_cluster = "wrong_cluster"
+    wrong_settings = "wrong_settings"
     not_authenticated = "not_authenticated"
     unknown_peer = "unknown_peer"
     unknown_operation = "unknown_operation"
@@ -37,7 +38,7 @@ class ErrorCode(StrEnum):
 
 _CLOSING = frozenset({
     ErrorCode.bad_frame, ErrorCode.frame_too_large, ErrorCode.bad_message, ErrorCode.wrong_version,
-    ErrorCode.wrong_cluster, ErrorCode.not_authenticated, ErrorCode.unknown_peer,
+    ErrorCode.wrong_cluster, ErrorCode.wrong_settings, ErrorCode.not_authenticated, ErrorCode.unknown_peer,
 })  # fmt: skip
 _TRANSIENT = frozenset({
     ErrorCode.not_leader, ErrorCode.busy, ErrorCode.outcome_unknown, ErrorCode.shutting_down,

@@ -55,6 +55,8 @@ class Hello:
     node: int  # id of the connecting node, 0 for a client
     token: str  # credentials of its role
     data_id: int  # names the data folder of a connecting node, 0 for a client
+    identity: int = 0  # random number of the cluster that it knows, 0 for none yet
+    settings: str = ""  # of a connecting node: what all nodes must have alike, `name=value` with blanks between
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ class Welcome:
     frame_bytes_max: int  # longest body that this node accepts on this connection
     inflight_max: int  # requests that may wait for their answer at once; more are answered `busy`
     split: list[str] = field(default_factory=list)  # ids of the split accounts that the node knows
+    identity: int = 0  # random number of the cluster, made with it; 0 to a peer by a node that knows none yet
+    data_id: int = 0  # to a peer: names the answering node's data folder
+    settings: str = ""  # to a peer: as in Hello
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Placed:
     placement: list[Any]  # `Placement.pack()`
     leaders: list[int]  # as in Welcome
     split: list[str] = field(default_factory=list)  # split accounts that the receiver may not know; none is taken back
+    members: list[Any] = field(default_factory=list)  # to a peer: the table of the nodes' data folders, if known
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +201,15 @@ _BYTES = _Check("bytes", lambda value: type(value) is bytes)
 _BOOL = _Check("true or false", lambda value: type(value) is bool)
 
 _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
-    Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE)),
-    Kind.welcome: (Welcome, (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS)),
+    Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE, _LARGE, _TEXT)),
+    Kind.welcome: (
+        Welcome,
+        (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS, _LARGE, _LARGE, _TEXT),
+    ),
     Kind.request: (Request, (_POSITIVE, _TEXT, _GROUP_OR_ANY, _SMALL, _LARGE, _LIST)),
     Kind.reply: (Reply, (_POSITIVE, _LIST)),
     Kind.failure: (Failure, (_LARGE, _TEXT, _TEXT, _SMALL, _NODE)),
-    Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS)),
+    Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS, _LIST)),
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
@@ -242,38 +251,68 @@ def _build(message_class: Callable[..., Message], values: list[Any]) -> Message:
 
 
 def check_hello(
-    hello: Hello, cluster: str, client_token: str = "", peer_token: str = "", peers: Collection[int] = ()
+    hello: Hello, expected: Welcome, client_token: str = "", peer_token: str = "", peers: Collection[int] = ()
 ) -> ProtocolError | None:
     """Why a connection must be refused, or None. An empty token of ours lets everyone of that role in.
 
-    `peers` are the node ids that may connect as peers. The cheapest and most telling reason is given first.
+    `expected` is what this node would answer, `peers` are the node ids that may connect as peers. The cheapest and most telling
+    reason is given first.
     """
     if hello.version != PROTOCOL_VERSION:
         text = f"protocol version {hello.version}: this node speaks {PROTOCOL_VERSION}"
         return ProtocolError(text, ErrorCode.wrong_version)
     is_peer = hello.role == Role.peer
-    if hello.cluster != cluster and (is_peer or hello.cluster):
-        return ProtocolError(f"cluster {hello.cluster!r}: this is {cluster!r}", ErrorCode.wrong_cluster)
+    if hello.cluster != expected.cluster and (is_peer or hello.cluster):
+        return ProtocolError(f"cluster {hello.cluster!r}: this is {expected.cluster!r}", ErrorCode.wrong_cluster)
     token = peer_token if is_peer else client_token
     if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
         return ProtocolError(f"token of the {hello.role} is not accepted", ErrorCode.not_authenticated)
+    if is_peer and hello.settings != expected.settings:
+        return _other_settings(f"node {hello.node}", hello.settings, f"node {expected.node}", expected.settings)
     if is_peer and hello.node not in peers:
         return ProtocolError(f"node {hello.node} is not a member of this cluster", ErrorCode.unknown_peer)
     if not is_peer and hello.node:
         return ProtocolError(f"a client must give node 0, not {hello.node}")
+    if hello.identity and expected.identity and hello.identity != expected.identity:
+        who = f"node {hello.node} belongs to" if is_peer else "this client was with"
+        return _other_cluster(f"{who} {named(hello.cluster, hello.identity)}", expected)
     return None
 
 
-def check_welcome(welcome: Welcome, cluster: str, node: int = 0) -> ProtocolError | None:
-    """Why the side that connected must hang up, or None; an empty `cluster` and `node` 0 accept any."""
+def check_welcome(welcome: Welcome, hello: Hello, node: int = 0) -> ProtocolError | None:
+    """Why the side that connected with this hello must hang up, or None; `node` 0 accepts any."""
     if welcome.version != PROTOCOL_VERSION:
         text = f"protocol version {welcome.version}: expected {PROTOCOL_VERSION}"
         return ProtocolError(text, ErrorCode.wrong_version)
-    if cluster and welcome.cluster != cluster:
-        return ProtocolError(f"cluster {welcome.cluster!r}: expected {cluster!r}", ErrorCode.wrong_cluster)
+    if hello.cluster and welcome.cluster != hello.cluster:
+        return ProtocolError(f"cluster {welcome.cluster!r}: expected {hello.cluster!r}", ErrorCode.wrong_cluster)
     if node and welcome.node != node:
         return ProtocolError(f"node {welcome.node} answered: expected {node}", ErrorCode.unknown_peer)
+    if node and welcome.settings != hello.settings:
+        return _other_settings(f"node {welcome.node}", welcome.settings, f"node {hello.node}", hello.settings)
+    if hello.identity and welcome.identity and hello.identity != welcome.identity:
+        who = f"node {hello.node} belongs to" if node else "this client was with"
+        return _other_cluster(f"{who} {named(hello.cluster, hello.identity)}", welcome)
     return None
+
+
+def named(cluster: str, identity: int) -> str:
+    """A cluster in full: its name and its random number."""
+    return f"cluster {cluster!r} {identity:016x}"
+
+
+def _other_cluster(who: str, welcome: Welcome) -> ProtocolError:
+    text = f"{who}, but node {welcome.node} to {named(welcome.cluster, welcome.identity)}"
+    meaning = "another cluster has taken these addresses, and its books say nothing of the first one's"
+    return ProtocolError(f"{text}: {meaning}", ErrorCode.wrong_cluster)
+
+
+def _other_settings(who: str, settings: str, other: str, others: str) -> ProtocolError:
+    one, two = (dict(part.partition("=")[::2] for part in text.split()) for text in (settings, others))
+    names = [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
+    found = ", ".join(f"{name} {one.get(name, 'none')} and not {two.get(name, 'none')}" for name in names)
+    text = f"{who} has {found} as {other}: expected the same cluster.toml on every node"
+    return ProtocolError(text, ErrorCode.wrong_settings)
 
 
 def failure(error: ProtocolError, id: int = CONNECTION, retry_after_ms: int = 0, hint: int = 0) -> Failure:

@@ -112,7 +112,7 @@ class Link:
         """Answers to our calls, and the peer's words on the connection."""
         match message:
             case Welcome():
-                if (error := check_welcome(message, self._hello.cluster, self.address.id)) is not None:
+                if (error := check_welcome(message, self._hello, self.address.id)) is not None:
                     raise error
                 self._is_welcome = True
                 self.send(self._greet())
@@ -216,6 +216,6 @@ class Link:
             self._connection.close()
 
 
-def make_hello(cluster: str, node: int, token: str, data_id: int) -> Hello:
+def make_hello(cluster: str, node: int, token: str, data_id: int, settings: str) -> Hello:
     """What this node says when it connects to a peer."""
-    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, data_id)
+    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, data_id, settings=settings)

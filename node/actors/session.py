@@ -45,6 +45,7 @@ class Rules:
     """Who may connect."""
 
     cluster: str
+    settings: str  # that all nodes must have alike
     client_token: str
     peer_token: str
     peers: tuple[int, ...]
@@ -98,7 +99,8 @@ class Session:
         if not isinstance(message, Hello):
             raise ProtocolError("expected Hello first")
         rules = self._rules
-        error = check_hello(message, rules.cluster, rules.client_token, rules.peer_token, rules.peers)
+        welcome = self._welcome(is_peer=message.role == Role.peer)
+        error = check_hello(message, welcome, rules.client_token, rules.peer_token, rules.peers)
         if error is not None:
             raise error
         if message.role == Role.peer and not rules.is_known(message.node, message.data_id):
@@ -110,16 +112,17 @@ class Session:
             self._load = Load(PEER_REQUESTS_MAX, PEER_BYTES_MAX)
         else:
             self._load = Load(CLIENT_REQUESTS_MAX, CLIENT_BYTES_MAX)
-        limit = FRAME_BYTES_MAX if self.is_peer else CLIENT_FRAME_BYTES_MAX
-        self._connection.allow(limit)
-        router = self._router
-        self._connection.send(
-            Welcome(
-                PROTOCOL_VERSION, rules.cluster, router.node, router.placement.shards, router.placement.pack(),
-                list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split),
-            )
-        )  # fmt: skip
+        self._connection.allow(welcome.frame_bytes_max)
+        self._connection.send(welcome)
         self._host.opened(self)
+
+    def _welcome(self, *, is_peer: bool) -> Welcome:
+        router, limit = self._router, FRAME_BYTES_MAX if is_peer else CLIENT_FRAME_BYTES_MAX
+        return Welcome(
+            PROTOCOL_VERSION, self._rules.cluster, router.node, router.placement.shards, router.placement.pack(),
+            list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split),
+            settings=self._rules.settings if is_peer else "",
+        )  # fmt: skip
 
     def _on_raft(self, messages: list[list[object]]) -> None:
         for group, packed in messages:

@@ -173,7 +173,8 @@ class Calls:
             connection.close()
             self._note_silence(address)
             raise ConnectionResetError("does not answer") from error
-        self._hello = replace(self._hello, cluster=welcome.cluster)  # what answers later must be of this cluster
+        # What answers later must be of this cluster.
+        self._hello = replace(self._hello, cluster=welcome.cluster, identity=welcome.identity)
         self._connections[address] = connection
         return connection
 

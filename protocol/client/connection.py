@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
                 if waiter is not None and not waiter.done():
                     waiter.set_result(message)
             case Welcome():
-                if (error := check_welcome(message, self._hello.cluster)) is not None:
+                if (error := check_welcome(message, self._hello)) is not None:
                     raise error
                 self._placed(Placement.unpack(message.placement), message.leaders, message.split)
                 if not self.welcome.done():

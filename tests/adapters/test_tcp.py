@@ -316,7 +316,20 @@ async def test_healing_closes_what_has_a_gap(site: Site) -> None:
 
 CLIENT_TOKEN, PEER_TOKEN = "of clients", "of peers"
 CLIENT = Hello(PROTOCOL_VERSION, "under-test", "client", 0, CLIENT_TOKEN, 0)
-PEER = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, 55)
+PEER = Hello(
+    PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, 55
+)  # and the settings of the node, which it has from its port
+
+
+def completed(hello: Hello, port: int) -> Hello:
+    """A peer's settings are those of the node that it meets."""
+    is_peer = hello.role == "peer" and not hello.settings
+    return replace(hello, settings=settings_at(port).shared) if is_peer else hello
+
+
+def settings_at(port: int) -> ClusterSettings:
+    """Of two nodes, the first on this port."""
+    return ClusterSettings("under-test", 1, 2, 2, HOST, port)
 
 
 @pytest.fixture
@@ -325,7 +338,7 @@ async def port() -> AsyncIterator[int]:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         number: int = taken.getsockname()[1]
-    cluster = ClusterSettings("under-test", 1, 2, 2, HOST, number)
+    cluster = settings_at(number)
     disk = Disk()
     adapters = Adapters(
         TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), 44,
@@ -342,7 +355,8 @@ async def port() -> AsyncIterator[int]:
 async def say(port: int, *messages: Message) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connects and says something."""
     reader, writer = await asyncio.open_connection(HOST, port)
-    writer.write(b"".join(encode_body(encode(message)) for message in messages))
+    completes = (completed(message, port) if isinstance(message, Hello) else message for message in messages)
+    writer.write(b"".join(encode_body(encode(message)) for message in completes))
     return reader, writer
 
 
@@ -356,6 +370,7 @@ REFUSED: dict[str, tuple[Message, ErrorCode]] = {
     "the node itself": (replace(PEER, node=1), ErrorCode.unknown_peer),
     "no member": (replace(PEER, node=3), ErrorCode.unknown_peer),
     "another data folder": (replace(PEER, data_id=56), ErrorCode.unknown_peer),
+    "other settings": (replace(PEER, settings="nodes=2 shards=9"), ErrorCode.wrong_settings),
     "a client with a number": (replace(CLIENT, node=2), ErrorCode.bad_message),
 }
 

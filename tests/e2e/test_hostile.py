@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -192,6 +193,8 @@ HELLOS: dict[str, tuple[Message, ErrorCode]] = {
 async def test_a_hello_that_is_refused(cluster: LocalCluster, name: str) -> None:
     """The reason comes as an error frame, then the connection ends."""
     message, code = HELLOS[name]
+    if isinstance(message, Hello) and message.role == "peer":
+        message = replace(message, settings=cluster.config.cluster.shared)
     answers = await (await Connection.open(cluster.addresses[0], message)).read_until_closed()
     assert answers.welcome is None and answers.error is not None
     assert answers.error.code == code
@@ -290,7 +293,7 @@ async def test_messages_of_the_log_in_another_name(cluster: LocalCluster) -> Non
     if len(cluster.numbers) == 1:
         return
     data_id = json.loads((cluster.node(2).data / "node.json").read_text())["data_id"]
-    peer = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, data_id)
+    peer = Hello(PROTOCOL_VERSION, "under-test", "peer", 2, PEER_TOKEN, data_id, settings=cluster.config.cluster.shared)
     forged: list[list[Any]] = [
         [0, 1, 3, 9, 0, 0, 0, [], 0, 0, 0, None], [0, 2, 2, 9, 0, 0, 0, [], 0, 0, 0, None], [], [None] * 12,
         [0, 1, 2, -1, 0, 0, 0, [], 0, 0, 0, None], [0, 1, 2, 1, 0, 0, 0, [[1, 2]], 0, 0, 0, None],

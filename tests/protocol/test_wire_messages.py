@@ -14,7 +14,9 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Hello, Kind, Message, Reply, Request, SnapshotAck, Welcome
 from tests.protocol.wire_examples import LEAF, MESSAGES
 
-HELLO = Hello(messages.PROTOCOL_VERSION, "demo", "peer", 2, "secret", 1)
+SETTINGS = "nodes=3 replication=3"
+HELLO = Hello(messages.PROTOCOL_VERSION, "demo", "peer", 2, "secret", 1, 77, SETTINGS)
+EXPECTED = Welcome(messages.PROTOCOL_VERSION, "demo", 1, 1, [], [], 1, 1, [], 77, 5, SETTINGS)
 
 
 @given(MESSAGES)
@@ -113,7 +115,7 @@ def _one_of_each() -> list[Message]:
 
 def refusal(**changes: Any) -> ErrorCode | None:
     hello = dataclasses.replace(HELLO, **changes)
-    error = messages.check_hello(hello, "demo", client_token="public", peer_token="secret", peers=(1, 2, 3))
+    error = messages.check_hello(hello, EXPECTED, client_token="public", peer_token="secret", peers=(1, 2, 3))
     return error.code if error else None
 
 
@@ -125,7 +127,10 @@ def test_handshake_of_a_peer() -> None:
     assert refusal(cluster="") == ErrorCode.wrong_cluster
     assert refusal(token="public", node=9) == ErrorCode.not_authenticated
     assert refusal(token="sécret") == ErrorCode.not_authenticated
-    assert refusal(node=9) == ErrorCode.unknown_peer
+    assert refusal(settings="nodes=3 replication=1", node=9) == ErrorCode.wrong_settings
+    assert refusal(node=9, identity=78) == ErrorCode.unknown_peer
+    assert refusal(identity=78) == ErrorCode.wrong_cluster
+    assert refusal(identity=0) is None
     assert refusal(node=0) == ErrorCode.unknown_peer
 
 
@@ -135,18 +140,42 @@ def test_handshake_of_a_client() -> None:
     assert refusal(role="client", node=0, token="public", cluster="other") == ErrorCode.wrong_cluster
     assert refusal(role="client", node=0, token="secret") == ErrorCode.not_authenticated
     assert refusal(role="client", node=1, token="public") == ErrorCode.bad_message
-    assert messages.check_hello(Hello(1, "", "client", 0, "anything", 0), "demo") is None
+    assert refusal(role="client", node=0, token="public", settings="", identity=78) == ErrorCode.wrong_cluster
+    assert refusal(role="client", node=0, token="public", settings="", identity=0) is None
+    assert messages.check_hello(Hello(1, "", "client", 0, "anything", 0), EXPECTED) is None
+
+
+def test_the_setting_that_differs_is_named() -> None:
+    """On both sides, with what the other one has."""
+    hello = dataclasses.replace(HELLO, settings="nodes=3 replication=1")
+    for error in (messages.check_hello(hello, EXPECTED), messages.check_welcome(EXPECTED, hello, 1)):
+        assert error is not None and error.code is ErrorCode.wrong_settings
+        assert "replication" in str(error) and "nodes" not in str(error).partition(":")[0]
+
+
+def test_another_cluster_is_told_in_full() -> None:
+    """A person reads which cluster was expected, which one answered, and what that means."""
+    error = messages.check_hello(dataclasses.replace(HELLO, role="client", node=0, identity=78), EXPECTED)
+    text = str(error)
+    assert f"{77:016x}" in text and f"{78:016x}" in text and "another cluster" in text
 
 
 def test_welcome_is_checked() -> None:
     """Who connected hangs up on another version, cluster or node than expected."""
-    welcome = Welcome(1, "demo", 2, 1, [], [], 1, 1)
-    assert messages.check_welcome(welcome, "") is None
-    assert messages.check_welcome(welcome, "demo", 2) is None
-    other = messages.check_welcome(welcome, "other"), messages.check_welcome(welcome, "demo", 3)
-    newer = messages.check_welcome(dataclasses.replace(welcome, version=2), "demo")
-    codes = [error and error.code for error in (*other, newer)]
-    assert codes == [ErrorCode.wrong_cluster, ErrorCode.unknown_peer, ErrorCode.wrong_version]
+
+    def error(hello: Hello, dialled: int = 0, /, **changes: Any) -> ErrorCode | None:
+        found = messages.check_welcome(dataclasses.replace(EXPECTED, **changes), hello, dialled)
+        return found.code if found else None
+
+    client = dataclasses.replace(HELLO, cluster="", role="client", node=0, identity=0, settings="")
+    assert error(client) is None and error(HELLO, 1) is None
+    assert error(HELLO, 1, version=2, cluster="other") == ErrorCode.wrong_version
+    assert error(HELLO, 1, cluster="other", node=3) == ErrorCode.wrong_cluster
+    assert error(HELLO, 1, node=3, settings="") == ErrorCode.unknown_peer
+    assert error(HELLO, 1, settings="", identity=78) == ErrorCode.wrong_settings
+    assert error(HELLO, 1, identity=78) == ErrorCode.wrong_cluster
+    assert error(dataclasses.replace(client, identity=78)) == ErrorCode.wrong_cluster
+    assert error(HELLO, 1, identity=0) is None
 
 
 def test_failure_fits_the_wire() -> None:

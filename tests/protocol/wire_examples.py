@@ -29,12 +29,12 @@ BODY = st.lists(LEAF | st.lists(LEAF, max_size=3), max_size=4)
 LEADERS = st.lists(NODE, max_size=5)
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, SMALL, TEXT, ROLE, NODE, TEXT, LARGE),
-    st.builds(Welcome, SMALL, TEXT, NODE, SMALL, BODY, LEADERS, SMALL, SMALL),
+    st.builds(Hello, SMALL, TEXT, ROLE, NODE, TEXT, LARGE, LARGE, TEXT),
+    st.builds(Welcome, SMALL, TEXT, NODE, SMALL, BODY, LEADERS, SMALL, SMALL, st.just([]), LARGE, LARGE, TEXT),
     st.builds(Request, POSITIVE, TEXT, st.integers(-1, 2**31 - 1), SMALL, LARGE, BODY),
     st.builds(Reply, POSITIVE, BODY),
     st.builds(Failure, LARGE, TEXT, TEXT, SMALL, NODE),
-    st.builds(Placed, BODY, LEADERS),
+    st.builds(Placed, BODY, LEADERS, st.just([]), BODY),
     st.builds(Goodbye, TEXT),
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
