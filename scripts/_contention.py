@@ -63,10 +63,10 @@ WAYS: dict[str, Change] = {
 }  # fmt: skip
 
 
-async def measure_contention(addresses: str, seconds: float) -> list[Point]:
+async def measure_contention(addresses: str, token: str, seconds: float) -> list[Point]:
     """Each way with each number of clients, each for so many seconds."""
     points = []
-    async with Client(addresses) as client:
+    async with Client(addresses, token=token) as client:
         for account in (HOT, OTHER):
             await client.create_account(account, "EUR", minimum_balance=None)
         for way, change in WAYS.items():

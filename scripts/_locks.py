@@ -39,11 +39,13 @@ async def _queue(client: Client, grants: Grants, stop: asyncio.Event) -> None:
             grants.inside -= 1
 
 
-async def queue_for_a_lock(addresses: str, clients: int, seconds: float) -> tuple[float, int, list[str]]:
+async def queue_for_a_lock(addresses: str, token: str, clients: int, seconds: float) -> tuple[float, int, list[str]]:
     """Grants a second, grants in all, and what went wrong."""
     grants, stop = Grants(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        shared = [await stack.enter_async_context(Client(addresses)) for _ in range(min(CONNECTIONS, clients))]
+        shared = [
+            await stack.enter_async_context(Client(addresses, token=token)) for _ in range(min(CONNECTIONS, clients))
+        ]
         async with asyncio.TaskGroup() as group:
             for number in range(clients):
                 group.create_task(_queue(shared[number % len(shared)], grants, stop))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,14 +19,6 @@ PIPED_COLUMNS = 240  # a pipe has no width; nothing is cut off
 def console() -> Console:
     """Standard output: colours and boxes on a terminal, plain text in a pipe."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPED_COLUMNS)
-
-
-def make_parser(name: str, guide: str) -> argparse.ArgumentParser:
-    """A command line that explains itself with the script's docstring."""
-    summary, _, details = guide.partition("\n\n")
-    return argparse.ArgumentParser(
-        prog=name, description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
 
 
 def show(rows: Sequence[Mapping[str, Any]], form: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from protocol.ids import IdGenerator
 from protocol.placement import shards_of
+from protocol.status import TRANSFERS_MAX
 
 Rows = NDArray[np.int64]
 
 AMOUNT_MAX = 10_000  # minor units of one transfer
+PREPARED_MAX = (
+    1_000_000  # transfers of all clients made beforehand: 50 MB; a longer load sends them again under new ids
+)
 ZIPF_EXPONENT = 0.99  # YCSB's
 DISTRIBUTIONS = ("uniform", "zipfian", "latest")
 ID_ORDERS = ("tbid", "sequential", "random", "reversed")
@@ -41,23 +46,52 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One request: rows of accounts, amounts in minor units, packed ids."""
+    """One request without its ids: account ids, their rows in the model, amounts in minor units."""
 
-    ids: bytes
+    debits: list[str]
+    credits: list[str]
     debit: Rows
     credit: Rows
     amount: Rows
 
+    def __len__(self) -> int:
+        return len(self.debits)
+
+    def part(self, start: int, end: int) -> Batch:
+        """Some of its rows."""
+        cut = slice(start, end)
+        return Batch(self.debits[cut], self.credits[cut], self.debit[cut], self.credit[cut], self.amount[cut])
+
+
+def prepare(workload: Workload, client: int, transfers: int, batch_count: int) -> list[Batch]:
+    """Requests of `batch_count` transfers that hold so many together, or some more."""
+    source = Source(workload, client)
+    batches: list[Batch] = []
+    drawn = TRANSFERS_MAX // batch_count * batch_count  # at once: a draw costs the same for one row and for thousands
+    while len(batches) * batch_count < transfers:
+        large = source.next(drawn)
+        batches += [large.part(start, start + batch_count) for start in range(0, drawn, batch_count)]
+    return batches
+
+
+def in_turn(batches: Sequence[Batch], transfers: int) -> Iterator[Batch]:
+    """So many transfers: all batches in their order, again and again, the last one cut to fit."""
+    for batch in itertools.cycle(batches):
+        if transfers <= 0:
+            return
+        yield batch if len(batch) <= transfers else batch.part(0, transfers)
+        transfers -= len(batch)
+
 
 class Source:
-    """One client's endless stream of batches, the same for the same seed and client but for the ids."""
+    """One client's endless stream of batches, the same for the same seed and client."""
 
     def __init__(self, workload: Workload, client: int) -> None:
         self._workload = workload
         self._random = np.random.default_rng([workload.seed, client])
         self._pairs = _Pairs(workload) if workload.cross_shard_percent is not None else None
         self._ranks = _zipf_ranks(workload.account_count)
-        self._ids = _Ids(workload.id_order, client, workload.seed)
+        self._names = np.array(workload.names(), object)
 
     def next(self, count: int) -> Batch:
         """A batch of `count` transfers between two different accounts each."""
@@ -74,7 +108,7 @@ class Source:
         if workload.hot_credit:
             debit, credit = np.maximum(debit, 1), np.zeros_like(credit)
         amount = self._random.integers(1, AMOUNT_MAX, count)
-        return Batch(self._ids.take(count), debit, credit, amount)
+        return Batch(self._names[debit].tolist(), self._names[credit].tolist(), debit, credit, amount)
 
     def _accounts(self, count: int) -> Rows:
         last = self._workload.account_count - 1
@@ -109,8 +143,8 @@ class _Pairs:
         return self._ordered[np.where(crosses, outside, inside)]
 
 
-class _Ids:
-    """Transfer ids in the wanted order, different from those of other clients and of earlier runs."""
+class Ids:
+    """One client's transfer ids in the wanted order, different from those of other clients and of earlier runs."""
 
     def __init__(self, order: str, client: int, seed: int) -> None:
         now_ns = time.time_ns()
@@ -119,8 +153,16 @@ class _Ids:
         self._random = np.random.default_rng([seed, client, now_ns])
         self._taken = 0
         self._generator = IdGenerator(lambda: time.time_ns() // 1_000_000, self._bits)
+        self._ready = memoryview(b"")
 
     def take(self, count: int) -> bytes:
+        """New ids, packed; up to `TRANSFERS_MAX`."""
+        if len(self._ready) < 16 * count:
+            self._ready = memoryview(self._make(TRANSFERS_MAX))
+        taken, self._ready = self._ready[: 16 * count], self._ready[16 * count :]
+        return bytes(taken)
+
+    def _make(self, count: int) -> bytes:
         if self._order == "tbid":
             return self._generator.take(count)
         if self._order == "random":
@@ -151,9 +193,11 @@ class Model:
         self.debits = 0
         self._is_pending = is_pending
 
-    def add(self, batch: Batch, accepted: NDArray[np.bool_]) -> None:
-        """Takes in the accepted rows."""
-        debit, credit, amount = batch.debit[accepted], batch.credit[accepted], batch.amount[accepted]
+    def add(self, batch: Batch, accepted: NDArray[np.bool_] | None = None) -> None:
+        """Takes in the accepted rows; None: all."""
+        debit, credit, amount = batch.debit, batch.credit, batch.amount
+        if accepted is not None:
+            debit, credit, amount = debit[accepted], credit[accepted], amount[accepted]
         if self._is_pending:
             np.add.at(self.held, debit, amount)
         else:
