@@ -253,7 +253,7 @@ def _build(message_class: Callable[..., Message], values: list[Any]) -> Message:
 def check_hello(
     hello: Hello, expected: Welcome, client_token: str = "", peer_token: str = "", peers: Collection[int] = ()
 ) -> ProtocolError | None:
-    """Why a connection must be refused, or None. An empty token of ours lets everyone of that role in.
+    """Why a connection must be refused, or None. An empty token of ours lets everyone of that role in who shows none.
 
     `expected` is what this node would answer, `peers` are the node ids that may connect as peers. The cheapest and most telling
     reason is given first.
@@ -264,7 +264,12 @@ def check_hello(
     is_peer = hello.role == Role.peer
     if hello.cluster != expected.cluster and (is_peer or hello.cluster):
         return ProtocolError(f"cluster {hello.cluster!r}: this is {expected.cluster!r}", ErrorCode.wrong_cluster)
-    token = peer_token if is_peer else client_token
+    token, setting = (peer_token, "peer_token") if is_peer else (client_token, "client_token")
+    if hello.token and not token:  # who shows one believes that nobody gets in without
+        text = (
+            f"a token was shown, but this cluster has no {setting}: show none, or set it in every node's cluster.toml"
+        )
+        return ProtocolError(text, ErrorCode.not_authenticated)
     if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
         return ProtocolError(f"token of the {hello.role} is not accepted", ErrorCode.not_authenticated)
     if is_peer and hello.settings != expected.settings:

@@ -1,9 +1,8 @@
-"""What stands in a command line or in the environment, read strictly: ASCII digits, within the bounds that an option has."""
+"""What stands in a command line or in the environment, read strictly: text in UTF-8, ASCII digits, within named bounds."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import sys
@@ -11,19 +10,20 @@ from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_USAGE = 2
-NUMBER_MAX = 2**63 - 1  # fits every counter and every seed
+NUMBER_MAX = 2**63 - 1  # of counters, seeds, versions and tokens
+UINT32_MAX = 2**32 - 1
 PORT_MAX = 65_535  # TCP's
-SECONDS_MAX = 31_536_000  # a year: whoever waits longer has mistyped
-INTEGER = re.compile(r"-?[0-9]{1,40}")
-DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)(e-?[0-9]+)?", re.ASCII)
-TOKEN_VARIABLE = "RINGPAY_TOKEN"  # noqa: S105 - a name: it says who asks
+INTEGER = re.compile(r"[0-9]{1,19}")
+DECIMAL = re.compile(r"[0-9]{1,19}(\.[0-9]{0,19})?|\.[0-9]{1,19}")
+TOKEN_CHARACTERS_MAX = 256  # beyond, it would not fit a greeting
+TOKEN_VARIABLE = "RINGPAY_TOKEN"  # noqa: S105 - a name; it says who asks
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line whose every word is text: what is not UTF-8 reaches nobody."""
+    """A command line whose every word is text."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """As argparse does it, once all words are known to be text."""
+        """As argparse does it, once all words are known to be UTF-8."""
         words = sys.argv[1:] if args is None else args
         for word in words:
             if not is_text(word):
@@ -38,45 +38,54 @@ def make_parser(name: str, guide: str) -> Parser:
 
 
 def is_text(word: str) -> bool:
-    """Whether it was UTF-8: bytes that are not come as lone surrogates."""
+    """Whether it was UTF-8: other bytes come as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in word)
 
 
-def integer(low: int = -NUMBER_MAX, high: int = NUMBER_MAX) -> Callable[[str], int]:
-    """Reads an integer within the bounds; both belong to them."""
+def integer(low: int, high: int = NUMBER_MAX) -> Callable[[str], int]:
+    """Reads an integer within the bounds, which are not negative; both belong to them."""
 
     def read(text: str) -> int:
-        value = int(text) if INTEGER.fullmatch(text) else None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r:.60}: expected an integer {_between(low, high)}")
-        return value
+        if not INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            expected = f"of {low} or more, of 63 bits" if high == NUMBER_MAX else f"of {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r:.60}: expected an integer {expected}")
+        return int(text)
 
     return read
 
 
 def decimal(low: float, high: float) -> Callable[[str], float]:
-    """Reads a number above `low` and of `high` at most."""
+    """Reads a number within the bounds, which are not negative; both belong to them."""
 
     def read(text: str) -> float:
-        value = float(text) if DECIMAL.fullmatch(text) else math.nan
-        if not low < value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a number above {low:g}, {high:g} at most")
-        return value
+        if not DECIMAL.fullmatch(text) or not low <= float(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a number of {low:.6g} to {high:.9g}")
+        return float(text)
 
     return read
 
 
-def _between(low: int, high: int) -> str:
-    if high == NUMBER_MAX:
-        return "of 64 bits" if low == -NUMBER_MAX else f"of {low} or more, of 64 bits"
-    return f"of {low} to {high}"
+positive, natural = integer(1), integer(0)
 
 
-positive, natural, seed = integer(1), integer(0), integer(0)
+def addresses(text: str) -> str:
+    """host:port,... as the client takes it."""
+    for address in text.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not INTEGER.fullmatch(port) or not 1 <= int(port) <= PORT_MAX:
+            raise argparse.ArgumentTypeError(f"{address!r:.60}: expected host:port, the port from 1 to {PORT_MAX}")
+    return text
+
+
+def token_text(text: str) -> str:
+    """A token that is to be set."""
+    if not 1 <= len(text) <= TOKEN_CHARACTERS_MAX or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected a token of 1 to {TOKEN_CHARACTERS_MAX} printable characters")
+    return text
 
 
 def token(parser: argparse.ArgumentParser) -> str:
-    """The client's token from the environment; none is empty."""
+    """The client's token of the environment; empty where there is none."""
     text = os.environ.get(TOKEN_VARIABLE, "")
     if not is_text(text):
         fail_usage(parser, f"{TOKEN_VARIABLE}: expected text in UTF-8")
@@ -84,5 +93,5 @@ def token(parser: argparse.ArgumentParser) -> str:
 
 
 def fail_usage(parser: argparse.ArgumentParser, text: str) -> NoReturn:
-    """One sentence without the list of options, for what is wrong inside a word."""
-    parser.exit(EXIT_USAGE, f"{parser.prog}: error: {text}\n")
+    """One sentence without the list of options: for what is wrong inside a word."""
+    parser.exit(EXIT_USAGE, f"{parser.prog.removeprefix('scripts/')}: {text}\n")

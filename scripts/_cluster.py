@@ -8,6 +8,7 @@ needs no settings is in `_folder`.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -248,20 +249,26 @@ def create(folder: Path, settings: Mapping[str, int | str]) -> LocalCluster:
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ClusterError(f"{folder} holds other things; choose a folder that is empty or not there yet")
-    text = (ROOT / "cluster.toml").read_text()
+    text = (ROOT / "cluster.toml").read_text(encoding="utf-8")
     settings = {"peer_token": secrets.token_hex(16), **settings}  # so that no other local program can pass for a node
     for name, value in settings.items():
-        written = f'"{value}"' if isinstance(value, str) else str(value).lower()  # true, false
+        written = json.dumps(value, ensure_ascii=False)  # TOML writes texts, numbers, true and false alike
         text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", lambda match, w=written: match[1] + w, text)  # type: ignore[misc]
         assert count == 1, name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("scripts/cluster --dir made this folder and may delete it\n")
-    (folder / "cluster.toml").write_text(text)
+    with open(folder / "cluster.toml", "x", encoding="utf-8", opener=for_owner) as file:
+        file.write(text)
     try:
         return open_cluster(folder)
     except ClusterError:
         shutil.rmtree(folder)
         raise
+
+
+def for_owner(path: str, flags: int) -> int:
+    """Opens a file that only its owner may read: it holds tokens."""
+    return os.open(path, flags, 0o600)
 
 
 def open_cluster(folder: Path) -> LocalCluster:
@@ -280,13 +287,15 @@ async def temporary(
     replication: int,
     folder: Path | None = None,
     *,
+    base_port: int | None = None,
     settings: Mapping[str, int | str] | None = None,
     is_kept: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[LocalCluster]:
-    """A cluster that serves, in a fresh folder on ports of its own; stopped and, unless it is to be kept, deleted afterwards."""
+    """A cluster that serves, in a fresh folder, on free ports unless one is named; stopped and, unless it is kept, deleted afterwards."""
     place = Path(tempfile.mkdtemp(prefix="ringpay-")) if folder is None else folder
-    first = USUAL_PORT + os.getpid() % 300 * PORT_STEP  # scripts that start together do not race for the same ports
-    base_port = free_base_port("127.0.0.1", nodes, range(first, LAST_PORT, PORT_STEP))
+    if base_port is None:
+        first = USUAL_PORT + os.getpid() % 300 * PORT_STEP  # scripts that start together do not race for the same ports
+        base_port = free_base_port("127.0.0.1", nodes, range(first, LAST_PORT, PORT_STEP))
     cluster = create(
         place,
         {"name": f"ringpay-{os.getpid()}", "nodes": nodes, "shards": shards, "replication": replication,

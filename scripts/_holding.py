@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import secrets
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from _arguments import decimal
 from _output import EXIT_FAILED, complain, show
 
 from protocol.client import LockOwner, SyncClient, SyncLock
@@ -18,6 +18,8 @@ from protocol.errors import Refused
 from protocol.status import LockStatus
 
 OWNERS = "RINGPAY_LOCK_OWNERS"  # of the locks that a command runs under, outermost first: lines of owner, age and name
+TTL_SECONDS_MAX = 86_400.0  # the nodes say what they take, in full
+WAIT_SECONDS_MAX = 31_536_000.0  # a year: as good as without end
 POLL_SECONDS = 0.1  # between two looks at the lease while the command runs
 STOP_SECONDS = 5.0  # for a command that is told to end because the lease was lost; then it is killed
 
@@ -32,21 +34,17 @@ def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
         "(lock a -- scripts/pay lock b -- ...) have the age of the outermost: what is older takes a lock from what is younger.",
     )  # fmt: skip
     lock.add_argument("name")
-    lock.add_argument("--ttl", type=float, default=10.0, help="seconds of the lease; it is renewed meanwhile (10)")
     lock.add_argument(
-        "--wait", type=parse_wait, help="seconds to wait for the lock; 0: not at all (default: without end)"
+        "--ttl",
+        type=decimal(0, TTL_SECONDS_MAX),
+        default=10.0,
+        help="seconds of the lease; it is renewed meanwhile (10)",
     )
-
-
-def parse_wait(text: str) -> float:
-    """Seconds."""
-    try:
-        wait = float(text)
-    except ValueError:
-        wait = math.nan
-    if not wait >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds of 0 or more")
-    return wait
+    lock.add_argument(
+        "--wait",
+        type=decimal(0, WAIT_SECONDS_MAX),
+        help="seconds to wait for the lock; 0: not at all (default: without end)",
+    )
 
 
 def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:

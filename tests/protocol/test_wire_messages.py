@@ -142,12 +142,20 @@ def test_handshake_of_a_client() -> None:
     assert refusal(role="client", node=1, token="public") == ErrorCode.bad_message
     assert refusal(role="client", node=0, token="public", settings="", identity=78) == ErrorCode.wrong_cluster
     assert refusal(role="client", node=0, token="public", settings="", identity=0) is None
-    assert messages.check_hello(Hello(1, "", "client", 0, "anything", 0), EXPECTED) is None
+    assert messages.check_hello(Hello(1, "", "client", 0, "", 0), EXPECTED) is None
+
+
+@pytest.mark.parametrize("role", ["client", "peer"])
+def test_a_token_where_none_is_set_is_told(role: str) -> None:
+    """Who shows a token believes that nobody gets in without: it is not swallowed."""
+    error = messages.check_hello(dataclasses.replace(HELLO, role=role), EXPECTED, peers=(1, 2, 3))
+    assert error is not None and error.code is ErrorCode.not_authenticated
+    assert f"this cluster has no {role}_token: show none, or set it" in str(error)
 
 
 def test_the_setting_that_differs_is_named() -> None:
     """On both sides, with what the other one has."""
-    hello = dataclasses.replace(HELLO, settings="nodes=3 replication=1")
+    hello = dataclasses.replace(HELLO, token="", settings="nodes=3 replication=1")
     for error in (messages.check_hello(hello, EXPECTED), messages.check_welcome(EXPECTED, hello, 1)):
         assert error is not None and error.code is ErrorCode.wrong_settings
         assert "replication" in str(error) and "nodes" not in str(error).partition(":")[0]
@@ -155,7 +163,7 @@ def test_the_setting_that_differs_is_named() -> None:
 
 def test_another_cluster_is_told_in_full() -> None:
     """A person reads which cluster was expected, which one answered, and what that means."""
-    error = messages.check_hello(dataclasses.replace(HELLO, role="client", node=0, identity=78), EXPECTED)
+    error = messages.check_hello(dataclasses.replace(HELLO, role="client", node=0, token="", identity=78), EXPECTED)
     text = str(error)
     assert f"{77:016x}" in text and f"{78:016x}" in text and "another cluster" in text
 
