@@ -24,6 +24,7 @@ from node.actors.log_writer import LogWriter, Write
 from node.actors.peers import Link, make_hello
 from node.actors.replica import Replica, ReplicaPorts
 from node.actors.router import Call, Router
+from node.actors.routes import Routes
 from node.actors.session import Rules, Session, SessionHost
 from node.actors.snapshots import RAFT_TABLE, restore
 from node.actors.split import SplitAccounts
@@ -89,6 +90,7 @@ class Node:
         self._coordinator = self._make_coordinator()
         self._handover = Handover(self._peers, self.replicas, self._is_up, self._finish_rounds)
         self._desk = self._make_desk()
+        self._routes = Routes(number, self._links, adapters.clock)
         self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
@@ -105,8 +107,9 @@ class Node:
         for address in self.placement.nodes:
             if address.id != self.number:
                 self._links[address.id] = Link(
-                    hello, address, self._adapters.transport, self._lost_peer, self.fail, told.placed, told.on_welcome
-                )
+                    hello, address, self._adapters.transport, self.config.timing.election_ticks, self._lost_peer,
+                    self.fail, lambda: self.router.placed(self.router.split), told.on_placed,
+                )  # fmt: skip
 
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:
@@ -215,7 +218,7 @@ class Node:
         auditor = Auditor(router, clock, self._mark, self._spawn_asking)
         split = SplitAccounts(router, clock, self._spawn_asking, auditor.parts, self._submit, self._adapters.random)
         tracer = Tracer(router, clock, self._spawn_asking)
-        router.links = self._links
+        router.routes = self._routes
         router.mend, router.is_part, router.on_split = split.mend, self._is_part, self._directory.list_splits
         router.services = {
             Operation.cluster: self._cluster,
@@ -223,6 +226,8 @@ class Node:
             Operation.trace: tracer.trace,
             Operation.undecided: tracer.undecided,
             Operation.split_account: split.open,
+            PeerOperation.reach: self._routes.reach,
+            PeerOperation.relay: self._routes.relay,
         }
         router.coordinated = {
             Operation.transfers: self._submit_call,
@@ -268,8 +273,7 @@ class Node:
             self._desk.tick()
             self._handover.tick()
             self._directory.learn_splits()
-            for link in self._links.values():
-                link.expire_calls()
+            self._routes.tick()
 
     def stop(self) -> None:
         """Asks the node to stop gracefully."""
@@ -378,7 +382,7 @@ class Node:
     def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
         """A replica here has another leader, or begins or ends to serve."""
         mine = leader == self.number
-        self._directory.set_leader(group, leader if not mine or is_serving else 0)
+        self._directory.learn_leader(group, term, leader if not mine or is_serving else 0, self.number)
         if group == COORDINATOR:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)

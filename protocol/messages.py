@@ -115,6 +115,7 @@ class Placed:
     placement: list[Any]  # `Placement.pack()`
     leaders: list[int]  # as in Welcome
     split: list[str] = field(default_factory=list)  # split accounts that the receiver may not know; none is taken back
+    terms: list[int] = field(default_factory=list)  # in which they lead, as far as known: the highest is the newest
     members: list[Any] = field(default_factory=list)  # to a peer: the table of the nodes' data folders, if known
 
 
@@ -178,6 +179,10 @@ def _is_leaders(value: Any) -> bool:
     return type(value) is list and all(map(_NODE.holds, value))
 
 
+def _is_terms(value: Any) -> bool:
+    return type(value) is list and all(map(_LARGE.holds, value))
+
+
 def _is_texts(value: Any) -> bool:
     return type(value) is list and all(map(_TEXT.holds, value))
 
@@ -195,6 +200,7 @@ _TEXT = _Check(
 _ROLE = _Check("client or peer", lambda value: value in ("client", "peer"))
 _LIST = _Check("a list", lambda value: type(value) is list)
 _LEADERS = _Check("a list of node ids", _is_leaders)
+_TERMS = _Check("a list of terms", _is_terms)
 _TEXTS = _Check("a list of texts", _is_texts)
 _GROUPS = _Check("a list of [group, message]", _is_groups)
 _BYTES = _Check("bytes", lambda value: type(value) is bytes)
@@ -209,7 +215,7 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.request: (Request, (_POSITIVE, _TEXT, _GROUP_OR_ANY, _SMALL, _LARGE, _LIST)),
     Kind.reply: (Reply, (_POSITIVE, _LIST)),
     Kind.failure: (Failure, (_LARGE, _TEXT, _TEXT, _SMALL, _NODE)),
-    Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS, _LIST)),
+    Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS, _TERMS, _LIST)),
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),

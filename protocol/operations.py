@@ -37,6 +37,8 @@ class PeerOperation(StrEnum):
     gather = "gather"  # bring a split account's funds to where they are wanted
     question = "question"  # to a part of a group's machine
     hurry = "hurry"  # somebody waits for a decision in a group
+    reach = "reach"  # a ping: how many links other nodes are away from there
+    relay = "relay"  # a call to a node that the sender cannot reach itself
 
 
 PEER_OPERATIONS = tuple(operation.value for operation in PeerOperation)

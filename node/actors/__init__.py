@@ -26,7 +26,8 @@ The way of a payment::
 - `tracing.py`: what became of a transfer, and what is undecided, asked of all leaders; works while some are away.
 - `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
   coordinator's node gathers their funds.
-- `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame.
+- `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
+  the way of a call to another node, over a third one while the link between the two is silent.
 
 Invariants
 - Persisted before sent: what a message shows of the log (a vote, an acknowledgement, a reply `created`) leaves only after the
@@ -40,6 +41,7 @@ Invariants
   everyone who waits there is told.
 - A linearizable read waits for a read point, then for rounds that are open on what it reads. A client that names a group is
   served there or told `not_leader`; only requests without a group are forwarded and tried again, until their deadline.
+- A peer is up while it is heard, not while its connection is open; a connection that stays silent is renewed.
 - The machine changes in `_apply` and `_install` alone. No checkpoint is written while the store is exported, and a snapshot
   is installed only when no checkpoint is under way.
 - An exception in any task stops the node; nothing is swallowed, and a restart recovers from the log.

@@ -15,7 +15,7 @@ from protocol.operations import PeerOperation
 from protocol.placement import shards_of
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
-REPLICA_SECONDS = 2.0  # a replica that has not answered by then is reported as unreachable, not waited for
+REPLICA_SECONDS = 1.0  # a replica that has not answered by then is reported as unreachable, not waited for
 
 
 class Auditor:

@@ -1,8 +1,8 @@
 """Who leads each group and which accounts are split, as this node knows it, and how clients and peers hear of it.
 
-The router routes by it. Of a group with a replica here the replica says who leads. Of other groups only the leader itself is
-believed, or while nobody is known to lead the hint of a replica that was asked. Whoever has said that it leads is believed until
-it says otherwise or is lost: what a deposed leader said may come late, behind its successor's only word.
+The router routes by it. A term has one leader, so of all that replicas here and peers say, the highest term counts, whoever says it: news
+of a leader that cannot speak to this node come by way of others. That a leader has resigned is believed of itself alone, for
+others may only have lost sight of it.
 """
 
 from __future__ import annotations
@@ -28,21 +28,25 @@ class Directory:
         self._is_dirty = False
         self._listed = 0  # split accounts that group 0's replica here had when it was last looked at
         self._new_splits: list[str] = []  # not told to clients and peers yet
-        self._claims: dict[int, list[int]] = {}  # who says that it leads a group elsewhere; the last word stands last
 
-    def set_leader(self, group: int, leader: int) -> None:
-        """A group has another leader; 0: none that is known."""
-        if self._router.leaders[group] != leader:
-            self._router.leaders[group] = leader
-            self._tell_soon()
+    def learn_leader(self, group: int, term: int, leader: int, teller: int) -> None:
+        """A node says who leads a group in a term; 0: nobody that it knows."""
+        router = self._router
+        if leader == router.node != teller:
+            return  # the replica here says so itself, as soon as it serves
+        known = router.leaders[group]
+        is_news = known == teller if leader == 0 else known == 0  # of the same term
+        if term > router.terms[group] or (term == router.terms[group] and is_news):
+            router.terms[group], router.leaders[group] = term, leader
+            if leader != known:
+                self._tell_soon()
 
     def lost(self, node: int) -> None:
-        """A peer's process is gone, and it leads nothing.
-
-        Where a replica here is told too, that may find its leader again before it has said that it lost it, and then says nothing.
-        """
-        for group, _ in self._elsewhere(self._router.leaders):
-            self._unclaim(group, node)
+        """A peer's process is gone, and it leads nothing until somebody says so again."""
+        for group, leader in enumerate(self._router.leaders):
+            if leader == node:
+                self._router.leaders[group] = 0
+                self._tell_soon()
 
     def list_splits(self, accounts: list[str]) -> None:
         """These are split, and were not known to be."""
@@ -61,10 +65,6 @@ class Directory:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def placed(self) -> Placed:
-        """All of it, for whoever is new."""
-        return Placed(self._router.placement.pack(), list(self._router.leaders), list(self._router.split))
-
     def _tell_soon(self) -> None:
         if not self._is_dirty:
             self._is_dirty = True
@@ -72,7 +72,7 @@ class Directory:
 
     def _tell(self) -> None:
         self._is_dirty = False
-        placed = Placed(self._router.placement.pack(), list(self._router.leaders), self._new_splits)
+        placed = self._router.placed(self._new_splits)
         self._new_splits = []
         for session in self._sessions():
             if not session.is_peer:
@@ -82,35 +82,9 @@ class Directory:
 
     # -- hearing --------------------------------------------------------------------------------------------------
 
-    def on_placed(self, node: int, leaders: list[int], split: list[str]) -> None:
-        """What a peer says about itself, for groups without a replica here, and which accounts are split."""
-        self._router.learn(split)
-        for group, leader in self._elsewhere(leaders):
-            if leader == node:
-                self._claims[group] = [*self._others(group, node), node]
-                self.set_leader(group, node)
-            else:
-                self._unclaim(group, node)
-
-    def on_welcome(self, node: int, leaders: list[int], split: list[str]) -> None:
-        """What a peer says on another connection than its own, where later news may have come before: fills gaps only."""
-        self._router.learn(split)
-        for group, leader in self._elsewhere(leaders):
-            if leader == node:
-                claims = self._claims.get(group, [])
-                self._claims[group] = claims if node in claims else [node, *claims]
-                if not self._router.leaders[group]:
-                    self.set_leader(group, node)
-
-    def _unclaim(self, group: int, node: int) -> None:
-        """A peer does not lead the group; whoever else says so does."""
-        claims = self._claims[group] = self._others(group, node)
-        if self._router.leaders[group] == node:
-            self.set_leader(group, claims[-1] if claims else 0)
-
-    def _others(self, group: int, node: int) -> list[int]:
-        return [other for other in self._claims.get(group, []) if other != node]
-
-    def _elsewhere(self, leaders: list[int]) -> list[tuple[int, int]]:
-        named = enumerate(leaders[: len(self._router.leaders)])
-        return [(group, leader) for group, leader in named if group not in self._router.replicas]
+    def on_placed(self, node: int, placed: Placed) -> None:
+        """What a peer knows of leaders, and which accounts are split."""
+        self._router.learn(placed.split)
+        for group, (leader, term) in enumerate(zip(placed.leaders, placed.terms, strict=False)):
+            if group < len(self._router.leaders):
+                self.learn_leader(group, term, leader, node)

@@ -1,6 +1,11 @@
 """Links to the other nodes: one outgoing connection each, opened again for ever, on which this node talks and asks.
 
 Messages of the replicated log are collected until the loop turns, so that all groups share one frame and one write a peer.
+
+An open connection proves nothing: a network drops packets without a word, and a paused process keeps its sockets. So a link pings,
+and one on which nothing is heard counts as down long before TCP gives it up; it is renewed after a while, since TCP itself would
+only try again after as long a time as the silence has lasted. Time is counted in ticks, so that a node that stood still itself
+does not take its peers for silent.
 """
 
 from __future__ import annotations
@@ -11,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.messages import (
+    ANY_GROUP,
     PROTOCOL_VERSION,
     Failure,
     Goodbye,
@@ -32,10 +38,16 @@ from protocol.messages import (
 from protocol.messages import (
     Reply as ReplyMessage,
 )
-from protocol.operations import PEER_OPERATIONS
+from protocol.operations import PEER_OPERATIONS, PeerOperation
 from protocol.placement import NodeAddress
 
+PING_TICKS = 2  # a tenth of a second; an answer is some microseconds' work
+RENEWAL_SILENCES = (
+    3  # as long as until a link counts as silent: a peer that stood still for a moment keeps its connection
+)
+PATIENCE_DOUBLINGS_MAX = 3  # where a link is so slow that a frame holds up all pings, renewals would never end
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
+PING_DEADLINE_MS = 1_000  # one that is answered later has done its service: something was heard
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
@@ -61,23 +73,29 @@ class Link:
         hello: Hello,
         address: NodeAddress,
         transport: Transport,
+        silence_ticks: int,
         lost: Callable[[int], None],
         refused: Callable[[ProtocolError], None],
         greet: Callable[[], Message],
-        welcomed: Callable[[int, list[int], list[str]], None],
+        placed: Callable[[int, Placed], None],
     ) -> None:
-        """`welcomed` is given the peer, the leaders and the split accounts that it names when it lets this node in.
+        """`silence_ticks`: without a word for so long, the peer does not count as up. `placed` hears what the peer knows of leaders.
 
-        It may have named them before, on its own link; what was then forgotten with this link comes back with it.
+        `lost` is told of a connection that breaks while the peer is up: then its process has ended. After a silence that is no news.
         """
         self.address = address
+        self.reach: dict[int, int] = {}  # links from the peer to other nodes, as it said last
         self._dropped = 0
         self._hello = hello
         self._transport = transport
         self._on_lost = lost
         self._on_refused = refused
         self._greet = greet
-        self._welcomed = welcomed
+        self._placed = placed
+        self._silence_ticks = silence_ticks
+        self._ticks = 0
+        self._unheard_ticks = 0
+        self._renewals = 0  # since the last word
         self._connection: Connection | None = None
         self._is_welcome = False
         self._closed = asyncio.Event()
@@ -89,8 +107,8 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """Whether the peer has welcomed us on an open connection."""
-        return self._is_welcome
+        """Whether the peer has welcomed us on an open connection, and spoken a moment ago."""
+        return self._is_welcome and self._unheard_ticks < self._silence_ticks
 
     async def run(self) -> None:
         """Connects again and again, until cancelled."""
@@ -105,18 +123,20 @@ class Link:
 
     def _connected(self, connection: Connection) -> Link:
         self._connection = connection
+        self._unheard_ticks = 0
         connection.send(self._hello)
         return self
 
     def received(self, message: Message) -> None:
         """Answers to our calls, and the peer's words on the connection."""
+        self._unheard_ticks = self._renewals = 0
         match message:
             case Welcome():
                 if (error := check_welcome(message, self._hello, self.address.id)) is not None:
                     raise error
                 self._is_welcome = True
                 self.send(self._greet())
-                self._welcomed(self.address.id, message.leaders, message.split)
+                self._ping()
             case ReplyMessage(number, body):
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)
@@ -130,25 +150,26 @@ class Link:
             case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
-            case Placed() | Goodbye():
+            case Placed():
+                self._placed(self.address.id, message)
+            case Goodbye():
                 pass
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from node {self.address.id}")
 
     def lost(self) -> None:
         """The connection broke: whoever waits is told, and the groups may campaign."""
-        was_welcome, self._is_welcome = self._is_welcome, False
+        was_up, self._is_welcome = self.is_up, False
         self._connection = None
+        self.reach = {}
         self._collected, self._collected_bytes = [], 0
         self._closed.set()
-        calls, self._calls = self._calls, {}
-        for _, reply in calls.values():
-            reply(Failed(ErrorCode.not_leader, f"connection to node {self.address.id} lost"))
+        self._end_calls(f"connection to node {self.address.id} lost")
         for waiter in self._pieces.values():
             if not waiter.done():
                 waiter.set_result(None)
         self._pieces.clear()
-        if was_welcome:
+        if was_up:
             self._on_lost(self.address.id)
 
     def send(self, message: Message) -> None:
@@ -185,12 +206,44 @@ class Link:
             self._calls[number] = asyncio.get_running_loop().time() + deadline_ms / 1000, reply
             self._connection.send(Request(number, operation, group, deadline_ms, version, body))
 
-    def expire_calls(self) -> None:
+    def tick(self) -> None:
+        """Call it every tick: pings, ends calls whose time is over, and renews a connection on which nothing is heard."""
+        self._expire_calls()
+        if self._connection is None:
+            return
+        self._ticks += 1
+        self._unheard_ticks += 1
+        if self._unheard_ticks >= (RENEWAL_SILENCES * self._silence_ticks) << min(
+            self._renewals, PATIENCE_DOUBLINGS_MAX
+        ):
+            self._renewals += 1
+            self._unheard_ticks = self._silence_ticks  # which is what `lost` looks at
+            self._connection.abort()
+        elif self._is_welcome and self._ticks % PING_TICKS == 0:
+            self._ping()
+
+    def _ping(self) -> None:
+        def answered(outcome: Outcome) -> None:
+            if not isinstance(outcome, Failed):
+                self.reach = dict(outcome)
+
+        self.call(PeerOperation.reach, ANY_GROUP, PING_DEADLINE_MS, 0, [self._hello.node], answered)
+
+    def _expire_calls(self) -> None:
         """Gives up calls whose time is over: a machine that lost its power resets no connection."""
         now = asyncio.get_running_loop().time()
         for number in [number for number, (deadline, _) in self._calls.items() if deadline < now]:
             _, reply = self._calls.pop(number)
             reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
+
+    def give_up_calls(self) -> None:
+        """Ends all calls under way; an answer that still comes is dropped."""
+        self._end_calls(f"node {self.address.id} is silent")
+
+    def _end_calls(self, reason: str) -> None:
+        calls, self._calls = self._calls, {}
+        for _, reply in calls.values():
+            reply(Failed(ErrorCode.not_leader, reason))
 
     async def send_piece(self, piece: SnapshotPiece) -> int | None:
         """Sends a piece of a snapshot; None unless the peer has stored it, else how many rows of its archives it had before."""

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import OPERATIONS
-from node.actors.peers import Link
 from node.actors.replica import Replica
+from node.actors.routes import Routes
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
 from protocol.errors import ErrorCode, ProtocolError
+from protocol.messages import Placed
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
 from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
@@ -63,8 +64,9 @@ class Router:
         self.node = node
         self.placement = placement
         self.leaders = [0] * (placement.shards + 1)
+        self.terms = [0] * (placement.shards + 1)  # in which they lead
         self.replicas: Mapping[int, Replica] = {}
-        self.links: Mapping[int, Link] = {}
+        self.routes = Routes(node, {}, clock)
         self.services: Mapping[str, Service] = {}  # what a node does for the whole cluster, by operation
         self.coordinated: Mapping[str, Service] = {}  # what only the coordinator's node does
         self.split: dict[str, None] = {}  # the split accounts that this node knows
@@ -80,6 +82,10 @@ class Router:
         """The router as it is now."""
         return RouterStatistics(self._requests, self._forwarded, self.leaders.count(0))
 
+    def placed(self, split: Iterable[str]) -> Placed:
+        """What peers and clients are told: all leaders, and these split accounts."""
+        return Placed(self.placement.pack(), list(self.leaders), list(split), list(self.terms))
+
     # -- from sessions --------------------------------------------------------------------------------------------
 
     def request(
@@ -93,7 +99,7 @@ class Router:
         deadline = self._clock.monotonic() + min(deadline_ms, DEADLINE_MS_MAX) / 1000
         call = Call(group, operation, body, deadline, reply, source)
         if peer and operation in PEER_OPERATIONS:
-            self._here(call)
+            self.services.get(operation, self._here)(call)
             return
         known = OPERATIONS.get(operation)
         if known is None:
@@ -207,8 +213,6 @@ class Router:
 
         def answered(outcome: Outcome) -> None:
             if isinstance(outcome, Failed) and outcome.code is ErrorCode.not_leader:
-                if outcome.hint and outcome.hint != self.node and not self.leaders[call.group]:
-                    self.leaders[call.group] = outcome.hint
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, _again(call) if was_sent else call)
                     return
@@ -223,11 +227,11 @@ class Router:
         to = node or self.leaders[call.group]
         if to == self.node:
             self._here(call)
-        elif to in self.links:
+        elif to in self.routes:
             remaining_ms = max(1, int((call.deadline - self._clock.monotonic()) * 1000))
             version = self.placement.version
             self._forwarded += 1
-            self.links[to].call(call.operation, call.group, remaining_ms, version, call.body, call.reply)
+            self.routes.call(to, call.operation, call.group, remaining_ms, version, call.body, call.reply)
         else:
             call.reply(Failed(ErrorCode.not_leader, f"group {call.group} has no known leader"))
 

@@ -84,8 +84,8 @@ class Session:
                 self._on_raft(messages)
             case SnapshotPiece() if self.is_peer:
                 self._host.take_piece(message, self._connection)
-            case Placed(_, leaders, split) if self.is_peer:
-                self._host.placed(self.hello.node, leaders, split)
+            case Placed() if self.is_peer:
+                self._host.placed(self.hello.node, message)
             case Goodbye():
                 self._connection.close()
             case _:
@@ -114,6 +114,8 @@ class Session:
             self._load = Load(CLIENT_REQUESTS_MAX, CLIENT_BYTES_MAX)
         self._connection.allow(welcome.frame_bytes_max)
         self._connection.send(welcome)
+        if self.is_peer:
+            self._connection.send(self._router.placed(()))  # what it forgot with its last connection, with the terms
         self._host.opened(self)
 
     def _welcome(self, *, is_peer: bool) -> Welcome:
@@ -204,9 +206,9 @@ class SessionHost:
         self,
         admission: Admission,
         take_piece: Callable[[SnapshotPiece, Connection], None],
-        placed: Callable[[int, list[int], list[str]], None],
+        placed: Callable[[int, Placed], None],
     ) -> None:
-        """`placed` is given a peer, the leaders and the split accounts that it knows."""
+        """`placed` is given a peer and what it knows of leaders and split accounts."""
         self.admission = admission
         self.numbers = itertools.count(1)
         self.sessions: dict[Session, None] = {}  # that have said hello

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from node.actors.directory import Directory
 from node.actors.peers import Link
@@ -23,7 +24,7 @@ class Told(Link):
 
 
 class World:
-    """Node 1 of three, with a replica of none of the three groups."""
+    """Node 1 of three, and its three groups."""
 
     def __init__(self) -> None:
         nodes = tuple(NodeAddress(node, "localhost", 7100 + node) for node in (1, 2, 3))
@@ -32,83 +33,69 @@ class World:
         self.directory = Directory(self.router, {2: self.link}, lambda: [])
         self.router.on_split = self.directory.list_splits
 
+    def hear(self, node: int, leaders: Sequence[int], terms: Sequence[int], split: Sequence[str] = ()) -> list[int]:
+        """A peer says what it knows; who leads as this node knows it then."""
+        self.directory.on_placed(node, Placed([], list(leaders), list(split), list(terms)))
+        return self.router.leaders
 
-async def test_only_the_leader_itself_is_believed() -> None:
-    """A rumour would outlive the node that it is about."""
+
+async def test_the_highest_term_counts_whoever_says_it() -> None:
+    """A leader that cannot speak to this node is known from others."""
     world = World()
-    world.directory.on_placed(2, [2, 3, 0], [])
-    assert world.router.leaders == [2, 0, 0]
-    world.directory.on_placed(3, [0, 3, 0], [])
-    assert world.router.leaders == [2, 3, 0]
-    world.directory.on_placed(2, [0, 0, 2], [])
-    assert world.router.leaders == [0, 3, 2]
+    assert world.hear(2, [3, 2, 0], [4, 4, 0]) == [3, 2, 0]
+    assert world.hear(3, [2, 3, 3], [5, 3, 1]) == [2, 2, 3]
+    assert world.hear(2, [3, 0, 0], [4, 5, 0]) == [2, 0, 3]
 
 
-async def test_a_welcome_fills_gaps_only() -> None:
-    """It comes on another connection than the peer's own word, which may be newer."""
-    world = World()
-    world.directory.on_placed(3, [3, 0, 0], [])
-    world.directory.on_welcome(2, [2, 2, 3], [])
-    assert world.router.leaders == [3, 2, 0]
-
-
-async def test_a_word_that_comes_late_leaves_the_successor_known() -> None:
+async def test_a_word_that_comes_late_changes_nothing() -> None:
     """A partition held the claim of the deposed leader back; its successor has said all that it will ever say."""
     world = World()
-    world.directory.on_placed(3, [0, 3, 3], [])
-    world.directory.on_placed(2, [0, 2, 2], [])
-    assert world.router.leaders == [0, 2, 2]
-    world.directory.on_placed(2, [0, 0, 2], [])
-    assert world.router.leaders == [0, 3, 2]
-    world.directory.lost(2)
-    assert world.router.leaders == [0, 3, 3]
-    world.directory.on_placed(3, [0, 0, 0], [])
-    assert world.router.leaders == [0, 0, 0]
+    world.hear(3, [3, 3, 3], [7, 7, 7])
+    assert world.hear(2, [2, 2, 0], [6, 6, 6]) == [3, 3, 3]
 
 
-async def test_of_a_group_with_a_replica_here_nobody_else_is_asked() -> None:
-    """The replica may have found its leader again when the lost connection is told, and has nothing to say then."""
+async def test_who_resigns_is_believed_of_itself_alone() -> None:
+    """Others may only have lost sight of a leader that leads on."""
     world = World()
-    world.router.replicas = {1: None}  # type: ignore[dict-item]  # only its key is looked at
-    world.directory.set_leader(1, 2)
-    world.directory.on_placed(2, [2, 0, 0], [])
-    world.directory.on_placed(3, [0, 3, 0], [])
-    assert world.router.leaders == [2, 2, 0]
-    world.directory.lost(2)
-    assert world.router.leaders == [0, 2, 0]
-
-
-async def test_a_welcome_is_remembered_behind_what_is_known() -> None:
-    """The peer may never say it again on its own connection."""
-    world = World()
-    world.directory.on_placed(3, [3, 0, 0], [])
-    world.directory.on_welcome(2, [2, 0, 0], [])
-    assert world.router.leaders == [3, 0, 0]
-    world.directory.on_placed(3, [0, 0, 0], [])
+    world.hear(2, [2, 3, 0], [4, 4, 0])
+    assert world.hear(2, [2, 0, 0], [4, 4, 0]) == [2, 3, 0]
+    assert world.hear(3, [0, 0, 0], [4, 4, 0]) == [2, 0, 0]
+    world.directory.learn_leader(0, 4, 0, teller=1)
     assert world.router.leaders == [2, 0, 0]
-    world.directory.on_placed(2, [0, 0, 0], [])
+    world.directory.learn_leader(0, 5, 1, teller=1)
+    world.directory.learn_leader(0, 5, 0, teller=1)
     assert world.router.leaders == [0, 0, 0]
 
 
-async def test_a_lost_peer_leads_nothing() -> None:
-    """Another one's leaderships stay."""
+async def test_that_this_node_leads_is_for_its_replica_to_say() -> None:
+    """Its followers know it before it serves."""
     world = World()
-    world.directory.on_placed(2, [2, 0, 2], [])
-    world.directory.on_placed(3, [0, 3, 0], [])
+    world.directory.learn_leader(1, 3, 0, teller=1)
+    assert world.hear(2, [0, 1, 0], [0, 3, 0]) == [0, 0, 0]
+    world.directory.learn_leader(1, 3, 1, teller=1)
+    assert world.router.leaders == [0, 1, 0]
+
+
+async def test_a_lost_peer_leads_nothing_until_somebody_says_so_again() -> None:
+    """Another one's leaderships stay, and a connection alone may have broken."""
+    world = World()
+    world.hear(2, [2, 3, 2], [4, 4, 4])
     world.directory.lost(2)
     assert world.router.leaders == [0, 3, 0]
+    assert world.hear(2, [2, 3, 0], [4, 4, 5]) == [2, 3, 0]
 
 
 async def test_news_of_one_turn_are_told_together() -> None:
     """What has not changed is not told, and a split account is new once."""
     world = World()
-    world.directory.on_placed(2, [2, 0, 0], ["hot"])
-    world.directory.on_placed(3, [0, 3, 0], ["hot"])
+    world.hear(2, [2, 0, 0], [1, 0, 0], ["hot"])
+    world.hear(3, [2, 3, 0], [1, 1, 0], ["hot"])
     assert not world.link.messages
     await asyncio.sleep(0)
-    world.directory.on_placed(2, [2, 0, 0], ["hot"])
+    world.hear(2, [2, 3, 0], [1, 1, 0], ["hot"])
     await asyncio.sleep(0)
-    assert world.link.messages == [Placed(world.router.placement.pack(), [2, 3, 0], ["hot"])]
-    world.directory.set_leader(0, 0)
+    placement = world.router.placement.pack()
+    assert world.link.messages == [Placed(placement, [2, 3, 0], ["hot"], [1, 1, 0])]
+    world.hear(2, [0, 3, 0], [1, 1, 0])
     await asyncio.sleep(0)
-    assert world.link.messages[1:] == [Placed(world.router.placement.pack(), [0, 3, 0], [])]
+    assert world.link.messages[1:] == [Placed(placement, [0, 3, 0], [], [1, 1, 0])]

@@ -9,8 +9,8 @@ import pytest
 
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.operations import check_transfers
-from node.actors.peers import Link
 from node.actors.router import Router
+from node.actors.routes import Routes
 from protocol.columns import FINAL_VERSION
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import Operation
@@ -20,13 +20,19 @@ from tests.core.ledger.driving import columns
 from tests.core.ledger.model import Transfer
 
 
-class Scripted(Link):
-    """A link to a peer that answers as it was told to."""
+class Scripted(Routes):
+    """A way to node 2, which answers as it was told to."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
 
-    def call(self, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply) -> None:
+    def __contains__(self, node: int) -> bool:
+        return node == 2
+
+    def call(
+        self, to: int, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply,
+        links_max: int = 1,
+    ) -> None:  # fmt: skip
         reply(self.outcomes.pop(0))
 
 
@@ -34,7 +40,7 @@ async def answer_after(*outcomes: Outcome) -> Outcome:
     """What a client hears whose transfer meets these answers, one an attempt."""
     nodes = (NodeAddress(1, "localhost", 7101), NodeAddress(2, "localhost", 7102))
     router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), nodes), Time())
-    router.leaders, router.links = [1, 2], {2: Scripted(*outcomes)}
+    router.leaders, router.routes = [1, 2], Scripted(*outcomes)
     heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     body = columns([Transfer(1, "a", "b", 5)]).pack()
     router.request(Operation.transfers, -1, 5_000, body, heard.set_result, peer=False, source=1)

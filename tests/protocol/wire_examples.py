@@ -34,7 +34,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Request, POSITIVE, TEXT, st.integers(-1, 2**31 - 1), SMALL, LARGE, BODY),
     st.builds(Reply, POSITIVE, BODY),
     st.builds(Failure, LARGE, TEXT, TEXT, SMALL, NODE),
-    st.builds(Placed, BODY, LEADERS, st.just([]), BODY),
+    st.builds(Placed, BODY, LEADERS, st.just([]), st.lists(LARGE, max_size=5), BODY),
     st.builds(Goodbye, TEXT),
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),

@@ -1,9 +1,9 @@
 """A simulated network under unmodified asyncio protocols: seeded latency, partitions, resets, and lossy peers.
 
 One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log
-between nodes may be lost, doubled or overtaken, which the log must bear. A partition holds units back; when it ends, a
-connection either breaks or delivers them late. A host that loses power says nothing: its peers learn of it when it is
-back.
+between nodes may be lost, doubled or overtaken, which the log must bear. A partition holds units back, the end of a connection
+among them; when it is over, a connection either breaks or delivers them late, up to as long after it as it had stood still, as
+TCP does. A host that loses power says nothing: its peers learn of it when it is back.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Wire(asyncio.Transport):
         self.is_open = True  # until this end closes or hears that the other did
         self.arrives_at = 0.0  # of the last unit on its way from here, so that the next comes behind it
         self.stalled: list[bytes | None] = []  # written into a partition; None is the end
-        self.written = 0
+        self.stalled_since = 0.0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_open and not self.owner.is_dead and data:
@@ -172,13 +172,18 @@ class Network:
     def send(self, wire: Wire, data: bytes | None) -> None:
         """A unit leaves; None is the end of the stream."""
         if self._is_blocked(wire.owner.host, wire.other.owner.host):
-            wire.stalled.append(data)
+            self._stall(wire, data)
             return
         if data is not None and wire.owner.host < self._nodes_below and wire.other.owner.host < self._nodes_below:
             data = self._weathered(wire, data)
             if not data:
                 return
         self._dispatch(wire, data)
+
+    def _stall(self, wire: Wire, data: bytes | None) -> None:
+        if not wire.stalled:
+            wire.stalled_since = self.loop.time()
+        wire.stalled.append(data)
 
     def _dispatch(self, wire: Wire, data: bytes | None) -> None:
         self.counts.units += 1
@@ -187,10 +192,12 @@ class Network:
 
     def _arrive(self, wire: Wire, data: bytes | None) -> None:
         to = wire.other
-        if not to.is_open or to.owner.is_dead:
-            return
         if self._is_blocked(wire.owner.host, to.owner.host):
-            wire.stalled.append(data)
+            self._stall(wire, data)
+            return
+        if not to.is_open or to.owner.is_dead:
+            if not to.owner.is_dead and not self._is_blocked(to.owner.host, wire.owner.host):
+                wire.lose(ConnectionResetError(104, "reset"))  # its end got lost in a partition
             return
         now = int(self.loop.time() * 1e9)
         self.trace = crc32(data or b"", crc32(b"%d %d %d" % (now, wire.owner.host, to.owner.host), self.trace))
@@ -259,6 +266,8 @@ class Network:
                 self.reset(wire)
                 continue
             stalled, wire.stalled = wire.stalled, []
+            now = self.loop.time()
+            wire.arrives_at = max(wire.arrives_at, now + self._random.uniform(0, now - wire.stalled_since))
             for data in stalled:
                 self._dispatch(wire, data)
 
@@ -269,8 +278,10 @@ class Network:
         wire.lose(ConnectionResetError(104, "reset"))
 
     def drop(self, wire: Wire) -> None:
-        """The other end hears of the end as soon as the network lets it."""
+        """The other end hears of the end if the network lets it, else when it next says something."""
         self._forget(wire)
+        if not wire.owner.is_dead and self._is_blocked(wire.owner.host, wire.other.owner.host):
+            return
         other = wire.other
         when = self.loop.time() + self._latency()
         reset = ConnectionResetError(104, "reset")
