@@ -13,6 +13,7 @@ import structlog
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
+from node.actors.clocks import Clocks
 from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
 from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.directory import Directory
@@ -88,7 +89,8 @@ class Node:
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
         self._sessions = SessionHost(self._admission, self._take_piece, self._directory.on_placed)
         self._coordinator = self._make_coordinator()
-        self._handover = Handover(self._peers, self.replicas, self._is_up, self._finish_rounds)
+        self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
+        self._handover = Handover(number, self._peers, self.replicas, self._is_up, self._finish_rounds, self._clocks)
         self._desk = self._make_desk()
         self._routes = Routes(number, self._links, adapters.clock)
         self._make_links()
@@ -148,7 +150,7 @@ class Node:
         self._stores.append(store)
         await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
         ports = ReplicaPorts(
-            self.number, self._adapters.clock, self._send, self._send_piece, self._write, self._leads, self._spawn,
+            self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
             self._is_up, self._hurry,
         )  # fmt: skip
         replica = Replica(
@@ -237,6 +239,7 @@ class Node:
             Operation.split_account: split.open,
             PeerOperation.hurry: self._hurried,
             PeerOperation.gather: split.gather,
+            PeerOperation.clock: self._clocks.answer,
         }
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
@@ -267,8 +270,10 @@ class Node:
         while True:
             await asyncio.sleep(seconds)
             self._admission.tick()
+            self._clocks.tick()
+            ticked = Ticked(self._writer.is_stalled, self._clocks.is_far_off(self.number))
             for replica in self.replicas.values():
-                replica.inbox.offer(Ticked(self._writer.is_stalled))
+                replica.inbox.offer(ticked)
             self._coordinator.inbox.offer(CoordinatorTicked())
             self._desk.tick()
             self._handover.tick()
@@ -390,7 +395,7 @@ class Node:
     # -- status ---------------------------------------------------------------------------------------------------
 
     def _cluster(self, call: Call) -> None:
-        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission]`."""
+        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission, clocks]`."""
         up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
         coordinator, admission = self._coordinator.statistics(), self._admission.statistics()
         groups = [
@@ -401,6 +406,7 @@ class Node:
             self.placement.pack(), list(self.router.leaders), self.number, sorted(up), groups,
             [coordinator.epoch, coordinator.is_active, coordinator.in_flight, coordinator.rounds],
             [admission.requests, admission.bytes, admission.shed, admission.is_slow],
+            [[s.node, s.ahead_ns, s.error_ns, s.is_far_off] for s in self._clocks.statistics()],
         ]  # fmt: skip
         call.reply(outcome)
 

@@ -39,6 +39,7 @@ class PeerOperation(StrEnum):
     hurry = "hurry"  # somebody waits for a decision in a group
     reach = "reach"  # a ping: how many links other nodes are away from there
     relay = "relay"  # a call to a node that the sender cannot reach itself
+    clock = "clock"  # what the node's wall clock shows
 
 
 PEER_OPERATIONS = tuple(operation.value for operation in PeerOperation)

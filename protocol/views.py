@@ -114,6 +114,21 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeClock:
+    """A node's wall clock, as the answering node sees it."""
+
+    node: int
+    ahead_seconds: float  # of the time that a majority of the nodes agrees on; of the answering node's where none does
+    error_seconds: float  # at most so much of it is the network's
+    is_far_off: bool  # a majority says that it is wrong: the node lets others lead
+
+    @staticmethod
+    def unpack(rows: list[Any]) -> tuple[NodeClock, ...]:
+        """Reads the clocks of the answer to `cluster`."""
+        return tuple(NodeClock(node, ahead / 1e9, error / 1e9, far_off) for node, ahead, error, far_off in rows)
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The cluster as one node sees it."""
 
@@ -124,6 +139,7 @@ class ClusterStatus:
     groups: tuple[tuple[Any, ...], ...]  # its replicas: group, role, term, leader, commit, applied, last index, waiting
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
+    clocks: tuple[NodeClock, ...]  # of the nodes that have been compared
 
     @property
     def coordinator(self) -> int:

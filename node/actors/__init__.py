@@ -18,7 +18,9 @@ The way of a payment::
   take turns; `events.py` is its inbox's union; `snapshots.py` streams a checkpoint out and takes one in.
 - `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
 - `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
-- `handover.py`: leaderships move while all is well: home to their preferred nodes, one at a time, and away from a node that stops.
+- `handover.py`: leaderships move while all is well: home to their preferred nodes, one at a time, and away from a node that stops or
+  whose clock is far off.
+- `clocks.py`: this node's wall clock among the others'; the rules are in `node.core.clocks`. Has no task.
 - `directory.py`: who leads what and which accounts are split, as the router knows it; tells clients and peers.
 - `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
   in. Has no task.

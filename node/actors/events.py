@@ -63,6 +63,7 @@ class Ticked:
     """The node's clock has ticked."""
 
     is_disk_stalled: bool = False  # a write to the log takes longer than an election may
+    is_clock_off: bool = False  # a majority's clocks say that this node's is wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Leaderships change hands while all is well: home to the nodes that the placement prefers, and away from a node that stops.
+"""Leaderships change hands while all is well: home to the nodes that the placement prefers, and away from a node that stops or
+whose clock is far off.
 
 They go home one at a time, and while no node has just come back or lags behind. A move costs whoever wants the group just
 then a repetition; together, and the coordinator's among them, they stopped every payment between shards for half a second and
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from node.actors.clocks import Clocks
 from node.actors.events import Lead
 from node.actors.replica import Replica
 from node.ports import Clock
@@ -26,24 +28,46 @@ class Handover:
 
     def __init__(
         self,
+        node: int,
         peers: Sequence[int],
         replicas: Mapping[int, Replica],
         is_up: Callable[[int], bool],
         finish: Callable[[Callable[[], None]], None],
+        clocks: Clocks,
     ) -> None:
+        self._node = node
         self._peers = peers
         self._replicas = replicas
         self._is_up = is_up
         self._finish = finish
+        self._clocks = clocks
         self._ticks_up: dict[int, int] = {}  # of the nodes that are connected
         self._ticks_to_wait = 0
         self._sent: Replica | None = None  # whose leadership was sent home last
 
     def tick(self) -> None:
-        """Sends one leadership home, if one may go and all is calm."""
-        self._ticks_up = {peer: self._ticks_up.get(peer, 0) + 1 for peer in self._peers if self._is_up(peer)}
+        """Sends one leadership home, if one may go and all is calm; or away, from a node that others should lead for."""
+        self._ticks_up = {peer: self._ticks_up.get(peer, 0) + 1 for peer in self._peers if self._may_lead(peer)}
         self._ticks_to_wait = max(0, self._ticks_to_wait - 1)
         led = [replica for replica in self._replicas.values() if replica.is_serving]
+        if self._clocks.is_far_off(self._node):
+            self._give_away(led)
+        else:
+            self._send_home(led)
+
+    def _may_lead(self, peer: int) -> bool:
+        return self._is_up(peer) and not self._clocks.is_far_off(peer)
+
+    def _give_away(self, led: list[Replica]) -> None:
+        """To whoever has most of the log, if that is all of it."""
+        takers = {replica: replica.best_peer(self._may_lead) for replica in led}
+        ready = [replica for replica, peer in takers.items() if peer and replica.may_hand_over(peer)]
+        if ready and not self._ticks_to_wait:
+            replica = max(ready, key=lambda replica: replica.group)
+            self._ticks_to_wait = TICKS_BETWEEN
+            self._move(replica, takers[replica])
+
+    def _send_home(self, led: list[Replica]) -> None:
         away = [replica for replica in led if replica.preferred_leader in self._ticks_up]
         if not away or self._ticks_to_wait or min(self._ticks_up.values()) < TICKS_UP:
             return
@@ -56,15 +80,18 @@ class Handover:
             return
         replica = max(others, key=lambda replica: replica.group)
         self._ticks_to_wait, self._sent = TICKS_BETWEEN, replica
-        if replica.group == COORDINATOR:
-            self._finish(lambda: self._send(replica))
-        else:
-            self._send(replica)
+        self._move(replica, replica.preferred_leader)
 
-    def _send(self, replica: Replica) -> None:
-        """Home may have gone while the coordinator ended its rounds."""
-        if self._is_up(replica.preferred_leader):
-            replica.inbox.push(Lead(replica.preferred_leader))
+    def _move(self, replica: Replica, to: int) -> None:
+        if replica.group == COORDINATOR:
+            self._finish(lambda: self._send(replica, to))
+        else:
+            self._send(replica, to)
+
+    def _send(self, replica: Replica, to: int) -> None:
+        """The node may have gone while the coordinator ended its rounds."""
+        if self._is_up(to):
+            replica.inbox.push(Lead(to))
 
     async def leave(self, clock: Clock, tick_seconds: float) -> None:
         """Gives everything away that is led here, so that clients hardly notice; returns when nothing is, or nobody takes it."""

@@ -11,6 +11,7 @@ import numpy as np
 from node.actors.actor import RETRY_AFTER_MS, Failed, Reply
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
+from node.core.clocks import QUIET_NS, Stamp, Stamps
 from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
 from protocol.columns import Flag, Transfers
@@ -24,6 +25,7 @@ ENTRIES_IN_FLIGHT_MAX = 4  # of full entries: one gathered, written, replicated,
 FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight, so that batching grows with load
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 ENTRY_BYTES_MAX = 8 << 20  # unless one command alone is longer: half of a frame between nodes
+NEVER_NS = 1 << 62  # that no log counts: what is due by then is all that lives for a while
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 
 
@@ -63,23 +65,24 @@ class Pipeline:
         self._waiting = Waiting()
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
-        self._timestamp_ns = 0
-        self._started = 0, 0.0  # the stamp and the clock's monotonic seconds when this replica began to lead
+        self._stamps = Stamps()
         self._has_laggard = False
         self._has_ticked = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight) + len(self._blocked)
 
-    def start(self, timestamp_ns: int) -> None:
+    def start(self) -> None:
         """This replica now leads; stamps go on behind the last applied one."""
-        self._timestamp_ns = timestamp_ns
-        self._started = timestamp_ns, self._ports.clock.monotonic()
+        self._stamps.lead(self._now_ns(), self._ports.true_ns())
 
     def _now_ns(self) -> int:
-        """The wall's time; where that has jumped back, or an earlier leader's was ahead, time still passes at its pace."""
-        stamp_ns, since = self._started
-        return max(self._ports.clock.wall_ns(), stamp_ns + int((self._ports.clock.monotonic() - since) * 1e9))
+        return int(self._ports.clock.monotonic() * 1e9)
+
+    def stamped(self) -> None:
+        """Entries have been applied: what this replica knows of its log's time, should it lead next."""
+        machine = self._replica.machine
+        self._stamps.applied(Stamp(machine.timestamp_ns, machine.elapsed_ns), self._now_ns())
 
     def add(self, event: Command | Propose) -> None:
         """Queues a request, or refuses it at once."""
@@ -104,8 +107,16 @@ class Pipeline:
         if self._replica.is_serving:
             self._has_laggard, self._has_ticked = bool(len(self)) and self._replica.has_laggard(), True
             self._unblock()
-            for request in self._replica.machine.due(self._now_ns()):
+            now_ns = self._now_ns()
+            for request in self._replica.machine.due(self._stamps.elapsed_ns(now_ns)):
                 self._waiting.append(Propose(request, lambda _: None))
+            if self._stamps.quiet_ns(now_ns) > QUIET_NS:
+                self.tell_time()
+
+    def tell_time(self) -> None:
+        """Where something lives for a while, an empty entry tells whoever leads next how much time has been counted."""
+        if self._replica.is_serving and self._replica.machine.due(NEVER_NS):
+            self._propose_entry([], 0)
 
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
@@ -132,13 +143,12 @@ class Pipeline:
 
     def _propose_entry(self, bundles: list[Bundle], transfers: int) -> bool:
         """Makes one entry of the bundles, or several where one would not fit a frame; whether all went out."""
-        self._timestamp_ns = max(self._now_ns(), self._timestamp_ns + 1)
-        data = pack_entry(self._timestamp_ns, [bundle.request for bundle in bundles])
+        stamp = self._stamps.take(self._now_ns(), self._ports.true_ns(), transfers)
+        data = pack_entry(stamp.timestamp_ns, stamp.elapsed_ns, [bundle.request for bundle in bundles])
         if len(data) > ENTRY_BYTES_MAX and len(bundles) > 1:
             middle = len(bundles) // 2
             is_first_out = self._propose_entry(bundles[:middle], transfers)
             return self._propose_entry(bundles[middle:], transfers) and is_first_out
-        self._timestamp_ns += transfers
         try:
             first, _ = self._replica.raft.propose([data])
         except ProposalDropped as dropped:

@@ -61,6 +61,7 @@ class ReplicaPorts:
 
     node: int
     clock: Clock
+    true_ns: Callable[[], int]  # nanoseconds since 1970, as far as the nodes agree on it
     send: Callable[[NodeId, int, Message], None]  # to a peer's replica of the group
     send_piece: Callable[
         ..., Coroutine[Any, Any, int | None]
@@ -145,8 +146,8 @@ class Replica(Actor[ReplicaEvent]):
                     self._on_query(event)
                 case Persisted(persist):
                     self._on_persisted(persist)
-                case Ticked(is_disk_stalled):
-                    self._on_tick(is_disk_stalled)
+                case Ticked():
+                    self._on_tick(event)
                 case PeerLost(node):
                     self.raft.peer_lost(NodeId(node))
                 case LoadedRows(item, rows):
@@ -186,10 +187,11 @@ class Replica(Actor[ReplicaEvent]):
         else:
             self._new_queries.append(query)
 
-    def _on_tick(self, is_disk_stalled: bool) -> None:
-        if is_disk_stalled:
+    def _on_tick(self, ticked: Ticked) -> None:
+        if ticked.is_disk_stalled:
             self.raft.step_down()
             return  # and no campaign either: this replica could not vote for itself
+        self.raft.let_others_lead(ticked.is_clock_off)
         self.raft.tick()
         self._pipeline.tick()
         again, self._undecided = self._undecided, []
@@ -210,6 +212,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def _transfer_leadership(self, to: int) -> None:
         """Hands over if this replica still leads: it may have resigned since it was last heard of."""
+        self._pipeline.tell_time()
         try:
             self.raft.transfer_leadership(NodeId(to))
         except ProposalDropped:
@@ -338,11 +341,12 @@ class Replica(Actor[ReplicaEvent]):
             self._pipeline.applied(entry.index, entry.term, answers)
             if self.on_applied is not None:
                 self.on_applied()
+        self._pipeline.stamped()
         self._has_hurried = False
         self.raft.applied(entries[-1].index)
         if self._seen[0] is Role.leader and not self.is_serving and entries[-1].term == self._seen[2]:
             self.is_serving = True
-            self._pipeline.start(self.machine.timestamp_ns)
+            self._pipeline.start()
             self._ports.leads(self.group, int(self._seen[1]), self._seen[2], True)
         if self._undecided:
             again, self._undecided = self._undecided, []

@@ -30,6 +30,7 @@ from protocol.views import (
     ClusterStatus,
     CurrencyTotals,
     Entry,
+    NodeClock,
     Receipt,
     Report,
     ShardDigest,
@@ -434,12 +435,13 @@ class Client:
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """What one node knows of the cluster."""
-        placement, leaders, node, up, groups, coordinator, admission, *_ = await self._calls.call(
+        placement, leaders, node, up, groups, coordinator, admission, clocks, *_ = await self._calls.call(
             Operation.cluster, -1, [], timeout, None
         )
-        rows = tuple(tuple(row) for row in groups)
-        table = Placement.unpack(placement)
-        return ClusterStatus(table, tuple(leaders), node, tuple(up), rows, coordinator[3], admission[2])
+        rows, table = tuple(tuple(row) for row in groups), Placement.unpack(placement)
+        return ClusterStatus(
+            table, tuple(leaders), node, tuple(up), rows, coordinator[3], admission[2], NodeClock.unpack(clocks)
+        )
 
 
 def _check_accounts(ids: Sequence[str]) -> None:

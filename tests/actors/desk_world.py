@@ -145,7 +145,7 @@ class DeskWorld:
 
     def _append(self, work: Callable[[At], Callable[[Locks], Body]], reply: Reply) -> None:
         self.time.now_ns += MILLISECOND_NS // 10
-        at = At(len(self.log) + 1, self.time.now_ns)
+        at = At(len(self.log) + 1, self.time.now_ns, self.time.now_ns)
         self.log.append(Entry(at, work(at), self.leader, self.term, reply))
 
     def apply(self, host: Host) -> None:

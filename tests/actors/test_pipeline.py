@@ -55,7 +55,7 @@ def test_an_open_chain_is_not_merged_with_what_follows() -> None:
             [Status.created], [Status.created], [Status.created, Status.linked_event_chain_open], [Status.created],
         ]  # fmt: skip
         new = [entry for entry in world.cluster.hosts[1].drive.disk.groups[1].entries if entry.index > before]
-        assert sum(len(unpack_entry(entry.data)[1]) for entry in new) == 3, (
+        assert sum(len(unpack_entry(entry.data)[2]) for entry in new) == 3, (
             "two were merged, not the last with the chain"
         )
 

@@ -50,7 +50,7 @@ class DecisionLog:
     def look(self, name: str, group: int, machine: Machine, data: bytes) -> None:
         """The entry is about to be applied to this machine."""
         epoch = machine.epoch
-        for request in unpack_entry(data)[1]:
+        for request in unpack_entry(data)[2]:
             if request[0] not in (Kind.epoch, Kind.round, Kind.mark) or request[1] < epoch:
                 continue
             epoch = request[1]

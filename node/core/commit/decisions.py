@@ -96,7 +96,7 @@ class Decisions:
             decision = self.records[body[1]][1]
         return Answer([recorded_ns, decision, self.coordinators.get(epoch_of(body[1]))])
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """Nothing here depends on the time."""
         return None
 

@@ -194,7 +194,7 @@ class Exact:
             return Status.hold_has_different_debit_account
         if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
             return Status.hold_has_different_credit_account
-        if hold.expired or hold.expiry_ns <= self.at.timestamp_ns:
+        if hold.expired or hold.expiry_ns <= self.at.elapsed_ns:
             return Status.hold_expired
         return self._rest_status(line, hold)
 
@@ -291,7 +291,7 @@ class Exact:
     def _open_hold(self, line: int, amount: int) -> None:
         position, credit = self.lines.positions[line], self.lines.credit[line]
         id = self.batch.id_at(position)
-        expiry_ns = self.at.timestamp_ns + position + self.batch.ttl_seconds(position) * NANOSECONDS
+        expiry_ns = self.at.elapsed_ns + self.batch.ttl_seconds(position) * NANOSECONDS
         self.books.holds.add(id, self.lines.debit[line], credit, "", amount, expiry_ns)
         if self.journal is not None:
             self.journal.append(lambda: self.books.holds.remove(id))

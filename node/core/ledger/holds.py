@@ -22,7 +22,7 @@ class Hold:
     credit: int  # row, or -2: an account of another shard, named in `other`
     other: str
     rest: int
-    expiry_ns: int
+    expiry_ns: int  # in counted time
     undecided: int = 0
     voiding: bool = False  # an open round is voiding it
     expired: bool = False  # its time has passed while a round was open: it ends with the round
@@ -109,10 +109,10 @@ class Holds:
             heapq.heappop(self._expiries)
         return None
 
-    def take_due(self, now_ns: int) -> list[Hold]:
+    def take_due(self, elapsed_ns: int) -> list[Hold]:
         """Holds whose time has passed, in id order; they are not looked at again."""
         due: dict[bytes, Hold] = {}
-        while (earliest := self.earliest_ns()) is not None and earliest <= now_ns:
+        while (earliest := self.earliest_ns()) is not None and earliest <= elapsed_ns:
             _, id = heapq.heappop(self._expiries)
             due[id] = self.open[id]
         return [due[id] for id in sorted(due)]

@@ -99,10 +99,10 @@ class Ledger:
         rounds.decide(self.books, round_id, statuses, at)
         self.books.seal()
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """["expire"] when a hold's time has passed."""
         earliest = self.books.holds.earliest_ns()
-        return None if earliest is None or earliest > now_ns else DUE
+        return None if earliest is None or earliest > elapsed_ns else DUE
 
     # -- questions ------------------------------------------------------------------------------------------------
 

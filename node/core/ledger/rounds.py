@@ -371,7 +371,7 @@ def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: boo
         return
     credit = int(batch.credit_rows()[row])
     other = "" if credit >= 0 else batch.other(credit)
-    expiry_ns = at.timestamp_ns + batch.ttl_seconds(row) * NANOSECONDS
+    expiry_ns = at.elapsed_ns + batch.ttl_seconds(row) * NANOSECONDS
     books.holds.add(batch.id_at(row), int(batch.debit_rows()[row]), max(credit, -2), other, amount, expiry_ns)
 
 

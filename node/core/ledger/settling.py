@@ -73,7 +73,7 @@ def apply_cancel(books: Books, body: Body, at: At) -> list[Any]:
 
 def apply_expire(books: Books, at: At) -> int:
     """Ends holds whose time has passed; those in an open round end with it. How many were due."""
-    due = books.holds.take_due(at.timestamp_ns)
+    due = books.holds.take_due(at.elapsed_ns)
     for hold in due:
         if hold.undecided or hold.voiding:
             hold.expired = True

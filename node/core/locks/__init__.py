@@ -2,7 +2,7 @@
 
 A *claim* is one owner's wish for one lock. The queue of a lock is ordered by the age of the owners; its first claim holds. All
 of it is state of group 0 (`Locks`, a part of its machine), so everything about who holds what is decided by log entries; also
-the end of a lease, which the leader proposes (`due`) when its time is over. No reader's clock decides anything.
+the end of a lease, which the leader proposes (`due`) when so much time has been counted. No reader's clock decides anything.
 
 ```mermaid
 stateDiagram-v2

@@ -55,7 +55,7 @@ class Claim:
     token: int  # fences: rises from holder to holder
     age_ns: int  # of the owner; the older one goes first
     ttl_ms: int
-    since_ns: int = 0  # when it got or last renewed the lock
+    since_ns: int = 0  # when it got or last renewed the lock, in counted time
     pins: list[int] = field(default_factory=list)  # rounds that rely on it
     state: ClaimState = ClaimState.waiting
 

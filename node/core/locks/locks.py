@@ -149,7 +149,7 @@ class Locks:
     def _expire(self, at: At) -> None:
         for _ in range(EXPIRED_PER_ENTRY_MAX):
             holder = self._first_to_expire()
-            if holder is None or holder.expires_ns > at.timestamp_ns:
+            if holder is None or holder.expires_ns > at.elapsed_ns:
                 return
             self._end(holder, at)
 
@@ -162,7 +162,7 @@ class Locks:
 
     def _lease(self, claim: Claim, at: At) -> None:
         """The lease begins now, with a new place in the timetable."""
-        claim.since_ns = at.timestamp_ns
+        claim.since_ns = at.elapsed_ns
         self._dirty[self.queues[claim.name].number] = claim.name
         heapq.heappush(self._leases, (claim.expires_ns, claim.name, claim.token))
         if len(self._leases) > STALE_LEASES_MAX + 2 * len(self.queues):
@@ -294,10 +294,10 @@ class Locks:
         """Nobody asks: the desk looks at the applied state itself."""
         raise AssertionError(f"unknown question {body[:1]}")
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """Leases end by an entry."""
         holder = self._first_to_expire()
-        return ["expire"] if holder is not None and holder.expires_ns <= now_ns else None
+        return ["expire"] if holder is not None and holder.expires_ns <= elapsed_ns else None
 
     def totals(self) -> Body:
         """Locks and claims."""

@@ -4,7 +4,8 @@ A *part* (`Part`) owns some state: the ledger is the first; orders, limits and p
 composition: which parts there are, how an entry is cut into requests, and which commit rounds are open. A new part is
 added by naming it where machines are made; it touches no other.
 
-An entry is `[timestamp_ns, [request, ...]]`. Requests are independent of each other and applied in order:
+An entry is `[timestamp_ns, elapsed_ns, [request, ...]]`; `node.core.clocks` says what the times are. Requests are
+independent of each other and applied in order:
 
 | request | meaning | answer |
 |---|---|---|

@@ -26,6 +26,7 @@ class Machine:
         self.parts = {part.name: part for part in parts}
         self.applied = 0
         self.timestamp_ns = 0
+        self.elapsed_ns = 0
         self.epoch = 0
         self.rounds: dict[int, OpenRound] = {}
         self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
@@ -57,8 +58,8 @@ class Machine:
         self.applied = index
         if not data:
             return []
-        self.timestamp_ns, requests = unpack_entry(data)
-        at = At(index, self.timestamp_ns)
+        self.timestamp_ns, self.elapsed_ns, requests = unpack_entry(data)
+        at = At(index, self.timestamp_ns, self.elapsed_ns)
         return [self._apply_request(request, at) for request in requests]
 
     def _apply_request(self, request: Body, at: At) -> Body:
@@ -238,16 +239,16 @@ class Machine:
             round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids, opened.count,
         ]  # fmt: skip
 
-    def due(self, now_ns: int) -> list[Body]:
-        """Requests that the leader should propose because of the time."""
-        bodies = [(part.name, part.due(now_ns)) for part in self.parts.values()]
+    def due(self, elapsed_ns: int) -> list[Body]:
+        """Requests that the leader should propose because so much time has been counted."""
+        bodies = [(part.name, part.due(elapsed_ns)) for part in self.parts.values()]
         return [[Kind.apply, name, body] for name, body in bodies if body is not None]
 
     def digest(self) -> int:
         """A digest of all state that replicas share; equal logs give equal digests."""
         opened = [[number, self.rounds[number].attempt] for number in sorted(self.rounds)]
         finished = sorted(self._finished.items())
-        own = [self.applied, self.timestamp_ns, self.epoch, self._over, opened, finished]
+        own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over, opened, finished]
         digest = zlib.crc32(msgpack.packb(own))
         for part in self.parts.values():
             digest = part.digest(digest)
@@ -259,7 +260,8 @@ class Machine:
         """All rows that have changed since the last call, and the applied index among them."""
         rounds = [[number, opened.pack()] for number, opened in self.rounds.items()]
         finished = [[number, decision] for number, decision in self._finished.items()]
-        own: bytes = msgpack.packb([self.applied, self.timestamp_ns, self.epoch, self._over, rounds, finished])
+        times = [self.timestamp_ns, self.elapsed_ns]
+        own: bytes = msgpack.packb([self.applied, *times, self.epoch, self._over, rounds, finished])
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, Change(TABLE, 0, own)]
 
@@ -271,7 +273,8 @@ class Machine:
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh machine; an empty store leaves it fresh."""
         for _, value in rows(TABLE):
-            self.applied, self.timestamp_ns, self.epoch, self._over, rounds, finished = msgpack.unpackb(value)
+            self.applied, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
+            self.epoch, self._over, rounds, finished = own
             self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
             self._finished = dict(finished)
         for part in self.parts.values():

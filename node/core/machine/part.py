@@ -24,7 +24,8 @@ class At:
     """Where and when an entry is applied."""
 
     index: int  # the entry's index in the shard's log
-    timestamp_ns: int  # stamped by the leader, rising strictly from entry to entry
+    timestamp_ns: int  # the wall's time as the leader stamped it, rising strictly from entry to entry
+    elapsed_ns: int  # time counted in this log, never falling: what lives for a while lives by this
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ class Part(Protocol):
         """Answers a question from the applied state."""
         ...
 
-    def due(self, now_ns: int) -> Body | None:
-        """A command that the leader should propose because of the time (expiry), or None."""
+    def due(self, elapsed_ns: int) -> Body | None:
+        """A command that the leader should propose because so much time has been counted (expiry), or None."""
         ...
 
     def totals(self) -> Body:

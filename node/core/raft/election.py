@@ -20,6 +20,8 @@ from node.core.raft.state import (
 )
 from node.core.raft.types import NOBODY, EntryKind, NodeId
 
+LAST_TIMEOUTS = 5  # that a replica waits which lets others lead: a cluster that can elect another has done so by then
+
 
 def campaign(state: State, *, transfer: bool = False) -> None:
     """Starts an election unless this replica leads, may not, or does not know all voters yet.
@@ -98,7 +100,8 @@ def on_vote_reply(state: State, role: Candidate, message: Message) -> None:
 def tick_election(state: State) -> None:
     """One tick without being leader: campaigns when the wait is over."""
     state.election_elapsed += 1
-    if state.election_elapsed < state.election_timeout or not state.is_promotable:
+    timeouts = LAST_TIMEOUTS if state.lets_others_lead else 1
+    if state.election_elapsed < state.election_timeout * timeouts or not state.is_promotable:
         return
     state.election_elapsed = 0
     if state.hurried:
@@ -115,15 +118,20 @@ def leader_lost(state: State, node: NodeId) -> None:
     """
     if state.leader != node or not isinstance(state.role, Follower):
         return
-    config = state.config
     state.leader = NOBODY
-    state.hurried = config.lost_leader_campaigns_max
-    state.election_elapsed = 0
-    others = [voter for voter in state.membership.all_voters if voter != node]
-    turn = (others.index(state.id) + state.term) % len(others) if state.id in others else len(others)
-    state.election_timeout = 1 + turn * config.lost_leader_ticks
     refused, state.refused = state.refused, None
-    if not turn:
+    if not state.lets_others_lead and not _wait_for_turn(state, node):
         campaign(state)
     elif refused is not None and refused.term > state.term:
         on_vote_request(state, refused)
+
+
+def _wait_for_turn(state: State, lost: NodeId) -> int:
+    """Shortens the wait for a campaign; how many campaign before."""
+    config = state.config
+    state.hurried = config.lost_leader_campaigns_max
+    state.election_elapsed = 0
+    others = [voter for voter in state.membership.all_voters if voter != lost]
+    turn = (others.index(state.id) + state.term) % len(others) if state.id in others else len(others)
+    state.election_timeout = 1 + turn * config.lost_leader_ticks
+    return turn

@@ -9,7 +9,7 @@ from node.core.raft import election, following, reads, reconfigure, replication
 from node.core.raft.membership import MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.ready import PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
-from node.core.raft.state import Candidate, Follower, Leader, State, become_follower, respond_append
+from node.core.raft.state import Candidate, Follower, Leader, State, become_follower, reset_timers, respond_append
 from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
 
 _FROM_LEADER = (MessageKind.append, MessageKind.heartbeat, MessageKind.snapshot)
@@ -151,6 +151,14 @@ class Raft:
         if isinstance(self.state.role, Leader):
             replication.call_successor(self.state, self.state.role)
             become_follower(self.state, self.state.term, NOBODY)
+
+    def let_others_lead(self, lets: bool) -> None:
+        """Whether this replica, from now on, campaigns only after the others have had several timeouts to do so."""
+        state = self.state
+        if lets and state.hurried:
+            state.hurried = 0
+            reset_timers(state)
+        state.lets_others_lead = lets
 
     def forget_leader(self) -> None:
         """A follower no longer defends its leader against other candidates; its election timeout goes on."""

@@ -54,7 +54,7 @@ class State:
 
     __slots__ = (
         "chain_refused", "config", "election_elapsed", "election_timeout", "heartbeat_elapsed", "hurried", "id",
-        "leader", "log", "membership", "messages", "offered_snapshot", "read_context", "reads_confirmed",
+        "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context", "reads_confirmed",
         "reads_lost", "recover_index", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class State:
         self.heartbeat_elapsed = 0
         self.election_timeout = 0
         self.hurried = 0
+        self.lets_others_lead = False
         self.refused: Message | None = None
         promised = max(restored.acknowledged, hard.commit)
         self.recover_index = promised if promised > self.log.last_index else 0

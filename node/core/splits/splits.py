@@ -51,7 +51,7 @@ class Splits:
         """Nobody asks: the node looks at the applied state itself."""
         raise AssertionError(f"unknown question {body[:1]}")
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """Nothing here depends on the time."""
         return None
 

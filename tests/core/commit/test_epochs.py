@@ -10,7 +10,7 @@ from node.core.machine import ROUND_BITS, At, Change, pack_decision
 from protocol.status import Status
 from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, held, open_round, ready, round_id, vote
 
-AT = At(1, 1)
+AT = At(1, 1, 1)
 NO_FUNDS = int(Status.insufficient_funds)
 
 

@@ -233,13 +233,13 @@ def test_more_is_undecided_than_is_told(world: World) -> None:
 def test_coordinators_are_known_by_epoch() -> None:
     """Group 0 keeps them in its checkpoints, and when what was recorded only on its trail."""
     part = Decisions()
-    part.apply(["begin", 7, 3], At(1, 100))
-    part.apply(["begin", 9, 2], At(2, 200))
+    part.apply(["begin", 7, 3], At(1, 100, 0))
+    part.apply(["begin", 9, 2], At(2, 200, 0))
     late = 9 << ROUND_BITS | 1
-    part.apply(["record", [], late, [1, 2], b"x"], At(3, 300))
-    part.apply(["record", [], late, [1, 2], b"y"], At(4, 400))
+    part.apply(["record", [], late, [1, 2], b"x"], At(3, 300, 0))
+    part.apply(["record", [], late, [1, 2], b"y"], At(4, 400, 0))
     assert (told(part, ROUND), told(part, late)) == ([None, None, 3], [300, b"x", 2])
-    part.apply(["forget", [late]], At(5, 500))
+    part.apply(["forget", [late]], At(5, 500, 0))
     assert told(part, late) == [300, b"x", 2]
     other = Decisions()
     rows = sorted((change.key, change.value) for change in part.changes() if change.value is not None)

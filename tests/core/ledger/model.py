@@ -60,7 +60,7 @@ class Model:
     index: int = 0  # of the entry at hand
     preparing: int = -1  # the round at hand
 
-    def apply(self, rows: list[Transfer], now_ns: int, index: int) -> list[int]:
+    def apply(self, rows: list[Transfer], elapsed_ns: int, index: int) -> list[int]:
         """A batch of one shard."""
         self.index = index
         statuses: list[int] = []
@@ -72,23 +72,23 @@ class Model:
             if last == len(rows):
                 statuses += [Status.linked_event_failed] * (last - first - 1) + [Status.linked_event_chain_open]
                 break
-            statuses += self.chain(rows[first : last + 1], now_ns, first)
+            statuses += self.chain(rows[first : last + 1], elapsed_ns)
         return [int(status) for status in statuses]
 
-    def chain(self, rows: list[Transfer], now_ns: int, first: int) -> list[int]:
+    def chain(self, rows: list[Transfer], elapsed_ns: int) -> list[int]:
         """One transfer, or several that happen together or not at all."""
-        if all(self.judge(row, now_ns)[1] == Status.exists for row in rows):
+        if all(self.judge(row, elapsed_ns)[1] == Status.exists for row in rows):
             return [Status.exists] * len(rows)
         before = deepcopy((self.accounts, self.record, self.holds, self.ended))
         changed: list[str] = []
         for place, row in enumerate(rows):
-            known, status = self.judge(row, now_ns)
+            known, status = self.judge(row, elapsed_ns)
             if status:
                 self.accounts, self.record, self.holds, self.ended = before
                 if not known and Status(status).is_recorded:
                     self.record[row.id] = (status, row)
                 return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
-            self.post(row, now_ns + first + place)
+            self.post(row, elapsed_ns)
             self.record[row.id] = (0, row)
             changed += [row.debit] if row.flags & (Flag.hold | Flag.void) else [row.debit, row.credit]
         self.touch(*changed)
@@ -99,7 +99,7 @@ class Model:
         for name in names:
             self.accounts[name].version = self.index
 
-    def judge(self, row: Transfer, now_ns: int) -> tuple[bool, int]:
+    def judge(self, row: Transfer, elapsed_ns: int) -> tuple[bool, int]:
         """Whether the id was known before, and the status."""
         if shape := self.shape(row):
             return True, shape
@@ -123,7 +123,7 @@ class Model:
         if giver and taker and giver.currency != taker.currency:
             return False, Status.accounts_must_have_the_same_currency
         if giver and row.flags & (Flag.capture | Flag.void):
-            reasons.append(self.hold_status(row, now_ns))
+            reasons.append(self.hold_status(row, elapsed_ns))
         if not is_void:
             for account, closed, frozen in (
                 (giver, Status.debit_account_closed, Status.debit_account_frozen),
@@ -172,7 +172,7 @@ class Model:
         rounds = (legs for round_id, legs in self.rounds.items() if round_id != besides)
         return any(leg.id == id and leg.side & 1 and not known for legs in rounds for leg, known, _, _ in legs)
 
-    def hold_status(self, row: Transfer, now_ns: int) -> int:
+    def hold_status(self, row: Transfer, elapsed_ns: int) -> int:
         """Whether the hold that the row names allows it."""
         hold = self.holds.get(row.hold_id)
         if hold is None:
@@ -182,7 +182,7 @@ class Model:
             return Status.hold_has_different_debit_account
         if hold["credit"] != row.credit:
             return Status.hold_has_different_credit_account
-        if hold["expired"] or hold["expiry_ns"] <= now_ns:
+        if hold["expired"] or hold["expiry_ns"] <= elapsed_ns:
             return Status.hold_expired
         captured, voided = self.own_holds.get(row.hold_id, (0, False))
         others = hold["undecided"] - captured
@@ -220,7 +220,7 @@ class Model:
             return Status.undecided
         return Status.overflows_credit_account if full >= BOUND else Status.exceeds_maximum_balance
 
-    def post(self, row: Transfer, now_ns: int) -> None:
+    def post(self, row: Transfer, elapsed_ns: int) -> None:
         """Moves the money."""
         giver = self.accounts[row.debit]
         if row.flags & Flag.void:
@@ -229,7 +229,7 @@ class Model:
             return
         if row.flags & Flag.hold:
             giver.held += row.amount
-            self.open_hold(row, now_ns)
+            self.open_hold(row, elapsed_ns)
             return
         taker = self.accounts[row.credit]
         giver.posted -= row.amount
@@ -239,11 +239,11 @@ class Model:
             self.holds[row.hold_id]["rest"] -= row.amount
             self.close_hold(row.hold_id)
 
-    def open_hold(self, row: Transfer, now_ns: int) -> None:
+    def open_hold(self, row: Transfer, elapsed_ns: int) -> None:
         """Opens a hold."""
         self.holds[row.id] = {
             "debit": row.debit, "credit": row.credit, "rest": row.amount, "undecided": 0, "voiding": False,
-            "expired": False, "expiry_ns": now_ns + row.ttl * 10**9,
+            "expired": False, "expiry_ns": elapsed_ns + row.ttl * 10**9,
         }  # fmt: skip
 
     def close_hold(self, id: int) -> None:
@@ -258,15 +258,15 @@ class Model:
             self.ended[id] = Status.hold_expired if hold["rest"] else Status.hold_already_captured
             del self.holds[id]
 
-    def expire(self, now_ns: int, index: int) -> None:
+    def expire(self, elapsed_ns: int, index: int) -> None:
         """Ends holds whose time has passed."""
         self.index = index
         for id in sorted(self.holds):
-            if self.holds[id]["expiry_ns"] <= now_ns:
+            if self.holds[id]["expiry_ns"] <= elapsed_ns:
                 self.holds[id]["expired"] = True
                 self.close_hold(id)
 
-    def prepare(self, round_id: int, rows: list[Transfer], count: int, now_ns: int) -> list[int]:
+    def prepare(self, round_id: int, rows: list[Transfer], count: int, elapsed_ns: int) -> list[int]:
         """Reserves a round's legs; a vote a transaction."""
         votes = [0] * count
         legs = self.rounds.setdefault(round_id, [])
@@ -277,7 +277,7 @@ class Model:
             members = [row for row in rows if row.number == number]
             start = len(legs)
             for row in members:
-                known, status = self.judge(row, now_ns)
+                known, status = self.judge(row, elapsed_ns)
                 if row.side & 1 and not known:
                     self.current[row.id] = row
                 if status and not votes[number]:
@@ -314,17 +314,17 @@ class Model:
             self.own.setdefault(row.credit, [0, 0, 0])[0] += amount
         return amount
 
-    def decide(self, round_id: int, statuses: list[int], now_ns: int, index: int) -> None:
+    def decide(self, round_id: int, statuses: list[int], elapsed_ns: int, index: int) -> None:
         """Carries out or releases."""
         self.index = index
         for row, known, reserved, amount in self.rounds.pop(round_id, []):
             status = statuses[row.number]
             if reserved:
-                self.settle(row, amount, status == 0, now_ns)
+                self.settle(row, amount, status == 0, elapsed_ns)
             if row.side & 1 and not known and Status(status).is_recorded:
                 self.record[row.id] = (status, row)
 
-    def settle(self, row: Transfer, amount: int, happens: bool, now_ns: int) -> None:
+    def settle(self, row: Transfer, amount: int, happens: bool, elapsed_ns: int) -> None:
         """One reserved leg."""
         if happens and row.side & 1:
             self.touch(row.debit)
@@ -357,7 +357,7 @@ class Model:
             giver.posted -= amount if happens and not row.flags & Flag.hold else 0
             giver.held -= 0 if happens and row.flags & Flag.hold else amount
             if happens and row.flags & Flag.hold:
-                self.open_hold(row, now_ns)
+                self.open_hold(row, elapsed_ns)
 
 
 def difference(old: Transfer, row: Transfer) -> int:

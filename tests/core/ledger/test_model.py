@@ -119,17 +119,17 @@ def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
             if kind == "apply":
                 rows = with_versions(detail, driver, model)
                 got = driver.transfers(rows)
-                assert got == model.apply(rows, driver.now_ns, driver.index), (number, rows)
+                assert got == model.apply(rows, driver.elapsed_ns, driver.index), (number, rows)
             elif kind == "prepare":
                 rows = with_versions(detail, driver, model)
                 votes = driver.prepare(number, rows, 4)
-                assert votes == model.prepare(number, rows, 4, driver.now_ns), (number, rows)
+                assert votes == model.prepare(number, rows, 4, driver.elapsed_ns), (number, rows)
                 prepared[number] = votes
             elif kind == "decide":
                 _decide(driver, model, prepared, *detail)
             elif kind == "expire":
                 driver.command("expire", passed_ns=detail)
-                model.expire(driver.now_ns, driver.index)
+                model.expire(driver.elapsed_ns, driver.index)
             else:
                 driver.save()
                 restored = driver.restored()
@@ -145,7 +145,7 @@ def _decide(driver: Driver, model: Model, prepared: dict[int, list[int]], which:
     round_id = sorted(prepared)[which % len(prepared)]
     statuses = [vote or wish for vote, wish in zip(prepared.pop(round_id), wishes, strict=True)]
     driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at())
-    model.decide(round_id, statuses, driver.now_ns, driver.index)
+    model.decide(round_id, statuses, driver.elapsed_ns, driver.index)
 
 
 def _compare(driver: Driver, model: Model) -> None:

@@ -78,7 +78,7 @@ class Spending:
         user = self.users[body[1]]
         return Answer(["spent", user.spent, user.reserved, user.limit], is_undecided=user.reserved > 0)
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """Nothing here depends on the time."""
         return None
 

@@ -69,7 +69,7 @@ def test_an_unknown_request_stops_the_machine(shard: Shard) -> None:
 
 def test_entries_and_decisions_round_trip() -> None:
     """What was packed is what is read."""
-    assert unpack_entry(pack_entry(7, [mark("m")])) == (7, [mark("m")])
+    assert unpack_entry(pack_entry(7, 3, [mark("m")])) == (7, 3, [mark("m")])
     statuses = np.array([0, 5, 0, 200], np.uint8)
     assert unpack_decision(pack_decision(statuses)).tolist() == statuses.tolist()
     assert len(pack_decision(np.zeros(8_192, np.uint8))) < 10
@@ -313,10 +313,10 @@ def test_a_mark_carries_decisions_out_first_and_answers_questions(shard: Shard) 
 
 def test_time_asks_for_expiry_as_a_request(shard: Shard) -> None:
     """`due` gives what the leader proposes, and nothing when nothing is due."""
-    assert shard.machine.due(shard.now_ns) == []
+    assert shard.machine.due(shard.elapsed_ns) == []
     assert shard.transfers(Transfer(2, "a", "b", 30, flags=Flag.hold, ttl=1)) == [0]
-    assert shard.machine.due(shard.now_ns) == []
-    (request,) = shard.machine.due(shard.now_ns + 2 * 10**9)
+    assert shard.machine.due(shard.elapsed_ns) == []
+    (request,) = shard.machine.due(shard.elapsed_ns + 2 * 10**9)
     shard.now_ns += 2 * 10**9
     shard.entry(request)
     assert shard.balances("a") == (100, 0, 0)

@@ -97,3 +97,36 @@ def test_a_leader_that_resigns_calls_the_peer_with_the_longest_log() -> None:
     leader.step_down()
     group.settle()
     assert group.leader() == THREE and leader.status().role is Role.follower
+
+
+def test_who_lets_others_lead_votes_at_once_and_does_not_campaign_first() -> None:
+    """It gives up its turn at the leader's death, not its vote."""
+    group, first, second = bereaved(3)
+    group.crash(ONE)
+    group.rafts[first].let_others_lead(True)
+    for node in (first, second):
+        group.rafts[node].peer_lost(ONE)
+    for _ in range(4 * 3 * 2):
+        if group.leader() is None:
+            for raft in group.rafts.values():
+                raft.tick()
+            group.settle()
+    assert group.leader() == second
+
+
+def test_who_lets_others_lead_leads_when_no_other_can() -> None:
+    """After several timeouts, since somebody has to."""
+    group, first, second = bereaved(3)
+    group.cut.add(second)
+    group.rafts[ONE].propose([b"x"])
+    group.settle()
+    group.crash(ONE)
+    group.cut.clear()
+    group.rafts[first].let_others_lead(True)
+    ticks = 0
+    while group.leader() is None:
+        ticks += 1
+        for raft in group.rafts.values():
+            raft.tick()
+        group.settle()
+    assert group.leader() == first and ticks >= 5 * 100

@@ -1,0 +1,130 @@
+"""This node's wall clock among the others': compares them, says who is far off, and gives the time that the majority agrees on.
+
+Has no task: it asks every peer about once a second, the first time as soon as its link is up. The rules are in `node.core.clocks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from node.actors.actor import Failed, Outcome
+from node.actors.peers import Link
+from node.actors.router import Call
+from node.core.clocks import SKEW_NS_MAX, Comparison, Reading, compare
+from node.ports import Clock
+from protocol.operations import PeerOperation
+from protocol.placement import COORDINATOR
+
+log = structlog.get_logger()
+
+ASK_SECONDS = 1.0  # between two questions to a peer: a clock that jumps is noticed so soon; a hundred bytes each
+SHOWN_NS = 500_000_000  # a skew that a time service does not leave is told in the log
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStatistics:
+    """A node's wall clock as seen from here."""
+
+    node: int
+    ahead_ns: int  # of the time that a majority agrees on; of this node's where none does
+    error_ns: int  # at most so much of it is the network's
+    is_far_off: bool
+
+
+class Clocks:
+    """One a node."""
+
+    def __init__(self, node: int, nodes: int, clock: Clock, links: Mapping[int, Link]) -> None:
+        self._node = node
+        self._nodes = nodes
+        self._clock = clock
+        self._links = links
+        self._readings: dict[int, Reading] = {}  # of the peers
+        self._comparison = Comparison(None)
+        self._ask_at: dict[int, float] = {}
+        self._told: dict[int, bool] = {}  # nodes whose skew is in the log, and whether it was called far off there
+
+    def _monotonic_ns(self) -> int:
+        return int(self._clock.monotonic() * 1e9)
+
+    def true_ns(self) -> int:
+        """Nanoseconds since 1970: by this node's clock, unless a majority says that it is far off."""
+        epoch_ns = self._comparison.epoch_ns
+        if epoch_ns is not None and self.is_far_off(self._node):
+            return epoch_ns + self._monotonic_ns()
+        return self._clock.wall_ns()
+
+    def is_far_off(self, node: int) -> bool:
+        """Whether a majority's clocks say that this one is wrong."""
+        return node in self._comparison.far_off
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Looks at this node's clock again, and asks the others if it is time."""
+        now = self._clock.monotonic()
+        for peer, link in self._links.items():
+            if link.is_up and now >= self._ask_at.get(peer, 0.0):
+                self._ask_at[peer] = now + ASK_SECONDS
+                self._ask(peer, link)
+        self._compare()
+
+    def _ask(self, peer: int, link: Link) -> None:
+        asked_ns = self._monotonic_ns()
+
+        def answered(outcome: Outcome) -> None:
+            if not isinstance(outcome, Failed):
+                self._read(peer, outcome[0], asked_ns, self._monotonic_ns())
+
+        link.call(PeerOperation.clock, COORDINATOR, int(ASK_SECONDS * 1000), 0, [], answered)
+
+    def answer(self, call: Call) -> None:
+        """A peer asks: `[nanoseconds since 1970]`."""
+        call.reply([self._clock.wall_ns()])
+
+    def _read(self, peer: int, wall_ns: int, asked_ns: int, answered_ns: int) -> None:
+        reading = Reading(wall_ns - (asked_ns + answered_ns) // 2, (answered_ns - asked_ns) // 2)
+        known = self._readings.get(peer)
+        if known is None or reading.is_better_than(known):
+            self._readings[peer] = reading
+            self._compare()
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def _all_readings(self) -> dict[int, Reading]:
+        return {**self._readings, self._node: Reading(self._clock.wall_ns() - self._monotonic_ns(), 0)}
+
+    def _compare(self) -> None:
+        self._comparison = compare(self._all_readings(), self._nodes)
+        for row in self.statistics():
+            self._tell(row)
+
+    def _tell(self, row: ClockStatistics) -> None:
+        """Once when a clock leaves the others, once when it is called far off, and once when it is back."""
+        told = self._told.get(row.node)
+        is_skewed = abs(row.ahead_ns) - row.error_ns > SHOWN_NS
+        ahead_s = round(row.ahead_ns / 1e9, 3)
+        if row.is_far_off and not told:
+            self._told[row.node] = True
+            limit_s = SKEW_NS_MAX / 1e9
+            text = "expected within this of the others' clocks; this node lets others lead until it is set right"
+            log.warning("clock far off", node=row.node, ahead_s=ahead_s, limit_s=limit_s, reason=text)
+        elif is_skewed and told is None:
+            self._told[row.node] = False
+            log.warning("clock differs", node=row.node, ahead_s=ahead_s)
+        elif told is not None and not is_skewed:
+            del self._told[row.node]
+            log.info("clock agrees again", node=row.node, ahead_s=ahead_s)
+
+    def statistics(self) -> list[ClockStatistics]:
+        """All clocks that are known, this node's among them."""
+        readings = self._all_readings()
+        epoch_ns = self._comparison.epoch_ns
+        agreed_ns = readings[self._node].epoch_ns if epoch_ns is None else epoch_ns
+        return [
+            ClockStatistics(node, reading.epoch_ns - agreed_ns, reading.error_ns, self.is_far_off(node))
+            for node, reading in sorted(readings.items())
+        ]
