@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.names import found
 from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, AccountStatus, LockStatus, Status
 
 EXPECTED = {
@@ -43,7 +44,7 @@ EXPECTED |= {
 EXPECTED_OF_ACCOUNT = {
     AccountStatus.id_must_not_be_empty: "an id of 1 to 64 bytes",
     AccountStatus.id_too_long: "an id of 1 to 64 bytes",
-    AccountStatus.id_has_invalid_characters: "an id without spaces and control characters",
+    AccountStatus.id_has_invalid_characters: "an id in NFC, without spaces and characters that do not show",
     AccountStatus.currency_unknown: "an ISO 4217 code",
     AccountStatus.version_conflict: "the version that the account has now",
     AccountStatus.account_not_found: "an account that was created",
@@ -65,6 +66,16 @@ EXPECTED_OF_LOCK = {
     LockStatus.lock_queue_full: "at most 10,000 claims to one lock and 50,000 to all",
     LockStatus.lock_name_must_not_be_empty: "a name of 1 to 64 bytes",
     LockStatus.lock_name_too_long: "a name of 1 to 64 bytes",
-    LockStatus.lock_name_has_invalid_characters: "a name of printable characters",
+    LockStatus.lock_name_has_invalid_characters: "a name in NFC, without characters that do not show, spaces only inside",
     LockStatus.lock_ttl_out_of_range: "a time to live of 100 ms to 1 h",
 }
+
+
+def expected_of_name(status: AccountStatus | LockStatus, name: str) -> str:
+    """What would have passed in place of an account id or a lock's name, and what was found where that is hard to see."""
+    text = (
+        EXPECTED_OF_ACCOUNT.get(status, "") if isinstance(status, AccountStatus) else EXPECTED_OF_LOCK.get(status, "")
+    )
+    is_hidden = status in (AccountStatus.id_has_invalid_characters, LockStatus.lock_name_has_invalid_characters)
+    what = found(name, spaces=isinstance(status, LockStatus)) if is_hidden else ""
+    return f"{text}; got {what}" if what else text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,13 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from protocol.names import found
+from protocol.status import ACCOUNT_ID_BYTES_MAX, AMOUNT_MAX
+
 COLUMNS = ("time", "customer", "terminal", "amount_cents")
 CUSTOMERS = 5_000
 TERMINALS = 10_000
 GENERATED = 9_600  # payments of a usual day
-AMOUNT_MAX = 10_600  # cents; the mean is 53.00
+CENTS_MAX = 10_600  # of a generated payment; the mean is 53.00
 FAVOURITES = 40  # terminals that a customer pays at
 DAY_SECONDS = 86_400
+NAME_BYTES_MAX = ACCOUNT_ID_BYTES_MAX - len("customers:")
+CENTS = re.compile(r"[0-9]{1,19}")
 
 
 class InputError(Exception):
@@ -34,6 +41,10 @@ class Payment:
     amount_cents: int
 
 
+Row = tuple[str, Sequence[Any]]
+"""Where it stands, for a person, and its values in the order of `COLUMNS`."""
+
+
 def generate(seed: int) -> list[Payment]:
     """A day of payments, the same for the same seed: customers return to their favourite terminals."""
     random = np.random.default_rng(seed)
@@ -41,7 +52,7 @@ def generate(seed: int) -> list[Payment]:
     seconds = np.sort(random.integers(0, DAY_SECONDS, GENERATED))
     favourites = random.integers(0, TERMINALS, (CUSTOMERS, FAVOURITES))
     terminals = favourites[customers, random.integers(0, FAVOURITES, GENERATED)]
-    amounts = random.integers(1, AMOUNT_MAX, GENERATED)
+    amounts = random.integers(1, CENTS_MAX, GENERATED)
     columns = (column.tolist() for column in (seconds, customers, terminals, amounts))
     return [
         Payment(f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}", str(customer), str(terminal), amount)
@@ -50,48 +61,105 @@ def generate(seed: int) -> list[Payment]:
 
 
 def read(path: Path, day: date | None) -> list[Payment]:
-    """The payments of one day, the file's first one when none is named, in the file's order. Raises InputError."""
+    """The payments of one day, the file's first one when none is named, in the file's order. Raises InputError.
+
+    Every row of the file is checked, those of other days too.
+    """
     try:
         rows = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+        read_rows = list(_checked(rows))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    try:
-        times = [value if isinstance(value, datetime) else datetime.fromisoformat(value) for value, *_ in rows]
-        wanted = day or (min(times).date() if times else None)
-        payments = [
-            Payment(time.time().isoformat(), str(customer), str(terminal), int(amount))
-            for time, (_, customer, terminal, amount) in zip(times, rows, strict=True)
-            if time.date() == wanted
-        ]
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    wanted = day or min((time.date() for time, _ in read_rows), default=None)
+    payments = [payment for time, payment in read_rows if time.date() == wanted]
     if not payments:
-        raise InputError(f"{path}: no payments on {wanted}")
+        raise InputError(f"{path}: no payments on {wanted}" if wanted else f"{path}: no payments")
     return payments
 
 
-def _csv(path: Path) -> list[Sequence[Any]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        _check_columns(path, reader.fieldnames or [])
-        return [[row[name] for name in COLUMNS] for row in reader]
+def _checked(rows: Iterable[Row]) -> Iterator[tuple[datetime, Payment]]:
+    """Each row with its time. Raises ValueError that says where and what."""
+    zone = None
+    for place, (time, customer, terminal, amount) in rows:
+        moment = _time(place, time)
+        here = str(moment.tzinfo or "no zone")
+        zone = zone or here
+        if here != zone:  # one moment would be of two days
+            raise _wrong(place, "time", time, f"a time of the zone that the first row has, {zone}")
+        payer, payee = _name(place, "customer", customer), _name(place, "terminal", terminal)
+        yield moment, Payment(moment.time().isoformat(), payer, payee, _cents(place, amount))
 
 
-def _parquet(path: Path) -> list[Sequence[Any]]:
+def _time(place: str, value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value
     try:
-        from pyarrow import ArrowInvalid, parquet
+        return datetime.fromisoformat(value)  # type: ignore[arg-type]  # what is no text is told with the rest
+    except (TypeError, ValueError):
+        raise _wrong(place, "time", value, "a time such as 2018-06-11T09:30:00") from None
+
+
+def _name(place: str, column: str, value: object) -> str:
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not 1 <= len(text.encode(errors="replace")) <= NAME_BYTES_MAX:
+        raise _wrong(place, column, value, f"a name of 1 to {NAME_BYTES_MAX} bytes, or an integer")
+    if what := found(text):
+        raise _wrong(place, column, value, f"a name whose characters all show, not {what}")
+    return text
+
+
+def _cents(place: str, value: object) -> int:
+    cents = int(value) if isinstance(value, str) and CENTS.fullmatch(value) else value
+    if type(cents) is not int or not 1 <= cents <= AMOUNT_MAX:
+        raise _wrong(place, "amount_cents", value, f"an integer of 1 to {AMOUNT_MAX}, in cents")
+    return cents
+
+
+def _wrong(place: str, column: str, value: object, expected: str) -> ValueError:
+    return ValueError(f"{place}, {column} {value!r:.60}: expected {expected}")
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")  # programs for spreadsheets put a byte order mark first
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: expected text in UTF-8, got the byte {data[error.start]:#04x}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        _check_columns(header)
+        places = [header.index(name) for name in COLUMNS]
+        for row in reader:
+            if row and len(row) != len(header):  # a line without anything counts for nothing
+                raise ValueError(f"line {reader.line_num}: expected {len(header)} fields, got {len(row)}")
+            if row:
+                yield f"line {reader.line_num}", [row[place] for place in places]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise InputError("a Parquet file needs the package pyarrow; a CSV file does not") from error
+        raise ValueError("a Parquet file needs the package pyarrow; a CSV file does not") from error
     try:
         file = parquet.ParquetFile(path)
-        _check_columns(path, file.schema_arrow.names)
+        _check_columns(file.schema_arrow.names)
         table = file.read(columns=list(COLUMNS))
-    except ArrowInvalid as error:
-        raise InputError(f"{path}: {error}") from error
-    return list(zip(*(table[name].to_pylist() for name in COLUMNS), strict=True))
+        columns = [table[name].to_pylist() for name in COLUMNS]
+    except ArrowException as error:
+        raise ValueError(str(error)) from error
+    for number, values in enumerate(zip(*columns, strict=True), 1):
+        yield f"row {number}", values
 
 
-def _check_columns(path: Path, names: Sequence[str]) -> None:
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; expected {', '.join(COLUMNS)}")
+def _check_columns(names: Sequence[str]) -> None:
+    for name in COLUMNS:
+        if names.count(name) != 1:
+            fault = "is missing" if name not in names else "is there more than once"
+            raise ValueError(f"column {name} {fault}; expected {', '.join(COLUMNS)}")

@@ -19,7 +19,7 @@ from protocol.client.history import read_history
 from protocol.client.locks import Lock, LockOwner
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
-from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT
+from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT, expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, Placement
@@ -105,7 +105,7 @@ class Client:
         else:
             (status,) = await self.create_accounts([row], timeout=timeout)
         if status > AccountStatus.updated:
-            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""))
+            raise Refused(status.name, expected_of_name(status, id))
         return status
 
     async def create_accounts(

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from protocol.client.calls import RETRY_SECONDS, Calls
 from protocol.errors import Busy, ErrorCode, ProtocolError, Refused, RingpayError
-from protocol.expected import EXPECTED_OF_LOCK
+from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.status import LockStatus
@@ -97,7 +97,7 @@ class Lock:
             if status != LockStatus.waiting:
                 break
         if status.is_refusal:
-            raise _refused(status)
+            raise _refused(status, expected_of_name(status, self.name))
         self.token, self._owner.age_ns = token, age_ns
         self._holds_until = self._calls.now() + self.ttl
 

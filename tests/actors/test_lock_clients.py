@@ -204,3 +204,22 @@ def test_a_word_of_another_shape_is_a_bad_request(body: list[object]) -> None:
         assert getattr(answer, "code", "") == "bad_request", answer
 
     play(story)
+
+
+def test_a_name_with_what_cannot_be_seen_is_told() -> None:
+    """Of locks and of accounts, split or not: the character and its place; nothing is created."""
+
+    async def story(world: World) -> None:
+        client = world.client
+        with pytest.raises(
+            Refused, match=r"lock_name_has_invalid_characters: .*; got U[+]200B ZERO WIDTH SPACE as character 5"
+        ):
+            await client.lock("till\u200b", ttl=1).acquire()
+        for split in (False, True):
+            with pytest.raises(
+                Refused, match=r"id_has_invalid_characters: .*; got U[+]200B ZERO WIDTH SPACE as character 5"
+            ):
+                await client.create_account("till\u200b", "EUR", split=split)
+        assert await client.accounts(["till\u200b"]) == [None]
+
+    play(story)

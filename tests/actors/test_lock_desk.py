@@ -203,6 +203,8 @@ def test_who_waits_is_told_to_ask_again() -> None:
         ("", 1_000, LockStatus.lock_name_must_not_be_empty),
         ("ü" * 33, 1_000, LockStatus.lock_name_too_long),
         ("two\nlines", 1_000, LockStatus.lock_name_has_invalid_characters),
+        ("till ", 1_000, LockStatus.lock_name_has_invalid_characters),
+        ("ka\u0308sse", 1_000, LockStatus.lock_name_has_invalid_characters),
         ("till", 99, LockStatus.lock_ttl_out_of_range),
         ("till", 3_600_001, LockStatus.lock_ttl_out_of_range),
     ],

@@ -1,14 +1,12 @@
-"""demo, small, with the files that it reads, and what the node refuses to start with."""
+"""demo, small, and what the node refuses to start with."""
 
 from __future__ import annotations
 
 import json
 import sys
-from datetime import date
 from pathlib import Path
 
 import pytest
-from _payments import GENERATED, InputError, generate, read
 
 from tests.e2e.programs import ROOT, run, run_program
 
@@ -22,15 +20,6 @@ def test_demo_loses_no_cent(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no cent lost" in done.stdout
     assert "300 of 300, 0 lost, 0 doubled" in done.stdout
-
-
-def test_demo_explains_wrong_input(tmp_path: Path) -> None:
-    """A file without the columns is refused before anything starts."""
-    path = tmp_path / "payments.csv"
-    path.write_text("time,customer\n")
-    done = run("demo", "--input", str(path))
-    assert done.returncode == 2
-    assert "terminal is missing" in done.stderr
 
 
 def node(folder: Path, *, optimised: bool = False, config: Path = ROOT / "cluster.toml") -> tuple[int, str]:
@@ -63,24 +52,3 @@ def test_node_refuses_data_that_is_not_its_own(tmp_path: Path, identity: object,
     assert code == 2
     assert expected in reason
     assert (tmp_path / "node.json").read_text() == text
-
-
-def test_generated_day_is_the_same_for_the_same_seed() -> None:
-    """The generator is seeded, and all its payments are of positive cents."""
-    payments = generate(3)
-    assert payments == generate(3)
-    assert payments != generate(4)
-    assert len(payments) == GENERATED
-    assert min(payment.amount_cents for payment in payments) > 0
-
-
-def test_day_of_a_file_is_chosen(tmp_path: Path) -> None:
-    """Without a day, the file's first one; an empty day is refused."""
-    path = tmp_path / "payments.csv"
-    path.write_text(
-        "amount_cents,time,customer,terminal\n5,2026-01-02T03:04:05,a,b\n6,2026-01-01T00:00:00,c,d\n", encoding="utf-8"
-    )
-    assert [payment.amount_cents for payment in read(path, None)] == [6]
-    assert [payment.customer for payment in read(path, date(2026, 1, 2))] == ["a"]
-    with pytest.raises(InputError, match="no payments on 2025"):
-        read(path, date(2025, 1, 1))

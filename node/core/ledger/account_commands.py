@@ -19,6 +19,7 @@ from node.core.ledger.limits import (
 from node.core.machine.part import At, Body
 from protocol.errors import ProtocolError
 from protocol.money import is_currency
+from protocol.names import is_shown
 from protocol.status import ACCOUNT_ID_BYTES_MAX, TRANSFERS_MAX, AccountState, AccountStatus
 
 FIELDS = ("minimum", "maximum", "owner", "metadata", "status", "if_version")
@@ -59,7 +60,7 @@ def _form_status(
         return AccountStatus.id_must_not_be_empty
     if len(id.encode(errors="replace")) > ACCOUNT_ID_BYTES_MAX:
         return AccountStatus.id_too_long
-    if not id.isprintable() or " " in id:
+    if not is_shown(id):
         return AccountStatus.id_has_invalid_characters
     if not is_currency(currency):
         return AccountStatus.currency_unknown

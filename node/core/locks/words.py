@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum, unique
 
 from node.core.machine import Body
+from protocol.names import is_shown
 from protocol.status import LOCK_NAME_BYTES_MAX, LOCK_TTL_MS_MAX, LOCK_TTL_MS_MIN, LockStatus
 
 
@@ -25,7 +26,7 @@ def refusal(operation: Body) -> LockStatus | None:
         return LockStatus.lock_name_must_not_be_empty
     if len(name.encode()) > LOCK_NAME_BYTES_MAX:
         return LockStatus.lock_name_too_long
-    if not name.isprintable():
+    if not is_shown(name, spaces=True):
         return LockStatus.lock_name_has_invalid_characters
     takes_ttl = action in (LockAction.acquire, LockAction.get_at_once) or (action == LockAction.renew and ttl_ms != 0)
     if takes_ttl and not LOCK_TTL_MS_MIN <= ttl_ms <= LOCK_TTL_MS_MAX:

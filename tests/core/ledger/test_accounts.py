@@ -36,6 +36,8 @@ def updated(driver: Driver, id: str, **fields: object) -> str:
         (["a\n", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
         (["a\u00a0b", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
         (["a\u200bb", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["a\u3164", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
+        (["ka\u0308ufer", "EUR", 0, None, "", b""], "id_has_invalid_characters"),
         (["{käufer}:EUR", "EUR", 0, None, "", b""], "created"),
         (["a", "EURO", 0, None, "", b""], "currency_unknown"),
         (["a", "eur", 0, None, "", b""], "currency_unknown"),
