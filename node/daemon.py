@@ -23,6 +23,7 @@ from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.peers import Link, make_hello
+from node.actors.reading import READERS, ReadingDesk
 from node.actors.replica import Replica, ReplicaPorts
 from node.actors.router import Call, Router
 from node.actors.routes import Routes
@@ -88,6 +89,7 @@ class Node:
         self._links: dict[int, Link] = {}
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
         self._sessions = SessionHost(self._admission, self._take_piece, self._directory.on_placed)
+        self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
         self._handover = Handover(number, self._peers, self.replicas, self._is_up, self._finish_rounds, self._clocks)
@@ -151,7 +153,7 @@ class Node:
         await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
-            self._is_up, self._hurry,
+            self._is_up, self._hurry, self._reading.add,
         )  # fmt: skip
         replica = Replica(
             group,
@@ -245,7 +247,8 @@ class Node:
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         actors = [self._writer.run(), self._coordinator.run(), self._tick()]
         links = [link.run() for link in self._links.values()]
-        return [*actors, *links, *(replica.run() for replica in self.replicas.values())]
+        readers = [self._reading.run() for _ in range(READERS)]
+        return [*actors, *links, *readers, *(replica.run() for replica in self.replicas.values())]
 
     async def _listen(self) -> None:
         address = self.placement.address(self.number)
@@ -269,7 +272,7 @@ class Node:
         seconds = self.config.timing.tick_ms / 1000
         while True:
             await asyncio.sleep(seconds)
-            self._admission.tick()
+            self._admission.tick(self._sessions.tick(self._adapters.clock.monotonic()))
             self._clocks.tick()
             ticked = Ticked(self._writer.is_stalled, self._clocks.is_far_off(self.number))
             for replica in self.replicas.values():

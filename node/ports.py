@@ -152,8 +152,23 @@ class Connection(Protocol):
         """The other side's address, for logs."""
         ...
 
-    def allow(self, frame_bytes_max: int) -> None:
-        """Raises the limit of what the other side may send, after its handshake."""
+    @property
+    def unsent_bytes(self) -> int:
+        """Of messages that the other side has not taken yet."""
+        ...
+
+    @property
+    def taken_bytes(self) -> int:
+        """Of messages that it has taken."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """What this connection holds in memory: the unsent, and the beginning of a frame."""
+        ...
+
+    def allow(self, frame_bytes_max: int, unsent_bytes_max: int) -> None:
+        """Sets what the other side may send in one frame, and leave unread before it is cut off, after its handshake."""
         ...
 
     def send(self, message: Message) -> None:

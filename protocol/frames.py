@@ -16,7 +16,9 @@ from protocol.errors import ErrorCode, ProtocolError
 
 HEADER_BYTES: Final = 8
 FRAME_BYTES_MAX: Final = 16 * 2**20  # a body between nodes: one append of the largest entries, or a piece of a snapshot
-CLIENT_FRAME_BYTES_MAX: Final = 2 * 2**20  # a body from a client: a full batch with long ids and references
+CLIENT_FRAME_BYTES_MAX: Final = (
+    4 * 2**20
+)  # a body from a client: a full batch with every column and text at its longest
 HELLO_FRAME_BYTES_MAX: Final = 8 * 2**10  # the first body of a connection, so that strangers cannot fill the memory
 ARRAY_ITEMS_MAX: Final = 16_384  # twice the largest request; bounds what a forged array header makes us allocate
 MAP_ITEMS_MAX: Final = 1_024  # maps carry named settings, never data
@@ -106,6 +108,11 @@ class FrameDecoder:
     def is_between_frames(self) -> bool:
         """Whether everything fed so far was whole frames: how a clean end of the stream is told from a cut."""
         return self._length < 0 and not self._head and self._error is None
+
+    @property
+    def held_bytes(self) -> int:
+        """Of a body whose end has not come yet."""
+        return len(self._body)
 
     def feed(self, piece: bytes) -> list[memoryview]:
         """Bodies completed by this piece, which must not change afterwards.

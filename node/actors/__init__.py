@@ -11,7 +11,9 @@ The way of a payment::
                             \\-> coordinator -> replicas of the round's groups -> votes -> decision -> session -> client
 
 - `session.py`: an accepted connection. Has no task: a frame is handled where it arrives, and its answers are callbacks.
-- `admission.py`: what a node takes on, by number and bytes of requests under way; a full or slow node refuses work at once.
+- `admission.py`: what a node takes on, by number and bytes of requests under way, reads by the bytes of their answers; a full or
+  slow node refuses at once.
+- `reading.py`: reads that take more than a moment, a few at a time, in turns of their connections; payments come between their steps.
 - `router.py`, `operations.py`: what a request must look like, and which replica, node or coordinator it goes to.
 - `replica.py`: one group on this node, its log (`node.core.raft`) and its machine (`node.core.machine`) side by side.
   `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; in `waiting.py` connections
@@ -36,7 +38,9 @@ Invariants
   log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then.
 - A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
   the entry may be on its way: ids make it safe to ask again.
-- Work is refused before reads are, and what finishes a request that was taken is never refused by admission.
+- Work and reads have each their own part of a node, and what finishes a request that was taken is never refused by admission.
+- What a client makes a node hold (requests, answers that it does not take, the beginning of a frame) is bounded, for each
+  connection and in all; who takes nothing is cut off, and reads for somebody who is gone are dropped.
 - A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for,
   and this node's own words about leaderships and lost peers, are pushed past the bound.
 - A replica serves once it has applied an entry of its own term, and stops when it hears of another leader or term; then

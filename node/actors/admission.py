@@ -2,14 +2,15 @@
 at once with `busy`: nothing has happened then, and the client is told when to come again.
 
 Counted are the requests of clients and of peers that act for theirs, from their frame to their answer, on the connection and on
-the node. What nodes ask each other for the sake of a request that was taken (votes, records, marks) is never refused here:
+the node: the bytes of their frames, and for reads what the answer may weigh, what has been answered and not been taken yet
+included. What nodes ask each other for the sake of a request that was taken (votes, records, marks) is never refused here:
 a node that is full finishes what it has begun.
 
-*Work* (accounts, transfers, locks: whatever takes a place in a log or a queue) is refused earlier than reads: it may fill all but
-a quarter of the node, and none of it while the node is slow. So an overloaded node can still be looked at. A node is slow while a
-write of its log stands still or its loop runs late; it takes work again as soon as both are over.
+*Work* (accounts, transfers, locks: whatever takes a place in a log or a queue) and reads have each their own part of the node, so
+that neither starves the other; reads that look far leave some of theirs to the short ones, which show what is wrong. Work is
+refused while the node is slow: while a write of its log stands still or its loop runs late; it takes work again as soon as both are over.
 
-Not here: the queues behind it, each with its own limit (a replica's inbox and pipeline, the coordinator's transfers).
+Not here: the queues behind it, each with its own limit (a replica's inbox and pipeline, the reads in turn, the coordinator's transfers).
 """
 
 from __future__ import annotations
@@ -23,10 +24,22 @@ from protocol.errors import ErrorCode
 
 REQUESTS_MAX = 16_384  # under way on a node: twice a full shard's queue; single transfers in it take about two seconds
 BYTES_MAX = 32 << 20  # of their frames: some 70 full batches, a second of work, and little beside a node's memory
-RESERVED = 4  # one part in so many of both is for reads, which are short and show what is wrong
+READS_PART = 4  # one part in so many of both is for reads, the rest for work
+ANSWER_BYTES_MAX = 48 << 20  # of answers to reads: four greedy connections', a second of reading
+LONG_BYTES = 64 << 10  # an answer that may weigh more is of a read that leaves room for shorter ones
+RESERVED = 4  # one part in so many of the answers is for short reads
 LAG_SECONDS = 0.5  # hardly less than an election: what waits in a loop that is this late is late already; full load makes it 0.1 s
 FULL_RETRY_MS = 50  # in which a node at its limit answers some full batches
 SLOW_RETRY_MS = 200  # a disk or a machine that stood still for half a second seldom recovers in less
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request takes."""
+
+    bytes: int  # of its frame
+    is_work: bool
+    answer_bytes: int = 0  # what the answer to a read may weigh
 
 
 @dataclass(slots=True)
@@ -35,28 +48,38 @@ class Load:
 
     requests_max: int
     bytes_max: int
+    answer_bytes_max: int
     requests: int = 0
     bytes: int = 0
+    answer_bytes: int = 0
+    unsent_bytes: int = 0  # answered, and not taken by the other side yet
 
-    def excess(self, size: int, reserved: int = 0) -> str | None:
-        """What one more request of that size would exceed, leaving one part in `reserved` free; None if it fits."""
-        requests_max = self.requests_max - (self.requests_max // reserved if reserved else 0)
-        bytes_max = self.bytes_max - (self.bytes_max // reserved if reserved else 0)
-        if self.requests >= requests_max:
-            return f"{self.requests} requests under way: expected at most {requests_max} with the new one"
-        if self.bytes + size > bytes_max:
-            return f"{self.bytes} bytes of requests under way: expected at most {bytes_max} with {size} more"
+    def excess(self, demand: Demand, reserved: int = 0) -> str | None:
+        """What one more request would exceed, where long reads leave one part in `reserved` free; None if it fits."""
+        if self.requests >= self.requests_max:
+            return f"{self.requests} requests under way: expected at most {self.requests_max} with the new one"
+        if self.bytes + demand.bytes > self.bytes_max:
+            return (
+                f"{self.bytes} bytes of requests under way: expected at most {self.bytes_max} with {demand.bytes} more"
+            )
+        answers, more, limit = self.answer_bytes + self.unsent_bytes, demand.answer_bytes, self.answer_bytes_max
+        if reserved and more > LONG_BYTES:
+            limit -= limit // reserved
+        if more and answers + more > limit:
+            return f"{answers} bytes of answers under way: expected at most {limit} with the {more} that one more may weigh"
         return None
 
-    def add(self, size: int) -> None:
+    def add(self, demand: Demand) -> None:
         """A request has been taken."""
         self.requests += 1
-        self.bytes += size
+        self.bytes += demand.bytes
+        self.answer_bytes += demand.answer_bytes
 
-    def remove(self, size: int) -> None:
+    def remove(self, demand: Demand) -> None:
         """A request has been answered."""
         self.requests -= 1
-        self.bytes -= size
+        self.bytes -= demand.bytes
+        self.answer_bytes -= demand.answer_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,7 @@ class AdmissionStatistics:
 
     requests: int  # under way
     bytes: int  # of their frames
+    answer_bytes: int  # that reads under way may be answered with, or were and nobody has taken
     is_slow: bool
     shed_full: int  # refused for a limit of a connection or of the node
     shed_slow: int  # refused because the node was slow
@@ -83,14 +107,20 @@ class Admission:
         self._clock = clock
         self._late_seconds = tick_seconds + LAG_SECONDS
         self._is_disk_slow = is_disk_slow
-        self._load = Load(REQUESTS_MAX, BYTES_MAX)
+        reads, read_bytes = REQUESTS_MAX // READS_PART, BYTES_MAX // READS_PART
+        self._work = Load(REQUESTS_MAX - reads, BYTES_MAX - read_bytes, 0)
+        self._reads = Load(reads, read_bytes, ANSWER_BYTES_MAX)
         self._ticked: float | None = None
         self._was_late = False
         self._shed_full = 0
         self._shed_slow = 0
 
-    def tick(self) -> None:
-        """To be called every `tick_seconds`; how late that happens tells how late everything is."""
+    def tick(self, unsent_bytes: int) -> None:
+        """To be called every `tick_seconds`; how late that happens tells how late everything is.
+
+        `unsent_bytes` are those of answers that all clients have not taken yet.
+        """
+        self._reads.unsent_bytes = unsent_bytes
         self._was_late = self._is_late()
         self._ticked = self._clock.monotonic()
 
@@ -102,31 +132,35 @@ class Admission:
         """Whether work that is taken now would wait for a disk or a loop that stands still."""
         return self._was_late or self._is_late() or self._is_disk_slow()
 
-    def admit(self, connection: Load, size: int, *, is_work: bool) -> Failed | None:
-        """Counts a request whose frame has `size` bytes, on its connection and on the node; or why it is refused."""
-        if (excess := connection.excess(size)) is not None:
+    def admit(self, connection: Load, demand: Demand) -> Failed | None:
+        """Counts a request, on its connection and on the node; or why it is refused."""
+        if (excess := connection.excess(demand)) is not None:
             return self._full("this connection", excess)
-        if (excess := self._load.excess(size, RESERVED if is_work else 0)) is not None:
+        load = self._work if demand.is_work else self._reads
+        if (excess := load.excess(demand, RESERVED)) is not None:
             return self._full(f"node {self._node}", excess)
-        if is_work and self.is_slow:
+        if demand.is_work and self.is_slow:
             self._shed_slow += 1
             what = "its log's write" if self._is_disk_slow() else "its loop"
             text = f"node {self._node} is slow: expected {what} to take less than half a second"
             return Failed(ErrorCode.busy, text, SLOW_RETRY_MS)
-        connection.add(size)
-        self._load.add(size)
+        connection.add(demand)
+        load.add(demand)
         return None
 
     def _full(self, where: str, excess: str) -> Failed:
         self._shed_full += 1
         return Failed(ErrorCode.busy, f"{where} has {excess}", FULL_RETRY_MS)
 
-    def release(self, connection: Load, size: int) -> None:
+    def release(self, connection: Load, demand: Demand) -> None:
         """The request has been answered, whether or not its connection still stands."""
-        connection.remove(size)
-        self._load.remove(size)
+        connection.remove(demand)
+        (self._work if demand.is_work else self._reads).remove(demand)
 
     def statistics(self) -> AdmissionStatistics:
         """The node's load as it is now."""
-        load = self._load
-        return AdmissionStatistics(load.requests, load.bytes, self.is_slow, self._shed_full, self._shed_slow)
+        work, reads = self._work, self._reads
+        return AdmissionStatistics(
+            work.requests + reads.requests, work.bytes + reads.bytes, reads.answer_bytes + reads.unsent_bytes,
+            self.is_slow, self._shed_full, self._shed_slow,
+        )  # fmt: skip

@@ -41,6 +41,8 @@ class Query:
     reply: Reply
     deadline: float
     stale: bool = False
+    source: int = 0  # the connection that it came on, 0 for this node itself
+    is_heavy: bool = False  # takes more than a moment even where all is in memory
     loaded: Loaded = field(default_factory=dict)
 
 
@@ -75,9 +77,9 @@ class PeerLost:
 
 @dataclass(frozen=True, slots=True)
 class LoadedRows:
-    """Rows that a command or a question was waiting for."""
+    """Rows that a command was waiting for."""
 
-    item: Command | Propose | Query
+    item: Command | Propose
     rows: Mapping[tuple[str, int], bytes | None]
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from node.actors.admission import Demand
 from node.actors.faults import check_fault
 from node.core.locks import LockAction
 from protocol.columns import Transfers
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.placement import SHARDS_MAX
-from protocol.status import ACCOUNT_ID_BYTES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX
+from protocol.status import ACCOUNT_ID_BYTES_MAX, BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 
 def _check(condition: bool, expected: str) -> None:
@@ -27,6 +28,13 @@ def _is_id(value: object) -> bool:
 def _is_limit(value: object) -> bool:
     return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
+
+ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
+ENTRY_BYTES = 320  # a row of history at its longest: two account ids, a reference and six numbers
+SEARCH_BYTES = (
+    64 << 10
+)  # what a read is counted for that looks into the record, beside what it finds: segments take their time
+SURVEY_BYTES = 1 << 20  # what a read is counted for that asks all shards
 
 LIMIT = (_is_limit, "an integer of minor units, or null")
 FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
@@ -79,8 +87,17 @@ def check_outcome(body: list[Any]) -> None:
 
 
 def check_balances(body: list[Any]) -> None:
-    """`[account id, ...]`."""
-    _check(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} account ids")
+    """`[account id, ...]`, each read by itself, so that more of them are several requests."""
+    _check_ids(body, BALANCES_MAX)
+
+
+def check_snapshot(body: list[Any]) -> None:
+    """`[account id, ...]`, read at one cut."""
+    _check_ids(body, TRANSFERS_MAX)
+
+
+def _check_ids(body: list[Any], most: int) -> None:
+    _check(1 <= len(body) <= most, f"1 to {most} account ids")
     _check(all(type(identifier) is str for identifier in body), "account ids as text")
 
 
@@ -137,6 +154,27 @@ def _is_never(_: list[Any]) -> bool:
     return False
 
 
+def _nothing(_: list[Any]) -> int:
+    return 0
+
+
+def _bytes_of_accounts(body: list[Any]) -> int:
+    return ACCOUNT_BYTES * len(body)
+
+
+def _bytes_of_page(body: list[Any]) -> int:
+    rows = body[2] if len(body) > 2 and type(body[2]) is int else 1
+    return SEARCH_BYTES + ENTRY_BYTES * max(1, min(rows, HISTORY_ROWS_MAX))
+
+
+def _bytes_of_search(_: list[Any]) -> int:
+    return SEARCH_BYTES
+
+
+def _bytes_of_survey(_: list[Any]) -> int:
+    return SURVEY_BYTES
+
+
 def _is_wish(body: list[Any]) -> bool:
     return bool(body) and body[0] in (LockAction.acquire, LockAction.get_at_once)
 
@@ -146,12 +184,13 @@ class Handling:
     """How an operation's body is checked, and which account ids of a checked body decide where it goes.
 
     `is_work` says of an unchecked body whether an overloaded node may refuse it: it takes a place in a log or a queue. Reads
-    are no work, nor is what gives back a place.
+    are no work, nor is what gives back a place. `answer_bytes` says what the answer to a read may weigh, and stands for its time, too.
     """
 
     check: Callable[[list[Any]], None]
     accounts: Callable[[list[Any]], list[str]]
     is_work: Callable[[list[Any]], bool] = _is_never
+    answer_bytes: Callable[[list[Any]], int] = _nothing
 
 
 OPERATIONS: dict[str, Handling] = {
@@ -160,21 +199,25 @@ OPERATIONS: dict[str, Handling] = {
     Operation.update: Handling(check_update, lambda body: body[:1], _is_always),
     Operation.transfers: Handling(check_transfers, _both_sides, _is_always),
     Operation.outcome: Handling(check_outcome, lambda body: body[1:], _is_always),
-    Operation.balances: Handling(check_balances, lambda body: body),
-    Operation.history: Handling(check_history, lambda body: body[:1] if len(body) == 4 else []),
-    Operation.transfer: Handling(check_outcome, lambda body: body[1:]),
-    Operation.find_by_id: Handling(check_find, lambda _: []),
+    Operation.balances: Handling(check_balances, lambda body: body, _is_never, _bytes_of_accounts),
+    Operation.history: Handling(
+        check_history, lambda body: body[:1] if len(body) == 4 else [], _is_never, _bytes_of_page
+    ),
+    Operation.transfer: Handling(check_outcome, lambda body: body[1:], _is_never, _bytes_of_search),
+    Operation.find_by_id: Handling(check_find, lambda _: [], _is_never, _bytes_of_search),
     Operation.cluster: Handling(check_nothing, lambda _: []),
-    Operation.audit: Handling(check_nothing, lambda _: []),
-    Operation.snapshot: Handling(check_balances, lambda _: []),
-    Operation.trace: Handling(check_trace, lambda _: []),
-    Operation.undecided: Handling(check_nothing, lambda _: []),
+    Operation.audit: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
+    Operation.snapshot: Handling(check_snapshot, lambda _: [], _is_never, _bytes_of_accounts),
+    Operation.trace: Handling(check_trace, lambda _: [], _is_never, _bytes_of_search),
+    Operation.undecided: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.lock: Handling(check_lock, lambda _: [], _is_wish),
     Operation.fault: Handling(check_fault, lambda _: []),
 }
 
 
-def is_work(operation: str, body: list[Any]) -> bool:
-    """Whether an overloaded node may refuse this request, of which nothing has been checked yet."""
+def demand_of(operation: str, body: list[Any], frame_bytes: int) -> Demand:
+    """What a request takes, of which nothing has been checked yet."""
     handling = OPERATIONS.get(operation)
-    return handling is not None and handling.is_work(body)
+    if handling is None:
+        return Demand(frame_bytes, is_work=False)
+    return Demand(frame_bytes, handling.is_work(body), handling.answer_bytes(body))

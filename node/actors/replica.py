@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from node.actors.actor import RETRY_AFTER_MS, RETRY_LATER_MS, Actor, Failed
+from node.actors.actor import RETRY_AFTER_MS, Actor, Failed
 from node.actors.events import (
     Checkpointed,
     Command,
@@ -28,6 +28,7 @@ from node.actors.events import (
     Ticked,
 )
 from node.actors.pipeline import Pipeline
+from node.actors.reading import Shelf
 from node.actors.snapshots import Incoming, export
 from node.core.machine import Loaded, Machine, Need
 from node.core.raft import (
@@ -71,6 +72,7 @@ class ReplicaPorts:
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     is_up: Callable[[int], bool]  # whether a node is connected
     hurry: Callable[[int], None]  # tells the coordinator that somebody waits for a decision in this group
+    read: Callable[[Shelf, Query], None]  # answers a question that takes its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Replica(Actor[ReplicaEvent]):
         self._checkpoint_ended = asyncio.Event()
         self._checkpoint_ended.set()
         self._exports: dict[NodeId, None] = {}
-        self._loads: deque[tuple[Command | Propose | Query, tuple[tuple[str, int], ...]]] = deque()
+        self._loads: deque[tuple[Command | Propose, tuple[tuple[str, int], ...]]] = deque()
         self._loading = 0
         self.preferred_leader = preferred_leader
         self._installing: Persist | None = None
@@ -175,7 +177,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def _on_query(self, query: Query) -> None:
         if query.stale:
-            self._answer(query)
+            self._read(query)
         elif not self.is_serving:
             query.reply(self.not_leader())
         elif len(self._new_queries) + len(self._undecided) >= QUERIES_WAITING_MAX:
@@ -196,7 +198,7 @@ class Replica(Actor[ReplicaEvent]):
         self._pipeline.tick()
         again, self._undecided = self._undecided, []
         for query in again:
-            self._answer(query)
+            self._read(query)
 
     def has_laggard(self) -> bool:
         """Whether a peer that is alive is so far behind that it would be of no use if another one died now."""
@@ -218,14 +220,9 @@ class Replica(Actor[ReplicaEvent]):
         except ProposalDropped:
             pass
 
-    def _on_loaded(self, item: Command | Propose | Query, rows: Loaded) -> None:
+    def _on_loaded(self, item: Command | Propose, rows: Loaded) -> None:
         item.loaded = {**item.loaded, **rows}
-        if isinstance(item, Query) and self._ports.clock.monotonic() > item.deadline:
-            item.reply(Failed(ErrorCode.busy, "stored rows were not read before the deadline", RETRY_LATER_MS))
-        elif isinstance(item, Query):
-            self._answer(item)
-        else:
-            self._pipeline.add_first(item)
+        self._pipeline.add_first(item)
 
     @property
     def term(self) -> int:
@@ -348,10 +345,11 @@ class Replica(Actor[ReplicaEvent]):
             self.is_serving = True
             self._pipeline.start()
             self._ports.leads(self.group, int(self._seen[1]), self._seen[2], True)
-        if self._undecided:
-            again, self._undecided = self._undecided, []
+        again = [query for query in self._undecided if not query.is_heavy]  # the others are tried at ticks only
+        if again:
+            self._undecided = [query for query in self._undecided if query.is_heavy]
             for query in again:
-                self._answer(query)
+                self._read(query)
         if self._log_bytes >= self._checkpoint_bytes and not self._is_checkpointing and not self._exports:
             self.checkpoint()
 
@@ -370,23 +368,33 @@ class Replica(Actor[ReplicaEvent]):
     def _answer_confirmed(self) -> None:
         while self._confirmed and self._confirmed[0][0] <= self.machine.applied:
             for query in self._confirmed.popleft()[1]:
-                self._answer(query)
+                self._read(query)
 
-    def _answer(self, query: Query) -> None:
+    def _read(self, query: Query) -> None:
+        """Answers a confirmed question at once, or has it answered in its turn."""
+        if query.is_heavy or self.answer(query) is not None:
+            self._ports.read(self, query)
+
+    def answer(self, query: Query) -> Need | None:
+        """Answers from the applied state, or says which stored rows that takes."""
         try:
             answer = self.machine.query(query.part, query.body, query.loaded)
         except ProtocolError as error:
             query.reply(Failed(ErrorCode.bad_request, str(error)))
-            return
+            return None
         if isinstance(answer, Need):
-            self.load(query, answer)
-        elif not answer.is_undecided or query.stale:
+            return answer
+        if not answer.is_undecided or query.stale:
             query.reply(answer.body)
         elif self._ports.clock.monotonic() > query.deadline:
             query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
+        elif not self.is_serving:
+            query.reply(self.not_leader())
         else:
+            query.loaded = {}
             self._undecided.append(query)
             self.hurry()
+        return None
 
     def hurry(self) -> None:
         """Asks for outstanding decisions, once until something has been applied."""
@@ -394,8 +402,8 @@ class Replica(Actor[ReplicaEvent]):
             self._has_hurried = True
             self._ports.hurry(self.group)
 
-    def load(self, item: Command | Propose | Query, need: Need) -> None:
-        """Reads stored rows for a command or a question; they come back as an event."""
+    def load(self, item: Command | Propose, need: Need) -> None:
+        """Reads stored rows for a command; they come back as an event."""
         keys = tuple(key for key in need.keys if key not in item.loaded)
         assert keys, f"{need.keys[:1]} is needed and not in the store"
         self._loads.append((item, keys))
@@ -406,7 +414,7 @@ class Replica(Actor[ReplicaEvent]):
             self._loading += 1
             self._ports.spawn(self._load(*self._loads.popleft()))
 
-    async def _load(self, item: Command | Propose | Query, keys: tuple[tuple[str, int], ...]) -> None:
+    async def _load(self, item: Command | Propose, keys: tuple[tuple[str, int], ...]) -> None:
         rows = await self.store.read(keys)
         self._loading -= 1
         self.inbox.push(LoadedRows(item, rows))

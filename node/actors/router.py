@@ -29,6 +29,7 @@ from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shar
 from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
+LIGHT_ROWS = 64  # accounts that are read at once; more take longer than a payment does
 DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
 
 
@@ -288,16 +289,17 @@ def _event_of(call: Call) -> ReplicaEvent:
 
 
 def _query_of(call: Call) -> Query:
-    body, reply, deadline = call.body, call.reply, call.deadline
+    body, reply, deadline, source = call.body, call.reply, call.deadline, call.source
     match call.operation:
         case Operation.balances:
-            return Query("ledger", ["accounts", body], _second(reply), deadline)
+            is_heavy = len(body) > LIGHT_ROWS
+            return Query("ledger", ["accounts", body], _second(reply), deadline, source=source, is_heavy=is_heavy)
         case Operation.history:
-            return Query("ledger", ["history", *body[:4]], _rest(reply), deadline)
+            return Query("ledger", ["history", *body[:4]], _rest(reply), deadline, source=source, is_heavy=True)
         case Operation.transfer | Operation.find_by_id:
-            return Query("ledger", ["transfer", body[0]], _rest(reply), deadline)
+            return Query("ledger", ["transfer", body[0]], _rest(reply), deadline, source=source)
         case PeerOperation.question:
-            return Query(body[0], body[1], reply, deadline)
+            return Query(body[0], body[1], reply, deadline, source=source)
         case PeerOperation.mark:
             return Query("machine", ["mark", *body], reply, deadline, stale=True)
         case _:

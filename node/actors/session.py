@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from node.actors.actor import Failed, Outcome
 from node.actors.admission import Admission, Load
 from node.actors.events import Received
-from node.actors.operations import is_work
+from node.actors.operations import demand_of
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
 from node.ports import Connection
@@ -36,8 +36,19 @@ from protocol.operations import PEER_OPERATIONS
 HELLO_SECONDS = 5.0  # who connects speaks at once; a slow link and a paused program are forgiven, a squatter is not
 CLIENT_REQUESTS_MAX = 1_024  # unanswered requests of one client: ten times what keeps a shard busy
 CLIENT_BYTES_MAX = 8 << 20  # of their frames: some 20 full batches, twice what keeps a shard busy
+CLIENT_ANSWERS_MAX = (
+    12 << 20
+)  # bytes of answers to its reads: one of the longest, of 8,192 accounts at one cut, or 30 pages
+CLIENT_UNSENT_MAX = 16 << 20  # who leaves so much unread is cut off: more than its reads may be answered with
 PEER_REQUESTS_MAX = 8_192  # of one peer, which speaks for all its clients
 PEER_BYTES_MAX = 16 << 20  # half of what a node takes: a peer with many clients shares it with this node's own
+PEER_ANSWERS_MAX = 24 << 20  # likewise, of answers
+PEER_UNSENT_MAX = 64 << 20  # a peer that stands still for seconds must not lose its connection for it
+CLIENTS_MAX = 1_000  # connected at once; each may hold some megabytes, and a descriptor
+STRANGERS_MAX = 200  # that have not said hello yet; the oldest makes room, so that a peer is always let in
+LOOK_SECONDS = 0.25  # between two looks at what the clients take
+SILENT_SECONDS = 10.0  # in which a client takes nothing of what it was answered: it has stopped, and will come back
+HELD_BYTES_MAX = 256 << 20  # of all clients' connections together; beyond it those that hold most are cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,10 @@ class Session:
         self._router = router
         self._rules = rules
         self._host = host
-        self._number = next(host.numbers)
-        self._load = Load(0, 0)
+        self.number = next(host.numbers)
+        self._load = Load(0, 0, 0)
+        self._taken_bytes = 0  # of answers
+        self._taken_at = 0.0  # when that was last seen to grow
         self._in_flight: dict[int, None] = {}
         self.hello: Hello | None = None
         self._patience = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._no_hello)
@@ -92,8 +105,11 @@ class Session:
                 raise ProtocolError(f"unexpected {type(message).__name__} from a {self.hello.role}")
 
     def _no_hello(self) -> None:
-        text = f"expected Hello within {HELLO_SECONDS:g} s of connecting"
-        self._connection.refuse(ProtocolError(text, ErrorCode.not_authenticated))
+        self.end(f"expected Hello within {HELLO_SECONDS:g} s of connecting")
+
+    def end(self, reason: str) -> None:
+        """Whoever it is has not said hello, and nobody waits for it any longer."""
+        self._connection.refuse(ProtocolError(reason, ErrorCode.not_authenticated))
 
     def _on_hello(self, message: Message) -> None:
         if not isinstance(message, Hello):
@@ -106,13 +122,16 @@ class Session:
         if message.role == Role.peer and not rules.is_known(message.node, message.data_id):
             text = f"node {message.node} came back with another data folder: it has lost what it acknowledged"
             raise ProtocolError(text, ErrorCode.unknown_peer)
+        if message.role == Role.client and self._host.clients >= CLIENTS_MAX:
+            text = f"{self._host.clients} clients connected to node {self._router.node}: expected at most {CLIENTS_MAX} with the new one"
+            raise ProtocolError(text, ErrorCode.busy)
         self.hello = message
         self._patience.cancel()
         if self.is_peer:
-            self._load = Load(PEER_REQUESTS_MAX, PEER_BYTES_MAX)
+            self._load = Load(PEER_REQUESTS_MAX, PEER_BYTES_MAX, PEER_ANSWERS_MAX)
         else:
-            self._load = Load(CLIENT_REQUESTS_MAX, CLIENT_BYTES_MAX)
-        self._connection.allow(welcome.frame_bytes_max)
+            self._load = Load(CLIENT_REQUESTS_MAX, CLIENT_BYTES_MAX, CLIENT_ANSWERS_MAX)
+        self._connection.allow(welcome.frame_bytes_max, PEER_UNSENT_MAX if self.is_peer else CLIENT_UNSENT_MAX)
         self._connection.send(welcome)
         if self.is_peer:
             self._connection.send(self._router.placed(()))  # what it forgot with its last connection, with the terms
@@ -139,10 +158,11 @@ class Session:
     def _on_request(self, request: Request) -> None:
         if request.id in self._in_flight:
             raise ProtocolError(f"request {request.id} is not answered yet")
-        admission, size = self._host.admission, -1  # not counted: bounded by the limits of a peer's link
+        admission, demand = self._host.admission, None  # not counted: bounded by the limits of a peer's link
         if not (self.is_peer and request.operation in PEER_OPERATIONS):
-            size = self._connection.frame_bytes
-            refusal = admission.admit(self._load, size, is_work=is_work(request.operation, request.body))
+            demand = demand_of(request.operation, request.body, self._connection.frame_bytes)
+            self._load.unsent_bytes = self._connection.unsent_bytes
+            refusal = admission.admit(self._load, demand)
             if refusal is not None:
                 self._send_failure(request.id, refusal)
                 return
@@ -150,12 +170,12 @@ class Session:
 
         def reply(outcome: Outcome) -> None:
             del self._in_flight[request.id]
-            if size >= 0:
-                admission.release(self._load, size)
+            if demand is not None:
+                admission.release(self._load, demand)
             if isinstance(outcome, Failed):
                 self._send_failure(request.id, outcome)
             else:
-                self._connection.send(Reply(request.id, outcome))
+                self._send_reply(request.id, outcome)
 
         try:
             self._router.request(
@@ -165,15 +185,37 @@ class Session:
                 request.body,
                 reply,
                 peer=self.is_peer,
-                source=self._number,
+                source=self.number,
             )
         except ProtocolError as error:
             code = error.code if not error.code.closes else ErrorCode.bad_request
             reply(Failed(code, str(error)))
 
+    def _send_reply(self, number: int, body: list[object]) -> None:
+        try:
+            self._connection.send(Reply(number, body))
+        except ProtocolError as error:  # only answers to reads are so long
+            self._send_failure(number, Failed(error.code, f"the answer is a {error}: ask for less at once"))
+
     def _send_failure(self, number: int, failed: Failed) -> None:
         text = failed.message[:1_000]
         self._connection.send(Failure(number, failed.code.value, text, failed.retry_after_ms, failed.hint))
+
+    @property
+    def held_bytes(self) -> int:
+        """What the connection holds in memory."""
+        return self._connection.held_bytes
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the other side has taken nothing of what it was answered for too long."""
+        taken = self._connection.taken_bytes
+        if taken > self._taken_bytes or not self._connection.unsent_bytes:
+            self._taken_bytes, self._taken_at = taken, now
+        return now - self._taken_at > SILENT_SECONDS
+
+    def cut_off(self) -> None:
+        """Ends the connection with a client that takes no answers; what it has asked for is dropped."""
+        self._connection.abort()
 
     def push(self, message: Message) -> None:
         """Sends what nobody asked for."""
@@ -197,6 +239,7 @@ class SessionsStatistics:
     strangers: int  # have not said hello
     clients: int
     peers: int
+    cut_off: int  # clients that took no answers, since the start
 
 
 class SessionHost:
@@ -214,23 +257,65 @@ class SessionHost:
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
         self.placed = placed
-        self._strangers: dict[Session, None] = {}
+        self._strangers: dict[Session, None] = {}  # the oldest first
+        self._clients: dict[Session, None] = {}
+        self._numbers: dict[int, None] = {}  # of all that stand
+        self._look_at = 0.0
+        self._unsent_bytes = 0
+        self._cut_off = 0
+
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        return len(self._clients)
+
+    def is_here(self, source: int) -> bool:
+        """Whether somebody waits for an answer on the connection of that number; 0 is this node."""
+        return not source or source in self._numbers
 
     def connected(self, session: Session) -> None:
         """Somebody has connected."""
         self._strangers[session] = None
+        if len(self._strangers) > STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.end(f"expected Hello before {STRANGERS_MAX} others connected")
 
     def opened(self, session: Session) -> None:
         """The session's hello was accepted."""
         self._strangers.pop(session, None)
         self.sessions[session] = None
+        self._numbers[session.number] = None
+        if not session.is_peer:
+            self._clients[session] = None
 
     def closed(self, session: Session) -> None:
         """The connection is gone."""
-        self._strangers.pop(session, None)
-        self.sessions.pop(session, None)
+        for known in (self._strangers, self.sessions, self._clients):
+            known.pop(session, None)
+        self._numbers.pop(session.number, None)
+
+    def tick(self, now: float) -> int:
+        """Now and then cuts off clients that take no answers, or together hold too much. How many bytes they all leave unread."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._look(now)
+        return self._unsent_bytes
+
+    def _look(self, now: float) -> None:
+        cut = {session: None for session in self._clients if session.is_silent(now)}
+        held = {session: session.held_bytes for session in self._clients if session not in cut}
+        total = sum(held.values())
+        while total > HELD_BYTES_MAX:
+            most = max(held, key=held.__getitem__)
+            total -= held.pop(most)
+            cut[most] = None
+        for session in cut:
+            session.cut_off()
+        self._cut_off += len(cut)
+        self._unsent_bytes = total
 
     def statistics(self) -> SessionsStatistics:
         """Who is connected now."""
-        peers = sum(session.is_peer for session in self.sessions)
-        return SessionsStatistics(len(self._strangers), len(self.sessions) - peers, peers)
+        peers = len(self.sessions) - len(self._clients)
+        return SessionsStatistics(len(self._strangers), len(self._clients), peers, self._cut_off)

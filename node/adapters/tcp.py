@@ -16,7 +16,7 @@ from protocol.errors import ProtocolError
 from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, header
 from protocol.messages import Hello, Message, Welcome, decode, encode, failure
 
-WRITE_BUFFER_BYTES_MAX = 64 << 20  # a peer or client that reads this slowly is cut off; it will come back
+UNSENT_BYTES_MAX = 64 << 20  # a peer that reads this slowly is cut off; it will come back
 CONNECT_TIMEOUT_SECONDS = (
     0.5  # a peer that can be reached answers in milliseconds; one behind a cut that has healed is found soon
 )
@@ -39,13 +39,15 @@ class Wire(asyncio.Protocol):
         self._handler: Handler | None = None
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._sent_bytes = 0  # handed over since the beginning
 
     # -- from asyncio ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES_MAX)
+        self._transport.set_write_buffer_limits(UNSENT_BYTES_MAX)
         self._wires[self] = None
         self.is_open = True
         self._handler = self._make_handler(self)
@@ -89,20 +91,43 @@ class Wire(asyncio.Protocol):
         name = self._transport.get_extra_info("peername")
         return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
 
-    def allow(self, frame_bytes_max: int) -> None:
-        """Raises the limit of what the other side may send, after its handshake."""
+    @property
+    def unsent_bytes(self) -> int:
+        """Of messages that the other side has not taken yet."""
+        return self._outgoing_bytes + (0 if self._transport is None else self._transport.get_write_buffer_size())
+
+    @property
+    def taken_bytes(self) -> int:
+        """Of messages that it has taken."""
+        return self._sent_bytes - self.unsent_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What this connection holds in memory: the unsent, and the beginning of a frame."""
+        return self.unsent_bytes + self._decoder.held_bytes
+
+    def allow(self, frame_bytes_max: int, unsent_bytes_max: int) -> None:
+        """Sets what the other side may send in one frame, and leave unread before it is cut off, after its handshake."""
         self._decoder.limit_bytes = frame_bytes_max
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(unsent_bytes_max)
 
     def send(self, message: Message) -> None:
-        """Sends, in order; what one turn of the loop sends is one write. Does nothing on a closed connection."""
+        """Sends, in order; what one turn of the loop sends is one write. Does nothing on a closed connection.
+
+        Raises ProtocolError(frame_too_large), having sent nothing.
+        """
         if self._transport is not None and self.is_open and self.peer not in self._cut:
+            body = encode(message)
+            head = header(body)
             if not self._outgoing:
                 asyncio.get_running_loop().call_soon(self._flush)
-            body = encode(message)
-            self._outgoing += (header(body), body)
+            self._outgoing += (head, body)
+            self._outgoing_bytes += len(head) + len(body)
+            self._sent_bytes += len(head) + len(body)
 
     def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
         if outgoing and self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(outgoing)
 

@@ -58,6 +58,10 @@ class Calls:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def deadline(self, timeout: float | None) -> float:
+        """When a call that begins now is given up; None: after the client's own time."""
+        return self.now() + (self.timeout if timeout is None else timeout)
+
     async def ask(self, operation: Operation, accounts: list[str], body: list[Any], timeout: float | None) -> list[Any]:
         """A call to the one group of the accounts, or to any node."""
         group = -1
@@ -69,7 +73,7 @@ class Calls:
         self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: int | None
     ) -> list[Any]:
         """Asks until there is an answer or time is up. `change` is the id to name when the outcome stays unknown."""
-        deadline = self.now() + (self.timeout if timeout is None else timeout)
+        deadline = self.deadline(timeout)
         uncertain = False
         target = group
         reason = "no answer in time"

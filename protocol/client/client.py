@@ -17,6 +17,7 @@ from protocol.client.calls import Calls
 from protocol.client.guards import Guard, Guards, check_version, pack_guards
 from protocol.client.history import read_history
 from protocol.client.locks import Lock, LockOwner
+from protocol.client.pieces import open_accounts, read_accounts
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
 from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT, expected_of_name
@@ -111,10 +112,11 @@ class Client:
     async def create_accounts(
         self, rows: Sequence[Sequence[Any]], *, timeout: float | None = None
     ) -> list[AccountStatus]:
-        """Opens up to 8,192 accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each."""
-        body = [list(row) for row in rows]
-        statuses = await self._calls.ask(Operation.accounts, [row[0] for row in body], body, timeout)
-        return [AccountStatus(status) for status in statuses]
+        """Opens accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each.
+
+        Raises Busy if none was opened, Unreachable where some may be; repeated, those that were opened alike are `exists`.
+        """
+        return [AccountStatus(status) for status in await open_accounts(self._calls, rows, timeout)]
 
     async def update_account(
         self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Any
@@ -149,7 +151,7 @@ class Client:
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
         """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
         _check_accounts(ids)
-        rows = await self._calls.ask(Operation.balances, list(ids), list(ids), timeout)
+        rows = await read_accounts(self._calls, ids, timeout)
         return [None if row is None else Account.unpack(row) for row in rows]
 
     async def history(self, id: str, *, newest_first: bool = False, page: int = 500) -> AsyncIterator[Entry]:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from protocol.errors import ProtocolError, error_code
-from protocol.frames import FRAME_BYTES_MAX, FrameDecoder, header
+from protocol.errors import ErrorCode, ProtocolError, error_code
+from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameDecoder, header
 from protocol.messages import (
     Failure,
     Goodbye,
@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._hello = hello
         self._placed = placed
         self._decoder = FrameDecoder(FRAME_BYTES_MAX)
+        self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._error = "connection lost"
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
             case Welcome():
                 if (error := check_welcome(message, self._hello)) is not None:
                     raise error
+                self._frame_bytes_max = message.frame_bytes_max
                 self._placed(Placement.unpack(message.placement), message.leaders, message.split)
                 if not self.welcome.done():
                     self.welcome.set_result(message)
@@ -81,7 +83,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, error: ProtocolError) -> None:
         if not self.welcome.done():
-            self.welcome.set_exception(error)
+            is_full = error.code is ErrorCode.busy  # as many clients as it takes: another node may have room
+            self.welcome.set_exception(ConnectionRefusedError(str(error)) if is_full else error)
         self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -97,10 +100,11 @@ class Connection(asyncio.Protocol):
     def _write(self, message: Message) -> None:
         """What one turn of the loop sends is one write."""
         if self._transport is not None:
+            body = encode(message)
+            head = header(body, self._frame_bytes_max)
             if not self._outgoing:
                 asyncio.get_running_loop().call_soon(self._flush)
-            body = encode(message)
-            self._outgoing += (header(body), body)
+            self._outgoing += (head, body)
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
@@ -108,13 +112,13 @@ class Connection(asyncio.Protocol):
             self._transport.writelines(outgoing)
 
     async def ask(self, request: Request) -> Reply | Failure:
-        """Raises ConnectionResetError when the connection breaks first."""
+        """Raises ConnectionResetError when the connection breaks first, ProtocolError(frame_too_large) having sent nothing."""
         if not self.is_open:
             raise ConnectionResetError(self._error)
         waiter: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = waiter
-        self._write(request)
         try:
+            self._write(request)
             return await waiter
         finally:
             self._waiting.pop(request.id, None)

@@ -9,16 +9,16 @@ import pytest
 
 from node.actors import admission, peers, session
 from node.actors.actor import Failed
-from node.actors.admission import Admission, Load
+from node.actors.admission import Admission, Demand, Load
 from node.actors.events import Command, Propose
-from node.actors.operations import is_work
+from node.actors.operations import demand_of
 from node.actors.pipeline import ENTRIES_IN_FLIGHT_MAX
 from node.actors.waiting import ROUND_TRANSFERS, TURN_TRANSFERS, Waiting
 from protocol.errors import Busy, ErrorCode
 from protocol.frames import FrameDecoder
 from protocol.messages import Failure, Message, Reply, decode
 from protocol.operations import Operation
-from protocol.status import TRANSFERS_MAX, Status
+from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, Status
 from tests.actors.clock import Clock
 from tests.actors.quiet import World, play, together
 
@@ -34,23 +34,23 @@ class Desk:
         self.clock = Clock()
         self.is_disk_slow = False
         self.admission = Admission(7, self.clock, TICK_SECONDS, lambda: self.is_disk_slow)
-        self.connection = Load(1_000, 1_000_000)
+        self.connection = Load(1_000, 1_000_000, 1_000_000)
 
-    def admit(self, size: int, *, is_work: bool, connection: Load | None = None) -> Failed | None:
+    def admit(self, size: int, *, is_work: bool, answer: int = 0, connection: Load | None = None) -> Failed | None:
         """Asks for one request."""
-        return self.admission.admit(connection or self.connection, size, is_work=is_work)
+        return self.admission.admit(connection or self.connection, Demand(size, is_work, answer))
 
     def tick(self, seconds: float) -> None:
         """The tick comes so long after the one before."""
         self.clock.now += seconds
-        self.admission.tick()
+        self.admission.tick(0)
 
 
 # -- limits -------------------------------------------------------------------------------------------------------
 
 
-def test_work_leaves_room_for_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By number: work fills three quarters, reads the rest; nothing more until an answer has gone out."""
+def test_work_and_reads_have_each_their_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number: work fills three quarters, reads the rest, whoever comes first; nothing more until an answer has gone out."""
     monkeypatch.setattr(admission, "REQUESTS_MAX", 8)
     desk = Desk()
     assert [desk.admit(1, is_work=True) for _ in range(6)] == [None] * 6
@@ -59,10 +59,11 @@ def test_work_leaves_room_for_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "6 requests under way: expected at most 6" in refused.message
     assert [desk.admit(1, is_work=False) for _ in range(2)] == [None] * 2
     assert desk.admit(1, is_work=False) is not None
-    desk.admission.release(desk.connection, 1)
-    assert desk.admit(1, is_work=False) is None
+    desk.admission.release(desk.connection, Demand(1, is_work=True))
+    assert desk.admit(1, is_work=False) is not None
+    assert desk.admit(1, is_work=True) is None
     statistics = desk.admission.statistics()
-    assert (statistics.requests, statistics.bytes, statistics.shed) == (8, 8, 2)
+    assert (statistics.requests, statistics.bytes, statistics.shed) == (8, 8, 3)
 
 
 def test_bytes_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_bytes_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_connection_leaves_the_others_alone() -> None:
     """Its own limits come before the node's."""
     desk = Desk()
-    small = Load(2, 100)
+    small = Load(2, 100, 0)
     assert desk.admit(60, is_work=True, connection=small) is None
     refused = desk.admit(60, is_work=False, connection=small)
     assert refused is not None and refused.message.startswith("this connection has 60 bytes")
@@ -94,10 +95,55 @@ def test_a_full_connection_leaves_the_others_alone() -> None:
 
 def test_what_is_work() -> None:
     """What takes a place in a log; reads and what nobody knows do not."""
-    work = [operation.value for operation in Operation if is_work(operation, [])]
+    work = [operation.value for operation in Operation if demand_of(operation, [], 1).is_work]
     assert {"accounts", "update", "transfers", "outcome"} <= set(work)
     assert not {"balances", "history", "transfer", "find", "cluster", "audit"} & set(work)
-    assert not is_work("mint", [])
+    assert not demand_of("mint", [], 1).is_work
+
+
+def test_reads_are_counted_by_what_their_answers_may_weigh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long ones leave a quarter to short ones, and answers that nobody takes count as if they were under way."""
+    monkeypatch.setattr(admission, "ANSWER_BYTES_MAX", 4_000)
+    monkeypatch.setattr(admission, "LONG_BYTES", 100)
+    desk = Desk()
+    assert [desk.admit(1, is_work=False, answer=1_000) for _ in range(3)] == [None] * 3
+    refused = desk.admit(1, is_work=False, answer=1_000)
+    assert refused is not None and refused.code is ErrorCode.busy and refused.retry_after_ms > 0
+    assert (
+        "3000 bytes of answers under way: expected at most 3000 with the 1000 that one more may weigh"
+        in refused.message
+    )
+    assert desk.admit(1, is_work=False, answer=100) is None
+    assert desk.admit(1, is_work=True) is None
+    desk.admission.tick(unsent_bytes=1_000)
+    assert desk.admit(1, is_work=False, answer=1) is not None
+    assert desk.admission.statistics().answer_bytes == 4_100
+    assert desk.admit(1, is_work=True) is None
+
+
+def test_answers_that_a_connection_leaves_unread_count_against_it() -> None:
+    """It gets no more to read than it takes; its work goes on."""
+    desk = Desk()
+    silent = Load(10, 1_000, 500, unsent_bytes=450)
+    assert desk.admit(1, is_work=False, answer=51, connection=silent) is not None
+    assert desk.admit(1, is_work=False, answer=50, connection=silent) is None
+    assert desk.admit(1, is_work=True, connection=silent) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "small", "large"),
+    [
+        (Operation.balances, ["a"], ["a"] * BALANCES_MAX),
+        (Operation.snapshot, ["a"], ["a"] * TRANSFERS_MAX),
+        (Operation.history, ["a", None, 1, True], ["a", None, HISTORY_ROWS_MAX, True]),
+    ],
+)
+def test_a_connection_may_ask_for_the_longest_answers(operation: str, small: list[Any], large: list[Any]) -> None:
+    """What weighs more is counted for more, and whatever one may ask fits; of a body that was never checked something is said, too."""
+    least, most = demand_of(operation, small, 1).answer_bytes, demand_of(operation, large, 1).answer_bytes
+    assert 0 < least < most <= session.CLIENT_ANSWERS_MAX < session.CLIENT_UNSENT_MAX
+    for nonsense in ([], [None], [None, None, -1], [[], {}, 2**70, "x"]):
+        assert 0 <= demand_of(operation, nonsense, 1).answer_bytes <= session.CLIENT_ANSWERS_MAX
 
 
 # -- slowness -----------------------------------------------------------------------------------------------------

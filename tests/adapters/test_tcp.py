@@ -35,6 +35,8 @@ from protocol.messages import (
 
 HOST = "127.0.0.1"
 WAIT_SECONDS = 30.0  # a bound for a busy machine
+MESSAGE_BYTES = 100_000
+UNREAD_BYTES = 4 << 20
 LARGE_BYTES = FRAME_BYTES_MAX - 1_000
 
 
@@ -132,7 +134,7 @@ async def site() -> AsyncIterator[Site]:
 async def test_large_frames_go_both_ways(site: Site) -> None:
     """In order, with small ones around them."""
     near, far = await site.connect()
-    far.connection.allow(FRAME_BYTES_MAX)
+    far.connection.allow(FRAME_BYTES_MAX, 64 << 20)
     large = Reply(2, [bytes(LARGE_BYTES)])
     sent: list[Message] = [Goodbye("before"), large, Goodbye("between"), large, Goodbye("after")]
     for message in sent:
@@ -147,7 +149,7 @@ async def test_large_frames_go_both_ways(site: Site) -> None:
 async def test_close_sends_what_was_said_before(site: Site) -> None:
     """However much; and nothing after."""
     near, far = await site.connect()
-    far.connection.allow(FRAME_BYTES_MAX)
+    far.connection.allow(FRAME_BYTES_MAX, 64 << 20)
     near.connection.send(Reply(2, [bytes(LARGE_BYTES)]))
     near.connection.close()
     near.connection.send(Goodbye("too late"))
@@ -225,18 +227,20 @@ async def test_a_refused_side_that_stays_is_cut_off(site: Site, monkeypatch: pyt
     writer.close()
 
 
-async def test_a_reader_that_never_reads_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for it stays bounded, and sending goes on to do nothing."""
-    monkeypatch.setattr(tcp, "WRITE_BUFFER_BYTES_MAX", 1 << 20)
+async def test_a_reader_that_never_reads_is_cut_off(site: Site) -> None:
+    """At what it was allowed to leave unread; what it takes and what it leaves are told, and sending goes on to do nothing."""
     reader, writer = await asyncio.open_connection(HOST, site.port)
     await until(lambda: site.accepted, "the connection is accepted")
     slow = site.accepted[0]
-    message = Reply(1, [bytes(100_000)])
+    slow.connection.allow(FRAME_BYTES_MAX, UNREAD_BYTES)
+    message = Reply(1, [bytes(MESSAGE_BYTES)])
     sent = 0
     while slow.connection.is_open:
         slow.connection.send(message)
         sent += 1
-        assert sent < 1_000, "a hundred megabytes wait for a reader that never reads"
+        unsent, taken = slow.connection.unsent_bytes, slow.connection.taken_bytes
+        assert unsent + taken >= sent * MESSAGE_BYTES and unsent <= UNREAD_BYTES + 2 * MESSAGE_BYTES
+        assert slow.connection.held_bytes == unsent
         await asyncio.sleep(0)
     slow.connection.send(message)
     await until(lambda: slow.losses == 1, "the handler is told once")

@@ -154,7 +154,7 @@ def test_account_states() -> None:
     ("number", "text"),
     [
         (frames.HELLO_FRAME_BYTES_MAX, "8 KiB"),
-        (frames.CLIENT_FRAME_BYTES_MAX, "2 MiB"),
+        (frames.CLIENT_FRAME_BYTES_MAX, "4 MiB"),
         (frames.FRAME_BYTES_MAX, "16 MiB"),
     ],
 )

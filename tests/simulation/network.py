@@ -62,6 +62,9 @@ class Wire(asyncio.Transport):
         self.arrives_at = 0.0  # of the last unit on its way from here, so that the next comes behind it
         self.stalled: list[bytes | None] = []  # written into a partition; None is the end
         self.stalled_since = 0.0
+        self.unread: list[bytes | None] | None = None  # what has come while this end does not read
+        self.unread_bytes = 0
+        self.unsent_bytes_max: int | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_open and not self.owner.is_dead and data:
@@ -71,10 +74,29 @@ class Wire(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The network takes everything."""
+        self.unsent_bytes_max = high
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        """The network takes everything; what the other end does not read lies here."""
+        return self.other.unread_bytes
+
+    def pause_reading(self) -> None:
+        if self.unread is None:
+            self.unread = []
+
+    def resume_reading(self) -> None:
+        unread, self.unread, self.unread_bytes = self.unread or [], None, 0
+        for data in unread:
+            self.network.deliver(self, data)
+
+    def keep_unread(self, data: bytes | None) -> None:
+        """Comes while this end does not read; the writer is told when it is too much."""
+        assert self.unread is not None
+        self.unread.append(data)
+        self.unread_bytes += len(data or b"")
+        writer = self.other
+        if writer.unsent_bytes_max is not None and self.unread_bytes > writer.unsent_bytes_max and writer.is_open:
+            self.network.loop.call_soon(writer.protocol.pause_writing, context=writer.owner.context.copy())
 
     def is_closing(self) -> bool:
         return not self.is_open
@@ -98,6 +120,7 @@ class Wire(asyncio.Transport):
         if self.is_open:
             self.is_open = False
             self.stalled.clear()
+            self.unread, self.unread_bytes = None, 0
             if self.protocol is not None:
                 self.network.loop.call_soon(self.protocol.connection_lost, error, context=self.owner.context.copy())
 
@@ -201,6 +224,13 @@ class Network:
             return
         now = int(self.loop.time() * 1e9)
         self.trace = crc32(data or b"", crc32(b"%d %d %d" % (now, wire.owner.host, to.owner.host), self.trace))
+        if to.unread is None:
+            self.deliver(to, data)
+        else:
+            to.keep_unread(data)
+
+    def deliver(self, to: Wire, data: bytes | None) -> None:
+        """A unit reaches the protocol."""
         context = to.owner.context.copy()
         if data is None:
             self.loop.call_soon(self._ended, to, context=context)

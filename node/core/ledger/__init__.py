@@ -15,7 +15,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | `queries.account_fields` or None each; the last fields: does an open round touch it, is it a part |
+| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last fields: does an open round touch it, is it a part |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["trace", id] | `[status, timestamp_ns, debit, credit]` or None, and `[round, transaction, sides]` for each round that it was seen in |
 | ["ids", round] | the first ids of an open round |

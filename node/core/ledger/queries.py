@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from node.core.ledger.accounts import COLUMNS
 from node.core.ledger.books import Books
 from node.core.ledger.checkpoint import LINKS
 from node.core.ledger.limits import (
     CREDIT_LEG,
+    CURRENCY_MASK,
     NO_MAXIMUM,
     NO_MINIMUM,
     NOT_HERE,
+    STATE_SHIFT,
+    Positions,
+    currency_text,
 )  # fmt: skip
 from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns, Links
@@ -28,27 +33,33 @@ IDS_MAX = 1_000  # of an open round that are told: enough to know whose it is
 SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
-def account_fields(books: Books, id: object) -> list[Any] | None:
-    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided, split]."""
+def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
+    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided, split] each, or None."""
     accounts = books.accounts
-    row = accounts.rows.get(id) if isinstance(id, str) else None
-    if row is None:
-        return None
-    minimum, maximum = int(accounts.minimum[row]), int(accounts.maximum[row])
-    incoming = int(accounts.incoming[row])
+    if not accounts.count:
+        return [None] * len(ids)
+    rows = accounts.rows_of(ids)
+    kinds = {kind: (currency_text(kind & CURRENCY_MASK), kind >> STATE_SHIFT) for kind in accounts.kind[rows].tolist()}
+    owners, metadata = accounts.owners, accounts.metadata
+    columns = [getattr(accounts, name)[rows].tolist() for name in COLUMNS]
     return [
-        id, accounts.currency(row), int(accounts.posted[row]), int(accounts.held[row]), incoming,
-        None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
-        int(accounts.state(row)), accounts.owners.get(row, ""), accounts.metadata.get(row, b""),
-        int(accounts.version[row]), bool(incoming or accounts.unsettled[row]), bool(accounts.is_part[row]),
+        None if row == NOT_HERE else [
+            id, kinds[kind][0], posted, held, incoming,
+            None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
+            kinds[kind][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_part,
+        ]
+        for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part in zip(
+            ids, rows.tolist(), *columns, strict=True
+        )
     ]  # fmt: skip
 
 
 def answer_accounts(books: Books, body: Body) -> Answer:
     """["accounts", [fields or None, ...]]."""
-    if not isinstance(body[1], list) or len(body[1]) > TRANSFERS_MAX:
+    ids = body[1]
+    if not isinstance(ids, list) or len(ids) > TRANSFERS_MAX or not all(type(id) is str for id in ids):
         raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
-    rows = [account_fields(books, id) for id in body[1]]
+    rows = account_rows(books, ids)
     return Answer(["accounts", rows], is_undecided=any(row is not None and row[11] for row in rows))
 
 
@@ -97,11 +108,23 @@ def answer_ids(books: Books, round_id: int) -> Answer:
 
 def _row(books: Books, source: Columns, position: int) -> list[Any]:
     """[id, debit id, credit id, amount, code, flags, reference, timestamp_ns, status]."""
+    return _rows(books, source, [position])[0]
+
+
+def _rows(books: Books, source: Columns, places: list[int]) -> list[list[Any]]:
+    """As `_row`, many at once."""
+    here = np.array(places, np.intp)
+    ids = source.ids[here].tobytes()
+    flags = (source.flags[here] & ~np.uint16(CREDIT_LEG)).tolist()
+    columns = (source.debit, source.credit, source.amount, source.code, source.timestamp_ns, source.status)
     return [
-        source.id_at(position), _name(books, source, int(source.debit[position])),
-        _name(books, source, int(source.credit[position])), int(source.amount[position]),
-        int(source.code[position]), int(source.flags[position]) & ~CREDIT_LEG, source.references.at(position),
-        int(source.timestamp_ns[position]), int(source.status[position]),
+        [
+            ids[16 * number : 16 * number + 16], _name(books, source, debit), _name(books, source, credit),
+            amount, code, flags[number], source.references.at(places[number]), timestamp_ns, status,
+        ]
+        for number, (debit, credit, amount, code, timestamp_ns, status) in enumerate(
+            zip(*(column[here].tolist() for column in columns), strict=True)
+        )
     ]  # fmt: skip
 
 
@@ -171,15 +194,20 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         raise ProtocolError(f"history: expected a cursor or None and a limit of 1 to {HISTORY_ROWS_MAX}")
     if row is None:
         return Answer(["history", None, None])
+    is_undecided = _has_undecided(books, row)
+    if is_undecided and is_newest_first and cursor is None:
+        return Answer(
+            ["history", [], None], is_undecided=True
+        )  # it begins with what is open: no use in reading the rest
     pages = Pages(books, row, loaded)
     page = _page(pages, cursor, limit, -1 if is_newest_first else 1, bool(with_failed))
     if page is None:
         return Need(tuple(dict.fromkeys(pages.used)))
     found, following = page
-    rows = [_row(books, source, position) for source, position in found]
-    reaches_end = cursor is None if is_newest_first else following is None
+    rows = [row for source, places in found for row in _rows(books, source, places)]
     of_part = [True] if books.accounts.is_part[row] else []
-    return Answer(["history", rows, following, *of_part], is_undecided=reaches_end and _has_undecided(books, row))
+    reaches_end = following is None and not is_newest_first
+    return Answer(["history", rows, following, *of_part], is_undecided=is_undecided and reaches_end)
 
 
 def _has_undecided(books: Books, row: int) -> bool:
@@ -187,7 +215,7 @@ def _has_undecided(books: Books, row: int) -> bool:
     return any(prepared.names(row) for parts in books.rounds.values() for prepared in parts)
 
 
-Found = list[tuple[Columns, int]]
+Found = list[tuple[Columns, list[int]]]
 
 
 def _page(
@@ -200,25 +228,33 @@ def _page(
     members = pages.members(start, step)
     if members is None:
         return None
-    sources = [(number, pages.segment(number)) for number in members[0]]
+    numbers, following = members
     found: Found = []
-    for number, source in sources:
+    left = limit
+    for place, number in enumerate(numbers):
+        source = pages.segment(number)
         if source is None:
+            for further in numbers[
+                place + 1 : 2 * place + 1
+            ]:  # as many again as were read: the page may be full before
+                pages.segment(further)
             return None
-        for place in _places(source, pages.row, with_failed)[::step]:
-            if number == start and (place - edge) * step < 0:
-                continue
-            if len(found) == limit:
-                return found, number << POSITION_BITS | place
-            found.append((source, place))
-    if members[1] is None:
+        places = _places(source, pages.row, with_failed)
+        if number == start:
+            places = places[places >= edge] if step > 0 else places[places <= edge]
+        places = places[::step]
+        found.append((source, places[:left].tolist()))
+        if len(places) > left:
+            return found, number << POSITION_BITS | int(places[left])
+        left -= len(places)
+    if following is None:
         return found, None
-    return found, members[1] << POSITION_BITS | (0 if step > 0 else LAST_POSITION)
+    return found, following << POSITION_BITS | (0 if step > 0 else LAST_POSITION)
 
 
-def _places(source: Columns, row: int, with_failed: bool) -> list[int]:
+def _places(source: Columns, row: int, with_failed: bool) -> Positions:
     n = source.count
     here = (source.debit[:n] == row) | (source.credit[:n] == row)
     if not with_failed:
         here &= source.status[:n] == 0
-    return [int(place) for place in np.flatnonzero(here)]
+    return np.flatnonzero(here)

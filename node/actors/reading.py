@@ -1,0 +1,108 @@
+"""Reads that take more than a moment: a few at a time, in turns of their connections, with a turn of the loop between two steps.
+
+A read comes here when its read point is confirmed, and whatever it finds later is as good: the state only goes on. What reads rows
+of a file, a page of history, or many accounts would otherwise hold up the payments of the whole node, and what waits would hold
+what it has loaded. So at most `READERS` are begun, each is ended before its reader takes another one, and a read whose time is over
+or whose asker is gone is dropped: before it is begun, and between its steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.actors.actor import RETRY_LATER_MS, Failed
+from node.actors.events import Query
+from node.core.machine import Need
+from node.ports import Clock, ShardStore
+from protocol.errors import ErrorCode
+
+READERS = 2  # one works while the other waits for its rows, about ten megabytes each
+READS_WAITING_MAX = 4_096  # of all shards; the bytes of their answers are bounded where they are admitted
+GONE = "the one who asked is gone"
+OVERDUE = "its turn to be read did not come in time"
+
+
+class Shelf(Protocol):
+    """Where a read looks: a replica."""
+
+    store: ShardStore
+
+    def answer(self, query: Query) -> Need | None:
+        """Answers from the applied state, or says which stored rows that takes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingStatistics:
+    """The reads of a node since its start, and now."""
+
+    waiting: int
+    begun: int
+    dropped: int  # overdue, or without anybody who waits
+
+
+class ReadingDesk:
+    """One a node; `READERS` tasks run `run`."""
+
+    def __init__(self, clock: Clock, is_here: Callable[[int], bool]) -> None:
+        """`is_here` tells whether the connection of that number still stands."""
+        self._clock = clock
+        self._is_here = is_here
+        self._lanes: dict[int, deque[tuple[Shelf, Query]]] = {}  # by connection; the one whose turn it is stands first
+        self._waiting = 0
+        self._arrived = asyncio.Semaphore(0)
+        self._begun = 0
+        self._dropped = 0
+
+    def add(self, shelf: Shelf, query: Query) -> None:
+        """Queues a read behind the others of its connection, or refuses it at once."""
+        if self._waiting >= READS_WAITING_MAX:
+            text = f"expected at most {READS_WAITING_MAX} reads waiting in a node"
+            query.reply(Failed(ErrorCode.busy, text, RETRY_LATER_MS))
+            return
+        self._lanes.setdefault(query.source, deque()).append((shelf, query))
+        self._waiting += 1
+        self._arrived.release()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._arrived.acquire()
+            shelf, query = self._take()
+            if self._may_go_on(query):
+                self._begun += 1
+                await self._read(shelf, query)
+                await asyncio.sleep(0)
+
+    async def _read(self, shelf: Shelf, query: Query) -> None:
+        while (need := shelf.answer(query)) is not None:
+            keys = tuple(key for key in need.keys if key not in query.loaded)
+            assert keys, f"{need.keys[:1]} is needed and not in the store"
+            query.loaded = {**query.loaded, **await shelf.store.read(keys)}
+            if not self._may_go_on(query):
+                return
+
+    def _take(self) -> tuple[Shelf, Query]:
+        source, lane = next(iter(self._lanes.items()))
+        item = lane.popleft()
+        del self._lanes[source]
+        if lane:
+            self._lanes[source] = lane
+        self._waiting -= 1
+        return item
+
+    def _may_go_on(self, query: Query) -> bool:
+        is_gone = not self._is_here(query.source)
+        if is_gone or self._clock.monotonic() > query.deadline:
+            self._dropped += 1
+            query.reply(Failed(ErrorCode.busy, GONE if is_gone else OVERDUE, RETRY_LATER_MS))
+            return False
+        return True
+
+    def statistics(self) -> ReadingStatistics:
+        """The desk as it is now."""
+        return ReadingStatistics(self._waiting, self._begun, self._dropped)
