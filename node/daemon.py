@@ -24,7 +24,8 @@ from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.peers import Link, make_hello
 from node.actors.reading import READERS, ReadingDesk
-from node.actors.replica import Replica, ReplicaPorts
+from node.actors.replica import Replica
+from node.actors.replica_ports import ReplicaPorts
 from node.actors.router import Call, Router
 from node.actors.routes import Routes
 from node.actors.session import Rules, Session, SessionHost
@@ -36,9 +37,9 @@ from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.locks import Locks
 from node.core.machine import Body, Machine
-from node.core.raft import Membership, NodeId, Raft, RaftConfig, Restored, SnapshotMeta
+from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
 from node.core.splits import Splits
-from node.ports import Clock, Connection, Faults, LogCut, LogStore, LogWrite, ShardStore, StoredGroup, Transport
+from node.ports import Clock, Connection, Faults, LogStore, LogWrite, ShardStore, Transport, mending
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import SnapshotAck, SnapshotPiece
@@ -167,10 +168,9 @@ class Node:
         meta = await replica.incoming.load_meta()
         await restore(machine, store)
         config = self._raft_config(group)
-        restored = _restored(stored, meta, config.membership)
-        if meta is not None and (not stored.entries or stored.entries[-1].index < meta.index):
-            cut = LogCut(meta.index, meta.term, meta.checksum)
-            await self._adapters.log.write([LogWrite(group, cut=cut, restart=True)])
+        restored = restore_log(stored, meta, config.membership, config.id)
+        if writes := mending(group, stored, restored):
+            await self._adapters.log.write(writes)
         replica.raft = Raft(config, restored)
         if meta is not None:
             replica.raft.offer_snapshot(meta)
@@ -402,7 +402,7 @@ class Node:
         up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
         coordinator, admission = self._coordinator.statistics(), self._admission.statistics()
         groups = [
-            [s.group, s.role, s.term, s.leader, s.commit, s.applied, s.last_index, s.waiting]
+            [s.group, s.role, s.term, s.leader, s.commit, s.applied, s.last_index, s.waiting, s.is_recovering]
             for s in (replica.statistics() for replica in self.replicas.values())
         ]
         outcome: Outcome = [
@@ -412,13 +412,3 @@ class Node:
             [[s.node, s.ahead_ns, s.error_ns, s.is_far_off] for s in self._clocks.statistics()],
         ]  # fmt: skip
         call.reply(outcome)
-
-
-def _restored(stored: StoredGroup, meta: SnapshotMeta | None, membership: Membership) -> Restored:
-    """The log behind the checkpoint. A checkpoint ahead of the log (a snapshot whose installation was cut short) wins."""
-    if meta is None:
-        meta = SnapshotMeta(0, 0, 0, membership)
-    entries = tuple(entry for entry in stored.entries if entry.index > meta.index)
-    if entries and entries[0].index != meta.index + 1:
-        entries = ()
-    return Restored(stored.hard_state, entries, meta, meta.index, stored.acknowledged)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from node.core.machine import Change
-from node.core.raft import Entry, HardState, NodeId
+from node.core.raft import Entry, HardState, LogCut, Lost, Promise, Restored, StoredGroup
 from protocol.errors import ProtocolError
 from protocol.messages import Message
 
 
 class StorageFailed(Exception):
     """A write or an fsync failed, or a file is not what it should be. The node stops; nothing is retried."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogCut:
-    """Where a group's log begins: everything up to `index` is in the shard's checkpoint."""
-
-    index: int
-    term: int
-    checksum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +25,48 @@ class LogWrite:
     entries: Sequence[Entry] = ()  # stored entries at or above the first one's index are dropped before
     cut: LogCut | None = None  # forget everything at or below
     restart: bool = False  # with `cut`: forget all entries, the log goes on behind the cut (an installed snapshot)
+    lost: Lost | None = None  # what this replica acknowledged and does not have any more
 
 
-@dataclass(slots=True)
-class StoredGroup:
-    """What a group finds on disk when the node starts."""
-
-    hard_state: HardState = field(default_factory=lambda: HardState(0, NodeId(0), 0))
-    cut: LogCut = LogCut(0, 0, 0)
-    entries: list[Entry] = field(default_factory=list)
-    acknowledged: int = 0  # the highest index this replica ever acknowledged
-
-    @property
-    def last_index(self) -> int:
-        """Where the log ends."""
-        return self.entries[-1].index if self.entries else self.cut.index
+def promise_after(before: Promise, write: LogWrite) -> Promise:
+    """What the group has promised once a write is durable."""
+    term, vote = (write.hard_state.term, write.hard_state.vote) if write.hard_state else (before.term, before.vote)
+    if write.entries:
+        last = write.entries[-1]
+        return Promise(term, vote, term, last.index, last.term, write.lost)
+    if write.restart and write.cut is not None:
+        return Promise(term, vote, term, write.cut.index, write.cut.term, write.lost)
+    return Promise(term, vote, before.written, before.index, before.entry_term, write.lost)
 
 
-def watermark_after(acknowledged: int, last: int, written: int) -> int:
-    """The highest acknowledged index after a write that ends at `written`, where the intact log ended at `last` before.
+def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
+    """What is written before a replica starts, where its disk has to be told what `restore_log` has found; else nothing.
 
-    It falls where a leader replaces the end of an intact log. Where the log had lost its end, it stays until that is back,
-    or a second start during the recovery would take the replica for a sound one.
+    So a second start, at any moment, finds what this one has found.
     """
-    return max(acknowledged, written) if acknowledged > last else written
+    base = restored.snapshot
+    hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
+    carried = stored.promise.lost if stored.promise is not None else None
+    is_behind = base.index > 0 and not restored.entries and stored.end != (base.index, base.term)
+    if hard_state is None and restored.lost == carried and not is_behind:
+        return []
+    cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
+    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost)]
 
 
 class LogStore(Protocol):
-    """The node's one log file, for all groups."""
+    """The node's one log, for all groups, and a second copy of what each group has promised by it (`promise_after`).
+
+    The copy must not share the fate of the log. After a crash in the middle of a write it speaks of the write or of what was before,
+    as the log does: a promise that nobody can have heard of does not count.
+    """
 
     async def open(self) -> dict[int, StoredGroup]:
-        """Reads everything. Raises StorageFailed on a foreign or newer file."""
+        """Reads everything. Raises StorageFailed on a foreign or newer file, and where both log and promises are gone."""
         ...
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """One durable transaction: returns when all of it is on disk. Raises StorageFailed."""
+        """One durable transaction: returns when all of it is on disk, the promises too. Raises StorageFailed."""
         ...
 
     async def close(self) -> None: ...

@@ -19,7 +19,8 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
 
 if TYPE_CHECKING:
-    from node.actors.replica import Replica, ReplicaPorts
+    from node.actors.replica import Replica
+    from node.actors.replica_ports import ReplicaPorts
 
 ENTRIES_IN_FLIGHT_MAX = 4  # of full entries: one gathered, written, replicated, applied; more only wait in those queues
 FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight, so that batching grows with load

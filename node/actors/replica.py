@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, assert_never
+from collections.abc import Awaitable, Callable
+from typing import assert_never
 
 from node.actors.actor import RETRY_AFTER_MS, Actor, Failed
 from node.actors.events import (
@@ -28,13 +27,15 @@ from node.actors.events import (
     Ticked,
 )
 from node.actors.pipeline import Pipeline
-from node.actors.reading import Shelf
+from node.actors.recovery import Losses
+from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
 from node.actors.snapshots import Incoming, export
 from node.core.machine import Loaded, Machine, Need
 from node.core.raft import (
     Entry,
     EntryKind,
     HardState,
+    LogCut,
     Message,
     MessageKind,
     NodeId,
@@ -45,7 +46,7 @@ from node.core.raft import (
     Role,
     SnapshotMeta,
 )
-from node.ports import Clock, LogCut, LogWrite, ShardStore
+from node.ports import LogWrite, ShardStore
 from protocol.errors import ErrorCode, ProtocolError
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
@@ -54,41 +55,6 @@ ENTRY_BYTES = 2_048  # what any entry counts for beside its data: a restart repl
 LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
 QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaPorts:
-    """What a replica is connected to."""
-
-    node: int
-    clock: Clock
-    true_ns: Callable[[], int]  # nanoseconds since 1970, as far as the nodes agree on it
-    send: Callable[[NodeId, int, Message], None]  # to a peer's replica of the group
-    send_piece: Callable[
-        ..., Coroutine[Any, Any, int | None]
-    ]  # one piece of a snapshot; None unless the peer has stored it
-    write: Callable[[LogWrite, Callable[[], None]], None]  # to the log writer
-    leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    is_up: Callable[[int], bool]  # whether a node is connected
-    hurry: Callable[[int], None]  # tells the coordinator that somebody waits for a decision in this group
-    read: Callable[[Shelf, Query], None]  # answers a question that takes its time
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStatistics:
-    """A replica at a glance."""
-
-    group: int
-    role: str
-    term: int
-    leader: int
-    commit: int
-    applied: int
-    first_index: int
-    last_index: int
-    waiting: int
-    refused: int
 
 
 class Replica(Actor[ReplicaEvent]):
@@ -110,6 +76,7 @@ class Replica(Actor[ReplicaEvent]):
         self.machine = machine
         self.store = store
         self.incoming = Incoming(store)
+        self.losses = Losses(group, ports.node)
         self.is_serving = False
         self._make_machine = make_machine
         self._ports = ports
@@ -260,6 +227,8 @@ class Replica(Actor[ReplicaEvent]):
                 for query in self._reads.pop(context, []):
                     query.reply(self.not_leader())
             self._answer_confirmed()
+        if self.raft.lost != self.losses.noted and self._installing is None:
+            self._ports.write(LogWrite(self.group, lost=self.losses.note(self.raft)), lambda: None)
 
     def _send(self, message: Message) -> None:
         if message.kind is MessageKind.snapshot:
@@ -273,7 +242,9 @@ class Replica(Actor[ReplicaEvent]):
             self.incoming.freeze()
             return
         if persist.must_sync:
-            write = LogWrite(self.group, self._new_hard_state(persist), persist.entries)
+            write = LogWrite(
+                self.group, self._new_hard_state(persist), persist.entries, lost=self.losses.note(self.raft)
+            )
             self._unwritten.append(persist)
             self._ports.write(write, lambda: self._written(persist))
         elif self._unwritten:
@@ -448,7 +419,7 @@ class Replica(Actor[ReplicaEvent]):
         self.raft.offer_snapshot(meta)
         if previous is not None and self.raft.compact(previous.index) == previous.index:
             cut = LogCut(previous.index, previous.term, previous.checksum)
-            self._ports.write(LogWrite(self.group, cut=cut), lambda: None)
+            self._ports.write(LogWrite(self.group, cut=cut, lost=self.losses.note(self.raft)), lambda: None)
 
     def _export(self, message: Message) -> None:
         latest = self.incoming.latest
@@ -480,7 +451,8 @@ class Replica(Actor[ReplicaEvent]):
         self.machine = await self.incoming.install(persist.snapshot, self._make_machine())
         meta = persist.snapshot
         cut = LogCut(meta.index, meta.term, meta.checksum)
-        write = LogWrite(self.group, self._new_hard_state(persist), persist.entries, cut, restart=True)
+        hard_state, lost = self._new_hard_state(persist), self.losses.note(self.raft)
+        write = LogWrite(self.group, hard_state, persist.entries, cut, restart=True, lost=lost)
         self._installing = None
         self._unwritten.append(persist)
         self._log_bytes = 0
@@ -491,5 +463,5 @@ class Replica(Actor[ReplicaEvent]):
         status = self.raft.status()
         return ReplicaStatistics(
             self.group, status.role.value, status.term, int(status.leader), status.commit, self.machine.applied,
-            status.first_index, status.last_index, len(self._pipeline), self.inbox.refused,
+            status.first_index, status.last_index, len(self._pipeline), self.inbox.refused, status.recovering,
         )  # fmt: skip

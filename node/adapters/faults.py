@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from node.adapters.tcp import TcpTransport
-from node.ports import LogStore, LogWrite, StoredGroup
+from node.core.raft import StoredGroup
+from node.ports import LogStore, LogWrite
 
 
 class SlowLog:

@@ -1,19 +1,30 @@
 """In-memory twins of the stores. They outlive the node object, so that a test can restart a node on the same disk.
 
-A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. `Disk.is_failing`
-makes every later write raise, as a dying disk does; a crash before the latency is over loses the write.
+A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. The log and what
+was promised by it end in any order, and a crash in between leaves the one without the other. `Disk.is_failing` makes every later
+write raise, as a dying disk does; a crash before the latency is over loses the write.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from node.core.machine import Change
-from node.core.raft import chain_checksum
-from node.ports import LogCut, LogWrite, StorageFailed, StoredGroup, watermark_after
+from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short, promise_kept
+from node.ports import LogWrite, StorageFailed, promise_after
 
 Row = tuple[str, int, bytes]
+
+
+@dataclass(slots=True)
+class Slots:
+    """What a group has promised, and before that."""
+
+    newest: Promise
+    before: Promise
+    is_told: bool = True
 
 
 class Disk:
@@ -21,13 +32,18 @@ class Disk:
 
     def __init__(self, latency: Callable[[], float] = lambda: 0.0) -> None:
         self.groups: dict[int, StoredGroup] = {}
+        self.promises: dict[int, Slots] = {}
         self.shards: dict[int, dict[str, dict[int, bytes]]] = {}
         self.is_failing = False
         self._latency = latency
 
-    async def sync(self) -> None:
-        """Takes as long as an fsync. Raises StorageFailed on a failing disk."""
-        await asyncio.sleep(self._latency())
+    def latency(self) -> float:
+        """Seconds that an fsync takes this time."""
+        return self._latency()
+
+    async def sync(self, seconds: float | None = None) -> None:
+        """Takes as long as an fsync, or as told. Raises StorageFailed on a failing disk."""
+        await asyncio.sleep(self._latency() if seconds is None else seconds)
         if self.is_failing:
             raise StorageFailed("the disk fails")
 
@@ -37,44 +53,63 @@ class MemoryLog:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._last: dict[int, int] = {}  # where each group's intact log ends
 
     async def open(self) -> dict[int, StoredGroup]:
-        """What was durable, cut where the checksum chain breaks."""
-        opened: dict[int, StoredGroup] = {}
-        for group, stored in self._disk.groups.items():
-            cut, entries = stored.cut, []
-            checksum = cut.checksum
-            for entry in stored.entries:
-                checksum = chain_checksum(checksum, entry.term, entry.index, entry.kind, entry.data)
-                if checksum != entry.checksum:
-                    break
-                entries.append(entry)
-            opened[group] = StoredGroup(stored.hard_state, cut, entries, stored.acknowledged)
-            self._last[group] = opened[group].last_index
+        """What was durable."""
+        disk = self._disk
+        opened = {
+            group: replace(stored, entries=list(stored.entries), promise=None) for group, stored in disk.groups.items()
+        }
+        for group, slots in disk.promises.items():
+            stored = opened.setdefault(group, StoredGroup())
+            if not slots.is_told and is_cut_short(stored, slots.newest, slots.before):
+                slots.newest = slots.before
+            slots.is_told = True
+            stored.promise = slots.newest
+        for group, stored in opened.items():
+            if (promise := promise_kept(stored)) != stored.promise:
+                disk.promises[group] = Slots(promise, promise)
         return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """All of it after one latency, or nothing."""
-        await self._disk.sync()
+        """The log and the promises, each whole or not at all, in the order in which their latencies end."""
+        disk = self._disk
+        log, promises = disk.latency(), disk.latency()
+        first, second = (self._write_log, self._promise) if log < promises else (self._promise, self._write_log)
+        await disk.sync(min(log, promises))
+        first(writes)
+        await disk.sync(abs(log - promises))
+        second(writes)
+        for write in writes:
+            disk.promises[write.group].is_told = True
+
+    def _promise(self, writes: Sequence[LogWrite]) -> None:
+        before = {write.group: self._promised(write.group) for write in writes}
+        after = dict(before)
+        for write in writes:
+            after[write.group] = promise_after(after[write.group], write)
+        for group, promise in after.items():
+            self._disk.promises[group] = Slots(promise, before[group], is_told=False)
+
+    def _promised(self, group: int) -> Promise:
+        slots = self._disk.promises.get(group)
+        return Promise() if slots is None else slots.newest
+
+    def _write_log(self, writes: Sequence[LogWrite]) -> None:
         for write in writes:
             self._write_group(self._disk.groups.setdefault(write.group, StoredGroup()), write)
 
     def _write_group(self, stored: StoredGroup, write: LogWrite) -> None:
         if write.hard_state is not None:
             stored.hard_state = write.hard_state
+        if write.entries or write.restart:
+            stored.written = stored.hard_state.term
         if write.cut is not None:
             stored.cut = LogCut(write.cut.index, write.cut.term, write.cut.checksum)
             stored.entries = [] if write.restart else [e for e in stored.entries if e.index > write.cut.index]
-            if write.restart:
-                stored.acknowledged = max(stored.acknowledged, write.cut.index)
-                self._last[write.group] = write.cut.index
         if write.entries:
             first = write.entries[0].index
             stored.entries = [entry for entry in stored.entries if entry.index < first] + list(write.entries)
-            last, written = self._last.get(write.group, 0), write.entries[-1].index
-            stored.acknowledged = watermark_after(stored.acknowledged, last, written)
-            self._last[write.group] = written
 
     async def close(self) -> None:
         """Nothing to close."""

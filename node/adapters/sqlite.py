@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,15 @@ CACHE_KIB = 512  # a file; rows are large and read once, so a cache would only h
 WAL_PAGES = 2_048  # 16 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway
 
 Result = TypeVar("Result")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names of a folder's files durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class SqliteFile:

@@ -2,85 +2,102 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import sqlite3
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from node.adapters.sqlite import SqliteFile
-from node.core.raft import Entry, EntryKind, HardState, chain_checksum
-from node.ports import LogCut, LogWrite, StoredGroup, watermark_after
+import structlog
+
+from node.adapters.promises import Kept, PromiseFile
+from node.adapters.sqlite import SqliteFile, sync_folder
+from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup, is_cut_short, promise_kept
+from node.ports import LogWrite, promise_after
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, checksum INTEGER, data BLOB);
-CREATE TABLE IF NOT EXISTS hard_state(number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER);
+CREATE TABLE IF NOT EXISTS hard_state(number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER, written INTEGER);
 CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, term INTEGER, checksum INTEGER);
 """
 INDEX_BITS = 48  # key = group << 48 | index: the entries of a group lie together
-GROUPS_MAX = 4_096  # slots in the watermark file, 32 KiB; a key must also fit 63 bits
-SLOT = struct.Struct("<q")
+
+log = structlog.get_logger()
 
 
 class SqliteLog:
-    """Implements `LogStore`. Beside the database lies a watermark file: the last index of each group that was made durable.
-
-    The watermark is a memory map: it survives any death of the process, and notices a log that lost its end (a file put back
-    from a copy, a write-ahead log deleted), which the database alone could not.
-    """
+    """Implements `LogStore`: `log.db`, and beside it `log.promises`, which notices a log that was put back from a copy or lost its
+    end (a write-ahead log deleted, or with one flipped bit, behind which SQLite drops all in silence)."""
 
     def __init__(self, folder: Path, stamp: str) -> None:
+        self._folder = folder
         self._file = SqliteFile(folder / "log.db", stamp)
-        self._watermark_path = folder / "log.watermark"
-        self._watermark: mmap.mmap | None = None
+        self._promises = PromiseFile(folder / "log.promises", stamp)
+        self._promised: dict[int, Promise] = {}
+        self._hard: dict[int, HardState] = {}  # as it is on disk
+        self._written: dict[int, int] = {}  # term in which each group's entries were last written, as it is on disk
         self._ends: dict[int, int] = {}  # last entry on disk of each group that has been written since the start
-        self._last: dict[int, int] = {}  # where each group's intact log ends
 
     async def open(self) -> dict[int, StoredGroup]:
-        """Reads everything back; entries behind a broken chain are left out, and the watermark tells."""
+        """Reads everything back, and makes what is missing: without one of its two files the node knows what it has lost."""
+        had_log, had_promises = self._file.path.exists(), self._promises.exists()
         await self._file.open(SCHEMA, preallocate=True)
-        descriptor = os.open(self._watermark_path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            os.ftruncate(descriptor, GROUPS_MAX * SLOT.size)
-            self._watermark = mmap.mmap(descriptor, GROUPS_MAX * SLOT.size)
-        finally:
-            os.close(descriptor)
-        return await self._file.run(self._read)
+        kept = self._promises.open()
+        sync_folder(self._folder)
+        if had_log != had_promises:
+            missing = "log.promises" if had_log else "log.db"
+            log.warning("a file of the log was missing", folder=str(self._folder), file=missing)
+        return await self._file.run(self._read, kept)
 
-    def _read(self, connection: sqlite3.Connection) -> dict[int, StoredGroup]:
-        assert self._watermark is not None
+    def _read(self, connection: sqlite3.Connection, kept: dict[int, Kept]) -> dict[int, StoredGroup]:
         groups: dict[int, StoredGroup] = {}
-        for group, term, vote, commit in connection.execute("SELECT * FROM hard_state"):
-            groups.setdefault(group, StoredGroup()).hard_state = HardState(term, vote, commit)
+        for group, term, vote, commit, written in connection.execute("SELECT * FROM hard_state"):
+            stored = groups.setdefault(group, StoredGroup())
+            stored.hard_state, stored.written = HardState(term, vote, commit), written
         for group, index, term, checksum in connection.execute("SELECT * FROM cut"):
             groups.setdefault(group, StoredGroup()).cut = LogCut(index, term, checksum)
         for key, term, kind, checksum, data in connection.execute("SELECT * FROM entry ORDER BY key"):
             group, index = key >> INDEX_BITS, key & ((1 << INDEX_BITS) - 1)
-            entry = Entry(term, index, EntryKind(kind), data, checksum)
-            _append_if_chained(groups.setdefault(group, StoredGroup()), entry)
-        for group in range(GROUPS_MAX):
-            (acknowledged,) = SLOT.unpack_from(self._watermark, group * SLOT.size)
-            if acknowledged:
-                groups.setdefault(group, StoredGroup()).acknowledged = acknowledged
-        self._last = {group: stored.last_index for group, stored in groups.items()}
+            groups.setdefault(group, StoredGroup()).entries.append(Entry(term, index, EntryKind(kind), data, checksum))
+        for group, (newest, before) in kept.items():
+            stored = groups.setdefault(group, StoredGroup())
+            stored.promise = newest
+            if before is not None and is_cut_short(stored, newest, before):
+                stored.promise = before
+                self._promises.void(group)
+        for group, stored in groups.items():
+            self._hard[group], self._written[group] = stored.hard_state, stored.written
+            self._promised[group] = promise_kept(stored)
+        self._write_promises({group: new for group, new in self._promised.items() if new != groups[group].promise})
         return groups
 
+    def _write_promises(self, promises: dict[int, Promise]) -> None:
+        self._promises.begin(promises)
+        self._promises.finish()
+        self._promises.note_told()
+
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """One transaction with one fsync, then the watermark."""
+        """One transaction with one fsync, and the promises meanwhile."""
         await self._file.run(self._write, writes)
 
     def _write(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
-        if len(writes) == 1 and self._is_lone_entry(writes[0]):
-            self._write_group(connection, writes[0])  # a statement alone is a transaction
-        else:
-            self._write_together(connection, writes)
-        assert self._watermark is not None
+        promises: dict[int, Promise] = {}
         for write in writes:
-            self._mark(self._watermark, write)
+            before = promises.get(write.group) or self._promised.get(write.group, Promise())
+            if (after := promise_after(before, write)) != before:
+                promises[write.group] = after
+        self._promises.begin(promises)
+        try:
+            if len(writes) == 1 and self._is_lone_entry(writes[0]):
+                self._write_group(connection, writes[0])  # a statement alone is a transaction
+            else:
+                self._write_together(connection, writes)
+        finally:
+            self._promises.finish()
+        self._promises.note_told()
+        self._promised.update(promises)
 
     def _is_lone_entry(self, write: LogWrite) -> bool:
         is_plain = write.hard_state is None and write.cut is None and len(write.entries) == 1
+        is_plain = is_plain and self._written.get(write.group) == self._hard_state(write).term
         return is_plain and self._ends.get(write.group) == write.entries[0].index - 1
 
     def _write_together(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
@@ -96,10 +113,7 @@ class SqliteLog:
 
     def _write_group(self, connection: sqlite3.Connection, write: LogWrite) -> None:
         base = write.group << INDEX_BITS
-        if write.hard_state is not None:
-            state = write.hard_state
-            row = (write.group, state.term, state.vote, state.commit)
-            connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?)", row)
+        self._write_hard_state(connection, write)
         if write.cut is not None:
             cut = write.cut
             end = base + (1 << INDEX_BITS) - 1 if write.restart else base + cut.index
@@ -108,6 +122,19 @@ class SqliteLog:
             connection.execute("INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?)", cut_row)
         if write.entries:
             self._write_entries(connection, base, write)
+
+    def _hard_state(self, write: LogWrite) -> HardState:
+        return write.hard_state or self._hard.get(write.group) or HardState()
+
+    def _write_hard_state(self, connection: sqlite3.Connection, write: LogWrite) -> None:
+        state, written = self._hard_state(write), self._written.get(write.group, 0)
+        if write.entries or write.restart:
+            written = state.term
+        if write.hard_state is None and written == self._written.get(write.group, 0):
+            return
+        row = (write.group, state.term, state.vote, state.commit, written)
+        connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?, ?)", row)
+        self._hard[write.group], self._written[write.group] = state, written
 
     def _write_entries(self, connection: sqlite3.Connection, base: int, write: LogWrite) -> None:
         first = write.entries[0].index
@@ -120,28 +147,7 @@ class SqliteLog:
         connection.executemany("INSERT INTO entry VALUES(?, ?, ?, ?, ?)", rows)
         self._ends[write.group] = write.entries[-1].index
 
-    def _mark(self, watermark: mmap.mmap, write: LogWrite) -> None:
-        written = write.entries[-1].index if write.entries else 0
-        if write.restart and write.cut is not None:
-            written = max(written, write.cut.index)
-        if not written:
-            return
-        (before,) = SLOT.unpack_from(watermark, write.group * SLOT.size)
-        after = watermark_after(before, self._last.get(write.group, 0), written)
-        SLOT.pack_into(watermark, write.group * SLOT.size, max(before, after) if write.restart else after)
-        self._last[write.group] = written
-
     async def close(self) -> None:
         """Closes the file; nothing is pending, since every write is awaited."""
         await self._file.close()
-        if self._watermark is not None:
-            self._watermark.close()
-            self._watermark = None
-
-
-def _append_if_chained(stored: StoredGroup, entry: Entry) -> None:
-    last = stored.entries[-1] if stored.entries else None
-    index, checksum = (last.index, last.checksum) if last else (stored.cut.index, stored.cut.checksum)
-    expected = chain_checksum(checksum, entry.term, entry.index, entry.kind, entry.data)
-    if entry.index == index + 1 and entry.checksum == expected:
-        stored.entries.append(entry)
+        self._promises.close()

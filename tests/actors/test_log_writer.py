@@ -10,7 +10,8 @@ import pytest
 
 from node.actors import log_writer
 from node.actors.log_writer import LogWriter, Write
-from node.ports import LogWrite, StorageFailed, StoredGroup
+from node.core.raft import StoredGroup
+from node.ports import LogWrite, StorageFailed
 from tests.actors.clock import Clock
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from node.adapters.memory import Disk, MemoryLog
 from node.adapters.sqlite_log import SqliteLog
-from node.core.raft import Entry, EntryKind, HardState, NodeId, chain_checksum
-from node.ports import LogCut, LogStore, LogWrite, StorageFailed
+from node.core.raft import Entry, EntryKind, HardState, LogCut, Membership, NodeId, Promise, chain_checksum, restore_log
+from node.ports import LogStore, LogWrite, StorageFailed
 
 STAMP = "test node 1"
 Open = Callable[[], LogStore]
@@ -48,11 +48,12 @@ async def write(reopen: Open, *drains: list[LogWrite]) -> None:
 
 
 async def stored(reopen: Open, group: int = 1) -> tuple[list[int], LogCut, int]:
-    """Indexes, cut, acknowledged."""
+    """Indexes, cut, where the promised log ends."""
     log = reopen()
     found = (await log.open())[group]
     await log.close()
-    return [entry.index for entry in found.entries], found.cut, found.acknowledged
+    assert found.promise is not None
+    return [entry.index for entry in found.entries], found.cut, found.promise.index
 
 
 async def test_an_empty_log(reopen: Open) -> None:
@@ -71,7 +72,7 @@ async def test_what_is_written_is_read_back(reopen: Open) -> None:
     found = await log.open()
     await log.close()
     assert list(found) == [1, 2]
-    assert (found[1].hard_state, found[1].entries, found[1].acknowledged) == (state, one, 3)
+    assert (found[1].hard_state, found[1].entries, found[1].promise) == (state, one, Promise(7, NodeId(2), 7, 3, 1))
     assert (found[2].hard_state.term, found[2].entries) == (0, two)
 
 
@@ -84,7 +85,7 @@ async def test_entries_replace_those_at_and_behind_their_first(reopen: Open) -> 
     found = (await log.open())[1]
     await log.close()
     assert [(entry.index, entry.term) for entry in found.entries] == [(1, 1), (2, 1), (3, 2)]
-    assert found.acknowledged == 3
+    assert found.promise is not None and found.promise.index == 3
 
 
 async def test_a_cut_forgets_what_is_below(reopen: Open) -> None:
@@ -96,35 +97,12 @@ async def test_a_cut_forgets_what_is_below(reopen: Open) -> None:
 
 
 async def test_a_restart_forgets_everything(reopen: Open) -> None:
-    """A received snapshot: the log goes on behind it, with another chain; what was acknowledged stays noted."""
+    """A received snapshot: the log goes on behind it, with another chain, and so does what is promised."""
     cut = LogCut(3, 9, 4711)
     await write(reopen, [LogWrite(1, None, chain(1, 5))], [LogWrite(1, cut=cut, restart=True)])
-    assert await stored(reopen) == ([], cut, 5)
+    assert await stored(reopen) == ([], cut, 3)
     await write(reopen, [LogWrite(1, None, chain(4, 2, checksum=4711))])
     assert await stored(reopen) == ([4, 5], cut, 5)
-
-
-async def test_entries_behind_a_broken_chain_are_left_out(reopen: Open) -> None:
-    """And the watermark says that more was acknowledged."""
-    entries = chain(1, 5)
-    broken = Entry(1, 3, EntryKind.normal, b"bitrot", entries[2].checksum)
-    await write(reopen, [LogWrite(1, None, [*entries[:2], broken, *entries[3:]])])
-    assert await stored(reopen) == ([1, 2], LogCut(0, 0, 0), 5)
-
-
-async def test_entries_behind_a_gap_are_left_out(reopen: Open) -> None:
-    """A log has no holes."""
-    entries = chain(1, 5)
-    await write(reopen, [LogWrite(1, None, [*entries[:2], *entries[3:]])])
-    assert await stored(reopen) == ([1, 2], LogCut(0, 0, 0), 5)
-
-
-async def test_a_log_that_was_repaired_is_whole_again(reopen: Open) -> None:
-    """What lay behind the break is gone once its place is written anew."""
-    entries = chain(1, 5)
-    broken = Entry(1, 3, EntryKind.normal, b"bitrot", entries[2].checksum)
-    await write(reopen, [LogWrite(1, None, [*entries[:2], broken, *entries[3:]])], [LogWrite(1, None, entries[2:4])])
-    assert await stored(reopen) == ([1, 2, 3, 4], LogCut(0, 0, 0), 4)
 
 
 # -- the file -----------------------------------------------------------------------------------------------------
@@ -221,7 +199,8 @@ async def test_a_page_that_was_overwritten_is_reported(tmp_path: Path) -> None:
     except StorageFailed as error:
         assert "log.db" in str(error)
         return
-    assert found[1].entries == entries[: len(found[1].entries)] and found[1].acknowledged == 400
+    assert found[1].entries == entries[: len(found[1].entries)]
+    assert found[1].promise is not None and found[1].promise.index == 400
     await log.close()
 
 
@@ -251,7 +230,9 @@ async def test_a_full_disk_fails_the_write_as_a_whole(tmp_path: Path) -> None:
     reopened = SqliteLog(tmp_path, STAMP)
     found = await reopened.open()
     await reopened.close()
-    assert list(found) == [1] and found[1].entries == entries
+    assert found[1].entries == entries and not found[2].entries
+    members = Membership((NodeId(1),))
+    assert all(restore_log(stored, None, members, NodeId(1)).lost is None for stored in found.values())
 
 
 async def test_a_caller_that_is_cancelled_does_not_break_the_file(tmp_path: Path) -> None:
@@ -271,7 +252,7 @@ async def test_a_caller_that_is_cancelled_does_not_break_the_file(tmp_path: Path
     reopened = SqliteLog(tmp_path, STAMP)
     found = await reopened.open()
     await reopened.close()
-    assert found[2].acknowledged == 1
+    assert found[2].promise is not None and found[2].promise.index == 1
     assert found[1].entries == entries[: len(found[1].entries)]
 
 

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from node.adapters.memory import Disk, MemoryLog, MemoryShard, Row
 from node.core.machine import Change
-from node.core.raft import Entry
+from node.core.raft import Entry, StoredGroup
 from node.ports import LogWrite
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
 READ_SECONDS = 0.0002  # of a query to a healthy one
 READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slow disk slows them less
+MERGE_SHARE = 0.1  # of the log's writes, before which the write-ahead log is merged
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
 
 
@@ -27,6 +28,8 @@ class Drive:
     slowness: float = 1.0
     disk: Disk = field(init=False)
     damaged: dict[int, dict[int, Entry]] = field(default_factory=dict)  # group -> index -> what was durable and is gone
+    are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
+    merged: dict[int, StoredGroup] = field(default_factory=dict)  # the log without its write-ahead log
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.latency)
@@ -97,8 +100,53 @@ class Drive:
         stored.entries = [*stored.entries[:-1], torn]
         return True
 
+    def lose_write_ahead_log(self) -> list[int]:
+        """Drops what was written since the last merge, hard states too; the groups that lost something."""
+        return self._fall_back(self.merged)
+
+    def lose_log(self) -> list[int]:
+        """Drops the log's file; the groups that lost something."""
+        return self._fall_back({})
+
+    def lose_promises(self) -> None:
+        """Drops the file that holds what was promised; nothing is lost by that alone."""
+        self.are_promises_bare = True
+        self.disk.promises.clear()
+
+    def tear_promise(self, group: int) -> None:
+        """The newest slot was being written when the power went: the older one counts."""
+        if (slots := self.disk.promises.get(group)) is not None:
+            self.are_promises_bare = True
+            slots.newest = slots.before
+
+    def forget_told(self) -> None:
+        """The note that the last write was told was not on the disk yet when the power went."""
+        self.are_promises_bare = True
+        for slots in self.disk.promises.values():
+            slots.is_told = False
+
+    def merge(self) -> None:
+        """SQLite copies the write-ahead log into the file."""
+        self.merged = {group: copy_of(stored) for group, stored in self.disk.groups.items()}
+
+    def _fall_back(self, to: dict[int, StoredGroup]) -> list[int]:
+        lost: list[int] = []
+        for group, stored in self.disk.groups.items():
+            kept = to.get(group, StoredGroup())
+            if (kept.end, kept.cut, kept.hard_state) != (stored.end, stored.cut, stored.hard_state):
+                lost.append(group)
+                same = {(entry.index, entry.checksum) for entry in kept.entries}
+                self._remember(group, [one for one in stored.entries if (one.index, one.checksum) not in same])
+        self.disk.groups = {group: copy_of(stored) for group, stored in to.items()}
+        return lost
+
     def _remember(self, group: int, entries: Sequence[Entry]) -> None:
         self.damaged.setdefault(group, {}).update({entry.index: entry for entry in entries})
+
+
+def copy_of(stored: StoredGroup) -> StoredGroup:
+    """A copy that later writes leave alone."""
+    return replace(stored, entries=list(stored.entries))
 
 
 class SimLog(MemoryLog):
@@ -108,8 +156,16 @@ class SimLog(MemoryLog):
         super().__init__(drive.disk)
         self._drive = drive
 
+    async def open(self) -> dict[int, StoredGroup]:
+        """Mends what was promised, as far as the log tells it."""
+        opened = await super().open()
+        self._drive.are_promises_bare = False
+        return opened
+
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """Durable some time before the writer is told."""
+        if self._drive.random.random() < MERGE_SHARE:
+            self._drive.merge()
         await super().write(writes)
         await asyncio.sleep(self._drive.latency() / 2)
 

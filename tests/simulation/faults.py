@@ -38,7 +38,8 @@ class Faults:
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._silence_shard, 6), (self._partition, 10),
             (self._partition_one_way, 4), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
-            (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3),
+            (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
+            (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3),
         ]  # fmt: skip
         self._at_coordinator = at_coordinator
         if at_coordinator:
@@ -146,6 +147,8 @@ class Faults:
     def _crash_all(self) -> None:
         """All at once, and up again all at once or one by one."""
         self._count("power loss")
+        for host in self._up():
+            host.drive.forget_told()
         together = self._random.random() < 0.5
         for host in self._up():
             if together:
@@ -281,6 +284,37 @@ class Faults:
     def _tear(self) -> None:
         self._damage("torn write", lambda host, group: host.drive.tear(group))
 
+    def _lose_write_ahead_log(self) -> None:
+        self._lose_file("lost write-ahead log", lambda host: host.drive.lose_write_ahead_log())
+
+    def _lose_log(self) -> None:
+        self._lose_file("lost log", lambda host: host.drive.lose_log())
+
+    def _lose_file(self, name: str, lose: Callable[[Host], list[int]]) -> None:
+        host = self._random.choice(list(self.cluster.hosts.values()))
+        if all(self._may_damage(host, group) for group in host.drive.disk.groups):
+            self.cluster.crash(host.number)
+            if lose(host):
+                self._count(name)
+            self._start_later(host)
+
+    def _lose_promises(self) -> None:
+        host = self._random.choice(list(self.cluster.hosts.values()))
+        if not host.drive.damaged:
+            self._count("lost promises")
+            self.cluster.crash(host.number)
+            host.drive.lose_promises()
+            self._start_later(host)
+
+    def _tear_promises(self) -> None:
+        host = self._random.choice(list(self.cluster.hosts.values()))
+        if not host.drive.damaged:
+            self._count("torn promises")
+            self.cluster.crash(host.number)
+            for group in host.drive.disk.promises:
+                host.drive.tear_promise(group)
+            self._start_later(host)
+
     def _damage(self, name: str, harm: Callable[[Host, int], bool]) -> None:
         host = self._random.choice(list(self.cluster.hosts.values()))
         groups = [group for group in host.drive.disk.groups if self._may_damage(host, group)]
@@ -298,4 +332,5 @@ class Faults:
         """Whether a minority at most would be damaged, this replica included."""
         replicas = self.cluster.placement.replicas[group]
         damaged = [node for node in replicas if group in self.cluster.hosts[node].drive.damaged and node != host.number]
-        return host.number in replicas and 2 * (len(damaged) + 1) < len(replicas)
+        is_mended = not host.drive.are_promises_bare  # log and promises at once are more than a node survives by itself
+        return is_mended and host.number in replicas and 2 * (len(damaged) + 1) < len(replicas)

@@ -92,14 +92,6 @@ class GroupLog:
     rows: int = 0  # history rows looked at
 
 
-@dataclass(slots=True)
-class Votes:
-    """The durable term and vote of one replica."""
-
-    term: int = 0
-    vote: int = 0
-
-
 class Invariants:
     """Call `step` after each turn of the loop; `fail` is told the first broken promise."""
 
@@ -114,7 +106,8 @@ class Invariants:
         self._calm_since: float | None = None
         self._opened: dict[tuple[int, int], float] = {}  # (group, round) -> when it was first seen open
         self._watched: dict[Owner, list[Watched]] = {}
-        self._votes: dict[tuple[int, int], Votes] = {}
+        self._votes: dict[tuple[int, int, int], int] = {}  # (node, group, term) -> who got its vote
+        self._terms: dict[tuple[int, int], int] = {}  # (node, group) -> the highest durable term
         self._steps: dict[Owner, int] = {}
 
     def step(self) -> None:
@@ -158,7 +151,7 @@ class Invariants:
             self._check_matching(name, known, replica, seen)
         if commit > seen.commit:
             self._note_committed(name, group, known, replica, seen.commit)
-        self._check_votes(name, host, group)
+        self._check_votes(name, host, group, replica)
         seen.role, seen.term, seen.commit, seen.last = role, term, commit, last
         self._check_damage(name, host, group, replica)
 
@@ -218,23 +211,44 @@ class Invariants:
             2 * len(holding) > len(replicas), f"{name}: committed entry {entry.index} is on disk at {holding} only"
         )
 
-    def _check_votes(self, name: str, host: Host, group: int) -> None:
+    def _check_votes(self, name: str, host: Host, group: int, replica: Replica) -> None:
+        """One vote a term, over all lives and whatever the disk forgets."""
+        state, key = replica.raft.state, (host.number, group)
+        self._expect(state.term >= self._terms.get(key, 0), f"{name}: term {state.term} after {self._terms.get(key)}")
         stored = host.drive.disk.groups.get(group)
         hard = stored.hard_state if stored is not None else HardState(0, NodeId(0), 0)
-        votes = self._votes.setdefault((host.number, group), Votes())
-        self._expect(hard.term >= votes.term, f"{name}: durable term fell from {votes.term} to {hard.term}")
-        changed = hard.term == votes.term and votes.vote not in (0, int(hard.vote))
-        self._expect(not changed, f"{name}: voted for {votes.vote} and for {hard.vote} in term {hard.term}")
-        votes.term, votes.vote = hard.term, int(hard.vote)
+        self._terms[key] = max(self._terms.get(key, 0), hard.term)
+        votes: list[tuple[int, int]] = [(hard.term, int(hard.vote))] if hard.vote not in (0, host.number) else []
+        if state.role.kind in (Role.candidate, Role.leader) and (hard.term, hard.vote) == (state.term, host.number):
+            votes.append((state.term, host.number))  # before it is durable it does not count
+        for term, vote in votes:
+            other = self._votes.setdefault((*key, term), vote)
+            self._expect(other == vote, f"{name}: voted for {other} and for {vote} in term {term}")
 
     def _check_damage(self, name: str, host: Host, group: int, replica: Replica) -> None:
-        """A replica that lost what it acknowledged knows it, over any number of lives, until it has it back."""
+        """A replica that lost what was committed knows it, over any number of lives, until it has it back; no other says so."""
         damaged = host.drive.damaged.get(group)
-        if not damaged or replica.raft.state.recovering:
+        if replica.raft.state.recovering:
+            self._expect(bool(damaged), f"{name}: recovers, and has lost nothing")
             return
-        lost, log = max(damaged), replica.raft.state.log
-        self._expect(log.last_index >= lost, f"{name}: lost entry {lost}, ends at {log.last_index}, and forgot that")
-        if log.stable >= lost:
+        if not damaged:
+            return
+        log, committed = replica.raft.state.log, self.groups[group].entries
+        lost = [
+            index
+            for index in damaged
+            if index <= len(committed) and damaged[index].checksum == committed[index - 1].checksum
+        ]
+        there = [
+            index
+            for index in lost
+            if index <= log.base_index
+            or (index <= log.last_index and log.checksum_at(index) == damaged[index].checksum)
+        ]
+        self._expect(
+            lost == there, f"{name}: lost entry {max(lost, default=0)}, ends at {log.last_index}, and forgot that"
+        )
+        if log.stable >= max(there, default=0):
             del host.drive.damaged[group]
 
     # -- the machine ----------------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ from node.core.commit.rounds import Round
 from node.core.ledger import account_commands, ledger
 from node.core.locks import Locks
 from node.core.machine import At, Body, Machine, pack_decision
-from node.core.raft import HardState, NodeId, Persist, replication
+from node.core.raft import HardState, NodeId, Persist, StoredGroup, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
-from node.ports import LogWrite, StoredGroup
+from node.ports import LogWrite
 from protocol.status import Status
 
 

@@ -25,12 +25,16 @@ Invariants, and where they are held:
 - One change of membership at a time, after the leader has committed in its term, in force when applied.
 
 A replica whose disk lost what it once acknowledged is *recovering*: it follows and stores, but neither votes nor
-counts, until the lost range is back and proven committed by a leader that was elected without it. If the only majority
-that is alive includes it, the group waits for the others: that is the price of not losing a payment.
-To notice it, the shell keeps what it hands in as `Restored.acknowledged` in a place that does not share the fate of the log;
-how it moves with each write is `node.ports.watermark_after`.
+counts, until a leader that was elected without it has shown what is committed. If the only majority that is alive includes
+it, the group waits for the others: that is the price of not losing a payment.
 
-Pass as `Restored.snapshot` the meta stored with the machine's checkpoint: then a broken log below it does no harm.
+What is *promised* (`promises`): the term, the vote, and where the log ended when it was last made durable, with the term in which
+that was written. The shell keeps it a second time, apart from the log, durable before it is told. At a start `restore_log` compares:
+- term or vote differ: the later term counts, and nobody gets a vote in it;
+- the log has the promised end, or a checkpoint or later leader's entries took its place: the replica is sound, whatever else of
+  the log is broken below its checkpoint;
+- otherwise the promised end is lost, and the replica recovers. That is promised in turn, so that no second start forgets it.
+A leader may also be told later that it has lost something (`Raft.lose`), by peers that remember more than its whole disk does.
 
 Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an
 empty entry; a snapshot that is older than the receiver's membership is accepted, as checkpoints are not made to order;
@@ -46,8 +50,10 @@ it), snapshot data (the shell streams it; the core exchanges metas only), witnes
 from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta, Step, Transition
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import ProgressState
+from node.core.raft.promises import LogCut, Promise, StoredGroup, is_cut_short, promise_kept, restore_log
 from node.core.raft.raft import Raft
 from node.core.raft.ready import (
+    Lost,
     PeerStatus,
     Persist,
     ProposalDropped,
@@ -64,6 +70,13 @@ __all__ = [
     "Raft",
     "RaftConfig",
     "Restored",
+    "Lost",
+    "LogCut",
+    "Promise",
+    "StoredGroup",
+    "is_cut_short",
+    "promise_kept",
+    "restore_log",
     "Ready",
     "Persist",
     "ReadState",

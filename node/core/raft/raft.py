@@ -8,8 +8,17 @@ from typing import assert_never
 from node.core.raft import election, following, reads, reconfigure, replication
 from node.core.raft.membership import MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
-from node.core.raft.ready import PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
-from node.core.raft.state import Candidate, Follower, Leader, State, become_follower, reset_timers, respond_append
+from node.core.raft.ready import Lost, PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
+from node.core.raft.state import (
+    Candidate,
+    Follower,
+    Leader,
+    State,
+    become_follower,
+    lose,
+    reset_timers,
+    respond_append,
+)
 from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
 
 _FROM_LEADER = (MessageKind.append, MessageKind.heartbeat, MessageKind.snapshot)
@@ -164,6 +173,21 @@ class Raft:
         """A follower no longer defends its leader against other candidates; its election timeout goes on."""
         if isinstance(self.state.role, Follower):
             self.state.leader = NOBODY
+
+    @property
+    def lost(self) -> Lost | None:
+        """What this replica acknowledged and does not have any more; to be stored with every write."""
+        return self.state.lost
+
+    def lose(self, lost: Lost) -> None:
+        """Peers know that this replica acknowledged what its disk has forgotten as a whole."""
+        lose(self.state, lost)
+
+    def doubt(self, is_doubted: bool) -> None:
+        """Whether the disk is in doubt as a whole: while it is, this replica follows and stores, and neither votes nor counts."""
+        self.state.is_doubted = is_doubted
+        if is_doubted and not isinstance(self.state.role, Follower):
+            become_follower(self.state, self.state.term, NOBODY)
 
     def peer_lost(self, node: NodeId) -> None:
         """The connection to a node's process broke."""

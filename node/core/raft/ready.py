@@ -70,6 +70,16 @@ class RaftConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """How far a replica had acknowledged a log whose end it does not have any more."""
+
+    term: int
+    """Term in which it did: later ones owe nothing to it but what they have committed."""
+    index: int
+    """Highest index that it acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """What a replica finds on its disk when it starts."""
 
@@ -81,8 +91,8 @@ class Restored:
     """Where the log was cut, or a meta of zeros."""
     applied: int
     """Highest index that the machine above has applied durably; at least the snapshot's index."""
-    acknowledged: int
-    """Highest index that this replica ever acknowledged."""
+    lost: Lost | None = None
+    """What this replica acknowledged and does not have any more."""
 
 
 @dataclass(frozen=True, slots=True)

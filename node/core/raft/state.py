@@ -8,7 +8,7 @@ from node.core.raft.log import Log
 from node.core.raft.membership import MembershipChange, SnapshotMeta, apply_change
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import Inflights, Progress
-from node.core.raft.ready import RaftConfig, ReadState, Restored, Role
+from node.core.raft.ready import Lost, RaftConfig, ReadState, Restored, Role
 from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
 
 
@@ -54,8 +54,8 @@ class State:
 
     __slots__ = (
         "chain_refused", "config", "election_elapsed", "election_timeout", "heartbeat_elapsed", "hurried", "id",
-        "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context", "reads_confirmed",
-        "reads_lost", "recover_index", "refused", "responses", "role", "term", "vote",
+        "is_doubted", "leader", "lets_others_lead", "log", "lost", "membership", "messages", "offered_snapshot", "read_context",
+        "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
 
     def __init__(self, config: RaftConfig, restored: Restored) -> None:
@@ -81,8 +81,8 @@ class State:
         self.hurried = 0
         self.lets_others_lead = False
         self.refused: Message | None = None
-        promised = max(restored.acknowledged, hard.commit)
-        self.recover_index = promised if promised > self.log.last_index else 0
+        self.lost = restored.lost
+        self.is_doubted = False
         for entry in self.log.entries[: restored.applied - self.log.base_index]:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
@@ -97,22 +97,21 @@ class State:
 
     @property
     def recovering(self) -> bool:
-        """Whether a part of what this replica once acknowledged is lost."""
-        return self.recover_index > 0
+        """Whether a part of what this replica once acknowledged is lost, or may be."""
+        return self.lost is not None or self.is_doubted
 
     @property
     def is_promotable(self) -> bool:
         """Whether this replica may campaign."""
-        return self.id in self.membership.all_voters and self.log.pending_snapshot is None and not self.recover_index
+        return self.id in self.membership.all_voters and self.log.pending_snapshot is None and not self.recovering
 
 
 def send(
     state: State, kind: MessageKind, to: NodeId, *, index: int = 0, log_term: int = 0, commit: int = 0, context: int = 0
 ) -> None:
     """Queues a message of this term that needs no durable write."""
-    recovering = state.recover_index > 0
     message = Message(
-        kind, to, state.id, state.term, log_term, index, commit, context=context, recovering=recovering
+        kind, to, state.id, state.term, log_term, index, commit, context=context, recovering=state.recovering
     )  # fmt: skip
     state.messages.append(message)
 
@@ -123,7 +122,7 @@ def respond_append(
     """Queues the reply to an append, to be released once what it speaks of is durable."""
     message = Message(
         MessageKind.append_reply, to, state.id, state.term, log_term, index,
-        reject=reject, hint=hint, recovering=state.recover_index > 0,
+        reject=reject, hint=hint, recovering=state.recovering,
     )  # fmt: skip
     state.responses.append(message)
 
@@ -192,8 +191,22 @@ def reset_timers(state: State) -> None:
         state.election_timeout = config.random.randint(config.election_ticks, 2 * config.election_ticks - 1)
 
 
+def lose(state: State, lost: Lost) -> None:
+    """This replica has acknowledged more than it has: it recovers, and leads or asks for votes no more."""
+    if state.lost is None or (lost.term, lost.index) > (state.lost.term, state.lost.index):
+        state.lost = lost
+    if not isinstance(state.role, Follower):
+        become_follower(state, state.term, NOBODY)
+
+
 def settle_recovery(state: State) -> None:
-    """Ends the recovery once the lost range is back and proven committed by a current leader."""
-    target = state.recover_index
-    if target and state.leader and state.log.commit >= target and state.log.last_index >= target:
-        state.recover_index = 0
+    """Ends the recovery once a leader that was elected without this replica has shown what is committed.
+
+    An entry of its own term that is committed and stored here: before it stands all that was committed in earlier terms, so what was
+    acknowledged in those and is not there never will be. What was acknowledged in this very term has to be back itself.
+    """
+    lost, log = state.lost, state.log
+    if lost is None or not state.leader or log.term_at(log.commit) != state.term:
+        return
+    if (state.term, log.commit) >= (lost.term, lost.index):
+        state.lost = None

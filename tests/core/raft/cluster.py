@@ -139,7 +139,7 @@ class Cluster:
                 message_bytes_max=1 << 40, inflight_messages_max=int(options.get("inflight", 1 << 30)),
                 inflight_bytes_max=1 << 40,
             )  # fmt: skip
-            raft = Raft(config, Restored(HardState(commit=index), (), snapshot, index, index))
+            raft = Raft(config, Restored(HardState(commit=index), (), snapshot, index))
             raft.offer_snapshot(snapshot)
             self.nodes.append(Node(raft, is_async, snapshot, latest=snapshot, hard=HardState(commit=index)))
         return []

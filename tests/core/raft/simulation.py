@@ -9,11 +9,14 @@ from random import Random
 from node.core.raft import (
     Entry,
     HardState,
+    LogCut,
+    Lost,
     Membership,
     Message,
     MessageKind,
     NodeId,
     Persist,
+    Promise,
     ProposalDropped,
     Raft,
     RaftConfig,
@@ -21,8 +24,10 @@ from node.core.raft import (
     Restored,
     Role,
     SnapshotMeta,
+    StoredGroup,
+    restore_log,
 )
-from node.ports import watermark_after
+from node.ports import LogWrite, promise_after
 
 
 @dataclass(slots=True)
@@ -32,23 +37,35 @@ class Disk:
     hard: HardState = field(default_factory=HardState)
     snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
     entries: list[Entry] = field(default_factory=list)
-    acknowledged: int = 0
+    written: int = 0
+    promise: Promise = field(default_factory=Promise)
 
     @property
     def last_index(self) -> int:
         return self.snapshot.index + len(self.entries)
 
-    def write(self, persist: Persist) -> None:
+    @property
+    def cut(self) -> LogCut:
+        return LogCut(self.snapshot.index, self.snapshot.term, self.snapshot.checksum)
+
+    def write(self, persist: Persist, lost: Lost | None) -> None:
         if persist.snapshot is not None:
             self.snapshot, self.entries = persist.snapshot, []
-            self.acknowledged = max(self.acknowledged, persist.snapshot.index)
-        if persist.entries:
-            entries = [entry for entry in persist.entries if entry.index > self.snapshot.index]
+        entries = [entry for entry in persist.entries if entry.index > self.snapshot.index]
+        if entries:
             assert entries[0].index <= self.last_index + 1, "a write must not leave a gap"
-            self.acknowledged = watermark_after(self.acknowledged, self.last_index, entries[-1].index)
             self.entries[entries[0].index - self.snapshot.index - 1 :] = entries
         if persist.hard_state is not None:
             self.hard = persist.hard_state
+        if entries or persist.snapshot is not None:
+            self.written = self.hard.term
+        cut, restart = self.cut, persist.snapshot is not None
+        self.promise = promise_after(self.promise, LogWrite(1, persist.hard_state, entries, cut, restart, lost))
+
+    def restored(self, members: Membership, node: NodeId) -> Restored:
+        """What a start finds."""
+        stored = StoredGroup(self.hard, self.written, self.cut, list(self.entries), self.promise)
+        return restore_log(stored, self.snapshot if self.snapshot.index else None, members, node)
 
     def checksum_at(self, index: int) -> int | None:
         """Checksum at an index; None where it is not there or under the snapshot."""
@@ -64,7 +81,7 @@ class Group:
         self.settings = settings
         self.ids = [NodeId(number + 1) for number in range(count)]
         self.disks = {node: Disk() for node in self.ids}
-        self.writes: dict[NodeId, deque[Persist]] = {node: deque() for node in self.ids}
+        self.writes: dict[NodeId, deque[tuple[Persist, Lost | None]]] = {node: deque() for node in self.ids}
         self.rafts: dict[NodeId, Raft] = {}
         self.network: list[Message] = []
         self.cut: set[NodeId] = set()
@@ -93,8 +110,7 @@ class Group:
             **options,  # type: ignore[arg-type]  # settings of a test, by name
         )
         disk = self.disks[node]
-        restored = Restored(disk.hard, tuple(disk.entries), disk.snapshot, disk.snapshot.index, disk.acknowledged)
-        raft = Raft(config, restored)
+        raft = Raft(config, disk.restored(config.membership, node))
         if disk.snapshot.index:
             raft.offer_snapshot(disk.snapshot)
         self.rafts[node] = raft
@@ -118,7 +134,7 @@ class Group:
             return
         self.network += ready.messages
         if ready.persist is not None:
-            self.writes[node].append(ready.persist)
+            self.writes[node].append((ready.persist, raft.lost))
         self._apply(node, ready)
         for read in ready.reads:
             floor = self.reads.pop((node, self.starts[node], read.context))
@@ -141,8 +157,8 @@ class Group:
     def flush(self, node: NodeId) -> None:
         """The oldest write of a node becomes durable."""
         if self.writes[node]:
-            persist = self.writes[node].popleft()
-            self.disks[node].write(persist)
+            persist, lost = self.writes[node].popleft()
+            self.disks[node].write(persist, lost)
             self.rafts[node].persisted(persist)
             self.network += [message for message in persist.responses if message.to != node]
 

@@ -11,6 +11,7 @@ from node.core.raft import (
     Entry,
     EntryKind,
     HardState,
+    Lost,
     Membership,
     MembershipChange,
     Message,
@@ -47,14 +48,14 @@ def chain(*terms: int, after: Entry | None = None) -> tuple[Entry, ...]:
 
 
 def replica(
-    entries: tuple[Entry, ...] = (), *, hard: HardState | None = None, acknowledged: int = 0, node: NodeId = ONE
+    entries: tuple[Entry, ...] = (), *, hard: HardState | None = None, lost: Lost | None = None, node: NodeId = ONE
 ) -> Raft:
     """A replica of a group of three that starts from durable entries."""
     config = RaftConfig(
         id=node, membership=Membership((ONE, TWO, THREE)), election_ticks=10, heartbeat_ticks=2, random=Random(7),
         pre_vote=False, check_quorum=False,
     )  # fmt: skip
-    restored = Restored(hard or HardState(), entries, SnapshotMeta(), 0, acknowledged)
+    restored = Restored(hard or HardState(), entries, SnapshotMeta(), 0, lost)
     return Raft(config, restored)
 
 
@@ -182,7 +183,7 @@ def test_a_damaged_log_is_cut_at_the_damage_and_recovers() -> None:
     """A replica that lost a part of what it acknowledged neither votes, campaigns nor counts."""
     entries = chain(1, 1, 1)
     damaged = (entries[0], replace(entries[1], data=b"damage"), entries[2])
-    raft = replica(damaged, hard=HardState(1, commit=1), acknowledged=3)
+    raft = replica(damaged, hard=HardState(1, commit=1), lost=Lost(1, 3))
     assert raft.status().recovering and raft.status().last_index == 1
     raft.campaign()
     for _ in range(40):
@@ -196,7 +197,51 @@ def test_a_damaged_log_is_cut_at_the_damage_and_recovers() -> None:
     assert answer.recovering and answer.index == 3 and raft.status().recovering
     raft.step(Message(MessageKind.append, ONE, THREE, 3, 1, 3, 3))
     (answer,) = take(raft).persist.responses  # type: ignore[union-attr]
+    assert answer.recovering and raft.status().recovering  # what is committed may be more than the leader knows yet
+    raft.step(append_of(THREE, 3, chain(1, 1, 1, 3)[3:], commit=4, log_term=1))
+    (answer,) = take(raft).persist.responses  # type: ignore[union-attr]
     assert not answer.recovering and not raft.status().recovering
+
+
+def test_a_loss_heals_though_the_lost_entries_never_come_back() -> None:
+    """They were never committed: a committed entry of a later leader's own term settles that, in a quiet group too."""
+    raft = replica(chain(1), hard=HardState(1, commit=1), lost=Lost(1, 10))
+    raft.step(append_of(TWO, 2, chain(1, 2)[1:], commit=2, log_term=1))
+    assert not raft.status().recovering and raft.status().last_index == 2
+
+
+def test_what_was_acknowledged_in_the_leaders_own_term_has_to_come_back() -> None:
+    """The leader may have counted on it."""
+    raft = replica(chain(1), hard=HardState(2, commit=1), lost=Lost(2, 3))
+    entries = chain(1, 2, 2)
+    raft.step(append_of(TWO, 2, entries[1:2], commit=2, log_term=1))
+    assert raft.status().recovering
+    raft.step(append_of(TWO, 2, entries[2:], commit=3, log_term=2))
+    assert not raft.status().recovering
+
+
+def test_a_leader_that_hears_of_its_loss_resigns() -> None:
+    """Peers remember more than its disk does: it neither leads nor votes until it has caught up."""
+    raft = replica()
+    elect(raft)
+    take(raft)
+    raft.lose(Lost(1, 7))
+    assert raft.status().role is Role.follower and raft.status().recovering
+    raft.campaign()
+    assert raft.status().role is Role.follower
+
+
+def test_a_replica_in_doubt_follows_and_does_not_vote() -> None:
+    """Until the doubt is over: then it is what it was."""
+    raft = replica(chain(1), hard=HardState(1))
+    raft.doubt(True)
+    raft.step(Message(MessageKind.vote, ONE, TWO, 2, 1, 3))
+    (vote,) = take(raft).persist.responses  # type: ignore[union-attr]  # a vote is always written
+    assert vote.reject
+    raft.doubt(False)
+    raft.step(Message(MessageKind.vote, ONE, TWO, 3, 1, 3))
+    (vote,) = take(raft).persist.responses  # type: ignore[union-attr]
+    assert not vote.reject
 
 
 def test_a_leader_does_not_count_a_recovering_peer() -> None:
@@ -333,7 +378,7 @@ def test_an_append_is_bounded_by_bytes() -> None:
     assert sizes == [2]
     group.network += ready.messages
     assert ready.persist is not None
-    group.writes[ONE].append(ready.persist)
+    group.writes[ONE].append((ready.persist, None))
     group.settle()
     assert leader.status().commit == 8
 
@@ -391,7 +436,7 @@ def test_a_restart_finds_the_membership_in_applied_entries() -> None:
     change = MembershipChange(((Step.remove, THREE),)).encode()
     entry = Entry(1, 1, EntryKind.change, change, chain_checksum(0, 1, 1, 1, change))
     config = RaftConfig(ONE, Membership((ONE, TWO, THREE)), 10, 2, Random(1))
-    raft = Raft(config, Restored(HardState(1, commit=1), (entry,), SnapshotMeta(), 1, 1))
+    raft = Raft(config, Restored(HardState(1, commit=1), (entry,), SnapshotMeta(), 1))
     assert raft.status().membership.voters == (ONE, TWO)
 
 
@@ -437,7 +482,7 @@ def test_nothing_to_do_is_no_ready() -> None:
 def test_a_single_replica_serves_alone() -> None:
     """It elects itself, commits and reads without messages."""
     config = RaftConfig(ONE, Membership((ONE,)), 10, 2, Random(1))
-    raft = Raft(config, Restored(HardState(), (), SnapshotMeta(), 0, 0))
+    raft = Raft(config, Restored(HardState(), (), SnapshotMeta(), 0))
     raft.campaign()
     for _ in range(4):
         ready = raft.ready()

@@ -1,0 +1,113 @@
+"""What a replica has promised to others, and what a start makes of a disk that knows less.
+
+A replica promises its term, its vote, and the end of its log: with the acknowledgement that goes to a leader others count on every
+entry up to there. The shell keeps each `Promise` a second time, apart from the log, durable before it is told; `restore_log` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from node.core.raft.log import intact_prefix
+from node.core.raft.membership import Membership, SnapshotMeta
+from node.core.raft.ready import Lost, Restored
+from node.core.raft.types import NOBODY, Entry, HardState, NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LogCut:
+    """Where a group's log begins: everything up to `index` is in the shard's checkpoint."""
+
+    index: int
+    term: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a replica has told others, or is about to."""
+
+    term: int = 0
+    vote: NodeId = NOBODY
+    written: int = 0
+    """Term in which the end of the log was last written: who led then has been told of all up to `index`."""
+    index: int = 0
+    """Where the log ended."""
+    entry_term: int = 0
+    """Term of the entry there; by it and the index the whole log is known."""
+    lost: Lost | None = None
+    """What was missing already, until the replica has it back."""
+
+
+@dataclass(slots=True)
+class StoredGroup:
+    """What a group finds on disk when the node starts."""
+
+    hard_state: HardState = field(default_factory=lambda: HardState(0, NOBODY, 0))
+    written: int = 0  # term in which the entries were last written
+    cut: LogCut = LogCut(0, 0, 0)
+    entries: list[Entry] = field(default_factory=list)  # as they were read, in order; `restore_log` looks at the chain
+    promise: Promise | None = None  # None where its place is lost: then the log's word counts
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """Index and term of where the log ends."""
+        return (self.entries[-1].index, self.entries[-1].term) if self.entries else (self.cut.index, self.cut.term)
+
+
+def promise_kept(stored: StoredGroup) -> Promise:
+    """What is promised from here on: where the log goes on behind the promise, or there is none, the log's own end counts.
+
+    The store writes it again at a start if it is another one: else a second loss would find a promise that is too old.
+    """
+    hard, promise, (index, term) = stored.hard_state, stored.promise, stored.end
+    if promise is None:
+        return Promise(hard.term, hard.vote, stored.written, index, term)
+    is_there = any(entry.index == promise.index and entry.term == promise.entry_term for entry in stored.entries)
+    if stored.written > promise.written or (
+        stored.written == promise.written and (is_there or promise.index <= stored.cut.index)
+    ):
+        return replace(promise, written=stored.written, index=index, entry_term=term)
+    return promise
+
+
+def is_cut_short(stored: StoredGroup, newest: Promise, before: Promise) -> bool:
+    """Whether a crash came between the promise and its log, so that the log still ends as it did before and nobody has been told."""
+    return stored.end != (newest.index, newest.entry_term) and stored.end == (before.index, before.entry_term)
+
+
+def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership: Membership, own: NodeId) -> Restored:
+    """What a replica may start with: the checkpoint, and of the log what continues its chain.
+
+    A sound disk never counts as damaged: a promise that the log lacks is void where a checkpoint or a later leader's entries have
+    taken its place. Anything else is lost, and the replica recovers.
+    """
+    base = checkpoint or SnapshotMeta(0, 0, 0, membership)
+    entries = intact_prefix(base, [entry for entry in stored.entries if entry.index > base.index])
+    return Restored(_hard_state(stored, own), tuple(entries), base, base.index, _lost(stored, base, entries))
+
+
+def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
+    """Where the log and the promise differ, one of them lost something: no vote in any term that either knows."""
+    log, promise = stored.hard_state, stored.promise
+    if promise is None or (promise.term, promise.vote) == (log.term, log.vote):
+        return log
+    return HardState(max(log.term, promise.term), own, log.commit)  # who has voted for itself votes for nobody else
+
+
+def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> Lost | None:
+    last, promise = base.index + len(entries), stored.promise
+    found: list[Lost] = []
+    if stored.hard_state.commit > last:
+        found.append(Lost(stored.written, stored.hard_state.commit))
+    if stored.end[0] > last:  # behind a hole, or an entry that is damaged
+        found.append(Lost(stored.written, stored.end[0]))
+    if promise is not None and promise.written >= stored.written:
+        position = promise.index - base.index - 1
+        if position >= len(entries) or (position >= 0 and entries[position].term != promise.entry_term):
+            found.append(Lost(promise.written, promise.index))
+    found = [lost for lost in found if (lost.term, lost.index) > (base.term, base.index)]
+    if promise is not None and promise.lost is not None:
+        found.append(promise.lost)
+    return max(found, key=lambda lost: (lost.term, lost.index), default=None)

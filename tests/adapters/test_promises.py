@@ -1,0 +1,315 @@
+"""The second copy of what was promised: what one file forgets, the other knows, and a crash between the two harms nobody."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from node.adapters import promises
+from node.adapters.promises import BLOCK_BYTES, FILE_BYTES, HALF_BYTES, SLOT, PromiseFile
+from node.adapters.sqlite_log import SqliteLog
+from node.core.raft import (
+    Entry,
+    EntryKind,
+    HardState,
+    LogCut,
+    Lost,
+    Membership,
+    NodeId,
+    Promise,
+    Restored,
+    SnapshotMeta,
+    chain_checksum,
+    restore_log,
+)
+from node.ports import LogWrite, StorageFailed, mending
+
+STAMP = "test node 2"
+ME, ONE, THREE = NodeId(2), NodeId(1), NodeId(3)
+MEMBERS = Membership(voters=(ONE, ME, THREE))
+
+
+def chain(first: int, count: int, term: int = 1, checksum: int = 0, data: bytes = b"x") -> list[Entry]:
+    """Entries from `first` on whose checksums are chained behind `checksum`."""
+    entries = []
+    for index in range(first, first + count):
+        checksum = chain_checksum(checksum, term, index, EntryKind.normal, data)
+        entries.append(Entry(term, index, EntryKind.normal, data, checksum))
+    return entries
+
+
+async def write(folder: Path, *drains: Sequence[LogWrite]) -> None:
+    """One life of a node: each list is one drain, then a graceful stop, which merges the write-ahead log."""
+    folder.mkdir(exist_ok=True)
+    log = SqliteLog(folder, STAMP)
+    await log.open()
+    for drain in drains:
+        await log.write(drain)
+    await log.close()
+
+
+async def killed(folder: Path, target: Path, *drains: Sequence[LogWrite]) -> Path:
+    """What the disk holds when the process dies behind the last drain."""
+    log = SqliteLog(folder, STAMP)
+    await log.open()
+    for drain in drains:
+        await log.write(drain)
+    shutil.copytree(folder, target)
+    await log.close()
+    return target
+
+
+async def start(folder: Path, checkpoint: SnapshotMeta | None = None) -> Restored:
+    """What a node does before its replica runs."""
+    log = SqliteLog(folder, STAMP)
+    stored = (await log.open())[1]
+    restored = restore_log(stored, checkpoint, MEMBERS, ME)
+    if writes := mending(1, stored, restored):
+        await log.write(writes)
+    await log.close()
+    return restored
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    """Deletes files that begin so."""
+
+    def do(folder: Path) -> None:
+        for path in folder.glob(f"{name}*"):
+            path.unlink()
+
+    return do
+
+
+def flip_in_first_frame(folder: Path) -> None:
+    """One bit in the write-ahead log: SQLite drops the frame and all behind it, in silence."""
+    path = folder / "log.db-wal"
+    data = bytearray(path.read_bytes())
+    data[32 + 24 + 100] ^= 1
+    path.write_bytes(bytes(data))
+
+
+LOSSES = {"deleted": remove("log.db-wal"), "flipped bit": flip_in_first_frame}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+async def test_a_lost_write_ahead_log_lets_nobody_vote_twice(tmp_path: Path, name: str) -> None:
+    """The vote was answered; the log has forgotten it, and the term too."""
+    await write(tmp_path / "a", [LogWrite(1, HardState(4), chain(1, 5, term=4))])
+    disk = await killed(tmp_path / "a", tmp_path / "b", [LogWrite(1, HardState(5, ONE))])
+    LOSSES[name](disk)
+    restored = await start(disk)
+    assert (restored.hard_state.term, restored.hard_state.vote, restored.lost) == (5, ME, None)
+    assert await start(disk) == restored
+
+
+@pytest.mark.parametrize("name", LOSSES)
+async def test_a_lost_write_ahead_log_is_a_loss(tmp_path: Path, name: str) -> None:
+    """Entries were acknowledged; however often the node starts, it knows until it has them back."""
+    entries = chain(1, 9)
+    await write(tmp_path / "a", [LogWrite(1, HardState(1), entries[:5])])
+    disk = await killed(
+        tmp_path / "a", tmp_path / "b", [LogWrite(1, None, entries[5:7])], [LogWrite(1, None, entries[7:])]
+    )
+    LOSSES[name](disk)
+    for _ in range(2):
+        restored = await start(disk)
+        assert (len(restored.entries), restored.lost) == (5, Lost(1, 9))
+    await write(disk, [LogWrite(1, None, entries[5:7], lost=Lost(1, 9))])
+    assert (await start(disk)).lost == Lost(1, 9)
+    await write(disk, [LogWrite(1, None, entries[7:])])
+    assert (await start(disk)).lost is None
+
+
+async def test_a_lost_log_is_a_loss(tmp_path: Path) -> None:
+    """The database is gone with its write-ahead log: term, vote and what was acknowledged are known all the same."""
+    await write(tmp_path, [LogWrite(1, HardState(4, THREE), chain(1, 5))])
+    remove("log.db")(tmp_path)
+    restored = await start(tmp_path)
+    assert (restored.hard_state.term, restored.hard_state.vote, restored.lost) == (4, ME, Lost(4, 5))
+
+
+async def test_lost_promises_are_made_anew_from_the_log(tmp_path: Path) -> None:
+    """The replica has lost nothing; and a loss of the log after that is noticed again."""
+    await write(tmp_path, [LogWrite(1, HardState(4, THREE), chain(1, 5))])
+    remove("log.promises")(tmp_path)
+    restored = await start(tmp_path)
+    assert (len(restored.entries), restored.hard_state.vote, restored.lost) == (5, THREE, None)
+    remove("log.db")(tmp_path)
+    assert (await start(tmp_path)).lost == Lost(4, 5)
+
+
+def slot_places(group: int) -> list[int]:
+    """Where both slots of a group lie."""
+    return [BLOCK_BYTES + half * HALF_BYTES + group * SLOT.size for half in (0, 1)]
+
+
+@pytest.mark.parametrize("bit", [0, 77, 8 * SLOT.size - 1])
+async def test_a_flipped_bit_in_a_promise_removes_nobody(tmp_path: Path, bit: int) -> None:
+    """In either slot: the other one and the log are there."""
+    for place in slot_places(1):
+        folder = tmp_path / str(place)
+        await write(folder, [LogWrite(1, HardState(4, THREE), chain(1, 4))], [LogWrite(1, None, chain(1, 5)[4:])])
+        data = bytearray((folder / "log.promises").read_bytes())
+        data[place + bit // 8] ^= 1 << bit % 8
+        (folder / "log.promises").write_bytes(bytes(data))
+        restored = await start(folder)
+        assert (len(restored.entries), restored.hard_state, restored.lost) == (5, HardState(4, THREE), None)
+        remove("log.db")(folder)
+        assert (await start(folder)).lost == Lost(4, 5), "it was not written again"
+
+
+async def test_a_promise_page_that_is_older_than_the_log_does_no_harm(tmp_path: Path) -> None:
+    """A leader has replaced the end of the log; the promise of that did not come to the disk."""
+    entries = chain(1, 10)
+    await write(tmp_path, [LogWrite(1, HardState(1), entries)])
+    old = (tmp_path / "log.promises").read_bytes()
+    await write(tmp_path, [LogWrite(1, HardState(2), chain(4, 1, 2, entries[2].checksum))])
+    (tmp_path / "log.promises").write_bytes(old)
+    restored = await start(tmp_path)
+    assert (len(restored.entries), restored.lost) == (4, None)
+
+
+async def test_a_crash_between_promise_and_log_harms_nobody(tmp_path: Path) -> None:
+    """At either side of it, and again at the next write: nobody has been told."""
+    entries = chain(1, 9)
+    await write(tmp_path / "a", [LogWrite(1, HardState(1), entries[:5])])
+    noted = (tmp_path / "a" / "log.promises").read_bytes()[:BLOCK_BYTES]
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    await write(tmp_path / "a", [LogWrite(1, None, entries[5:6])])
+    after = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    mixed = {
+        "promise": {"log.db": before["log.db"], "log.promises": noted + after["log.promises"][BLOCK_BYTES:]},
+        "log": {"log.db": after["log.db"], "log.promises": before["log.promises"]},
+    }
+    for name, files in mixed.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        length = 5 if name == "promise" else 6
+        for _ in range(2):
+            restored = await start(folder)
+            assert (len(restored.entries), restored.lost) == (length, None)
+            await write(folder, [LogWrite(1, None, entries[length : length + 1])])
+            length += 1
+        remove("log.db")(folder)
+        assert (await start(folder)).lost == Lost(1, length)
+
+
+async def test_a_promise_that_was_told_and_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
+    """The same files, but the note says that both were on disk: the log lost its last write."""
+    entries = chain(1, 6)
+    await write(tmp_path, [LogWrite(1, HardState(1), entries[:5])])
+    log = (tmp_path / "log.db").read_bytes()
+    await write(tmp_path, [LogWrite(1, None, entries[5:])])
+    (tmp_path / "log.db").write_bytes(log)
+    assert (await start(tmp_path)).lost == Lost(1, 6)
+
+
+async def test_a_snapshot_shorter_than_a_conflicting_tail_leaves_a_sound_replica(tmp_path: Path) -> None:
+    """A deposed leader with an uncommitted tail gets a snapshot below its end."""
+    meta = SnapshotMeta(7, 2, 4711, MEMBERS)
+    await write(
+        tmp_path,
+        [LogWrite(1, HardState(1, ONE, 3), chain(1, 10))],
+        [LogWrite(1, HardState(2, ONE, 7), (), LogCut(7, 2, 4711), restart=True)],
+        [LogWrite(1, None, chain(8, 1, 2, 4711))],
+    )
+    restored = await start(tmp_path, meta)
+    assert (restored.entries[-1].index, restored.lost) == (8, None)
+
+
+async def test_half_an_installation_is_taken_up_again(tmp_path: Path) -> None:
+    """The checkpoint is in, the log has its old tail: what comes behind it is there at the next start but one."""
+    meta = SnapshotMeta(7, 2, 4711, MEMBERS)
+    await write(tmp_path, [LogWrite(1, HardState(1, ONE, 3), chain(1, 8))])
+    restored = await start(tmp_path, meta)
+    assert (restored.entries, restored.lost) == ((), None)
+    await write(tmp_path, [LogWrite(1, HardState(2, ONE, 7), chain(8, 13, 2, 4711))])
+    restored = await start(tmp_path, meta)
+    assert (restored.entries[-1].index, restored.lost) == (20, None)
+
+
+async def test_a_broken_entry_below_the_checkpoint_does_no_harm(tmp_path: Path) -> None:
+    """What stands in the checkpoint is not needed from the log."""
+    entries = chain(1, 30)
+    await write(tmp_path, [LogWrite(1, HardState(1, ONE, 3), entries)])
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("UPDATE entry SET data = x'79' WHERE key = ?", ((1 << 48) + 10,))
+    connection.close()
+    restored = await start(tmp_path, SnapshotMeta(20, 1, entries[19].checksum, MEMBERS))
+    assert (restored.entries[-1].index, restored.lost) == (30, None)
+
+
+# -- the file -----------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_as_long_as_it_ever_will_be(tmp_path: Path) -> None:
+    """So that a later write needs no space: a full disk is noticed when the file is made."""
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+    status = os.stat(tmp_path / "log.promises")
+    assert status.st_size == FILE_BYTES and status.st_blocks * 512 >= FILE_BYTES
+    file.close()
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_a_write_that_fails_is_an_error(tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a signal, never silence."""
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(promises.os, call, fail)  # type: ignore[attr-defined]  # the module that it imports
+    file.begin({1: Promise(1)})
+    with pytest.raises(StorageFailed, match="No space left"):
+        file.finish()
+    monkeypatch.undo()
+    file.close()
+
+
+def test_a_full_disk_at_the_first_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was made in part is made whole by the next start."""
+    honest = os.pwrite
+
+    def half(descriptor: int, data: bytes, offset: int) -> int:
+        if offset:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return honest(descriptor, data[: len(data) // 2], offset)
+
+    monkeypatch.setattr(os, "pwrite", half)
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    with pytest.raises(StorageFailed, match="No space left"):
+        file.open()
+    file.close()
+    monkeypatch.undo()
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    assert file.open() == {}
+    file.begin({1: Promise(3)})
+    file.finish()
+    file.note_told()
+    file.close()
+    again = PromiseFile(tmp_path / "log.promises", STAMP)
+    assert {group: kept.newest for group, kept in again.open().items()} == {1: Promise(3)}
+    again.close()
+
+
+def test_another_nodes_file_says_nothing(tmp_path: Path) -> None:
+    """Its slots count as damaged."""
+    file = PromiseFile(tmp_path / "log.promises", "test node 1")
+    file.open()
+    file.begin({1: Promise(7)})
+    file.finish()
+    file.note_told()
+    file.close()
+    other = PromiseFile(tmp_path / "log.promises", STAMP)
+    assert other.open() == {}
+    other.close()

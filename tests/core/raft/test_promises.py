@@ -1,0 +1,144 @@
+"""What a start makes of a log and of what was promised by it: a sound disk is sound, a loss is a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from node.core.raft import (
+    Entry,
+    EntryKind,
+    HardState,
+    LogCut,
+    Lost,
+    Membership,
+    NodeId,
+    Promise,
+    Restored,
+    SnapshotMeta,
+    StoredGroup,
+    chain_checksum,
+    is_cut_short,
+    restore_log,
+)
+
+ME, OTHER = NodeId(1), NodeId(2)
+MEMBERS = Membership(voters=(ME, OTHER, NodeId(3)))
+
+
+def chain(first: int, count: int, term: int = 1, checksum: int = 0) -> list[Entry]:
+    """Entries from `first` on whose checksums are chained behind `checksum`."""
+    entries = []
+    for index in range(first, first + count):
+        checksum = chain_checksum(checksum, term, index, EntryKind.normal, b"x")
+        entries.append(Entry(term, index, EntryKind.normal, b"x", checksum))
+    return entries
+
+
+def started(
+    entries: Sequence[Entry] = (), *, hard: HardState | None = None, written: int = 1, cut: LogCut | None = None,
+    promise: Promise | None = None, checkpoint: SnapshotMeta | None = None,
+) -> Restored:  # fmt: skip
+    """What a replica starts with from such a disk."""
+    hard = hard or HardState(written)
+    stored = StoredGroup(hard, written, cut or LogCut(0, 0, 0), list(entries), promise)
+    return restore_log(stored, checkpoint, MEMBERS, ME)
+
+
+LOG = chain(1, 10)
+SOUND = Promise(1, NodeId(0), 1, 10, 1)
+LATER = [*LOG[:3], *chain(4, 1, 2, LOG[2].checksum)]  # a leader of term 2 has replaced 4 to 10
+META = SnapshotMeta(7, 2, 4711, MEMBERS)
+
+
+def broken(entries: list[Entry], index: int) -> list[Entry]:
+    """With one bit of an entry flipped."""
+    return [replace(entry, data=b"y") if entry.index == index else entry for entry in entries]
+
+
+def at(index: int) -> SnapshotMeta:
+    """The meta of a checkpoint of LOG."""
+    return SnapshotMeta(index, 1, LOG[index - 1].checksum, MEMBERS)
+
+
+SOUND_DISKS: dict[str, tuple[Restored, int]] = {
+    "nothing yet": (started(written=0), 0),
+    "all there": (started(LOG, promise=SOUND), 10),
+    "a torn promise: the older slot counts": (started(LOG, promise=replace(SOUND, index=7)), 10),
+    "the promises' file is gone": (started(LOG), 10),
+    "a leader replaced the end, and the promise of that was not yet on disk": (started(LATER, written=2, promise=SOUND), 4),
+    "a leader replaced the end": (started(LATER, written=2, promise=Promise(2, OTHER, 2, 4, 2)), 4),
+    "a leader replaced the end by an older term's entries": (
+        started(LATER, written=4, promise=Promise(4, OTHER, 3, 9, 3)), 4,
+    ),
+    "a snapshot shorter than a conflicting tail": (
+        started(chain(8, 1, 2, 4711), written=2, cut=LogCut(7, 2, 4711), promise=Promise(2, OTHER, 2, 8, 2), checkpoint=META), 8,
+    ),
+    "half an installation: the checkpoint, and the old log with its conflicting tail": (
+        started(LOG, promise=SOUND, checkpoint=META), 7,
+    ),
+    "the same, and the log goes on behind it": (
+        started([*LOG[:7], *chain(8, 13, 2, 4711)], written=2, promise=Promise(2, OTHER, 2, 20, 2), checkpoint=META), 20,
+    ),
+    "a broken entry below the checkpoint": (started(broken(LOG, 4), promise=SOUND, checkpoint=at(6)), 10),
+    "a hole below the checkpoint": (started([*LOG[:2], *LOG[4:]], promise=SOUND, checkpoint=at(6)), 10),
+    "all of the log is in the checkpoint": (started(cut=LogCut(10, 1, 0), promise=SOUND, checkpoint=at(10)), 10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOUND_DISKS)
+def test_a_sound_disk_never_counts_as_damaged(name: str) -> None:
+    """Whatever a crash left half done, and whatever is broken where nobody needs it."""
+    restored, last = SOUND_DISKS[name]
+    end = restored.entries[-1].index if restored.entries else restored.snapshot.index
+    assert (end, restored.lost) == (last, None)
+
+
+DAMAGED: dict[str, tuple[Restored, Lost]] = {
+    "the end is gone": (started(LOG[:6], promise=SOUND), Lost(1, 10)),
+    "everything is gone": (started(written=0, promise=SOUND), Lost(1, 10)),
+    "an entry is broken": (started(broken(LOG, 4), promise=SOUND), Lost(1, 10)),
+    "an entry is broken, and the promises' file is gone": (started(broken(LOG, 4)), Lost(1, 10)),
+    "a hole": (started([*LOG[:2], *LOG[4:]], promise=SOUND), Lost(1, 10)),
+    "the checkpoint is gone, and the log is cut": (started(LOG[5:], cut=LogCut(5, 1, 0), promise=SOUND), Lost(1, 10)),
+    "the log fell back to before a leader replaced its end": (
+        started(LOG, promise=Promise(2, OTHER, 2, 4, 2)), Lost(2, 4),
+    ),
+    "it ends before what it says is committed": (started(LOG[:6], hard=HardState(1, NodeId(0), 8)), Lost(1, 8)),
+    "a loss that was found before": (started(LOG[:6], promise=replace(SOUND, index=6, lost=Lost(1, 10))), Lost(1, 10)),
+    "a worse loss while it recovers": (started(LOG[:4], promise=replace(SOUND, index=6, lost=Lost(1, 5))), Lost(1, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_loss_is_noticed(name: str) -> None:
+    """And it is known how far the replica must come again."""
+    restored, lost = DAMAGED[name]
+    assert restored.lost == lost
+
+
+VOTES: dict[str, tuple[HardState, Promise, HardState]] = {
+    "alike": (HardState(5, OTHER, 3), Promise(5, OTHER), HardState(5, OTHER, 3)),
+    "the log forgot a vote": (HardState(5, NodeId(0), 3), Promise(5, OTHER), HardState(5, ME, 3)),
+    "the log forgot a term": (HardState(4, OTHER, 3), Promise(5, OTHER), HardState(5, ME, 3)),
+    "the promise forgot a term": (HardState(5, OTHER, 3), Promise(4, ME), HardState(5, ME, 3)),
+    "they contradict each other": (HardState(5, OTHER, 3), Promise(5, NodeId(3)), HardState(5, ME, 3)),
+}
+
+
+@pytest.mark.parametrize("name", VOTES)
+def test_nobody_gets_a_vote_in_a_term_that_is_in_doubt(name: str) -> None:
+    """The later term counts; a vote for itself is given to nobody else."""
+    hard, promise, expected = VOTES[name]
+    assert started(hard=hard, promise=promise).hard_state == expected
+
+
+def test_a_promise_whose_log_was_never_written_is_void() -> None:
+    """A crash came between the two: the log ends where it ended before, and nobody has heard of more."""
+    stored = StoredGroup(HardState(1), 1, entries=LOG[:6])
+    before, newest = replace(SOUND, index=6), SOUND
+    assert is_cut_short(stored, newest, before)
+    assert not is_cut_short(replace(stored, entries=LOG), newest, before)  # it is there
+    assert not is_cut_short(replace(stored, entries=LOG[:5]), newest, before)  # more than that is lost
