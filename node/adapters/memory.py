@@ -25,6 +25,7 @@ class Slots:
     newest: Promise
     before: Promise
     is_told: bool = True
+    is_fresh: bool = True  # whether it was written since the last start, which makes sure of the note that it was told
 
 
 class Disk:
@@ -64,7 +65,7 @@ class MemoryLog:
             stored = opened.setdefault(group, StoredGroup())
             if not slots.is_told and is_cut_short(stored, slots.newest, slots.before):
                 slots.newest = slots.before
-            slots.is_told = True
+            slots.is_told, slots.is_fresh = True, False
             stored.promise = slots.newest
         for group, stored in opened.items():
             if (promise := promise_kept(stored)) != stored.promise:

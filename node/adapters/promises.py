@@ -124,6 +124,14 @@ class PromiseFile:
         struct.pack_into("<I", self._image, place + SLOT.size - 4, self._checksum(group, place))
         return place
 
+    def settle(self, promises: Mapping[int, Promise]) -> None:
+        """At a start, once it is known what the log has: mends these promises, and makes the note durable. Raises StorageFailed."""
+        self.begin(promises)
+        self.finish()
+        self.note_told()
+        self._work.put([])
+        self.finish()
+
     def finish(self) -> None:
         """Returns when all of it is on disk. Raises StorageFailed."""
         if (error := self._done.get()) is not None:

@@ -66,13 +66,9 @@ class SqliteLog:
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
             self._promised[group] = promise_kept(stored)
-        self._write_promises({group: new for group, new in self._promised.items() if new != groups[group].promise})
+        newest = {group: promises.newest for group, promises in kept.items()}
+        self._promises.settle({group: new for group, new in self._promised.items() if new != newest.get(group)})
         return groups
-
-    def _write_promises(self, promises: dict[int, Promise]) -> None:
-        self._promises.begin(promises)
-        self._promises.finish()
-        self._promises.note_told()
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """One transaction with one fsync, and the promises meanwhile."""

@@ -123,7 +123,7 @@ class Drive:
         """The note that the last write was told was not on the disk yet when the power went."""
         self.are_promises_bare = True
         for slots in self.disk.promises.values():
-            slots.is_told = False
+            slots.is_told = not slots.is_fresh
 
     def merge(self) -> None:
         """SQLite copies the write-ahead log into the file."""
@@ -141,7 +141,13 @@ class Drive:
         return lost
 
     def _remember(self, group: int, entries: Sequence[Entry]) -> None:
-        self.damaged.setdefault(group, {}).update({entry.index: entry for entry in entries})
+        """Only what may have been told counts as lost: not what the log had and the promises had not yet."""
+        stored, slots = self.disk.groups[group], self.disk.promises.get(group)
+        if slots is None or stored.written > slots.newest.written:
+            return
+        told = {entry.index: entry for entry in entries if entry.index <= slots.newest.index}
+        if told:
+            self.damaged.setdefault(group, {}).update(told)
 
 
 def copy_of(stored: StoredGroup) -> StoredGroup:
