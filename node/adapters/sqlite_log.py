@@ -66,8 +66,8 @@ class SqliteLog:
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
             self._promised[group] = promise_kept(stored)
-        newest = {group: promises.newest for group, promises in kept.items()}
-        self._promises.settle({group: new for group, new in self._promised.items() if new != newest.get(group)})
+        on_disk = {group: both.newest for group, both in kept.items()}
+        self._promises.settle({group: new for group, new in self._promised.items() if new != on_disk.get(group)})
         return groups
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
