@@ -16,7 +16,7 @@ from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
 from node.core.ledger import Ledger
-from node.core.machine import Body, pack_decision
+from node.core.machine import Body
 from node.core.splits import Splits
 from protocol.columns import Transfers
 from protocol.operations import Operation, PeerOperation
@@ -70,10 +70,10 @@ class LocalRouter(Router):
         votes = {
             group: self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)) for group, leg in legs.items()
         }
-        decided, rows = merge_votes(legs, votes, numbers)
+        verdict = merge_votes(legs, votes, numbers)
         for group in legs:
-            self.shards[group].decide((self.rounds, pack_decision(decided)))
-        submit.reply([rows.tobytes()])
+            self.shards[group].decide((self.rounds, verdict.pack()))
+        submit.reply([verdict.rows.tobytes()])
 
     def run_mark(self, mark: Mark) -> None:
         """A cut."""

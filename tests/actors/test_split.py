@@ -86,7 +86,7 @@ async def test_a_batch_gets_what_there_is_in_its_order() -> None:
         Transfer(world.new_id(), "shop", "user1", 6, flags=Flag.linked),
         Transfer(world.new_id(), "shop", "user2", 5),
     ]
-    assert await world.transfers(*chain) == [Status.insufficient_funds] * 2  # either shard refuses
+    assert sorted(await world.transfers(*chain)) == [Status.linked_event_failed, Status.insufficient_funds]
     chain = [replace(row, id=world.new_id(), amount=5) for row in chain]
     assert await world.transfers(*chain) == [Status.created, Status.created]
     assert await world.transfers(*chain) == [Status.exists, Status.exists]

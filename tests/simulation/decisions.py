@@ -34,8 +34,8 @@ class Known:
         if not self.groups or any(group not in self.ballots for group in self.groups):
             return None
         legs, numbers = place_legs({group: self.ballots[group][0] for group in self.groups})
-        statuses, _ = merge_votes(legs, {group: self.ballots[group][1] for group in self.groups}, numbers)
-        commits: bytes = (statuses == 0).tobytes()
+        verdict = merge_votes(legs, {group: self.ballots[group][1] for group in self.groups}, numbers)
+        commits: bytes = (verdict.transactions == 0).tobytes()
         return commits
 
 

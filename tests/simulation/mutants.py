@@ -12,12 +12,13 @@ from node.actors import coordinator as actor
 from node.actors.events import Persisted
 from node.actors.replica import Replica
 from node.adapters.memory import MemoryLog
-from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect
+from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
 from node.core.commit.rounds import Round
-from node.core.ledger import account_commands, ledger
+from node.core.ledger import account_commands, ledger, rounds
+from node.core.ledger.exact import Exact
 from node.core.locks import Locks
 from node.core.machine import At, Body, Machine, pack_decision
 from node.core.raft import HardState, NodeId, Persist, StoredGroup, replication
@@ -202,7 +203,29 @@ def forget_version(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger, "apply_update", apply_update)
 
 
+def refuse_without_the_debit(patch: pytest.MonkeyPatch) -> None:
+    """Any shard's refusal counts, also while the shard that would record it under its id is silent."""
+    patch.setattr(votes, "TRANSIENT", 256)
+
+
+def record_whole_chains(patch: pytest.MonkeyPatch) -> None:
+    """All ids of a chain that was refused over shards are recorded as refused, each for the chain's reason."""
+    patch.setattr(rounds, "_final", lambda batch, statuses, failed: statuses[batch.number_rows()])
+
+
+def judge_chains_anew(patch: pytest.MonkeyPatch) -> None:
+    """A repeated chain fails where it fails now, not at the row that is on record."""
+    honest = Exact.known_of_chain
+
+    def known_of_chain(self: Exact, first: int, last: int) -> tuple[int, int, bool]:
+        line, status, have_happened = honest(self, first, last)
+        return (line, status, have_happened) if have_happened else (first, 0, False)
+
+    patch.setattr(Exact, "known_of_chain", known_of_chain)
+
+
 MUTANTS = (
     acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
-    presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version,
+    presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
+    record_whole_chains, judge_chains_anew,
 )  # fmt: skip

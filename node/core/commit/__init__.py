@@ -84,6 +84,12 @@ its marker each shard holds exactly the rounds that were decided when the cut be
 go on. A transfer within one shard is whole in a cut, but two of them in two shards are not ordered by it: a cut may hold the
 later one alone.
 
+Final words. An id belongs to its debit account's shard, and what is final is recorded there and nowhere else. So a transaction is final
+only with the word of the shards of all its debits (`merge_votes`): while one is silent or must wait, a refusal by anybody else is
+not final, and the transaction is tried again. What such a shard knows of an id is the answer, whatever else is wrong by now. A
+chain fails at one row, which the decision names; that shard records it, and the other rows, `linked_event_failed`, are recorded
+nowhere. A repeated chain fails at the row that is on record, so it gets the same statuses in the same places.
+
 Invariants: a decision is told only when all votes are in (2pc), it is recorded (2pc) or precommitted by a majority (3pc), or
 nothing; one decision a round; a vote `undecided` (funds held by another open round) is tried again in a later round, up to
 `ATTEMPTS_MAX` times; then it is answered as it is, and the client is told that the outcome is unknown. From its second wait on

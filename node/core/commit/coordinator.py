@@ -25,7 +25,7 @@ from node.core.commit.rounds import (
     epoch_of,
 )
 from node.core.commit.votes import merge_votes
-from node.core.machine import ROUND_BITS, Body, pack_decision
+from node.core.machine import ROUND_BITS, Body
 from protocol.columns import Transfers
 
 ROUNDS_IN_FLIGHT_MAX = 3  # one sent, one logged, one voted on; a fourth is no faster, and a successor has more to end
@@ -313,11 +313,11 @@ class Coordinator:
         return self._conclude(opened)
 
     def _conclude(self, opened: Round) -> list[Effect]:
-        statuses, opened.row_statuses = merge_votes(opened.legs, opened.votes, opened.numbers)
-        opened.decision = pack_decision(statuses)
+        verdict = merge_votes(opened.legs, opened.votes, opened.numbers)
+        opened.row_statuses, opened.decision = verdict.rows, verdict.pack()
         has_all = all(vote[0] == "votes" for vote in opened.votes.values())
         opened.votes = {}
-        if (statuses >= UNDECIDED).all():
+        if (verdict.transactions >= UNDECIDED).all():
             return self._advance(opened, Event.nothing_agreed if has_all else Event.nothing_left)
         return self._advance(opened, Event.voted if has_all else Event.given_up)
 

@@ -7,7 +7,7 @@ import zlib
 import msgpack
 
 from node.core.commit.rounds import epoch_of
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses, Trail
+from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses, Trail
 
 TABLE = "decision"
 EPOCH_KEY = 0  # no round has this id,
@@ -83,7 +83,7 @@ class Decisions:
         """The records take no part in rounds."""
         raise AssertionError("the records take no part in rounds")
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """The records take no part in rounds."""
         raise AssertionError("the records take no part in rounds")
 

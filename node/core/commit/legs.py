@@ -26,9 +26,9 @@ class Legs:
     body: Body  # the part's command
 
     def place(self, numbers: NDArray[np.int32]) -> bytes:
-        """Where the legs stand in the round, for who has to merge its votes later. Empty for a lone transfer."""
+        """Where the legs stand in the round, for who has to merge its votes later. A lone transfer's is its side alone."""
         if len(numbers) == 1:
-            return b""
+            return self.sides.tobytes()
         columns = [self.rows.astype("<i4").tobytes(), numbers[self.rows].astype("<i4").tobytes(), self.sides.tobytes()]
         packed: bytes = msgpack.packb([self.part, *columns])
         return packed
@@ -36,10 +36,11 @@ class Legs:
 
 def place_legs(places: Mapping[int, bytes]) -> tuple[dict[int, Legs], NDArray[np.int32]]:
     """The legs of each group, without bodies, and the transaction of each row of the round."""
-    if not all(places.values()):
+    if all(len(place) == 1 for place in places.values()):
         lone = np.zeros(1, np.intp)
         parts = {group: "locks" if group == LOCKS_GROUP else "ledger" for group in places}
-        return {group: Legs(lone, np.zeros(1, np.uint8), parts[group], []) for group in places}, np.zeros(1, np.int32)
+        sides = {group: np.frombuffer(place, np.uint8) for group, place in places.items()}
+        return {group: Legs(lone, sides[group], parts[group], []) for group in places}, np.zeros(1, np.int32)
     legs: dict[int, Legs] = {}
     known: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for group, place in places.items():
@@ -83,7 +84,7 @@ def _cut_one(legs: dict[int, Legs], batch: Transfers, debit_group: int, credit_g
     sides = {debit_group: DEBIT}
     sides[credit_group] = sides.get(credit_group, 0) | CREDIT
     for group in sorted(sides):
-        body: Body = ["legs", columns, bytes(4), bytes([sides[group]])]
+        body: Body = ["legs", columns, bytes(4), bytes([sides[group]]), b""]
         legs[group] = Legs(rows, np.array([sides[group]], np.uint8), "ledger", body)
 
 
@@ -98,13 +99,14 @@ def _cut_many(
     present = np.zeros(size, bool)
     present[debit_groups] = True
     present[credit_groups] = True
-    cutter = Cutter(batch)
+    cutter, has_chains = Cutter(batch), int(numbers[-1]) + 1 < len(batch)
     for group in np.flatnonzero(present).tolist():
         sides = np.where(debit_groups == group, np.uint8(DEBIT), np.uint8(0))
         sides |= np.where(credit_groups == group, np.uint8(CREDIT), np.uint8(0))
         rows = np.flatnonzero(sides)
         sides = sides[rows]
-        body: Body = ["legs", cutter.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes()]
+        places = rows.astype("<i4").tobytes() if has_chains else b""
+        body: Body = ["legs", cutter.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes(), places]
         legs[group] = Legs(rows, sides, "ledger", body)
 
 

@@ -74,8 +74,8 @@ def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[in
         return None
     opened = {group: poll.opened[orphan.round_id] for group, poll in heard.items()}
     legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
-    statuses, _ = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
-    return Event.votes_found, pack_decision(statuses)
+    verdict = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
+    return Event.votes_found, verdict.pack()
 
 
 def find_in_participants(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:

@@ -85,7 +85,7 @@ class Found:
         if len(opened) < len(self.groups):
             return None
         legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
-        statuses, _ = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers)
+        statuses = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers).transactions
         return replace(self, decision=int(statuses[self.number]))
 
 

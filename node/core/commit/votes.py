@@ -2,72 +2,126 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
-from node.core.machine import SETTLED, Body, Statuses, first_failures
+from node.core.machine import NO_ROWS, SETTLED, Body, Int32s, Marks, Statuses, first_failures, pack_decision
 from protocol.status import Status
 
+SILENT = int(Status.retry)
+TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
+UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
+EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
 
-def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> tuple[Statuses, Statuses]:
-    """The round's statuses, one a transaction and one a transfer. `numbers` is the transaction of each transfer.
 
-    A group that did not vote (`void`) makes its transfers `retry`. Between shards, the currencies must agree. An id that was used
-    before gets the outcome that it had or will have, whatever else is wrong by now.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a round."""
+
+    transactions: Statuses  # what is decided, one a transaction
+    rows: Statuses  # what its sender is told, one a transfer
+    failed: Int32s = field(default_factory=lambda: NO_ROWS)
+    """The row at which each transaction failed; empty where every transaction is one transfer."""
+
+    def pack(self) -> bytes:
+        """The decision."""
+        return pack_decision(self.transactions, self.failed)
+
+
+@dataclass(slots=True)
+class _Words:
+    """One a transfer."""
+
+    debit: Statuses  # of the shard that its id belongs to; silent until it has voted
+    known: Marks  # whether that knew the id
+    others: Statuses  # the smallest objection of anybody
+    currencies: NDArray[np.uint16]  # of the debit and of the credit account, 0: not known
+
+
+def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> Verdict:
+    """`numbers` is the transaction of each transfer.
+
+    An id belongs to its debit account's shard, and what is final is recorded there. So no transaction has a final status without
+    the word of the shards of all its debits: while one of them is silent (`void`), cannot tell or must wait, that is the status.
+    An id that was used before gets the outcome that it had or will have, whatever else is wrong by now. Else the first
+    objection of anybody counts; between shards, the currencies must agree.
     """
     if len(numbers) == 1:
         one = np.array([_merge_one(legs, votes)], np.uint8)
-        return one, one
-    rows, settled = np.zeros(len(numbers), np.uint8), np.zeros(len(numbers), np.uint8)
-    currencies = np.zeros((2, len(numbers)), np.uint16)
-    for group, leg in legs.items():
-        vote = votes[group]
-        if vote[0] != "votes":
-            rows[leg.rows] = first_failures(rows[leg.rows], np.full(len(leg.rows), Status.retry, np.uint8))
-            continue
-        if leg.part != "ledger":
-            own = np.frombuffer(dict(vote[2])[leg.part], np.uint8)
-            rows[leg.rows] = first_failures(rows[leg.rows], own)
-            continue
-        extra = dict(vote[2])["ledger"]
-        seen = np.frombuffer(extra, "<u2", len(leg.rows))
-        told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
-        own = told & ~np.uint8(SETTLED)
-        settled[leg.rows[own != told]] = own[own != told]
-        own = first_failures(own, _of_other_parts(own, vote[1], numbers[leg.rows]))
-        rows[leg.rows] = first_failures(rows[leg.rows], own)
-        for side, bit in ((0, DEBIT), (1, CREDIT)):
-            mine = (leg.sides & bit) != 0
-            currencies[side, leg.rows[mine]] = seen[mine]
-    differ = (currencies[0] != currencies[1]) & (currencies[0] != 0) & (currencies[1] != 0)
-    rows = first_failures(rows, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8))
-    rows = np.where(settled != 0, settled, rows)
-    count = int(numbers[-1]) + 1
-    if count == len(numbers):
-        return rows, rows
-    return _by_transaction(rows, numbers, count)
+        return Verdict(one, one)
+    words = _gather(legs, votes, numbers)
+    merged = first_failures(words.debit, words.others)
+    merged = np.where(words.known | (words.debit >= TRANSIENT), words.debit, merged).astype(np.uint8)
+    if int(numbers[-1]) + 1 == len(numbers):
+        return Verdict(merged, merged)
+    return _by_transaction(merged, words, numbers)
 
 
 def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> int:
     """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time."""
+    word = SILENT
     failures: list[int] = []
     currencies: list[int] = []
     for group, leg in legs.items():
         vote = votes[group]
         if vote[0] != "votes":
-            failures.append(Status.retry)
-        elif leg.part != "ledger":
-            failures.append(vote[1][0])
-        else:
+            failures.append(SILENT)
+            continue
+        own: int = vote[1][0]
+        if leg.part == "ledger":
             extra = dict(vote[2])["ledger"]
             currencies.append(int.from_bytes(extra[:2], "little"))
-            if extra[2] & SETTLED:
-                return int(extra[2]) & ~SETTLED
-            failures.append(extra[2] or vote[1][0])
+            own = extra[2] & ~SETTLED or own
+            if leg.sides[0] & DEBIT:
+                if extra[2] & SETTLED:
+                    return own
+                word = own
+        failures.append(own)
+    if word >= TRANSIENT:
+        return word
     if len(dict.fromkeys(filter(None, currencies))) > 1:
-        failures.append(Status.accounts_must_have_the_same_currency)
+        failures.append(int(Status.accounts_must_have_the_same_currency))
     return min(filter(None, failures), default=0)
+
+
+def _gather(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> _Words:
+    count = len(numbers)
+    debit, others = np.full(count, SILENT, np.uint8), np.zeros(count, np.uint8)
+    words = _Words(debit, np.zeros(count, np.bool_), others, np.zeros((2, count), np.uint16))
+    for group, leg in legs.items():
+        vote = votes[group]
+        if vote[0] != "votes":
+            own = np.full(len(leg.rows), SILENT, np.uint8)
+        elif leg.part != "ledger":
+            own = np.frombuffer(dict(vote[2])[leg.part], np.uint8)
+        else:
+            own = _gather_ledger(words, leg, vote, numbers[leg.rows])
+        others[leg.rows] = first_failures(others[leg.rows], own)
+    first, second = words.currencies
+    differ = (first != second) & (first != 0) & (second != 0)
+    words.others = first_failures(
+        others, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8)
+    )
+    return words
+
+
+def _gather_ledger(words: _Words, leg: Legs, vote: Body, numbers: NDArray[np.int32]) -> Statuses:
+    """The objections of a shard to its legs."""
+    extra = dict(vote[2])["ledger"]
+    seen = np.frombuffer(extra, "<u2", len(leg.rows))
+    told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
+    own = told & ~np.uint8(SETTLED)
+    own = np.where(own != 0, own, _of_other_parts(own, vote[1], numbers)).astype(np.uint8)
+    for side, bit in ((0, DEBIT), (1, CREDIT)):
+        mine = (leg.sides & bit) != 0
+        words.currencies[side, leg.rows[mine]] = seen[mine]
+    gives = (leg.sides & DEBIT) != 0
+    words.debit[leg.rows[gives]] = own[gives]
+    words.known[leg.rows[gives]] = (told >= SETTLED)[gives] | (told == EXISTS)[gives]
+    return own
 
 
 def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> Statuses:
@@ -80,19 +134,28 @@ def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> 
     return np.where(objected[numbers], 0, all_votes[numbers]).astype(np.uint8)
 
 
-def _by_transaction(rows: Statuses, numbers: NDArray[np.int32], count: int) -> tuple[Statuses, Statuses]:
-    """A transaction fails for its first failing transfer; the others of it are `linked_event_failed`.
+def _by_transaction(merged: Statuses, words: _Words, numbers: NDArray[np.int32]) -> Verdict:
+    """A transaction fails at one of its transfers; the others of it are `linked_event_failed`, which is recorded nowhere.
 
-    Where that is final, a transfer behind it that would have had to wait waits no more: alone it must never be tried again.
-    Only `exists` waits for the others: the transaction came before, and where one shard knows its outcome the next one will.
+    That is one whose shard has no word yet, else the first that is known, so that a repeated chain fails where it failed before,
+    else the first that is refused, else the first that must wait. Whoever waits, waits as a whole. A chain that happened before
+    is `exists` all along.
     """
-    transactions = np.zeros(count, np.uint8)
-    failed = np.flatnonzero(rows)[::-1]
-    transactions[numbers[failed]] = rows[failed]
-    waits = np.zeros(count, np.bool_)
-    waits[numbers[rows >= Status.undecided]] = True
-    transactions[(transactions == Status.exists) & waits] = Status.undecided
-    is_final = (rows != 0) & (rows < Status.undecided)
-    final = np.where(is_final, rows, np.where(transactions[numbers] != 0, Status.linked_event_failed, 0))
-    transient = transactions[numbers] >= Status.undecided
-    return transactions, np.where(transient, transactions[numbers], final).astype(np.uint8)
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    rank = np.full(len(merged), 4, np.int64)
+    rank[merged != 0] = 3
+    rank[(merged != 0) & (merged < TRANSIENT)] = 2
+    rank[words.known & (merged != 0)] = 1
+    is_silent = words.debit >= TRANSIENT
+    rank[is_silent] = 0
+    key = rank << 40 | np.where(is_silent, merged, 0).astype(np.int64) << 32 | np.arange(len(merged))
+    best = np.minimum.reduceat(key, starts)
+    failed = (best & 0xFFFFFFFF).astype(np.int32)
+    transactions = merged[failed]
+    failed[transactions == 0] = -1
+    own = transactions[numbers]
+    rows = np.where((own == 0) | (own >= UNDECIDED), own, LINKED).astype(np.uint8)
+    rows[failed[failed >= 0]] = transactions[failed >= 0]
+    has_happened = np.logical_and.reduceat(merged == EXISTS, starts)
+    rows[has_happened[numbers]] = EXISTS
+    return Verdict(transactions, rows, failed)

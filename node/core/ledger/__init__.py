@@ -11,7 +11,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
-| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides], in rounds only | votes, see `rounds.prepare` |
+| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides, int32 rows of the round or none] | votes of a round, see `rounds` |
 
 | question | answer |
 |---|---|
@@ -32,7 +32,8 @@ Invariants
 - Rows whose outcome is known already are answered by columns; of the others, the fast path carries out only what is safe in
   every order, and the exact path does the rest in order. All leave the state that the exact path alone would.
 - An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
-  repeat. The form of a request and `linked_event_failed` are not recorded.
+  repeat. The form of a request and `linked_event_failed` are not recorded: a chain fails at one row, the first of those whose ids
+  are known, else the first that is refused now. So a repeated chain gets the same statuses in the same places.
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.

@@ -33,6 +33,7 @@ class Batch:
     others_count: int
     numbers: bytes = b""  # legs only: int32 transaction numbers
     sides: bytes = b""  # legs only: `Side` of each row
+    places: bytes = b""  # legs only: int32 rows of the round; empty where every transaction of it is one row
     if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
@@ -54,8 +55,8 @@ class Batch:
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
         if self.if_version:
-            return [*body, self.numbers, self.sides, self.if_version]
-        return [*body, self.numbers, self.sides] if self.sides else body
+            return [*body, self.numbers, self.sides, self.places, self.if_version]
+        return [*body, self.numbers, self.sides, self.places] if self.sides else body
 
     def debit_rows(self) -> Int32s:
         """A view."""
@@ -84,6 +85,10 @@ class Batch:
     def number_rows(self) -> Int32s:
         """Legs only: transaction numbers, a view."""
         return np.frombuffer(self.numbers, np.int32)
+
+    def place_rows(self) -> Int32s:
+        """Legs only: rows of the round, a view."""
+        return np.frombuffer(self.places or self.numbers, np.int32)
 
     def is_versioned(self) -> Marks:
         """Rows that want their debit account at a version."""

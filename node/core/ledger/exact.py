@@ -67,14 +67,10 @@ class Exact:
     def judge(self, line: int) -> int:
         """The row's status if it came now."""
         lines = self.lines
-        position, side, flags = lines.positions[line], lines.sides[line], lines.flags[line]
+        side, flags = lines.sides[line], lines.flags[line]
         debit, credit = lines.debit[line], lines.credit[line]
-        hint = self.hints.get(position)
-        if hint is None and side & DEBIT and lines.suspect[line]:
-            hint = self._known_status(line) or None
-        if hint is not None:
-            self.known[line] = True
-            return hint
+        if known := self.known_status(line):
+            return known
         if side & DEBIT and debit < 0:
             return Status.debit_account_not_found
         undecided = self._terms_status(line) if side & DEBIT else 0
@@ -95,6 +91,24 @@ class Exact:
             if flags & VOID:
                 return undecided
         return self._account_status(line, giver, taker) or undecided
+
+    def known_status(self, line: int) -> int:
+        """What the row is answered for ever, or while its id is in an open round; 0 where it is to be judged."""
+        status = self.hints.get(self.lines.positions[line], 0)
+        if not status and self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
+            status = self._recorded_status(line)
+        self.known[line] = status != 0
+        return status
+
+    def known_of_chain(self, first: int, last: int) -> tuple[int, int, bool]:
+        """The first of these rows that has a `known_status`, and that; 0 where none has one. Whether all that give `exists`.
+
+        It comes before what is judged now: a repeated chain fails where it failed before, whatever else has come in its way.
+        """
+        statuses = [self.known_status(line) for line in range(first, last)]
+        line, status = next(((first + place, status) for place, status in enumerate(statuses) if status), (first, 0))
+        given = [status for place, status in enumerate(statuses) if self.lines.sides[first + place] & DEBIT]
+        return line, status, all(status == Status.exists for status in given)
 
     def _terms_status(self, line: int) -> int:
         """What is demanded of the debit account besides funds: a version, or that it is the right part."""
@@ -147,7 +161,7 @@ class Exact:
             taken = taker.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
         return min(given, taken) if given and taken else given or taken
 
-    def _known_status(self, line: int) -> int:
+    def _recorded_status(self, line: int) -> int:
         batch, lines = self.batch, self.lines
         position = lines.positions[line]
         id = batch.id_at(position)
@@ -334,8 +348,12 @@ class Exact:
         if self.lines.flags[last - 1] & LINKED:
             self._fail(first, last, last - 1, int(Status.linked_event_chain_open))
             return
-        if all(self.judge(line) == Status.exists for line in range(first, last)):
-            self.statuses[first:last] = [int(Status.exists)] * (last - first)
+        failing, known, have_happened = self.known_of_chain(first, last)
+        if have_happened:
+            self.statuses[first:last] = [known] * (last - first)
+            return
+        if known:
+            self._fail(first, last, failing, known)
             return
         self.journal = []
         for line in range(first, last):

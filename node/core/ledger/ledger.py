@@ -20,7 +20,7 @@ from node.core.ledger.queries import answer_accounts, answer_history, answer_ids
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import apply_transfers
-from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from protocol.errors import ProtocolError
 
 DUE: Body = ["expire"]
@@ -50,7 +50,7 @@ class Ledger:
         match body:
             case ["transfers", _]:
                 return resolve_transfers(self.books, body, loaded)
-            case ["legs", _, _, _]:
+            case ["legs", _, _, _, _]:
                 return resolve_legs(self.books, body, loaded)
             case ["accounts", _]:
                 return resolve_accounts(body)
@@ -94,9 +94,9 @@ class Ledger:
         assert body[0] == "legs", f"a round brings legs, not {body[0]}"
         return rounds.prepare(self.books, round_id, body, count, at)
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Carries out or releases what the round reserved."""
-        rounds.decide(self.books, round_id, statuses, at)
+        rounds.decide(self.books, round_id, statuses, at, failed)
         self.books.seal()
 
     def due(self, elapsed_ns: int) -> Body | None:

@@ -44,19 +44,20 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
 
 
 def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
-    """["legs", columns, numbers, sides] as it is logged."""
+    """["legs", columns, numbers, sides, places] as it is logged."""
     transfers = Transfers.unpack(body[1])
-    numbers, sides = body[2], body[3]
+    numbers, sides, places = body[2:]
     n = len(transfers)
-    if not isinstance(numbers, bytes) or not isinstance(sides, bytes) or len(numbers) != 4 * n or len(sides) != n:
-        raise ProtocolError("legs: expected a transaction number and a side for each row")
+    are_bytes = all(isinstance(column, bytes) for column in (numbers, sides, places))
+    if not are_bytes or len(numbers) != 4 * n or len(sides) != n or len(places) not in (0, 4 * n):
+        raise ProtocolError("legs: expected a transaction number, a side and a place, or no places, for each row")
     side_bits = np.frombuffer(sides, np.uint8)
     is_known = int(side_bits.min()) >= DEBIT and int(side_bits.max()) <= BOTH
     if not is_known or int(np.frombuffer(numbers, np.int32).min()) < 0:
         raise ProtocolError("legs: expected sides of 1 to 3 and transaction numbers from 0")
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    batch.numbers, batch.sides = numbers, sides
+    batch.numbers, batch.sides, batch.places = numbers, sides, places
     abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
     shape = _shape(transfers, debit, credit, side_bits)
     named_credits = abroad[1]

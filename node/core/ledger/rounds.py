@@ -20,6 +20,7 @@ from node.core.ledger.limits import (
     NOT_HERE,
     SMALL_BATCH,
     Codes,
+    Int32s,
     Int64s,
     Marks,
     Positions,
@@ -220,41 +221,56 @@ def _reserve_transactions(
         while last < len(numbers) and numbers[last] == numbers[first]:
             last += 1
         exact.journal, exact.own, exact.own_holds = [], {}, {}
-        failed = 0
-        repeated: list[int] = []
-        for line in range(first, last):
-            status = int(exact.judge(line))
-            if status == Status.exists:
-                repeated.append(rows[line])
-            if status and not failed:
-                failed = status
-                is_settled = exact.known[line] and exact.lines.sides[line] & DEBIT
-                reasons[rows[line]] = status | SETTLED if is_settled else status
-                exact.undo()
-            if not failed:
-                exact.reserve(line)
-            if not exact.known[line]:
-                exact.note_waiting(line)
-        if len(repeated) == sum(1 for line in range(first, last) if exact.lines.sides[line] & DEBIT):
-            reasons[repeated] = Status.exists
-        votes[numbers[first]] = failed
+        line, status, have_happened = _reserve_transaction(exact, first, last)
+        if status:
+            exact.undo()
+            is_settled = exact.known[line] and exact.lines.sides[line] & DEBIT
+            reasons[rows[line]] = status | SETTLED if is_settled else status
+        if status == Status.exists and have_happened:
+            reasons[[rows[one] for one in range(first, last) if exact.lines.sides[one] & DEBIT]] = Status.exists
+        votes[numbers[first]] = status
         exact.end_transaction(first, last)
         first = last
     exact.journal = None
 
 
+def _reserve_transaction(exact: Exact, first: int, last: int) -> tuple[int, int, bool]:
+    """Where the transaction fails here, and why (0: not at all); whether `exists` is all that its debits here say.
+
+    What is known of its ids comes before what is found now.
+    """
+    line, status, have_happened = exact.known_of_chain(first, last) if last - first > 1 else (first, 0, True)
+    for one in range(first, last):
+        if not status:
+            line, status = one, int(exact.judge(one))
+        if not status:
+            exact.reserve(one)
+        if not exact.known[one]:
+            exact.note_waiting(one)
+    return line, status, have_happened
+
+
 # -- the decision -------------------------------------------------------------------------------------------------
 
 
-def decide(books: Books, round_id: int, statuses: Statuses, at: At) -> None:
+def decide(books: Books, round_id: int, statuses: Statuses, at: At, failed: Int32s) -> None:
     """Carries out or releases every leg of the round; a round that is not open changes nothing."""
     parts = books.rounds.pop(round_id, [])
     for prepared in parts:
         books.changed_rounds[round_id] = None
-        _settle(books, prepared, statuses[prepared.batch.number_rows()], at)
+        _settle(books, prepared, _final(prepared.batch, statuses, failed), at)
     if parts and round_id > 0:  # a round between shards
         rows = sum(prepared.batch.count for prepared in parts)
         books.trail.keep(round_id, rows, [prepared.passed() for prepared in parts])
+
+
+def _final(batch: Batch, statuses: Statuses, failed: Int32s) -> Codes:
+    """One status a leg: of a failed chain, one row has the reason, and the others nothing that is recorded."""
+    numbers = batch.number_rows()
+    final = statuses[numbers]
+    if len(failed) and batch.places:
+        final[(final != 0) & (failed[numbers] != batch.place_rows())] = Status.linked_event_failed
+    return final
 
 
 def _settle(books: Books, prepared: Prepared, final: Codes, at: At) -> None:

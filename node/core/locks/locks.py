@@ -13,7 +13,7 @@ import numpy as np
 from node.core.locks.claims import Claim, ClaimEvent, ClaimState, Queue
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
 from node.core.locks.words import LockAction
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from protocol.status import LockStatus, Status
 
 TABLE = "lock"
@@ -270,7 +270,7 @@ class Locks:
             self._dirty[self.queues[name].number] = name
         return Status.created
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Whatever was decided, the locks need not wait for this round any more."""
         self._begin(at)
         for claim in self._pinned.pop(round_id, ()):

@@ -26,22 +26,25 @@ in no digest and no checkpoint, so that a restart leaves of it what the log that
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
-from node.core.machine.decision import SETTLED, first_failures, pack_decision, unpack_decision
+from node.core.machine.decision import SETTLED, first_failures, pack_decision, unpack_decision, unpack_failed
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
 from node.core.machine.machine import ROUND_BITS, Machine
-from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows, Statuses
+from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Marks, Need, Part, Rows, Statuses
 from node.core.machine.trail import Trail
 
 __all__ = [
+    "NO_ROWS",
     "ROUND_BITS",
     "SETTLED",
     "Answer",
     "At",
     "Body",
     "Change",
+    "Int32s",
     "Kind",
     "Loaded",
     "Machine",
+    "Marks",
     "Need",
     "Part",
     "Rows",
@@ -51,5 +54,6 @@ __all__ = [
     "pack_decision",
     "pack_entry",
     "unpack_decision",
+    "unpack_failed",
     "unpack_entry",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgpack
 import numpy as np
 
-from node.core.machine.part import Statuses
+from node.core.machine.part import NO_ROWS, Int32s, Statuses
 
 SETTLED = 0x80  # in a row's status of the debit side: the id has an outcome or waits for one, so nobody else's objection counts
 
@@ -16,16 +16,32 @@ def first_failures(first: Statuses, second: Statuses) -> Statuses:
     return merged
 
 
-def pack_decision(statuses: Statuses) -> bytes:
-    """`[count, positions (int32 bytes), statuses (bytes)]` of the transactions that do not commit."""
-    failed = np.flatnonzero(statuses)
-    packed: bytes = msgpack.packb([len(statuses), failed.astype("<i4").tobytes(), statuses[failed].tobytes()])
+def pack_decision(statuses: Statuses, failed: Int32s = NO_ROWS) -> bytes:
+    """`[count, positions (int32 bytes), statuses (bytes), rows (int32 bytes)]` of the transactions that do not commit.
+
+    The rows are those at which they failed, left out where every transaction is one transfer.
+    """
+    places = np.flatnonzero(statuses)
+    columns = [places.astype("<i4").tobytes(), statuses[places].tobytes()]
+    if len(failed):
+        columns.append(failed[places].astype("<i4").tobytes())
+    packed: bytes = msgpack.packb([len(statuses), *columns])
     return packed
 
 
 def unpack_decision(packed: bytes) -> Statuses:
     """One status a transaction of the round."""
-    count, positions, failures = msgpack.unpackb(packed)
+    count, positions, failures, *_ = msgpack.unpackb(packed)
     statuses = np.zeros(count, np.uint8)
     statuses[np.frombuffer(positions, "<i4")] = np.frombuffer(failures, np.uint8)
     return statuses
+
+
+def unpack_failed(packed: bytes) -> Int32s:
+    """The row of the round at which each transaction failed, -1 where it did not; empty where each is one transfer."""
+    count, positions, _, *rows = msgpack.unpackb(packed)
+    if not rows:
+        return NO_ROWS
+    failed = np.full(count, -1, np.int32)
+    failed[np.frombuffer(positions, "<i4")] = np.frombuffer(rows[0], "<i4")
+    return failed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgpack
 import numpy as np
 
-from node.core.machine.decision import first_failures, unpack_decision
+from node.core.machine.decision import first_failures, unpack_decision, unpack_failed
 from node.core.machine.entry import Kind, unpack_entry
 from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
@@ -148,9 +148,9 @@ class Machine:
 
     def _decide(self, round_id: int, decision: bytes, at: At) -> None:
         if (opened := self.rounds.pop(round_id, None)) is not None:
-            statuses = unpack_decision(decision)
+            statuses, failed = unpack_decision(decision), unpack_failed(decision)
             for part in dict.fromkeys(opened.parts):
-                self.parts[part].decide(round_id, statuses, at)
+                self.parts[part].decide(round_id, statuses, at, failed)
             opened.decided_ns, opened.decision = at.timestamp_ns, decision
             opened.place, opened.answer = b"", opened.answer[:2]
             self._trail.keep(round_id, opened.count, opened)

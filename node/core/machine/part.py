@@ -15,6 +15,10 @@ Body = list[Any]
 Statuses = NDArray[np.uint8]
 """One `protocol.status.Status` a transaction."""
 
+Int32s = NDArray[np.int32]
+Marks = NDArray[np.bool_]
+NO_ROWS: Int32s = np.zeros(0, np.int32)
+
 Rows = Callable[[str], Iterable[tuple[int, bytes]]]
 """Reads a checkpoint table in key order."""
 
@@ -81,8 +85,11 @@ class Part(Protocol):
         """
         ...
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
-        """Carries out the prepared transactions whose status is 0 and releases the others, recording why."""
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
+        """Carries out the prepared transactions whose status is 0 and releases the others, recording why.
+
+        `failed` is the row of the round at which each transaction failed; empty where every transaction is one transfer.
+        """
         ...
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
 
 TABLE = "split"
@@ -43,7 +43,7 @@ class Splits:
         """The list takes no part in rounds."""
         raise AssertionError("the list of split accounts takes no part in rounds")
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """The list takes no part in rounds."""
         raise AssertionError("the list of split accounts takes no part in rounds")
 

@@ -33,7 +33,7 @@ def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) 
     """A group's votes on a PREPARE: yes but for the transfer ids in `statuses`."""
     _, count, _, _, _, ((part, body),) = ask.body[5]
     assert part == "ledger"
-    columns, packed_numbers, _ = Transfers.unpack(body[1]), body[2], body[3]
+    columns, packed_numbers = Transfers.unpack(body[1]), body[2]
     numbers = np.frombuffer(packed_numbers, "<i4")
     ids = [int.from_bytes(columns.ids[16 * row : 16 * row + 16], "big") for row in range(len(columns))]
     reasons = np.array([(statuses or {}).get(id, 0) for id in ids], np.uint8)

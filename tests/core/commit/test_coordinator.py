@@ -205,11 +205,13 @@ def test_a_chain_is_tried_again_as_a_whole() -> None:
     assert bench.answers == {7: [0, 0, 0]}
 
 
-def test_a_waiting_row_of_a_refused_chain_is_refused_with_it() -> None:
-    """Tried again alone it would happen without the others."""
+def test_a_refused_chain_waits_for_its_waiting_rows() -> None:
+    """Their shards have not said yet what they know of them; then it is refused as a whole."""
     bench = ready()
     bench.submit(7, (1, 1, 2), (2, 2, 3), linked=[0])
     bench.round({1: NO_FUNDS, 2: UNDECIDED})
+    assert bench.answers == {}
+    bench.round({1: NO_FUNDS})
     assert bench.answers == {7: [NO_FUNDS, LINKED]}
     bench.submit(8, (1, 1, 2), (2, 2, 3), linked=[0])
     bench.round({1: UNDECIDED, 2: NO_FUNDS})
@@ -292,9 +294,10 @@ def test_the_shape_of_a_leg() -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
     bench.go_on()
     asked = next(ask for ask in bench.prepares() if ask.group == 2)
-    name, columns, numbers, sides = asked.body[5][5][0][1]
+    name, columns, numbers, sides, places = asked.body[5][5][0][1]
     assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
     assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
+    assert np.frombuffer(places, "<i4").tolist() == [0, 1, 2]
     assert np.frombuffer(columns[4], "<u2").tolist() == [Flag.linked, 0, 0]
 
 

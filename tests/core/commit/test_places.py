@@ -124,8 +124,7 @@ def test_a_place_says_where_its_legs_stand(seed: int) -> None:
     assert again.tolist() == numbers.tolist() and list(placed) == list(legs)
     for group, leg in legs.items():
         assert placed[group].part == leg.part and placed[group].rows.tolist() == leg.rows.tolist()
-        if len(batch) > 1:
-            assert placed[group].sides.tolist() == leg.sides.tolist()
+        assert placed[group].sides.tolist() == leg.sides.tolist()
 
 
 def test_the_runs_exercise_what_they_claim() -> None:

@@ -36,7 +36,7 @@ def _by_some(orphan: Orphan, polls: Polls) -> Found:
     if not opened:
         return Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8))
     legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
-    statuses, _ = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
+    statuses = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers).transactions
     padded = np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])
     return Event.votes_found, pack_decision(padded[: orphan.count])
 

@@ -38,7 +38,7 @@ class World:
         """A lone transfer from a to b, at these of its participants."""
         for group in groups:
             leg = Transfer(id, "a", "b", amount, side=group)
-            self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, **more)
+            self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, place=bytes([group]), **more)
 
     def decide(self, status: int, *groups: int, round_id: int = ROUND) -> None:
         """These participants carry it out."""

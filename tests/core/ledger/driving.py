@@ -98,7 +98,9 @@ class Driver:
     def legs_body(self, rows: Sequence[Transfer]) -> Body:
         """A round's command as the coordinator sends it."""
         numbers = struct.pack(f"<{len(rows)}i", *(row.number for row in rows))
-        return ["legs", columns(rows).pack(), numbers, bytes(row.side for row in rows)]
+        has_chains = len({row.number for row in rows}) < len(rows)
+        places = struct.pack(f"<{len(rows)}i", *range(len(rows))) if has_chains else b""
+        return ["legs", columns(rows).pack(), numbers, bytes(row.side for row in rows), places]
 
     def prepare(self, round_id: int, rows: Sequence[Transfer], count: int) -> list[int]:
         """Votes."""

@@ -77,8 +77,13 @@ class Model:
 
     def chain(self, rows: list[Transfer], elapsed_ns: int) -> list[int]:
         """One transfer, or several that happen together or not at all."""
-        if all(self.judge(row, elapsed_ns)[1] == Status.exists for row in rows):
+        told = [self.told(row) or 0 for row in rows]
+        if all(status == Status.exists for status in told):
             return [Status.exists] * len(rows)
+        if failing := next((place for place, status in enumerate(told) if status), -1) + 1:
+            statuses = [int(Status.linked_event_failed)] * len(rows)
+            statuses[failing - 1] = told[failing - 1]
+            return statuses
         before = deepcopy((self.accounts, self.record, self.holds, self.ended))
         changed: list[str] = []
         for place, row in enumerate(rows):
@@ -101,10 +106,8 @@ class Model:
 
     def judge(self, row: Transfer, elapsed_ns: int) -> tuple[bool, int]:
         """Whether the id was known before, and the status."""
-        if shape := self.shape(row):
-            return True, shape
-        if row.side & 1 and (known := self.known(row)) is not None:
-            return True, known
+        if (told := self.told(row)) is not None:
+            return True, told
         giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
         reasons: list[int] = []
         is_void = bool(row.flags & Flag.void)
@@ -136,6 +139,10 @@ class Model:
             if taker and not row.flags & Flag.hold:
                 reasons.append(self.credit_status(row, taker))
         return False, min((int(reason) for reason in reasons if reason), default=0)
+
+    def told(self, row: Transfer) -> int | None:
+        """What is said of the row without a look at the books."""
+        return self.shape(row) or (self.known(row) if row.side & 1 else None)
 
     def shape(self, row: Transfer) -> int:
         """Wrong form."""
@@ -276,8 +283,10 @@ class Model:
             self.own, self.own_holds, self.current = {}, {}, {}
             members = [row for row in rows if row.number == number]
             start = len(legs)
-            for row in members:
-                known, status = self.judge(row, elapsed_ns)
+            told = [self.told(row) or 0 for row in members] if len(members) > 1 else [0]
+            votes[number] = next((status for status in told if status), 0)
+            for row, before_it in zip(members, told, strict=True):
+                known, status = (before_it > 0, 0) if votes[number] else self.judge(row, elapsed_ns)
                 if row.side & 1 and not known:
                     self.current[row.id] = row
                 if status and not votes[number]:
@@ -314,14 +323,17 @@ class Model:
             self.own.setdefault(row.credit, [0, 0, 0])[0] += amount
         return amount
 
-    def decide(self, round_id: int, statuses: list[int], elapsed_ns: int, index: int) -> None:
-        """Carries out or releases."""
+    def decide(
+        self, round_id: int, statuses: list[int], failed: list[Transfer | None], elapsed_ns: int, index: int
+    ) -> None:
+        """Carries out or releases; a transaction fails at one of its rows, perhaps of another shard (None)."""
         self.index = index
         for row, known, reserved, amount in self.rounds.pop(round_id, []):
             status = statuses[row.number]
             if reserved:
                 self.settle(row, amount, status == 0, elapsed_ns)
-            if row.side & 1 and not known and Status(status).is_recorded:
+            is_told = not status or failed[row.number] is row
+            if row.side & 1 and not known and is_told and Status(status).is_recorded:
                 self.record[row.id] = (status, row)
 
     def settle(self, row: Transfer, amount: int, happens: bool, elapsed_ns: int) -> None:

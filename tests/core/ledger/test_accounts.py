@@ -138,8 +138,9 @@ def test_wrong_forms_raise() -> None:
         ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}], ["update", "a", {"status": 3}],
         ["update", "a", {"minimum": True}], ["update", "a", {"if_version": -1}],
         ["update", "a", {"if_version": 2**64}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
-        ["legs", [bytes(16), "a", "b", bytes(8)], b"", b""],
-        ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05"],
+        ["legs", [bytes(16), "a", "b", bytes(8)], b"", b"", b""],
+        ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05", b""],
+        ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x01", bytes(5)],
     ]  # fmt: skip
     for body in bodies:
         with pytest.raises(ProtocolError):

@@ -114,7 +114,7 @@ def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
             patches.enter_context(mock.patch.object(module, "SMALL_BATCH", small_batch))
         patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", 20))
         driver, model = opened()
-        prepared: dict[int, list[int]] = {}
+        prepared: dict[int, tuple[list[Transfer], list[int]]] = {}
         for number, (kind, detail) in enumerate(steps):
             if kind == "apply":
                 rows = with_versions(detail, driver, model)
@@ -124,7 +124,7 @@ def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
                 rows = with_versions(detail, driver, model)
                 votes = driver.prepare(number, rows, 4)
                 assert votes == model.prepare(number, rows, 4, driver.elapsed_ns), (number, rows)
-                prepared[number] = votes
+                prepared[number] = rows, votes
             elif kind == "decide":
                 _decide(driver, model, prepared, *detail)
             elif kind == "expire":
@@ -139,13 +139,30 @@ def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
         return driver.ledger.digest(0)
 
 
-def _decide(driver: Driver, model: Model, prepared: dict[int, list[int]], which: int, wishes: list[int]) -> None:
+def _decide(
+    driver: Driver,
+    model: Model,
+    prepared: dict[int, tuple[list[Transfer], list[int]]],
+    which: int,
+    wishes: list[int],
+) -> None:
+    """A transaction that fails does so at any of its rows here, or elsewhere."""
     if not prepared:
         return
     round_id = sorted(prepared)[which % len(prepared)]
-    statuses = [vote or wish for vote, wish in zip(prepared.pop(round_id), wishes, strict=True)]
-    driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at())
-    model.decide(round_id, statuses, driver.elapsed_ns, driver.index)
+    rows, votes = prepared.pop(round_id)
+    statuses = [vote or wish for vote, wish in zip(votes, wishes, strict=True)]
+    failed: list[Transfer | None] = [None] * len(statuses)
+    places = [-1] * len(statuses)
+    for number, status in enumerate(statuses):
+        mine = [place for place, row in enumerate(rows) if row.number == number]
+        if status and mine:
+            place = mine[which % len(mine)] if len(rows) == len(mine) or which % 3 else -1
+            has_chains = len({row.number for row in rows}) < len(rows)
+            place = place if has_chains else mine[0]
+            failed[number], places[number] = (rows[place] if place >= 0 else None), place
+    driver.ledger.decide(round_id, np.array(statuses, np.uint8), driver.at(), np.array(places, np.int32))
+    model.decide(round_id, statuses, failed, driver.elapsed_ns, driver.index)
 
 
 def _compare(driver: Driver, model: Model) -> None:

@@ -17,7 +17,7 @@ from tests.core.machine.spending import Spending
 def legs(rows: Sequence[Transfer]) -> Body:
     """The ledger's body of a PREPARE."""
     numbers = struct.pack(f"<{len(rows)}i", *(row.number for row in rows))
-    return ["legs", columns(rows).pack(), numbers, bytes(row.side for row in rows)]
+    return ["legs", columns(rows).pack(), numbers, bytes(row.side for row in rows), b""]
 
 
 def decision(*statuses: int) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 import numpy as np
 
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from protocol.status import Status
 
 TABLE = "spending"
@@ -64,7 +64,7 @@ class Spending:
             self.dirty[name] = None
         return votes, b""
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Spends what committed and gives back the rest."""
         for transaction, name, amount in self.rounds.pop(round_id, []):
             assert isinstance(transaction, int) and isinstance(name, str) and isinstance(amount, int)

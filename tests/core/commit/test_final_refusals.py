@@ -1,0 +1,184 @@
+"""What is final stays so: the same request gets the same statuses again, whatever was lost and whoever was silent in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from node.core.commit import Ask, Decisions
+from node.core.ledger import Ledger
+from node.core.machine import Body, Kind
+from protocol.columns import COMMIT_PROTOCOLS
+from protocol.status import AccountState, Status
+from tests.core.commit.bench import Bench
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard
+from tests.simulation.mutants import judge_chains_anew, record_whole_chains, refuse_without_the_debit
+
+SHARDS = (1, 2, 3)
+STEPS = 60
+SETTLING_STEPS = 200
+CHAINS = 6
+Rows = tuple[tuple[int, int, int], ...]
+
+
+class World:
+    """A coordinator and real shards; calls and answers are lost, shards are silent, coordinators change, accounts freeze."""
+
+    def __init__(self, seed: int, protocol: str) -> None:
+        self.random = Random(seed)
+        self.protocol = protocol
+        self.shards = {0: Shard(Decisions())} | {group: Shard(Ledger()) for group in SHARDS}
+        for group in SHARDS:
+            self.shards[group].accounts(f"d{group}", f"c{group}")
+            self.shards[group].accounts(f"source{group}", minimum=None)
+            self.shards[group].transfers(Transfer(group, f"source{group}", f"d{group}", 40))
+        self.requests: list[tuple[Rows, tuple[int, ...]]] = []
+        self.told: dict[int, list[int]] = {}  # by request, its first final answer
+        self.asked: dict[int, int] = {}  # ticket -> request
+        self.epoch = self.tickets = 0
+        self.is_faulty = True
+        self.late: list[Ask] = []
+        self.bench: Bench = self.lead()
+
+    def lead(self) -> Bench:
+        """The next coordinator; whatever the last one had under way is forgotten, or comes late."""
+        if self.epoch:
+            self.late = [ask for ask in self.bench.asks if self.random.random() < 0.5]
+        self.asked.clear()
+        self.epoch += 1
+        answer = self.shards[0].command("decisions", ["begin", self.epoch, 1])
+        records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+        bench = Bench(self.epoch, records, self.protocol, SHARDS)
+        self.random.shuffle(bench.asks)
+        return bench
+
+    def deliver(self, ask: Ask) -> Body:
+        """A call becomes an entry of the group, as its leader makes it."""
+        shard = self.shards[ask.group]
+        if ask.body[0] == "epoch":
+            return shard.entry([Kind.epoch, ask.body[1]])[0]
+        _, epoch, over, decisions, precommits, prepare = ask.body
+        if prepare is not None:
+            *head, bodies = prepare
+            prepare = [*head, [[part, shard.resolve(part, body)] for part, body in bodies]]
+        return shard.entry([Kind.round, epoch, over, decisions, precommits, prepare])[0]
+
+    def chance(self, share: float) -> bool:
+        """Whether a fault happens now."""
+        return self.is_faulty and self.random.random() < share
+
+    def submit(self, number: int) -> None:
+        """A client sends a request, or sends it again."""
+        rows, linked = self.requests[number]
+        self.tickets += 1
+        self.asked[self.tickets] = number
+        self.bench.submit(self.tickets, *rows, linked=linked)
+
+    def new_request(self) -> None:
+        """A payment, or a chain of them, between shards."""
+        count, base = self.random.choice((1, 1, 2, 3)), 10 * (len(self.requests) + 1)
+        pairs = [self.random.sample(SHARDS, 2) for _ in range(count)]
+        rows = tuple((base + row, giver, taker) for row, (giver, taker) in enumerate(pairs))
+        self.requests.append((rows, tuple(range(count - 1))))
+        self.submit(len(self.requests) - 1)
+
+    def freeze(self) -> None:
+        """An account opens or freezes."""
+        group, name = self.random.choice(SHARDS), self.random.choice("dc")
+        state = self.random.choice((AccountState.open, AccountState.frozen)) if self.is_faulty else AccountState.open
+        self.shards[group].command("ledger", ["update", f"{name}{group}", {"status": int(state)}])
+
+    def step(self) -> None:
+        """Some calls go through, some are lost, some are answered and nobody hears it."""
+        self.bench.go_on()
+        for ask in list(self.bench.asks):
+            if not self.bench.core.wants(ask):
+                self.bench.asks.remove(ask)
+            elif not self.chance(0.25):
+                answer = self.deliver(ask)
+                if not self.chance(0.15):
+                    self.bench.answer(ask, answer)
+        for ask in self.late[: self.random.randint(0, 2)]:
+            self.deliver(ask)
+            self.late.remove(ask)
+        for record in list(self.bench.records):
+            if not self.chance(0.3):
+                body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
+                self.shards[0].command("decisions", body)
+                self.bench.records.remove(record)
+                self.bench.take(self.bench.core.recorded(record.round_id))
+        for round_id in list(self.bench.core.rounds):
+            if self.chance(0.1):
+                self.bench.abandon(round_id)
+        self.bench.core.hurry()
+        self.hear()
+
+    def hear(self) -> None:
+        """What clients are told now must be what they were told before."""
+        for ticket, statuses in list(self.bench.answers.items()):
+            del self.bench.answers[ticket]
+            number = self.asked.pop(ticket)
+            if max(statuses) >= Status.elsewhere:
+                continue
+            happened = [int(Status.exists) if status == Status.created else status for status in statuses]
+            first = self.told.setdefault(number, happened)
+            assert happened == first, f"{self.requests[number]}: told {first}, then {statuses}"
+
+    def play(self) -> None:
+        """A time of faults, then one without, at whose end every request is asked for once more."""
+        for _ in range(STEPS):
+            match self.random.choice("nnaaffssssssl"):
+                case "n":
+                    self.new_request()
+                case "a" if self.requests:
+                    self.submit(self.random.randrange(len(self.requests)))
+                case "f":
+                    self.freeze()
+                case "l":
+                    self.bench = self.lead()
+                case _:
+                    self.step()
+        self.is_faulty = False
+        for group in SHARDS:
+            for name in "dc":
+                self.shards[group].command("ledger", ["update", f"{name}{group}", {"status": int(AccountState.open)}])
+        for number in range(len(self.requests)):
+            self.submit(number)
+        for _ in range(SETTLING_STEPS):
+            self.step()
+        assert not self.asked, "every request is answered in the end"
+        assert len(self.told) == len(self.requests)
+
+
+@pytest.mark.parametrize("protocol", COMMIT_PROTOCOLS)
+@pytest.mark.parametrize("seed", range(40))
+def test_a_final_answer_is_given_again(seed: int, protocol: str) -> None:
+    """Row by row, chains too: created stays created, and a refusal stays the same refusal at the same row."""
+    World(seed, protocol).play()
+
+
+@pytest.mark.parametrize("plant", [refuse_without_the_debit, record_whole_chains, judge_chains_anew])
+@pytest.mark.parametrize("protocol", COMMIT_PROTOCOLS)
+def test_a_planted_bug_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what clients are told."""
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=r"told .* then"):
+        for seed in range(100):
+            World(seed, protocol).play()
+
+
+def test_the_runs_exercise_what_they_claim() -> None:
+    """Payments and refusals, alone and in chains."""
+    told: list[list[int]] = []
+    for seed in range(20):
+        world = World(seed, "2pc")
+        world.play()
+        told += world.told.values()
+    seen = {status for statuses in told for status in statuses}
+    assert {Status.exists, Status.linked_event_failed, Status.credit_account_frozen, Status.insufficient_funds} <= seen
+    assert sum(Status.linked_event_failed in statuses for statuses in told) >= CHAINS
