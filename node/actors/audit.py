@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from node.actors.actor import Failed, Reply, Spawn, promised
+from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
 from node.actors.coordinator import Mark
 from node.actors.router import Call, Router
 from node.core.machine import Body
@@ -31,15 +31,31 @@ class Auditor:
         self._clock = clock
         self._mark = mark
         self._spawn = spawn
+        self._waiting: list[Call] = []  # audits that came while one was at work
+        self._is_auditing = False
 
     def audit(self, call: Call) -> None:
-        """Starts an audit; the reply gets the report or a failure."""
+        """Starts an audit, or joins the next one: all who came meanwhile share it. The reply gets the report or a failure."""
+        self._waiting.append(call)
+        if not self._is_auditing:
+            self._begin_audit()
+
+    def _begin_audit(self) -> None:
+        calls, self._waiting = self._waiting, []
+        self._is_auditing = True
+
+        def reply(outcome: Outcome) -> None:
+            self._is_auditing = False
+            for call in calls:
+                call.reply(outcome)
+            if self._waiting and not self._is_auditing:
+                self._begin_audit()
 
         def marked(name: str, answers: dict[int, Body] | Failed) -> None:
             if isinstance(answers, Failed):
-                call.reply(answers)
+                reply(answers)
             else:
-                self._spawn(self._report(name, answers, call.deadline, call.reply))
+                self._spawn(self._report(name, answers, max(call.deadline for call in calls), reply))
 
         self._mark(Mark({}, marked))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node.actors.actor import Reply
@@ -80,7 +79,7 @@ class LoadedRows:
     """Rows that a command was waiting for."""
 
     item: Command | Propose
-    rows: Mapping[tuple[str, int], bytes | None]
+    loaded: Loaded  # with what it had before
 
 
 @dataclass(frozen=True, slots=True)

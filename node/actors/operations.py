@@ -34,7 +34,8 @@ ENTRY_BYTES = 320  # a row of history at its longest: two account ids, a referen
 SEARCH_BYTES = (
     64 << 10
 )  # what a read is counted for that looks into the record, beside what it finds: segments take their time
-SURVEY_BYTES = 1 << 20  # what a read is counted for that asks all shards
+ROUNDS_BYTES = 1 << 20  # what is undecided, at its longest; an audit is counted for as much
+SHARDS_ASKED = 4  # for so many searches one that goes through all shards is counted: most look into memory only
 
 LIMIT = (_is_limit, "an integer of minor units, or null")
 FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
@@ -171,8 +172,12 @@ def _bytes_of_search(_: list[Any]) -> int:
     return SEARCH_BYTES
 
 
+def _bytes_of_searches(_: list[Any]) -> int:
+    return SHARDS_ASKED * SEARCH_BYTES
+
+
 def _bytes_of_survey(_: list[Any]) -> int:
-    return SURVEY_BYTES
+    return ROUNDS_BYTES
 
 
 def _is_wish(body: list[Any]) -> bool:
@@ -204,11 +209,11 @@ OPERATIONS: dict[str, Handling] = {
         check_history, lambda body: body[:1] if len(body) == 4 else [], _is_never, _bytes_of_page
     ),
     Operation.transfer: Handling(check_outcome, lambda body: body[1:], _is_never, _bytes_of_search),
-    Operation.find_by_id: Handling(check_find, lambda _: [], _is_never, _bytes_of_search),
+    Operation.find_by_id: Handling(check_find, lambda _: [], _is_never, _bytes_of_searches),
     Operation.cluster: Handling(check_nothing, lambda _: []),
     Operation.audit: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.snapshot: Handling(check_snapshot, lambda _: [], _is_never, _bytes_of_accounts),
-    Operation.trace: Handling(check_trace, lambda _: [], _is_never, _bytes_of_search),
+    Operation.trace: Handling(check_trace, lambda _: [], _is_never, _bytes_of_searches),
     Operation.undecided: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.lock: Handling(check_lock, lambda _: [], _is_wish),
     Operation.fault: Handling(check_fault, lambda _: []),

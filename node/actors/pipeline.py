@@ -73,6 +73,11 @@ class Pipeline:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight) + len(self._blocked)
 
+    @property
+    def put_back(self) -> int:
+        """Requests that have had their turn before and stand first."""
+        return self._waiting.put_back
+
     def start(self) -> None:
         """This replica now leads; stamps go on behind the last applied one."""
         self._stamps.lead(self._now_ns(), self._ports.true_ns())

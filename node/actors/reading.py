@@ -29,7 +29,10 @@ OVERDUE = "its turn to be read did not come in time"
 class Shelf(Protocol):
     """Where a read looks: a replica."""
 
-    store: ShardStore
+    @property
+    def store(self) -> ShardStore:
+        """Where rows are read that are not in memory."""
+        ...
 
     def answer(self, query: Query) -> Need | None:
         """Answers from the applied state, or says which stored rows that takes."""
@@ -80,9 +83,8 @@ class ReadingDesk:
 
     async def _read(self, shelf: Shelf, query: Query) -> None:
         while (need := shelf.answer(query)) is not None:
-            keys = tuple(key for key in need.keys if key not in query.loaded)
-            assert keys, f"{need.keys[:1]} is needed and not in the store"
-            query.loaded = {**query.loaded, **await shelf.store.read(keys)}
+            rows = await shelf.store.read(need.missing(query.loaded))
+            query.loaded = need.fill(query.loaded, rows)
             if not self._may_go_on(query):
                 return
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-from node.actors.actor import RETRY_AFTER_MS, Actor, Failed
+from node.actors.actor import Actor, Failed
 from node.actors.events import (
     Checkpointed,
     Command,
@@ -27,10 +27,11 @@ from node.actors.events import (
     Ticked,
 )
 from node.actors.pipeline import Pipeline
+from node.actors.questions import Questions
 from node.actors.recovery import Losses
 from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
 from node.actors.snapshots import Incoming, export
-from node.core.machine import Loaded, Machine, Need
+from node.core.machine import Machine, Need
 from node.core.raft import (
     Entry,
     EntryKind,
@@ -47,14 +48,13 @@ from node.core.raft import (
     SnapshotMeta,
 )
 from node.ports import LogWrite, ShardStore
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import ErrorCode
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
 ENTRY_BYTES = 2_048  # what any entry counts for beside its data: a restart replays it for about as long as so much data
 LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
-QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
 
 
 class Replica(Actor[ReplicaEvent]):
@@ -81,17 +81,14 @@ class Replica(Actor[ReplicaEvent]):
         self._make_machine = make_machine
         self._ports = ports
         self._pipeline = Pipeline(self, ports)
-        self._reads: dict[int, list[Query]] = {}
-        self._confirmed: deque[tuple[int, list[Query]]] = deque()
-        self._undecided: list[Query] = []
-        self._new_queries: list[Query] = []
+        self._questions = Questions(self, ports)
         self._checkpoint_bytes = checkpoint_bytes
         self._log_bytes = 0
         self._is_checkpointing = False
         self._checkpoint_ended = asyncio.Event()
         self._checkpoint_ended.set()
         self._exports: dict[NodeId, None] = {}
-        self._loads: deque[tuple[Command | Propose, tuple[tuple[str, int], ...]]] = deque()
+        self._loads: deque[tuple[Command | Propose, Need]] = deque()
         self._loading = 0
         self.preferred_leader = preferred_leader
         self._installing: Persist | None = None
@@ -112,15 +109,16 @@ class Replica(Actor[ReplicaEvent]):
                 case Command() | Propose():
                     self._pipeline.add(event)
                 case Query():
-                    self._on_query(event)
+                    self._questions.add(event)
                 case Persisted(persist):
                     self._on_persisted(persist)
                 case Ticked():
                     self._on_tick(event)
                 case PeerLost(node):
                     self.raft.peer_lost(NodeId(node))
-                case LoadedRows(item, rows):
-                    self._on_loaded(item, rows)
+                case LoadedRows(item, loaded):
+                    item.loaded = loaded
+                    self._pipeline.add_first(item)
                 case Checkpointed(meta):
                     self._on_checkpointed(meta)
                 case Exported(message, is_complete):
@@ -129,10 +127,11 @@ class Replica(Actor[ReplicaEvent]):
                     self._transfer_leadership(node)
                 case _:
                     assert_never(event)
-        self._ask_read_point()
+        self._questions.ask_read_point()
         self._let_out()
         if self._pipeline.propose(self._can_propose()):
             self._let_out()
+        self._start_loads()
 
     def _can_propose(self) -> bool:
         return self.is_serving and self._installing is None
@@ -142,20 +141,6 @@ class Replica(Actor[ReplicaEvent]):
             return  # its data is not here: the sender tries again
         self.raft.step(message)
 
-    def _on_query(self, query: Query) -> None:
-        if query.stale:
-            self._read(query)
-        elif not self.is_serving:
-            query.reply(self.not_leader())
-        elif len(self._new_queries) + len(self._undecided) >= QUERIES_WAITING_MAX:
-            query.reply(
-                Failed(
-                    ErrorCode.busy, f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard", RETRY_AFTER_MS
-                )
-            )
-        else:
-            self._new_queries.append(query)
-
     def _on_tick(self, ticked: Ticked) -> None:
         if ticked.is_disk_stalled:
             self.raft.step_down()
@@ -163,9 +148,7 @@ class Replica(Actor[ReplicaEvent]):
         self.raft.let_others_lead(ticked.is_clock_off)
         self.raft.tick()
         self._pipeline.tick()
-        again, self._undecided = self._undecided, []
-        for query in again:
-            self._read(query)
+        self._questions.tick()
 
     def has_laggard(self) -> bool:
         """Whether a peer that is alive is so far behind that it would be of no use if another one died now."""
@@ -186,10 +169,6 @@ class Replica(Actor[ReplicaEvent]):
             self.raft.transfer_leadership(NodeId(to))
         except ProposalDropped:
             pass
-
-    def _on_loaded(self, item: Command | Propose, rows: Loaded) -> None:
-        item.loaded = {**item.loaded, **rows}
-        self._pipeline.add_first(item)
 
     @property
     def term(self) -> int:
@@ -221,12 +200,7 @@ class Replica(Actor[ReplicaEvent]):
                 self._persist(ready.persist)
             self._note_role(ready)
             self._apply(ready.committed)
-            for read in ready.reads:
-                self._confirmed.append((read.index, self._reads.pop(read.context)))
-            for context in ready.reads_lost:
-                for query in self._reads.pop(context, []):
-                    query.reply(self.not_leader())
-            self._answer_confirmed()
+            self._questions.settle(ready)
         if self.raft.lost != self.losses.noted and self._installing is None:
             self._ports.write(LogWrite(self.group, lost=self.losses.note(self.raft)), lambda: None)
 
@@ -296,9 +270,7 @@ class Replica(Actor[ReplicaEvent]):
         self.is_serving = False
         failed = self.not_leader()
         self._pipeline.fail_all(failed)
-        for query in [*self._undecided, *self._new_queries]:
-            query.reply(failed)
-        self._undecided, self._new_queries = [], []
+        self._questions.fail_all(failed)
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         if not entries:
@@ -316,56 +288,9 @@ class Replica(Actor[ReplicaEvent]):
             self.is_serving = True
             self._pipeline.start()
             self._ports.leads(self.group, int(self._seen[1]), self._seen[2], True)
-        again = [query for query in self._undecided if not query.is_heavy]  # the others are tried at ticks only
-        if again:
-            self._undecided = [query for query in self._undecided if query.is_heavy]
-            for query in again:
-                self._read(query)
+        self._questions.applied()
         if self._log_bytes >= self._checkpoint_bytes and not self._is_checkpointing and not self._exports:
             self.checkpoint()
-
-    # -- reads ----------------------------------------------------------------------------------------------------
-
-    def _ask_read_point(self) -> None:
-        if not self._new_queries:
-            return
-        queries, self._new_queries = self._new_queries, []
-        try:
-            self._reads[self.raft.read_index()] = queries
-        except ProposalDropped:
-            for query in queries:
-                query.reply(self.not_leader())
-
-    def _answer_confirmed(self) -> None:
-        while self._confirmed and self._confirmed[0][0] <= self.machine.applied:
-            for query in self._confirmed.popleft()[1]:
-                self._read(query)
-
-    def _read(self, query: Query) -> None:
-        """Answers a confirmed question at once, or has it answered in its turn."""
-        if query.is_heavy or self.answer(query) is not None:
-            self._ports.read(self, query)
-
-    def answer(self, query: Query) -> Need | None:
-        """Answers from the applied state, or says which stored rows that takes."""
-        try:
-            answer = self.machine.query(query.part, query.body, query.loaded)
-        except ProtocolError as error:
-            query.reply(Failed(ErrorCode.bad_request, str(error)))
-            return None
-        if isinstance(answer, Need):
-            return answer
-        if not answer.is_undecided or query.stale:
-            query.reply(answer.body)
-        elif self._ports.clock.monotonic() > query.deadline:
-            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
-        elif not self.is_serving:
-            query.reply(self.not_leader())
-        else:
-            query.loaded = {}
-            self._undecided.append(query)
-            self.hurry()
-        return None
 
     def hurry(self) -> None:
         """Asks for outstanding decisions, once until something has been applied."""
@@ -375,21 +300,19 @@ class Replica(Actor[ReplicaEvent]):
 
     def load(self, item: Command | Propose, need: Need) -> None:
         """Reads stored rows for a command; they come back as an event."""
-        keys = tuple(key for key in need.keys if key not in item.loaded)
-        assert keys, f"{need.keys[:1]} is needed and not in the store"
-        self._loads.append((item, keys))
+        self._loads.append((item, need))
         self._start_loads()
 
     def _start_loads(self) -> None:
-        while self._loads and self._loading < LOADS_MAX:
+        """What has its rows is to be proposed first: it holds them until then."""
+        while self._loads and self._loading + self._pipeline.put_back < LOADS_MAX:
             self._loading += 1
             self._ports.spawn(self._load(*self._loads.popleft()))
 
-    async def _load(self, item: Command | Propose, keys: tuple[tuple[str, int], ...]) -> None:
-        rows = await self.store.read(keys)
+    async def _load(self, item: Command | Propose, need: Need) -> None:
+        loaded = need.fill(item.loaded, await self.store.read(need.missing(item.loaded)))
         self._loading -= 1
-        self.inbox.push(LoadedRows(item, rows))
-        self._start_loads()
+        self.inbox.push(LoadedRows(item, loaded))
 
     # -- checkpoints and snapshots --------------------------------------------------------------------------------
 

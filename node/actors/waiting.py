@@ -41,6 +41,11 @@ class Waiting:
         for lane in self._lanes.values():
             yield from lane
 
+    @property
+    def put_back(self) -> int:
+        """How many stand before all others."""
+        return len(self._first)
+
     def append(self, event: Event) -> None:
         """Queues an event behind the others of its lane."""
         source = event.source if isinstance(event, Command) else 0

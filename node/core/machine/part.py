@@ -46,10 +46,24 @@ class Need:
     """Stored rows that must be read before a command can be resolved or a question answered: (table, key) pairs."""
 
     keys: tuple[tuple[str, int], ...]
+    spent: tuple[tuple[str, int], ...] = ()  # rows that were looked through and need not be kept
+
+    def missing(self, loaded: Loaded) -> tuple[tuple[str, int], ...]:
+        """The rows to read now."""
+        keys = tuple(key for key in self.keys if key not in loaded)
+        assert keys, f"{self.keys[:1]} is needed and not in the store"
+        return keys
+
+    def fill(self, loaded: Loaded, rows: Loaded) -> Loaded:
+        """What to come back with when the missing rows were read, beside what was `loaded` before."""
+        return {**loaded, **dict.fromkeys(self.spent, SPENT), **rows}
 
 
 Loaded = Mapping[tuple[str, int], bytes | None]
 """Rows that were read for a `Need`."""
+
+SPENT = b""
+"""Stands for a row that was looked through in vain."""
 
 
 @dataclass(frozen=True, slots=True)

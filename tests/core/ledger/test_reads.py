@@ -10,7 +10,8 @@ import pytest
 from node.core.ledger import history, holds
 from node.core.ledger.queries import SEGMENTS_A_PAGE
 from node.core.ledger.resolve import SEGMENTS
-from node.core.machine.part import Answer, Body, Loaded
+from node.core.ledger.settling import SEGMENTS_AT_ONCE
+from node.core.machine.part import SPENT, Answer, Body, Loaded, Need
 from protocol.columns import Flag
 from tests.core.ledger.driving import START_NS, Driver
 from tests.core.ledger.model import Transfer
@@ -143,3 +144,40 @@ def test_a_full_page_loads_no_more_than_it_shows() -> None:
     _, rows, cursor = books.driver.query("history", "v", None, 10, False)
     assert len(rows) == 10 and cursor is not None
     assert {number for table, number in books.driver.needed if table == SEGMENTS} == {0, 1, 2}
+
+
+def test_a_search_looks_through_a_few_segments_at_a_time() -> None:
+    """It keeps none of those that it has looked through, finds what is there, and loads each once at the most."""
+    books = Books(1)
+    for _ in range(120):
+        books.pay()
+    books.driver.save()
+    books.driver.save()
+    wanted, steps = books.happened[7], 0
+    for id in (wanted[0], b"\xff" + bytes(14) + b"\1", bytes(15) + b"\1"):
+        loaded: Loaded = {}
+        while isinstance(answer := books.driver.ledger.query(["transfer", id], loaded), Need):
+            missing = answer.missing(loaded)
+            assert len(missing) <= SEGMENTS_AT_ONCE and not set(missing) & set(loaded)
+            loaded = answer.fill(loaded, {(table, key): books.driver.store[table].get(key) for table, key in missing})
+            assert sum(row != SPENT for row in loaded.values()) <= SEGMENTS_AT_ONCE
+            steps += 1
+        row = answer.body[1]
+        assert (None if row is None else row[:7]) == (wanted if id == wanted[0] else None)
+    assert steps
+
+
+def test_an_id_that_could_be_anywhere_is_searched_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all segments may hold it, none is skipped and none is kept."""
+    monkeypatch.setattr(history, "intervals_of", lambda keys: [(0, 2**64 - 1)])
+    books = Books(2)
+    while books.driver.ledger.books.history.sealed < 5 * SEGMENTS_AT_ONCE:
+        books.pay()
+    books.driver.save()
+    books.driver.save()
+    books.driver.needed.clear()
+    assert books.driver.query("transfer", b"\7" * 16)[1] is None
+    searched = {number for table, number in books.driver.needed if table == SEGMENTS}
+    assert searched == set(range(books.driver.ledger.books.history.window_start))
+    oldest = books.happened[0]
+    assert books.driver.query("transfer", oldest[0])[1][:7] == oldest

@@ -1,0 +1,117 @@
+"""The questions to a replica: each waits for a read point, is answered from what has been applied by then, and waits for open rounds."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from node.actors.actor import RETRY_AFTER_MS, Failed
+from node.actors.events import Query
+from node.core.machine import Need
+from node.core.raft import ProposalDropped, Ready
+from node.ports import ShardStore
+from protocol.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from node.actors.replica import Replica
+    from node.actors.replica_ports import ReplicaPorts
+
+QUERIES_WAITING_MAX = 4_096  # reads that wait for a read point or for an undecided round
+
+
+class Questions:
+    """Owned by one replica; implements `Shelf`."""
+
+    def __init__(self, replica: Replica, ports: ReplicaPorts) -> None:
+        self._replica = replica
+        self._ports = ports
+        self._new: list[Query] = []  # of this drain: they share a read point
+        self._asked: dict[int, list[Query]] = {}  # by the context of their read point
+        self._confirmed: deque[tuple[int, list[Query]]] = deque()  # with the index that must be applied
+        self._undecided: list[Query] = []
+
+    @property
+    def store(self) -> ShardStore:
+        """Where rows are read that are not in memory."""
+        return self._replica.store
+
+    def add(self, query: Query) -> None:
+        """A new question; one that may be `stale` is answered from what is there."""
+        if query.stale:
+            self._read(query)
+        elif not self._replica.is_serving:
+            query.reply(self._replica.not_leader())
+        elif len(self._new) + len(self._undecided) >= QUERIES_WAITING_MAX:
+            text = f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard"
+            query.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+        else:
+            self._new.append(query)
+
+    def ask_read_point(self) -> None:
+        """One for all that have come."""
+        if not self._new:
+            return
+        queries, self._new = self._new, []
+        try:
+            self._asked[self._replica.raft.read_index()] = queries
+        except ProposalDropped:
+            for query in queries:
+                query.reply(self._replica.not_leader())
+
+    def settle(self, ready: Ready) -> None:
+        """Read points have come, or never will; entries may have been applied."""
+        for read in ready.reads:
+            self._confirmed.append((read.index, self._asked.pop(read.context)))
+        for context in ready.reads_lost:
+            for query in self._asked.pop(context, []):
+                query.reply(self._replica.not_leader())
+        while self._confirmed and self._confirmed[0][0] <= self._replica.machine.applied:
+            for query in self._confirmed.popleft()[1]:
+                self._read(query)
+
+    def _read(self, query: Query) -> None:
+        """Answers a confirmed question at once, or has it answered in its turn."""
+        if query.is_heavy or self.answer(query) is not None:
+            self._ports.read(self, query)
+
+    def answer(self, query: Query) -> Need | None:
+        """Answers from the applied state, or says which stored rows that takes."""
+        try:
+            answer = self._replica.machine.query(query.part, query.body, query.loaded)
+        except ProtocolError as error:
+            query.reply(Failed(ErrorCode.bad_request, str(error)))
+            return None
+        if isinstance(answer, Need):
+            return answer
+        if not answer.is_undecided or query.stale:
+            query.reply(answer.body)
+        elif self._ports.clock.monotonic() > query.deadline:
+            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
+        elif not self._replica.is_serving:
+            query.reply(self._replica.not_leader())
+        else:
+            query.loaded = {}
+            self._undecided.append(query)
+            self._replica.hurry()
+        return None
+
+    def tick(self) -> None:
+        """Looks again at everything that was undecided; what is overdue is told so."""
+        self._look_again(self._undecided, [])
+
+    def applied(self) -> None:
+        """Entries were applied: short questions are looked at again at once, long ones at the next tick only."""
+        if self._undecided:
+            short = [query for query in self._undecided if not query.is_heavy]
+            self._look_again(short, [query for query in self._undecided if query.is_heavy])
+
+    def _look_again(self, queries: list[Query], left: list[Query]) -> None:
+        self._undecided = left
+        for query in queries:
+            self._read(query)
+
+    def fail_all(self, failed: Failed) -> None:
+        """Leadership is gone; read points that were asked for are told one by one that they are lost."""
+        for query in [*self._undecided, *self._new]:
+            query.reply(failed)
+        self._undecided, self._new = [], []
