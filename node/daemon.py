@@ -28,7 +28,7 @@ from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
 from node.actors.router import Call, Router
 from node.actors.routes import Routes
-from node.actors.session import Rules, Session, SessionHost
+from node.actors.session import CLIENTS_MAX, STRANGERS_MAX, Rules, Session, SessionHost
 from node.actors.snapshots import RAFT_TABLE, restore
 from node.actors.split import SplitAccounts
 from node.actors.tracing import Tracer
@@ -65,6 +65,7 @@ class Adapters:
     random: random.Random
     data_id: int  # names this node's data folder
     is_known_peer: Callable[[int, int], bool]  # node and its data id; remembers those that come for the first time
+    connections_max: int = CLIENTS_MAX + STRANGERS_MAX  # that the system lets this process have
     faults: Faults | None = None  # in a cluster under test
 
 
@@ -89,7 +90,9 @@ class Node:
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._links: dict[int, Link] = {}
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
-        self._sessions = SessionHost(self._admission, self._take_piece, self._directory.on_placed)
+        self._sessions = SessionHost(
+            self._admission, self._take_piece, self._directory.on_placed, adapters.connections_max
+        )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)

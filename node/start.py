@@ -20,6 +20,7 @@ from typing import IO, Any
 import structlog
 import uvloop
 
+from node.adapters import descriptors
 from node.adapters.clock import SystemClock
 from node.adapters.faults import FaultSwitch, SlowLog
 from node.adapters.sqlite_log import SqliteLog
@@ -33,6 +34,9 @@ DATA_FORMAT = 1  # of the data folder; a newer one is refused
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
 M_ARENA_MAX = -8  # of glibc's mallopt
 SWITCH_SECONDS = 0.0002  # the log's thread takes the interpreter lock several times a write; 5 ms each would show
+FILES_PER_SHARD = 3  # its database, with a write-ahead log, and what one that is made anew takes
+CONNECTIONS_PER_PEER = 3  # each opens one to the other; one that broke may not be gone yet
+CONNECTIONS_MIN = 16  # with room for fewer clients a node is of no use
 EXIT_REFUSED = 2  # the node did not start: settings or data folder
 EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
 
@@ -182,7 +186,7 @@ async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
         SystemClock(), random.Random(secrets.randbits(128)), json.loads((folder / "node.json").read_text())["data_id"],
-        PeerBook(folder).is_known, FaultSwitch(transport, slow) if is_under_test else None,
+        PeerBook(folder).is_known, _connections_max(config), FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)
     loop = asyncio.get_running_loop()
@@ -202,6 +206,15 @@ async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
     await running
     log.info("stopped gracefully", node=node.number)
     return 0
+
+
+def _connections_max(config: Config) -> int:
+    cluster = config.cluster
+    found = descriptors.room(FILES_PER_SHARD * (cluster.shards + 1) + CONNECTIONS_PER_PEER * cluster.nodes)
+    if found < CONNECTIONS_MIN:
+        text = f"the system lets this process have {CONNECTIONS_MIN - found} open files less than it needs: raise the limit (ulimit -Hn)"
+        raise RefusedToStart(text)
+    return found
 
 
 def _on_exception(node: Node, context: dict[str, Any]) -> None:

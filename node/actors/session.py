@@ -46,6 +46,7 @@ PEER_ANSWERS_MAX = 24 << 20  # likewise, of answers
 PEER_UNSENT_MAX = 64 << 20  # a peer that stands still for seconds must not lose its connection for it
 CLIENTS_MAX = 1_000  # connected at once; each may hold some megabytes, and a descriptor
 STRANGERS_MAX = 200  # that have not said hello yet; the oldest makes room, so that a peer is always let in
+STRANGERS_PART = 4  # one connection in so many is for them, where the system allows fewer than that
 LOOK_SECONDS = 0.25  # between two looks at what the clients take
 SILENT_SECONDS = 10.0  # in which a client takes nothing of what it was answered: it has stopped, and will come back
 HELD_BYTES_MAX = 256 << 20  # of all clients' connections together; beyond it those that hold most are cut off
@@ -122,8 +123,8 @@ class Session:
         if message.role == Role.peer and not rules.is_known(message.node, message.data_id):
             text = f"node {message.node} came back with another data folder: it has lost what it acknowledged"
             raise ProtocolError(text, ErrorCode.unknown_peer)
-        if message.role == Role.client and self._host.clients >= CLIENTS_MAX:
-            text = f"{self._host.clients} clients connected to node {self._router.node}: expected at most {CLIENTS_MAX} with the new one"
+        if message.role == Role.client and (limit := self._host.clients_max) <= self._host.clients:
+            text = f"{limit} clients connected to node {self._router.node}: expected at most as many with the new one"
             raise ProtocolError(text, ErrorCode.busy)
         self.hello = message
         self._patience.cancel()
@@ -250,13 +251,16 @@ class SessionHost:
         admission: Admission,
         take_piece: Callable[[SnapshotPiece, Connection], None],
         placed: Callable[[int, Placed], None],
+        connections_max: int,
     ) -> None:
-        """`placed` is given a peer and what it knows of leaders and split accounts."""
+        """`placed` is given a peer and what it knows of leaders and split accounts. Peers' connections come beside `connections_max`."""
         self.admission = admission
         self.numbers = itertools.count(1)
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
         self.placed = placed
+        self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
+        self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first
         self._clients: dict[Session, None] = {}
         self._numbers: dict[int, None] = {}  # of all that stand
@@ -276,10 +280,10 @@ class SessionHost:
     def connected(self, session: Session) -> None:
         """Somebody has connected."""
         self._strangers[session] = None
-        if len(self._strangers) > STRANGERS_MAX:
+        if len(self._strangers) > self._strangers_max:
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
-            oldest.end(f"expected Hello before {STRANGERS_MAX} others connected")
+            oldest.end(f"expected Hello before {self._strangers_max} others connected")
 
     def opened(self, session: Session) -> None:
         """The session's hello was accepted."""

@@ -67,6 +67,10 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
+    def stop_reading(self) -> None:
+        """Takes nothing any more, though it stays there."""
+        self._transport.pause_reading()
+
     def probe(self) -> None:
         """Asks something harmless whose answer shows that the connection lives."""
         self.send(frame(encode(Request(PROBE, "cluster", -1, 1_000, 0, []))))
