@@ -95,9 +95,10 @@ class Link:
         self._silence_ticks = silence_ticks
         self._ticks = 0
         self._unheard_ticks = 0
-        self._renewals = 0  # since the last word
+        self._renewals = 0  # since the last answer to a ping
         self._connection: Connection | None = None
         self._is_welcome = False
+        self._has_answered = False  # a ping: what is said on the connection arrives
         self._closed = asyncio.Event()
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[float, Reply]] = {}
@@ -107,8 +108,8 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """Whether the peer has welcomed us on an open connection, and spoken a moment ago."""
-        return self._is_welcome and self._unheard_ticks < self._silence_ticks
+        """Whether the peer has answered on an open connection, and spoken a moment ago."""
+        return self._has_answered and self._unheard_ticks < self._silence_ticks
 
     async def run(self) -> None:
         """Connects again and again, until cancelled."""
@@ -129,7 +130,7 @@ class Link:
 
     def received(self, message: Message) -> None:
         """Answers to our calls, and the peer's words on the connection."""
-        self._unheard_ticks = self._renewals = 0
+        self._unheard_ticks = 0
         match message:
             case Welcome():
                 if (error := check_welcome(message, self._hello, self.address.id)) is not None:
@@ -159,7 +160,8 @@ class Link:
 
     def lost(self) -> None:
         """The connection broke: whoever waits is told, and the groups may campaign."""
-        was_up, self._is_welcome = self.is_up, False
+        was_up = self.is_up
+        self._is_welcome = self._has_answered = False
         self._connection = None
         self.reach = {}
         self._collected, self._collected_bytes = [], 0
@@ -225,7 +227,7 @@ class Link:
     def _ping(self) -> None:
         def answered(outcome: Outcome) -> None:
             if not isinstance(outcome, Failed):
-                self.reach = dict(outcome)
+                self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
 
         self.call(PeerOperation.reach, ANY_GROUP, PING_DEADLINE_MS, 0, [self._hello.node], answered)
 

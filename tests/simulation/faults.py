@@ -36,7 +36,7 @@ class Faults:
         self._kinds: list[tuple[Callable[[], None], int]] = [
             (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2),
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._silence_shard, 6), (self._partition, 10),
-            (self._partition_one_way, 4), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
+            (self._partition_one_way, 4), (self._cut_link, 8), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
             (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3),
@@ -219,6 +219,18 @@ class Faults:
     def _partition_one_way(self) -> None:
         self._count("one-way partition")
         self._cut([self._random.choice(list(self.cluster.hosts))], both_ways=False)
+
+    def _cut_link(self) -> None:
+        """Between two nodes alone, often the coordinator and another leader; one way or both."""
+        self._count("link cut")
+        wanted = [self._leader(), self._leader()] if self._random.random() < 0.6 else []
+        pair = list(dict.fromkeys(host.number for host in wanted if host is not None))
+        others = [number for number in self.cluster.hosts if number not in pair]
+        one, other = [*pair, *self._random.sample(others, 2 - len(pair))]
+        self.cluster.network.block(one, other)
+        if self._random.random() < 0.5:
+            self.cluster.network.block(other, one)
+        self._heal_later()
 
     def _isolate_leader(self) -> None:
         if (host := self._leader()) is not None:

@@ -11,6 +11,7 @@ import pytest
 from node.actors import coordinator as actor
 from node.actors.events import Persisted
 from node.actors.replica import Replica
+from node.actors.routes import Routes
 from node.adapters.memory import MemoryLog
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
@@ -229,3 +230,8 @@ MUTANTS = (
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew,
 )  # fmt: skip
+
+
+def know_one_way(patch: pytest.MonkeyPatch) -> None:
+    """Calls between nodes wait for the link between the two, whatever others could pass on."""
+    patch.setattr(Routes, "_way", lambda self, to, links_max: None)

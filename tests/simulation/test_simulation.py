@@ -67,6 +67,7 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),
+        (mutants.know_one_way, "while nothing but single links were cut", Plan(4.0, workload="bank")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
