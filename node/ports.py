@@ -193,6 +193,10 @@ class Faults(Protocol):
         """Drops every frame to and from these nodes, in silence."""
         ...
 
+    def mute(self, nodes: Sequence[int]) -> None:
+        """Drops every frame to these nodes, in silence; theirs still arrive."""
+        ...
+
     def slow_disk(self, seconds: float) -> None:
         """Every write of the log takes this much longer."""
         ...

@@ -27,6 +27,14 @@ async def partition(cluster: LocalCluster, groups: Sequence[Sequence[int]]) -> N
         await _tell_all(cluster, group, ["cut", others])
 
 
+async def cut_link(cluster: LocalCluster, first: int, second: int, *, one_way: bool) -> None:
+    """The first node and the second hear nothing of each other, or only the second nothing of the first. Earlier cuts stay."""
+    cluster.check_fault_switch()
+    if cluster.node(first).number == cluster.node(second).number:
+        raise ClusterError(f"node {first}: expected two nodes")
+    await _tell_all(cluster, [first], ["mute" if one_way else "cut", [second]])
+
+
 async def slow_disk(cluster: LocalCluster, number: int, ms: int) -> None:
     """Every write of this node's log takes so much longer."""
     cluster.check_fault_switch()

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from _cluster import LocalCluster
-from _faults import heal, partition, slow_disk
+from _faults import cut_link, heal, partition, slow_disk
 
 RESTART_ALL = "restart all"  # at once: the one fault without a majority
 ALONE = ("kill", "pause", "partition", "stop", "slow disk")  # may strike several nodes at a time, each its own
-WHOLE = ("restart one", RESTART_ALL)
+LINKS = ("cut link", "one-way link")  # connections stay open, and every node is reached by some other
+WHOLE = (*LINKS, "restart one", RESTART_ALL)
 KINDS = (*ALONE, *WHOLE)
-WEIGHTS = (4, 4, 4, 2, 2, 2, 1)
+WEIGHTS = (4, 4, 4, 2, 2, 3, 3, 2, 1)
+LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
 LASTING_SECONDS = 0.3, 4.0  # a fault: less and more than an election takes
 CALM_SECONDS = 0.2, 2.0  # between two: a node that was away is often not yet up to date when the next one falls
 SLOW_DISK_MS = (20, 100, 400)
@@ -66,6 +68,9 @@ class Nemesis:
             await self._restart_all()
             return
         victims = await self._victims()
+        if kind in LINKS:
+            await self._cut_link(kind, victims[0])
+            return
         if kind == "restart one":
             self._tell([kind], victims[:1])
             await asyncio.to_thread(self.cluster.kill, victims[0])
@@ -100,6 +105,19 @@ class Nemesis:
                 await asyncio.to_thread(self.cluster.stop, node)
             case "slow disk":
                 await slow_disk(self.cluster, node, self.random.choice(SLOW_DISK_MS))
+
+    async def _cut_link(self, kind: str, node: int) -> None:
+        """Between two nodes, often two that lead."""
+        view = await self.cluster.view()
+        others = [number for number in view.leaders if number not in (0, node)] or list(self.cluster.numbers)
+        pair = [node, self.random.choice([number for number in others if number != node])]
+        if self.random.random() < 0.5:
+            pair.reverse()
+        lasting = self.random.uniform(*LINK_SECONDS)
+        self._tell([kind], [], f"{pair[0]} to {pair[1]} for {lasting:.1f} s")
+        await cut_link(self.cluster, *pair, one_way=kind == LINKS[1])
+        await asyncio.sleep(lasting)
+        await heal(self.cluster)
 
     async def _restart_all(self) -> None:
         """All nodes lose their power at once and come back together."""

@@ -11,15 +11,16 @@ SLOW_DISK_MS_MAX = 60_000  # a write that takes longer is as good as a disk that
 
 
 def check_fault(body: list[Any]) -> None:
-    """`["cut", [node id, ...]]`, `["slow_disk", milliseconds]` or `["heal"]`."""
+    """`["cut", [node id, ...]]`, `["mute", [node id, ...]]`, `["slow_disk", milliseconds]` or `["heal"]`."""
     match body:
         case ["heal"]:
             return
-        case ["cut", list(nodes)] if all(type(node) is int and node > 0 for node in nodes):
+        case ["cut" | "mute", list(nodes)] if all(type(node) is int and node > 0 for node in nodes):
             return
         case ["slow_disk", int(ms)] if 0 <= ms <= SLOW_DISK_MS_MAX and type(ms) is int:
             return
-    raise ProtocolError(f'expected ["cut", [node id, ...]], ["slow_disk", 0 to {SLOW_DISK_MS_MAX}] or ["heal"]')
+    links = '["cut", [node id, ...]], ["mute", [node id, ...]]'
+    raise ProtocolError(f'expected {links}, ["slow_disk", 0 to {SLOW_DISK_MS_MAX}] or ["heal"]')
 
 
 def apply_fault(faults: Faults | None, body: list[Any]) -> list[Any]:
@@ -29,6 +30,8 @@ def apply_fault(faults: Faults | None, body: list[Any]) -> list[Any]:
     match body:
         case ["cut", nodes]:
             faults.cut(nodes)
+        case ["mute", nodes]:
+            faults.mute(nodes)
         case ["slow_disk", ms]:
             faults.slow_disk(ms / 1000)
         case _:

@@ -43,6 +43,10 @@ class FaultSwitch:
         """Drops every frame to and from these nodes."""
         self._transport.cut(nodes)
 
+    def mute(self, nodes: Sequence[int]) -> None:
+        """Drops every frame to these nodes."""
+        self._transport.mute(nodes)
+
     def slow_disk(self, seconds: float) -> None:
         """Every write of the log takes this much longer."""
         self._log.extra_seconds = seconds

@@ -1,8 +1,9 @@
 """TCP as frames: a listening socket and outgoing connections, on `asyncio.Protocol` because streams cost ten times as much.
 
-For tests of a cluster, the transport can be cut off from peers: their frames are dropped in silence, both ways, while the
-connections stay open and new ones are never answered, as when a network fails. A connection knows its peer by the hello that
-it was sent, or by the welcome that it got. What was dropped is a gap in a stream, so healing closes the connections.
+For tests of a cluster, the transport can be cut off from peers: their frames are dropped in silence, both ways or only those
+to them, while the connections stay open and new ones are never answered, as when a network fails. A connection knows its peer
+by the hello that it was sent, or by the welcome that it got. What was dropped is a gap in a stream, so healing closes the
+connections.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Wire(asyncio.Protocol):
         self.frame_bytes = 0
         self.peer = UNKNOWN  # its node id
         self._wires = transport.wires
-        self._cut = transport.cut_off
+        self._unheard, self._muted = transport.unheard, transport.muted
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._transport: asyncio.Transport | None = None
@@ -64,7 +65,7 @@ class Wire(asyncio.Protocol):
                     message = decode(body)
                     if self.peer == UNKNOWN:
                         self.peer = message.node if isinstance(message, (Hello, Welcome)) else CLIENT
-                    if self.peer not in self._cut:
+                    if self.peer not in self._unheard:
                         handler.received(message)
         except ProtocolError as error:
             self.refuse(error)
@@ -117,7 +118,7 @@ class Wire(asyncio.Protocol):
 
         Raises ProtocolError(frame_too_large), having sent nothing.
         """
-        if self._transport is not None and self.is_open and self.peer not in self._cut:
+        if self._transport is not None and self.is_open and self.peer not in self._muted:
             body = encode(message)
             head = header(body)
             if not self._outgoing:
@@ -167,7 +168,8 @@ class TcpTransport:
 
     def __init__(self) -> None:
         self.wires: dict[Wire, None] = {}
-        self.cut_off: dict[int, None] = {}  # node ids
+        self.unheard: dict[int, None] = {}  # nodes whose frames are dropped
+        self.muted: dict[int, None] = {}  # nodes that frames are not sent to
         self._server: asyncio.AbstractServer | None = None
 
     async def listen(self, host: str, port: int, make_handler: MakeHandler) -> None:
@@ -191,11 +193,17 @@ class TcpTransport:
 
     def cut(self, nodes: Sequence[int]) -> None:
         """From now on nothing is heard from these nodes and nothing reaches them, whoever was cut off before too."""
-        self.cut_off.update(dict.fromkeys(nodes))
+        self.unheard.update(dict.fromkeys(nodes))
+        self.mute(nodes)
+
+    def mute(self, nodes: Sequence[int]) -> None:
+        """From now on nothing reaches these nodes, though they are heard."""
+        self.muted.update(dict.fromkeys(nodes))
 
     def heal(self) -> None:
         """Ends all cuts; connections with a gap are closed, to be made again."""
-        gapped = [wire for wire in self.wires if wire.peer in self.cut_off]
-        self.cut_off.clear()
+        gapped = [wire for wire in self.wires if wire.peer in self.unheard or wire.peer in self.muted]
+        self.unheard.clear()
+        self.muted.clear()
         for wire in gapped:
             wire.abort()

@@ -292,6 +292,17 @@ async def test_a_cut_is_silent_and_parts_only_who_is_named(site: Site) -> None:
     assert all(recorder.connection.is_open and not recorder.losses for recorder in cut)
 
 
+async def test_who_is_muted_is_still_heard(site: Site) -> None:
+    """The cut is one way, and healing closes what has a gap."""
+    near, far = await meet(site, 2)
+    site.transport.mute([2])
+    far.connection.send(Goodbye("lost"))
+    await hear(near, far, "from there")
+    assert len(near.messages) == 1 and near.connection.is_open
+    site.transport.heal()
+    await until(lambda: near.losses == far.losses == 1, "both ends know")
+
+
 async def test_who_calls_during_a_cut_gets_no_answer(site: Site) -> None:
     """The hello is dropped, and so is a welcome that comes from a node that the caller has cut off."""
     site.transport.cut([2])

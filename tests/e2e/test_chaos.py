@@ -23,8 +23,9 @@ from _bank_proof import (
 from _kills import longest_gap_ms
 from _processes import free_base_port
 
-from protocol.client import Undecided, UndecidedRound
+from protocol.client import Undecided, UndecidedRound, connect
 from protocol.columns import Flag
+from protocol.placement import group_of
 from tests.e2e.programs import run
 
 FIRST_PORT = 20_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
@@ -110,6 +111,35 @@ def test_a_parted_leader_is_replaced(tmp_path: Path) -> None:
         assert "replicas agree" in audit.stdout + audit.stderr
         wrong = run("cluster", "partition", "1,2", "2,3", *folder)
         assert (wrong.returncode, "node 2: expected in one group only" in wrong.stderr) == (1, True)
+    finally:
+        run("cluster", "down", *folder)
+
+
+@pytest.mark.parametrize("one_way", [False, True])
+def test_a_link_goes_silent(tmp_path: Path, one_way: bool) -> None:
+    """Between the coordinator and another leader: payments between its shard and the others go on, during the cut and after it."""
+    port = free_base_port("127.0.0.1", 3, range(FIRST_PORT, 32_000, 20))
+    addresses = [f"127.0.0.1:{port + place}" for place in range(3)]
+    folder = ["--dir", tmp_path / "it"]
+    up = run("cluster", "up", "--nodes", 3, "--shards", 3, "--base-port", port, "--faults", *folder)
+    assert up.returncode == 0, up.stderr
+    try:
+        with connect(addresses) as client:
+            leaders = client.cluster().leaders
+        group = next(group for group, leader in enumerate(leaders) if leader != leaders[0])
+        names = (f"a{number}" for number in range(1_000))
+        far = next(name for name in names if group_of(name, 3) == group)
+        near = next(name for name in names if group_of(name, 3) != group)
+        for name in (far, near):
+            pay(addresses, "account", "create", name, "--minimum-balance", "none")
+        cut = ["cut", leaders[0], leaders[group], *["--one-way"] * one_way]
+        assert run("cluster", *cut, *folder).returncode == 0
+        for giver, taker in [(far, near), (near, far)] * 2:
+            pay(addresses, "transfer", giver, taker, 10)
+        assert run("cluster", "heal", *folder).returncode == 0
+        pay(addresses, "transfer", far, near, 10)
+        wrong = run("cluster", "cut", 1, 1, *folder)
+        assert (wrong.returncode, "expected two nodes" in wrong.stderr) == (1, True)
     finally:
         run("cluster", "down", *folder)
 
