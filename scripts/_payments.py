@@ -112,8 +112,8 @@ def _name(place: str, column: str, value: object) -> str:
 
 def _cents(place: str, value: object) -> int:
     cents = int(value) if isinstance(value, str) and CENTS.fullmatch(value) else value
-    if type(cents) is not int or not 1 <= cents <= AMOUNT_MAX:
-        raise _wrong(place, "amount_cents", value, f"an integer of 1 to {AMOUNT_MAX}, in cents")
+    if type(cents) is not int or not 0 <= cents <= AMOUNT_MAX:  # 0 is for the books to refuse
+        raise _wrong(place, "amount_cents", value, f"an integer of 0 to {AMOUNT_MAX}, in cents")
     return cents
 
 
