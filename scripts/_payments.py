@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from protocol.names import found
+from protocol.names import found, is_shown
 from protocol.status import ACCOUNT_ID_BYTES_MAX, AMOUNT_MAX
 
 COLUMNS = ("time", "customer", "terminal", "amount_cents")
@@ -72,16 +73,20 @@ def read(path: Path, day: date | None) -> list[Payment]:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    wanted = day or min((time.date() for time, _ in read_rows), default=None)
-    payments = [payment for time, payment in read_rows if time.date() == wanted]
+    wanted = day or min((time.date() for time, *_ in read_rows), default=None)
+    payments = [
+        Payment(time.time().isoformat(), payer, payee, cents)
+        for time, payer, payee, cents in read_rows
+        if time.date() == wanted
+    ]
     if not payments:
         raise InputError(f"{path}: no payments on {wanted}" if wanted else f"{path}: no payments")
     return payments
 
 
-def _checked(rows: Iterable[Row]) -> Iterator[tuple[datetime, Payment]]:
+def _checked(rows: Iterable[Row]) -> Iterator[tuple[datetime, str, str, int]]:
     """Each row with its time. Raises ValueError that says where and what."""
-    zone = None
+    zone = ""
     for place, (time, customer, terminal, amount) in rows:
         moment = _time(place, time)
         here = str(moment.tzinfo or "no zone")
@@ -89,7 +94,7 @@ def _checked(rows: Iterable[Row]) -> Iterator[tuple[datetime, Payment]]:
         if here != zone:  # one moment would be of two days
             raise _wrong(place, "time", time, f"a time of the zone that the first row has, {zone}")
         payer, payee = _name(place, "customer", customer), _name(place, "terminal", terminal)
-        yield moment, Payment(moment.time().isoformat(), payer, payee, _cents(place, amount))
+        yield moment, payer, payee, _cents(place, amount)
 
 
 def _time(place: str, value: object) -> datetime:
@@ -103,11 +108,16 @@ def _time(place: str, value: object) -> datetime:
 
 def _name(place: str, column: str, value: object) -> str:
     text = str(value) if type(value) is int else value
+    if isinstance(text, str) and _is_name(text):
+        return text
     if not isinstance(text, str) or not 1 <= len(text.encode(errors="replace")) <= NAME_BYTES_MAX:
         raise _wrong(place, column, value, f"a name of 1 to {NAME_BYTES_MAX} bytes, or an integer")
-    if what := found(text):
-        raise _wrong(place, column, value, f"a name whose characters all show, not {what}")
-    return text
+    raise _wrong(place, column, value, f"a name whose characters all show, not {found(text)}")
+
+
+@cache
+def _is_name(text: str) -> bool:
+    return 1 <= len(text.encode(errors="replace")) <= NAME_BYTES_MAX and is_shown(text)
 
 
 def _cents(place: str, value: object) -> int:
