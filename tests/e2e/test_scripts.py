@@ -23,6 +23,7 @@ SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
 GROUPS = 5  # a shard each, and the cluster's own
 FIRST_PORT = 21_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
 LAST_PORT = 32_000
+WAIT_SECONDS = 30.0  # for an election on a busy machine
 
 
 class Cluster:
@@ -50,9 +51,16 @@ class Cluster:
         return rows
 
     def coordinator(self) -> int:
-        """The node that runs commit rounds."""
-        rows = json.loads(self.do("status", "-o", "json").stdout)
-        return next(int(row["node"]) for row in rows if row["coordinator"])
+        """The node that runs commit rounds, once there is one."""
+        found: list[int] = []
+
+        def is_known() -> bool:
+            rows = json.loads(self.do("status", "-o", "json").stdout)
+            found[:] = [int(row["node"]) for row in rows if row["coordinator"]]
+            return len(found) == 1
+
+        assert wait_for(is_known, WAIT_SECONDS)
+        return found[0]
 
 
 @pytest.fixture(scope="module")
