@@ -22,7 +22,9 @@ from node.actors.faults import apply_fault
 from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
-from node.actors.peers import Link, make_hello
+from node.actors.members import Members as MembersActor
+from node.actors.members import MembersPorts, make_hello
+from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
 from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
@@ -37,12 +39,13 @@ from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.locks import Locks
 from node.core.machine import Body, Machine
+from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
 from node.core.splits import Splits
-from node.ports import Clock, Connection, Faults, LogStore, LogWrite, ShardStore, Transport, mending
+from node.ports import Clock, Connection, Faults, LogStore, LogWrite, NodeFolder, ShardStore, Transport, mending
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
-from protocol.messages import SnapshotAck, SnapshotPiece
+from protocol.messages import Placed, SnapshotAck, SnapshotPiece
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR
 
@@ -63,15 +66,14 @@ class Adapters:
     shard: Callable[[int], ShardStore]
     clock: Clock
     random: random.Random
-    data_id: int  # names this node's data folder
-    is_known_peer: Callable[[int, int], bool]  # node and its data id; remembers those that come for the first time
+    folder: NodeFolder
     connections_max: int = CLIENTS_MAX + STRANGERS_MAX  # that the system lets this process have
     faults: Faults | None = None  # in a cluster under test
 
 
 def make_machine(group: int) -> Machine:
     """The composition of parts: add a new part here."""
-    return Machine([Decisions(), Locks(), Splits()] if group == COORDINATOR else [Ledger()])
+    return Machine([Decisions(), Locks(), Splits(), Members()] if group == COORDINATOR else [Ledger()])
 
 
 class Node:
@@ -89,10 +91,10 @@ class Node:
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._links: dict[int, Link] = {}
+        self.members = self._make_members()
+        self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
-        self._sessions = SessionHost(
-            self._admission, self._take_piece, self._directory.on_placed, adapters.connections_max
-        )
+        self._sessions = SessionHost(self._admission, self._take_piece, self._on_placed, adapters.connections_max)
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
@@ -101,6 +103,7 @@ class Node:
         self._routes = Routes(number, self._links, adapters.clock)
         self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._asking: dict[asyncio.Task[None], None] = {}
@@ -109,15 +112,22 @@ class Node:
     # -- making ---------------------------------------------------------------------------------------------------
 
     def _make_links(self) -> None:
-        token, told = self.config.security.peer_token, self._directory
-        cluster = self.config.cluster
-        hello = make_hello(cluster.name, self.number, token, self._adapters.data_id, cluster.shared)
         for address in self.placement.nodes:
             if address.id != self.number:
                 self._links[address.id] = Link(
-                    hello, address, self._adapters.transport, self.config.timing.election_ticks, self._lost_peer,
-                    self.fail, lambda: self.router.placed(self.router.split), told.on_placed,
+                    self.members, address, self._adapters.transport, self.config.timing.election_ticks, self._lost_peer,
+                    lambda: self.router.placed(self.router.split), self._on_placed,
                 )  # fmt: skip
+
+    def _make_members(self) -> MembersActor:
+        def propose(request: Body, reply: Reply) -> None:
+            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
+            self.router.call(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply))
+
+        adapters, cluster = self._adapters, self.config.cluster
+        hello = make_hello(cluster.name, self.number, self.config.security.peer_token, cluster.shared)
+        ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail)
+        return MembersActor(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:
@@ -201,24 +211,47 @@ class Node:
         self._wire()
         try:
             stored = await self._adapters.log.open()
-            for group in self.placement.groups_on(self.number):
-                self.replicas[group] = await self._make_replica(group, stored.get(group, StoredGroup()))
+            idle = {
+                group: await self._make_replica(group, stored.get(group, StoredGroup()))
+                for group in self.placement.groups_on(self.number)
+            }
             self.router.replicas = self.replicas
-            if COORDINATOR in self.replicas:
-                self.replicas[COORDINATOR].on_applied = self._desk.applied
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                running = [tasks.create_task(work) for work in self._work()]
+                if self.members.is_admitted:
+                    self._activate(idle)
+                self._running += [tasks.create_task(work) for work in self._work()]
                 await self._listen()
-                self.is_serving.set()
+                self._running.append(tasks.create_task(self._take_part(idle)))
                 await self._stop.wait()
                 if self._failure is not None:
                     raise self._failure
                 await self._hand_over()
-                for task in [*running, *self._asking]:
+                for task in [*self._running, *self._asking]:
                     task.cancel()
         finally:
             await self._close()
+
+    async def _take_part(self, idle: dict[int, Replica]) -> None:
+        """A node whose data folder is new waits until it belongs to the cluster; see `node.actors.members`."""
+        if not self.members.is_admitted:
+            await self.members.compared.wait()
+            if self.members.is_founding and COORDINATOR in idle:
+                self._activate({COORDINATOR: idle[COORDINATOR]})
+            await self.members.register()
+            self._activate(idle)
+            self._sessions.admitted()
+        self.is_serving.set()
+
+    def _activate(self, replicas: dict[int, Replica]) -> None:
+        """From here on they hear their peers, vote, acknowledge and serve."""
+        assert self._tasks is not None
+        for group, replica in replicas.items():
+            if group not in self.replicas:
+                self.replicas[group] = replica
+                if group == COORDINATOR:
+                    replica.on_applied = self._desk.applied
+                self._running.append(self._tasks.create_task(replica.run()))
 
     def _wire(self) -> None:
         router, clock, desk = self.router, self._adapters.clock, self._desk
@@ -249,22 +282,14 @@ class Node:
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         actors = [self._writer.run(), self._coordinator.run(), self._tick()]
-        links = [link.run() for link in self._links.values()]
         readers = [self._reading.run() for _ in range(READERS)]
-        return [*actors, *links, *readers, *(replica.run() for replica in self.replicas.values())]
+        return [*actors, *readers, *(link.run() for link in self._links.values())]
 
     async def _listen(self) -> None:
         address = self.placement.address(self.number)
         assert address is not None
         security = self.config.security
-        rules = Rules(
-            self.config.cluster.name,
-            self.config.cluster.shared,
-            security.client_token,
-            security.peer_token,
-            self._peers,
-            self._adapters.is_known_peer,
-        )
+        rules = Rules(security.client_token, security.peer_token, self._peers, self.members)
 
         def accept(connection: Connection) -> Session:
             return Session(connection, self.router, rules, self._sessions)
@@ -284,6 +309,7 @@ class Node:
             self._desk.tick()
             self._handover.tick()
             self._directory.learn_splits()
+            self._learn_members()
             self._routes.tick()
 
     def stop(self) -> None:
@@ -314,6 +340,28 @@ class Node:
         for store in self._stores:
             await store.close()
         await self._adapters.log.close()
+
+    # -- members --------------------------------------------------------------------------------------------------
+
+    def _learn_members(self) -> None:
+        """What group 0's replica here has applied meanwhile."""
+        if (replica := self.replicas.get(COORDINATOR)) is not None:
+            part = replica.machine.parts[Members.name]
+            assert isinstance(part, Members)
+            self.members.hear(part.table)
+        self.members.tick()
+
+    def _on_placed(self, node: int, placed: Placed) -> None:
+        self.members.hear(MemberTable.unpack(placed.members))
+        self._directory.on_placed(node, placed)
+
+    def _members_changed(self) -> None:
+        """Whoever has lost its place is not spoken with any more; the peers hear of it."""
+        self._directory.tell_soon()
+        for session in list(self._sessions.sessions):
+            session.check_member()
+        for link in self._links.values():
+            link.check_member()
 
     # -- between the actors ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from node.core.machine import Change
 from node.core.raft import Entry, HardState, LogCut, Lost, Promise, Restored, StoredGroup
@@ -52,6 +52,26 @@ def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrit
         return []
     cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
     return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost)]
+
+
+class NodeFolder(Protocol):
+    """What a data folder says of itself and of the others. What is told to it is durable when the call returns.
+
+    The calls are few in a node's life, so they need not be quick. They raise StorageFailed.
+    """
+
+    data_id: int  # made with the folder
+    identity: int  # of the cluster that it belongs to, 0 while it belongs to none
+    is_replacement: bool  # it came for another one of the same node: the node's groups had removed the node before
+    table: list[Any]  # of all nodes' folders, as `remember` was told last; empty where that is lost or never came
+
+    def admit(self, identity: int, is_replacement: bool) -> None:
+        """The folder belongs to this cluster from now on."""
+        ...
+
+    def remember(self, table: list[Any]) -> None:
+        """Another table, which is newer."""
+        ...
 
 
 class LogStore(Protocol):

@@ -7,22 +7,24 @@ import asyncio
 import ctypes
 import fcntl
 import gc
-import json
 import logging
-import os
 import random
 import secrets
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 import uvloop
 
+from node.actors.members import NotAdmitted
 from node.adapters import descriptors
 from node.adapters.clock import SystemClock
 from node.adapters.faults import FaultSwitch, SlowLog
+from node.adapters.folder import DataFolder
 from node.adapters.sqlite_log import SqliteLog
 from node.adapters.sqlite_shard import SqliteShard
 from node.adapters.tcp import TcpTransport
@@ -30,7 +32,6 @@ from node.config import Config, ConfigError, load
 from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 
-DATA_FORMAT = 1  # of the data folder; a newer one is refused
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
 M_ARENA_MAX = -8  # of glibc's mallopt
 SWITCH_SECONDS = 0.0002  # the log's thread takes the interpreter lock several times a write; 5 ms each would show
@@ -56,9 +57,9 @@ def main(arguments: list[str]) -> int:
         config = load(options.config)
         if not 1 <= options.node <= config.cluster.nodes:
             raise RefusedToStart(f"node {options.node}: expected 1 to {config.cluster.nodes}")
-        with _claim(options.data, config, options.node):
-            return _run(config, options.node, options.data)
-    except (ConfigError, RefusedToStart) as error:
+        with _claim(options.data, config, options.node) as identity:
+            return _run(config, options.node, options.data, identity)
+    except (ConfigError, RefusedToStart, StorageFailed) as error:
         print(f"refused to start: {error}", file=sys.stderr)
         return EXIT_REFUSED
 
@@ -90,103 +91,58 @@ def _configure_logging() -> None:
     )
 
 
-def _claim(folder: Path, config: Config, node: int) -> IO[str]:
-    """Locks the data folder and checks that it is this node's. The lock goes with the returned file."""
+@contextmanager
+def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
+    """Locks the data folder, and checks that it is this node's."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")
     except OSError as error:
         raise RefusedToStart(f"{folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise RefusedToStart(f"{folder}: another process uses it") from error
-    cluster = config.cluster
-    mine = {
-        "format": DATA_FORMAT, "cluster": cluster.name, "node": node, "shards": cluster.shards,
-        "replication": cluster.replication, "nodes": cluster.nodes,
-    }  # fmt: skip
-    try:
-        _check_identity(folder / "node.json", mine)
-    except BaseException:
-        lock.close()
-        raise
-    return lock
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RefusedToStart(f"{folder}: another process uses it") from error
+        cluster = config.cluster
+        owner = {
+            "cluster": cluster.name, "node": node, "shards": cluster.shards, "replication": cluster.replication,
+            "nodes": cluster.nodes,
+        }  # fmt: skip
+        yield DataFolder(folder, owner)
 
 
-class PeerBook:
-    """Remembers the data folder of each peer, durably, so that one that lost its data cannot pass for what it was."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "peers.json"
-        self._known: dict[str, int] = json.loads(self._path.read_text()) if self._path.exists() else {}
-
-    def is_known(self, node: int, data_id: int) -> bool:
-        """Whether this is the folder that the peer had before; its first one is remembered."""
-        if str(node) not in self._known:
-            self._known[str(node)] = data_id
-            _write_json(self._path, self._known)
-        return self._known[str(node)] == data_id
-
-
-def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _check_identity(path: Path, mine: dict[str, object]) -> None:
-    if not path.exists():
-        if any(child.suffix == ".db" for child in path.parent.iterdir()):
-            raise RefusedToStart(f"{path.parent}: holds data but no {path.name}; it is foreign or damaged")
-        _write_json(path, {**mine, "data_id": secrets.randbits(62) + 1})
-        return
-    try:
-        found = json.loads(path.read_text())
-        version = int(found["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedToStart(f"{path}: damaged") from error
-    if version > DATA_FORMAT:
-        raise RefusedToStart(f"{path}: written by a newer version (format {version}, this is {DATA_FORMAT})")
-    for name, value in mine.items():
-        if found.get(name) != value:
-            raise RefusedToStart(f"{path.parent}: belongs to {name} {found.get(name)!r}, started as {value!r}")
-
-
-def _run(config: Config, number: int, folder: Path) -> int:
+def _run(config: Config, number: int, folder: Path, identity: DataFolder) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     _share_one_heap()
     stamp = f"{config.cluster.name} node {number}"
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(config, number, folder, stamp))
+            return runner.run(_serve(config, number, folder, identity, stamp))
     except BaseExceptionGroup as group:
         for error in _leaves(group):
+            if isinstance(error, NotAdmitted):
+                return _refuse(error)
             log.error("stopped", reason=str(error), exc_info=not isinstance(error, (StorageFailed, OSError)) and error)
         return EXIT_FAILED
     except (StorageFailed, OSError) as error:
-        log.error("refused to start", reason=str(error))
-        print(f"refused to start: {error}", file=sys.stderr)
-        return EXIT_REFUSED
+        return _refuse(error)
 
 
-async def _serve(config: Config, number: int, folder: Path, stamp: str) -> int:
+def _refuse(error: Exception) -> int:
+    log.error("refused to start", reason=str(error))
+    print(f"refused to start: {error}", file=sys.stderr)
+    return EXIT_REFUSED
+
+
+async def _serve(config: Config, number: int, folder: Path, identity: DataFolder, stamp: str) -> int:
     transport, stored = TcpTransport(), SqliteLog(folder, stamp)
     is_under_test = config.testing.fault_switch
     slow = SlowLog(stored)
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
-        SystemClock(), random.Random(secrets.randbits(128)), json.loads((folder / "node.json").read_text())["data_id"],
-        PeerBook(folder).is_known, _connections_max(config), FaultSwitch(transport, slow) if is_under_test else None,
+        SystemClock(), random.Random(secrets.randbits(128)), identity, _connections_max(config),
+        FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)
     loop = asyncio.get_running_loop()

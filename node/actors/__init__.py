@@ -30,6 +30,8 @@ The way of a payment::
 - `tracing.py`: what became of a transfer, and what is undecided, asked of all leaders; works while some are away.
 - `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
   coordinator's node gathers their funds.
+- `members.py`: whether this node belongs to the cluster, and with whom it may speak; a new one compares and registers before it
+  takes part. Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
   the way of a call to another node, over a third one while the link between the two is silent.
 
@@ -43,6 +45,8 @@ Invariants
   connection and in all; who takes nothing is cut off, and reads for somebody who is gone are dropped.
 - A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for,
   and this node's own words about leaderships and lost peers, are pushed past the bound.
+- A node whose data folder is new has no replicas, for itself and for others, until its folder is registered; a client that comes
+  before is answered then.
 - A replica serves once it has applied an entry of its own term, and stops when it hears of another leader or term; then
   everyone who waits there is told.
 - A linearizable read waits for a read point, then for rounds that are open on what it reads. A client that names a group is

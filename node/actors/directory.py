@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from node.actors.peers import Link
 from node.actors.router import Router
@@ -39,19 +40,19 @@ class Directory:
         if term > router.terms[group] or (term == router.terms[group] and is_news):
             router.terms[group], router.leaders[group] = term, leader
             if leader != known:
-                self._tell_soon()
+                self.tell_soon()
 
     def lost(self, node: int) -> None:
         """A peer's process is gone, and it leads nothing until somebody says so again."""
         for group, leader in enumerate(self._router.leaders):
             if leader == node:
                 self._router.leaders[group] = 0
-                self._tell_soon()
+                self.tell_soon()
 
     def list_splits(self, accounts: list[str]) -> None:
         """These are split, and were not known to be."""
         self._new_splits += accounts
-        self._tell_soon()
+        self.tell_soon()
 
     def learn_splits(self) -> None:
         """What group 0's replica here has listed meanwhile."""
@@ -65,20 +66,22 @@ class Directory:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def _tell_soon(self) -> None:
+    def tell_soon(self) -> None:
+        """Tells clients and peers all news of this turn of the loop."""
         if not self._is_dirty:
             self._is_dirty = True
             asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:
         self._is_dirty = False
-        placed = self._router.placed(self._new_splits)
+        for_peers = self._router.placed(self._new_splits)
+        for_clients = replace(for_peers, members=[])  # who has which data folder is the nodes' own business
         self._new_splits = []
         for session in self._sessions():
             if not session.is_peer:
-                session.push(placed)
+                session.push(for_clients)
         for link in self._links.values():
-            link.send(placed)
+            link.send(for_peers)
 
     # -- hearing --------------------------------------------------------------------------------------------------
 

@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
+from node.actors.members import Members
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.messages import (
     ANY_GROUP,
-    PROTOCOL_VERSION,
     Failure,
     Goodbye,
-    Hello,
     Message,
     Placed,
     Raft,
@@ -46,6 +45,11 @@ RENEWAL_SILENCES = (
     3  # as long as until a link counts as silent: a peer that stood still for a moment keeps its connection
 )
 PATIENCE_DOUBLINGS_MAX = 3  # where a link is so slow that a frame holds up all pings, renewals would never end
+REFUSALS = (
+    ErrorCode.unknown_peer,
+    ErrorCode.wrong_cluster,
+    ErrorCode.wrong_settings,
+)  # of this node, not of its connection
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
 PING_DEADLINE_MS = 1_000  # one that is answered later has done its service: something was heard
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
@@ -70,12 +74,11 @@ class Link:
 
     def __init__(
         self,
-        hello: Hello,
+        members: Members,
         address: NodeAddress,
         transport: Transport,
         silence_ticks: int,
         lost: Callable[[int], None],
-        refused: Callable[[ProtocolError], None],
         greet: Callable[[], Message],
         placed: Callable[[int, Placed], None],
     ) -> None:
@@ -86,10 +89,9 @@ class Link:
         self.address = address
         self.reach: dict[int, int] = {}  # links from the peer to other nodes, as it said last
         self._dropped = 0
-        self._hello = hello
+        self._members = members
         self._transport = transport
         self._on_lost = lost
-        self._on_refused = refused
         self._greet = greet
         self._placed = placed
         self._silence_ticks = silence_ticks
@@ -99,6 +101,7 @@ class Link:
         self._connection: Connection | None = None
         self._is_welcome = False
         self._has_answered = False  # a ping: what is said on the connection arrives
+        self._data_id = 0  # of the folder that the peer has named on this connection
         self._closed = asyncio.Event()
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[float, Reply]] = {}
@@ -125,6 +128,7 @@ class Link:
     def _connected(self, connection: Connection) -> Link:
         self._connection = connection
         self._unheard_ticks = 0
+        self._hello = self._members.hello()
         connection.send(self._hello)
         return self
 
@@ -133,18 +137,18 @@ class Link:
         self._unheard_ticks = 0
         match message:
             case Welcome():
-                if (error := check_welcome(message, self._hello, self.address.id)) is not None:
+                error = check_welcome(message, self._hello, self.address.id) or self._members.check_welcome(message)
+                if error is not None:
                     raise error
+                self._data_id = message.data_id
                 self._is_welcome = True
                 self.send(self._greet())
                 self._ping()
             case ReplyMessage(number, body):
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)
-            case Failure(0, code, text) if code == ErrorCode.unknown_peer and not self._is_welcome:
-                self._on_refused(
-                    ProtocolError(f"node {self.address.id} refuses this node: {text}", ErrorCode.unknown_peer)
-                )
+            case Failure(0, code, text) if code in REFUSALS and not self._is_welcome:
+                self._members.refused(self.address.id, ProtocolError(text, error_code(code)))
             case Failure(number, code, text, retry_after_ms, hint):
                 if number and (call := self._calls.pop(number, None)) is not None:
                     call[1](Failed(error_code(code), text, retry_after_ms, hint))
@@ -264,13 +268,15 @@ class Link:
         """The link as it is now."""
         return LinkStatistics(self.address.id, self.is_up, len(self._calls), self._dropped)
 
+    def check_member(self) -> None:
+        """Ends the connection if the peer's data folder is no longer the one that its number has."""
+        if self._connection is None or not self._is_welcome:
+            return
+        if not self._members.may_speak(self.address.id, self._data_id):
+            self._connection.abort()
+
     def close(self) -> None:
         """Says goodbye."""
         if self._connection is not None:
             self.send(Goodbye("the node stops"))
             self._connection.close()
-
-
-def make_hello(cluster: str, node: int, token: str, data_id: int, settings: str) -> Hello:
-    """What this node says when it connects to a peer."""
-    return Hello(PROTOCOL_VERSION, cluster, "peer", node, token, data_id, settings=settings)

@@ -74,6 +74,7 @@ class Router:
         self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
         self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
         self.mend: Callable[[Call], Call] = lambda call: call  # puts right what was asked without knowing them
+        self.members: Callable[[], list[Any]] = list  # gives the packed table of the nodes' data folders
         self.is_stopping = False
         self._clock = clock
         self._requests = 0
@@ -85,7 +86,7 @@ class Router:
 
     def placed(self, split: Iterable[str]) -> Placed:
         """What peers and clients are told: all leaders, and these split accounts."""
-        return Placed(self.placement.pack(), list(self.leaders), list(split), list(self.terms))
+        return Placed(self.placement.pack(), list(self.leaders), list(split), list(self.terms), self.members())
 
     # -- from sessions --------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from node.actors.actor import Failed, Outcome
 from node.actors.admission import Admission, Load
 from node.actors.events import Received
+from node.actors.members import Members
 from node.actors.operations import demand_of
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
@@ -56,12 +57,10 @@ HELD_BYTES_MAX = 256 << 20  # of all clients' connections together; beyond it th
 class Rules:
     """Who may connect."""
 
-    cluster: str
-    settings: str  # that all nodes must have alike
     client_token: str
     peer_token: str
     peers: tuple[int, ...]
-    is_known: Callable[[int, int], bool]  # whether a peer has come with the data folder that it had before
+    members: Members
 
 
 class Session:
@@ -115,19 +114,37 @@ class Session:
     def _on_hello(self, message: Message) -> None:
         if not isinstance(message, Hello):
             raise ProtocolError("expected Hello first")
-        rules = self._rules
-        welcome = self._welcome(is_peer=message.role == Role.peer)
+        rules, is_peer = self._rules, message.role == Role.peer
+        welcome = self._welcome(is_peer=is_peer)
         error = check_hello(message, welcome, rules.client_token, rules.peer_token, rules.peers)
+        error = error or (rules.members.check_hello(message) if is_peer else None)
         if error is not None:
             raise error
-        if message.role == Role.peer and not rules.is_known(message.node, message.data_id):
-            text = f"node {message.node} came back with another data folder: it has lost what it acknowledged"
-            raise ProtocolError(text, ErrorCode.unknown_peer)
-        if message.role == Role.client and (limit := self._host.clients_max) <= self._host.clients:
+        if not is_peer and (limit := self._host.clients_max) <= self._host.clients:
             text = f"{limit} clients connected to node {self._router.node}: expected at most as many with the new one"
             raise ProtocolError(text, ErrorCode.busy)
-        self.hello = message
         self._patience.cancel()
+        if is_peer or rules.members.is_admitted:
+            self._open(message, welcome)
+        else:
+            self._host.waiting[self] = message
+
+    def admitted(self, hello: Hello) -> None:
+        """The node belongs to its cluster now: what a client has said before is looked at."""
+        try:
+            self._on_hello(hello)
+        except ProtocolError as error:
+            self._connection.refuse(error)
+
+    def check_member(self) -> None:
+        """Ends a peer's connection if its data folder is no longer the one that its number has."""
+        if self.hello is None or not self.is_peer:
+            return
+        if not self._rules.members.may_speak(self.hello.node, self.hello.data_id):
+            self._connection.abort()
+
+    def _open(self, hello: Hello, welcome: Welcome) -> None:
+        self.hello = hello
         if self.is_peer:
             self._load = Load(PEER_REQUESTS_MAX, PEER_BYTES_MAX, PEER_ANSWERS_MAX)
         else:
@@ -140,10 +157,11 @@ class Session:
 
     def _welcome(self, *, is_peer: bool) -> Welcome:
         router, limit = self._router, FRAME_BYTES_MAX if is_peer else CLIENT_FRAME_BYTES_MAX
+        mine = self._rules.members.hello()
         return Welcome(
-            PROTOCOL_VERSION, self._rules.cluster, router.node, router.placement.shards, router.placement.pack(),
-            list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split),
-            settings=self._rules.settings if is_peer else "",
+            PROTOCOL_VERSION, mine.cluster, router.node, router.placement.shards, router.placement.pack(),
+            list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split), mine.identity,
+            mine.data_id if is_peer else 0, mine.settings if is_peer else "",
         )  # fmt: skip
 
     def _on_raft(self, messages: list[list[object]]) -> None:
@@ -259,6 +277,7 @@ class SessionHost:
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
         self.placed = placed
+        self.waiting: dict[Session, Hello] = {}  # clients that came before this node belongs to its cluster
         self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
         self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first
@@ -293,9 +312,15 @@ class SessionHost:
         if not session.is_peer:
             self._clients[session] = None
 
+    def admitted(self) -> None:
+        """This node belongs to its cluster now: clients that wait are let in."""
+        waiting, self.waiting = self.waiting, {}
+        for session, hello in waiting.items():
+            session.admitted(hello)
+
     def closed(self, session: Session) -> None:
         """The connection is gone."""
-        for known in (self._strangers, self.sessions, self._clients):
+        for known in (self._strangers, self.sessions, self._clients, self.waiting):
             known.pop(session, None)
         self._numbers.pop(session.number, None)
 

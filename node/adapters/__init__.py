@@ -1,6 +1,7 @@
 """What touches the outside: SQLite files, TCP, the clock; and in-memory twins of the stores.
 
 `sqlite.py` opens a file the one way we open files; `sqlite_log.py` is the node's log, `sqlite_shard.py` a group's checkpoint;
+`folder.py` keeps what a data folder says of itself and of the others;
 `memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced; `tcp.py` cuts a byte
 stream into frames and messages; `clock.py` is the machine's time; `faults.py` breaks a node under test. What the actors may ask
 of them stands in `node/ports.py`. Adapters translate library exceptions at the edge: whatever SQLite raises is `StorageFailed`

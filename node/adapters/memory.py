@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short, promise_kept
@@ -47,6 +48,24 @@ class Disk:
         await asyncio.sleep(self._latency() if seconds is None else seconds)
         if self.is_failing:
             raise StorageFailed("the disk fails")
+
+
+class MemoryFolder:
+    """Implements `NodeFolder`."""
+
+    def __init__(self, data_id: int) -> None:
+        self.data_id = data_id
+        self.identity = 0
+        self.is_replacement = False
+        self.table: list[Any] = []
+
+    def admit(self, identity: int, is_replacement: bool) -> None:
+        """Belongs to this cluster."""
+        self.identity, self.is_replacement = identity, is_replacement
+
+    def remember(self, table: list[Any]) -> None:
+        """Keeps the table."""
+        self.table = table
 
 
 class MemoryLog:

@@ -85,7 +85,7 @@ class Calls:
                 left_ms = max(1, int((limit - self.now()) * 1000))
                 request = Request(number, operation.value, group if strict else -1, left_ms, 0, body)
                 answer = await self._ask(connection, request, limit)
-            except Unreachable as error:
+            except (Unreachable, ProtocolError) as error:
                 if change is None or not uncertain:
                     raise
                 raise OutcomeUnknown(change, str(error)) from error
@@ -135,23 +135,31 @@ class Calls:
             if address is not None:
                 try:
                     return await self._connection((address.host, address.port)), True
-                except OSError:
+                except (OSError, ProtocolError) as error:
+                    _pass_over(error)
                     self._leaders[group] = 0
         return await self.any_connection(deadline), False
 
     async def any_connection(self, deadline: float) -> Connection:
-        """A connection to any node, taken in turn, those last that did not answer a moment ago. Raises Unreachable."""
+        """A connection to any node, taken in turn, those last that did not answer a moment ago.
+
+        Raises Unreachable; ProtocolError(wrong_cluster) if no node answers but of another cluster than before.
+        """
         reason = "no address"
         while self.now() < deadline:
             known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
             candidates = list(dict.fromkeys([*self._addresses, *known]))
             start = next(self._turn) % len(candidates)
             in_turn = [*candidates[start:], *candidates[:start]]
+            other: ProtocolError | None = None
             for address in sorted(in_turn, key=lambda address: self._silent.get(address, 0.0) > self.now()):
                 try:
                     return await self._connection(address)
-                except OSError as error:
+                except (OSError, ProtocolError) as error:
+                    other = _pass_over(error) or other
                     reason = f"{address[0]}:{address[1]}: {error}"
+            if other is not None:
+                raise other
             await asyncio.sleep(RETRY_SECONDS)
         raise Unreachable(f"no node answers ({reason})")
 
@@ -191,6 +199,15 @@ class Calls:
         for group, leader in enumerate(leaders):
             if leader:
                 self._leaders[group] = leader
+
+
+def _pass_over(error: OSError | ProtocolError) -> ProtocolError | None:
+    """A node that is gone, or belongs to another cluster (which is returned), is passed over; anything else is raised."""
+    if isinstance(error, OSError):
+        return None
+    if error.code is not ErrorCode.wrong_cluster:
+        raise error
+    return error
 
 
 def _parse_address(text: str) -> Address:

@@ -12,15 +12,13 @@ import pytest
 
 from node.actors import snapshots
 from node.actors.replica import Replica
-from node.adapters.tcp import TcpTransport
-from node.daemon import Adapters
 from protocol.client.connection import Connection
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request
 from protocol.placement import group_of
 from protocol.status import Status
-from tests.simulation.cluster import BASE_PORT, Cluster, Host, Shape, SimNode
-from tests.simulation.disks import Drive, SimLog, SimShard
-from tests.simulation.loop import Owner, SimLoop, run
+from tests.simulation.cluster import BASE_PORT, Cluster, Shape, SimNode
+from tests.simulation.disks import Drive
+from tests.simulation.loop import SimLoop, run
 from tests.simulation.network import Network
 
 WAIT_SECONDS = 60.0  # of virtual time, within which everything that a test waits for has happened
@@ -28,35 +26,11 @@ WORLD = "{%d}world"
 
 
 class QuietCluster(Cluster):
-    """Nodes that know their peers' data folders the way production does."""
-
-    def __init__(self, loop: SimLoop, network: Network, shape: Shape, random: Random) -> None:
-        super().__init__(loop, network, shape, random)
-        self.data_ids = {number: 1_000 + number for number in self.hosts}
-        self.books: dict[int, dict[int, int]] = {number: {} for number in self.hosts}
+    """Nothing goes wrong but what a test does."""
 
     def lose_data(self, number: int) -> None:
         """The host comes back with an empty data folder under its old number."""
         self.hosts[number].drive = Drive(Random(number))
-        self.data_ids[number] += 1_000
-        self.books[number] = {}
-
-    async def _live(self, host: Host, owner: Owner) -> None:
-        drive, book = host.drive, self.books[host.number]
-        adapters = Adapters(
-            TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
-            Random(host.random.getrandbits(64)), self.data_ids[host.number],
-            lambda node, data_id: book.setdefault(node, data_id) == data_id,
-        )  # fmt: skip
-        host.node = SimNode(host.number, self.config, adapters)
-        host.node.shape = self.shape
-        try:
-            await host.node.run()
-        except Exception as error:
-            if not owner.is_dead:
-                self.unexpected(owner.name, error)
-        if not owner.is_dead:
-            self.crash(host.number)
 
 
 class World:

@@ -170,6 +170,7 @@ def test_a_lifetime_goes_on_over_changes_of_leadership() -> None:
             await world.until(lambda: world.cluster.leader_of(1) is not None, "another leads")
             world.cluster.start(leader)
             await world.until(lambda: world.is_level(1), "all have caught up")
+            await world.client.transfer("a", "b", 1)  # a replica that has just started counts from the next stamp on
         assert 30 <= await open_for(world, "a", began) < 30 + SLACK_SECONDS
 
     play(story)

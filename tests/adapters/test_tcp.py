@@ -12,9 +12,10 @@ import pytest
 
 from node.adapters import tcp
 from node.adapters.clock import SystemClock
-from node.adapters.memory import Disk, MemoryLog, MemoryShard
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, SecuritySettings
+from node.core.members import Member, MemberState, MemberTable
 from node.daemon import Adapters, Node
 from node.ports import Connection
 from protocol.errors import ErrorCode, ProtocolError
@@ -329,6 +330,7 @@ async def test_healing_closes_what_has_a_gap(site: Site) -> None:
 
 # -- the handshake ------------------------------------------------------------------------------------------------
 
+IDENTITY = 777
 CLIENT_TOKEN, PEER_TOKEN = "of clients", "of peers"
 CLIENT = Hello(PROTOCOL_VERSION, "under-test", "client", 0, CLIENT_TOKEN, 0)
 PEER = Hello(
@@ -354,10 +356,11 @@ async def port() -> AsyncIterator[int]:
         taken.bind((HOST, 0))
         number: int = taken.getsockname()[1]
     cluster = settings_at(number)
-    disk = Disk()
+    disk, folder = Disk(), MemoryFolder(44)
+    folder.admit(IDENTITY, is_replacement=False)
+    folder.remember(MemberTable(2, IDENTITY, {2: Member(55, MemberState.member)}).pack())
     adapters = Adapters(
-        TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), 44,
-        lambda node, data_id: data_id == 55,
+        TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), folder,
     )  # fmt: skip
     node = Node(1, Config(cluster, SecuritySettings(CLIENT_TOKEN, PEER_TOKEN)), adapters)
     running = asyncio.ensure_future(node.run())
@@ -385,6 +388,8 @@ REFUSED: dict[str, tuple[Message, ErrorCode]] = {
     "the node itself": (replace(PEER, node=1), ErrorCode.unknown_peer),
     "no member": (replace(PEER, node=3), ErrorCode.unknown_peer),
     "another data folder": (replace(PEER, data_id=56), ErrorCode.unknown_peer),
+    "a client of another cluster": (replace(CLIENT, identity=IDENTITY + 1), ErrorCode.wrong_cluster),
+    "a peer of another cluster of this name": (replace(PEER, identity=IDENTITY + 1), ErrorCode.wrong_cluster),
     "other settings": (replace(PEER, settings="nodes=2 shards=9"), ErrorCode.wrong_settings),
     "a client with a number": (replace(CLIENT, node=2), ErrorCode.bad_message),
 }

@@ -142,7 +142,7 @@ class Cluster:
         drive = host.drive
         adapters = Adapters(
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
-            Random(host.random.getrandbits(64)), host.number, lambda node, data_id: node == data_id,
+            Random(host.random.getrandbits(64)), drive.folder,
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
-from node.adapters.memory import Disk, MemoryLog, MemoryShard, Row
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard, Row
 from node.core.machine import Change
 from node.core.raft import Entry, StoredGroup
 from node.ports import LogWrite
@@ -27,12 +27,14 @@ class Drive:
     random: Random
     slowness: float = 1.0
     disk: Disk = field(init=False)
+    folder: MemoryFolder = field(init=False)
     damaged: dict[int, dict[int, Entry]] = field(default_factory=dict)  # group -> index -> what was durable and is gone
     are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
     merged: dict[int, StoredGroup] = field(default_factory=dict)  # the log without its write-ahead log
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.latency)
+        self.folder = MemoryFolder(self.random.getrandbits(62) + 1)
 
     def latency(self) -> float:
         """Seconds of one write."""

@@ -1,0 +1,190 @@
+"""Whether this node belongs to the cluster, and with whom it may speak.
+
+A node whose data folder is new compares its settings with its peers first. When a majority of the cluster's nodes, itself
+among them, has the same ones, it takes part: if none of them belongs to a cluster yet, in group 0 at once, whose first entry gives
+the cluster its identity; and in everything as soon as group 0 has registered its folder. So nothing is served, voted or
+acknowledged by a node that was started with other settings, or with an empty folder in place of one that is known.
+
+A node that most others refuse stops and says why; the word of a few, who may be wrong themselves, is only logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from node.actors.actor import Failed, Outcome, promised
+from node.core.machine import Kind
+from node.core.members import MemberEvent, MemberState, MemberTable
+from node.ports import Clock, NodeFolder
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.messages import PROTOCOL_VERSION, Hello, Role, Welcome
+
+RETRY_SECONDS = 0.05  # between two attempts to register: group 0 elects its first leader meanwhile
+REFUSED_SECONDS = 2.0  # a peer that has not heard of the latest table yet refuses wrongly for a moment
+
+log = structlog.get_logger()
+
+
+class NotAdmitted(Exception):
+    """Why this node must not take part, in a sentence with the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPorts:
+    """What it is connected to."""
+
+    clock: Clock
+    propose: Callable[[list[object], Callable[[Outcome], None]], None]  # a request for group 0's machine
+    changed: Callable[[], None]  # the table or the identity has changed
+    fail: Callable[[BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MembersStatistics:
+    """Who belongs to the cluster, as this node knows it."""
+
+    identity: int  # of the cluster, 0 if not known yet
+    version: int  # of the table
+    is_admitted: bool
+    refused_by: int  # peers that do not let this node in
+
+
+class Members:
+    """One a node."""
+
+    def __init__(
+        self, hello: Hello, nodes: int, folder: NodeFolder, generator: random.Random, ports: MembersPorts
+    ) -> None:
+        self.table = MemberTable.unpack(folder.table)
+        self.compared = asyncio.Event()  # a majority of the nodes has the same settings
+        self._hello = hello
+        self._majority = nodes // 2 + 1
+        self._nodes = nodes
+        self._folder = folder
+        self._random = generator
+        self._ports = ports
+        self._alike: dict[int, int] = {}  # peers with the same settings, and the identity that each knows
+        self._refused: dict[int, tuple[float, str]] = {}  # by which peers, since when and why
+        self._compare()
+
+    @property
+    def identity(self) -> int:
+        """Of the cluster; 0 as long as this node does not belong to it."""
+        return self._folder.identity
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether this node belongs to the cluster."""
+        return self._folder.identity != 0
+
+    @property
+    def is_founding(self) -> bool:
+        """Whether nobody who was met belongs to a cluster yet."""
+        return not any(self._alike.values())
+
+    # -- handshakes -----------------------------------------------------------------------------------------------
+
+    def hello(self) -> Hello:
+        """What this node says to a peer."""
+        hello, folder = self._hello, self._folder
+        return Hello(
+            PROTOCOL_VERSION, hello.cluster, hello.role, hello.node, hello.token, folder.data_id, folder.identity, hello.settings
+        )  # fmt: skip
+
+    def check_hello(self, hello: Hello) -> ProtocolError | None:
+        """Why a peer whose hello fits the cluster is refused all the same, or None."""
+        return self._meet(hello.node, hello.data_id, hello.identity)
+
+    def check_welcome(self, welcome: Welcome) -> ProtocolError | None:
+        """Why a peer that lets this node in must not be spoken with, or None."""
+        self._refused.pop(welcome.node, None)
+        return self._meet(welcome.node, welcome.data_id, welcome.identity)
+
+    def _meet(self, node: int, data_id: int, identity: int) -> ProtocolError | None:
+        if not self.may_speak(node, data_id):
+            if self.table.rows[node].state is MemberState.leaving:
+                text = f"node {node} is being replaced: start it again when its shards have let it go"
+            else:
+                text = (
+                    f"node {node} came back with another data folder: it has lost what it acknowledged; "
+                    f"expected the folder that it had, or scripts/cluster replace {node}"
+                )
+            return ProtocolError(text, ErrorCode.unknown_peer)
+        self._alike[node] = identity
+        self._compare()
+        return None
+
+    def may_speak(self, node: int, data_id: int) -> bool:
+        """Whether the node may have this data folder, as far as is known here."""
+        row = self.table.rows.get(node)
+        return row is None or row.admits(data_id)
+
+    def _compare(self) -> None:
+        if 1 + len(self._alike) >= self._majority:
+            self.compared.set()
+
+    def refused(self, node: int, error: ProtocolError) -> None:
+        """A peer does not let this node in."""
+        if node not in self._refused:
+            log.error("refused by a peer", node=node, reason=str(error))
+        self._refused.setdefault(node, (self._ports.clock.monotonic(), f"node {node}: {error}"))
+
+    def tick(self) -> None:
+        """Stops the node if so many refuse it that the rest is no majority, or if it is new and all that it met refuse it."""
+        before = self._ports.clock.monotonic() - REFUSED_SECONDS
+        reasons = [reason for since, reason in self._refused.values() if since < before]
+        is_outcast = not self.is_admitted and not self._alike and len(reasons) > 1
+        if is_outcast or self._nodes - len(reasons) < self._majority:
+            self._ports.fail(NotAdmitted("; ".join(reasons)))
+
+    # -- the table ------------------------------------------------------------------------------------------------
+
+    def packed(self) -> list[Any]:
+        """The table, as peers are told it."""
+        return self.table.pack()
+
+    def hear(self, table: MemberTable) -> None:
+        """A table of group 0, by its own replica here, an answer or a peer. Older ones, and another cluster's, are passed over."""
+        if table.version <= self.table.version or (self.is_admitted and table.identity != self.identity):
+            return
+        self.table = table
+        if self.is_admitted:
+            self._folder.remember(table.pack())
+        self._ports.changed()
+
+    async def register(self) -> None:
+        """Asks group 0 until it has answered, and returns when this node belongs to the cluster."""
+        mine, data_id = self._hello.node, self._folder.data_id
+        while not self.is_admitted:
+            fresh = self._random.getrandbits(62) + 1
+            outcome, reply = promised()
+            self._ports.propose([Kind.apply, "members", [MemberEvent.register.value, mine, data_id, fresh]], reply)
+            answer = await outcome
+            if isinstance(answer, Failed):
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            table = MemberTable.unpack(answer[1])
+            if table.rows[mine].data_id != data_id:
+                text = f"expected the data folder that node {mine} has registered, or scripts/cluster replace {mine}"
+                self._ports.fail(NotAdmitted(f"this one is new, and what the node acknowledged is lost: {text}"))
+                return
+            self._folder.admit(table.identity, table.rows[mine].state is MemberState.joining)
+            if table.version > self.table.version:
+                self.table = table
+            self._folder.remember(self.table.pack())
+            self._ports.changed()
+
+    def statistics(self) -> MembersStatistics:
+        """As it is now."""
+        return MembersStatistics(self.identity, self.table.version, self.is_admitted, len(self._refused))
+
+
+def make_hello(cluster: str, node: int, token: str, settings: str) -> Hello:
+    """What a node says to a peer, but for what its data folder knows."""
+    return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings)

@@ -1,0 +1,100 @@
+"""What a node's data folder says of itself (`node.json`) and of the other nodes (`members.json`): small checksummed files."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from node.ports import StorageFailed
+
+DATA_FORMAT = 1  # of the data folder; a newer one is refused
+IDENTITY_FILE = "node.json"
+MEMBERS_FILE = "members.json"
+
+
+class DataFolder:
+    """Implements `NodeFolder`. `owner` is what the settings say that the folder must be: cluster, node, shards and so on."""
+
+    def __init__(self, folder: Path, owner: Mapping[str, object]) -> None:
+        """Makes a new folder's identity file, or reads it. Raises StorageFailed where it is damaged, newer or another's."""
+        self._path, self._members = folder / IDENTITY_FILE, folder / MEMBERS_FILE
+        self._owner = {"format": DATA_FORMAT, **owner}
+        if self._path.exists():
+            found = self._read()
+        elif any(child.suffix == ".db" for child in folder.iterdir()):
+            raise StorageFailed(f"{folder}: holds data but no {IDENTITY_FILE}; it is foreign or damaged")
+        else:
+            found = {"data_id": secrets.randbits(62) + 1, "identity": 0, "is_replacement": False}
+            write_checked(self._path, {**self._owner, **found})
+        self.data_id: int = found["data_id"]
+        self.identity: int = found["identity"]
+        self.is_replacement: bool = found["is_replacement"]
+        remembered, is_sound = _read_json(self._members)
+        self.table: list[Any] = remembered["table"] if is_sound else []
+
+    def _read(self) -> dict[str, Any]:
+        found, is_sound = _read_json(self._path)
+        version = found.get("format")
+        if type(version) is int and version > DATA_FORMAT:
+            text = f"{self._path}: written by a newer version (format {version}, this is {DATA_FORMAT})"
+            raise StorageFailed(text)
+        if not is_sound:
+            raise StorageFailed(f"{self._path}: damaged")
+        for name, value in self._owner.items():
+            if found.get(name) != value:
+                raise StorageFailed(f"{self._path.parent}: belongs to {name} {found.get(name)!r}, started as {value!r}")
+        return found
+
+    def admit(self, identity: int, is_replacement: bool) -> None:
+        """The folder belongs to this cluster from now on."""
+        mine = {"data_id": self.data_id, "identity": identity, "is_replacement": is_replacement}
+        write_checked(self._path, {**self._owner, **mine})
+        self.identity, self.is_replacement = identity, is_replacement
+
+    def remember(self, table: list[Any]) -> None:
+        """Keeps the table of all nodes' folders. A file that is damaged counts as none: group 0 and the peers tell it again."""
+        write_checked(self._members, {"table": table})
+        self.table = table
+
+
+def write_checked(path: Path, value: Mapping[str, object]) -> None:
+    """Replaces the file, durably: after a crash it holds the old value or the new one. Raises StorageFailed."""
+    temporary = path.with_suffix(".new")
+    try:
+        with temporary.open("w") as file:
+            json.dump({**value, "crc": _checksum(value)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}") from error
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], bool]:
+    """What stands there, nothing if that is no object, and whether its checksum is right. Raises StorageFailed where it cannot be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}, False
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        return {}, False
+    if not isinstance(found, dict):
+        return {}, False
+    checksum = found.pop("crc", None)
+    return found, checksum == _checksum(found)
+
+
+def _checksum(value: Mapping[str, object]) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
