@@ -141,6 +141,7 @@ class SnapshotPiece:
     snapshot_id: int  # chosen by the sender, another one for each attempt
     index: int  # the last entry that the snapshot holds
     term: int  # of that entry
+    chain: int  # checksum of the log up to that entry
     number: int  # of the piece, from 0
     last: bool  # whether it is the last piece
     data: bytes
@@ -218,7 +219,7 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS, _TERMS, _LIST)),
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),
-    Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
+    Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
     Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL, _LARGE)),
 }
 _KINDS: Final[dict[type[Message], int]] = {shape[0]: int(kind) for kind, shape in _SHAPES.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from node.actors.actor import Reply
-from node.core.machine import Body, Loaded
+from node.core.machine import Body, Loaded, Machine
 from node.core.raft import Message, Persist, SnapshotMeta
 
 
@@ -84,8 +84,9 @@ class LoadedRows:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The shard's file holds the state at `meta.index`."""
+    """The shard's file holds the state of this machine at `meta.index`."""
 
+    machine: Machine
     meta: SnapshotMeta
 
 

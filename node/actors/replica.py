@@ -30,7 +30,7 @@ from node.actors.pipeline import Pipeline
 from node.actors.questions import Questions
 from node.actors.recovery import Losses
 from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
-from node.actors.snapshots import Incoming, export
+from node.actors.snapshots import Incoming, Outgoing
 from node.core.machine import Machine, Need
 from node.core.raft import (
     Entry,
@@ -87,7 +87,9 @@ class Replica(Actor[ReplicaEvent]):
         self._is_checkpointing = False
         self._checkpoint_ended = asyncio.Event()
         self._checkpoint_ended.set()
-        self._exports: dict[NodeId, None] = {}
+        self._exports = Outgoing(
+            group, store, ports, lambda message, is_complete: self.inbox.push(Exported(message, is_complete))
+        )
         self._loads: deque[tuple[Command | Propose, Need]] = deque()
         self._loading = 0
         self.preferred_leader = preferred_leader
@@ -119,8 +121,8 @@ class Replica(Actor[ReplicaEvent]):
                 case LoadedRows(item, loaded):
                     item.loaded = loaded
                     self._pipeline.add_first(item)
-                case Checkpointed(meta):
-                    self._on_checkpointed(meta)
+                case Checkpointed(machine, meta):
+                    self._on_checkpointed(machine, meta)
                 case Exported(message, is_complete):
                     self._on_exported(message, is_complete)
                 case Lead(node):
@@ -214,6 +216,7 @@ class Replica(Actor[ReplicaEvent]):
         if persist.snapshot is not None:
             self._installing = persist
             self.incoming.freeze()
+            self._exports.give_up()  # the store is about to hold another checkpoint
             return
         if persist.must_sync:
             write = LogWrite(
@@ -262,6 +265,7 @@ class Replica(Actor[ReplicaEvent]):
             return
         was_leading_term = self._seen[2] if self._seen[0] is Role.leader else -1
         self._seen = seen
+        self._exports.give_up(ready.term if ready.role is Role.leader else 0)
         if ready.role is not Role.leader or ready.term != was_leading_term:
             self._stop_serving()
         self._ports.leads(self.group, int(ready.leader), ready.term, self.is_serving)
@@ -323,21 +327,22 @@ class Replica(Actor[ReplicaEvent]):
         self._log_bytes = 0
         meta = self.raft.snapshot_meta(self.machine.applied)
         assert meta is not None, "the applied entry is in the log"
-        changes = [*self.machine.changes(), Incoming.meta_row(meta)]
+        machine = self.machine
+        changes = [*machine.changes(), Incoming.meta_row(meta)]
 
         async def write() -> None:
             await self.store.write(changes)
             self._checkpoint_ended.set()
-            self.inbox.push(Checkpointed(meta))
+            self.inbox.push(Checkpointed(machine, meta))
 
         self._ports.spawn(write())
 
-    def _on_checkpointed(self, meta: SnapshotMeta) -> None:
+    def _on_checkpointed(self, machine: Machine, meta: SnapshotMeta) -> None:
         self._is_checkpointing = False
-        self.machine.saved()
-        previous = self.incoming.latest
-        if previous is not None and previous.index > meta.index:
+        if machine is not self.machine:
             return  # a snapshot has been put in its place meanwhile
+        machine.saved()
+        previous = self.incoming.latest
         self.incoming.latest = meta
         self.raft.offer_snapshot(meta)
         if previous is not None and self.raft.compact(previous.index) == previous.index:
@@ -350,16 +355,11 @@ class Replica(Actor[ReplicaEvent]):
         if message.to in self._exports or self._is_checkpointing or is_stale:
             self.raft.report_snapshot(message.to, False)
             return
-        self._exports[message.to] = None
-
-        async def stream() -> None:
-            is_complete = await export(self.store, self.group, message, self._ports.send_piece)
-            self.inbox.push(Exported(message, is_complete))
-
-        self._ports.spawn(stream())
+        self._exports.start(message)
 
     def _on_exported(self, message: Message, is_complete: bool) -> None:
-        del self._exports[message.to]
+        if not self._exports.end(message):
+            return  # it was given up when it had just ended
         if is_complete:
             self._ports.send(message.to, self.group, message)
         self.raft.report_snapshot(message.to, is_complete)

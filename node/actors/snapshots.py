@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import zlib
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgpack
+import structlog
 
-from node.core.machine import Change, Machine
-from node.core.raft import Message, SnapshotMeta
+from node.actors.replica_ports import ReplicaPorts
+from node.core.machine import TABLE, Change, Machine
+from node.core.raft import Message, NodeId, SnapshotMeta
 from node.ports import ShardStore
 from protocol.messages import SnapshotPiece
 
 RAFT_TABLE = "raft"  # one row: the log position that the checkpoint belongs to
+SNAPSHOT_BITS = 32  # an attempt's id is its sender's number and so many bits of a count: two senders never share one
 PIECE_BYTES = 1 << 20  # large enough to stream at disk speed, small enough not to delay heartbeats behind it
+
+Row = tuple[str, int, bytes]
 
 _snapshot_ids: Final = itertools.count(1)
 
+log = structlog.get_logger()
+
 
 class Incoming:
-    """The state of an import, and the meta of the latest checkpoint here."""
+    """The state of an import, and the meta of the latest checkpoint here.
+
+    All pieces of an attempt name the same checkpoint, and its rows must be of that one: the row that says where in the log it
+    stands is written last and read last, the machine's own first. A sender whose checkpoint was replaced meanwhile would mix two.
+    """
 
     def __init__(self, store: ShardStore) -> None:
         self._store = store
         self._snapshot_id = 0
+        self._named = (0, 0, 0)  # the checkpoint that the attempt's pieces name
         self._next = 0
         self._checksum = 0
-        self._complete: tuple[int, int] | None = None  # index and term of what lies ready
+        self._meta: SnapshotMeta | None = None  # of the rows that have come
+        self._applied = 0  # of the machine in them
+        self._complete: tuple[int, int, int] | None = None  # what lies ready
         self._is_installing = False
         self.latest: SnapshotMeta | None = None
 
@@ -40,32 +55,55 @@ class Incoming:
     async def load_meta(self) -> SnapshotMeta | None:
         """What `meta_row` stored, or None in a fresh store."""
         rows = await self._store.load(RAFT_TABLE)
-        self.latest = SnapshotMeta.unpack(msgpack.unpackb(rows[0][1])) if rows else None
+        self.latest = _unpack_meta(rows[0][1]) if rows else None
         return self.latest
 
     async def take(self, piece: SnapshotPiece) -> bool:
         """Stores a piece; false when it does not fit what came before, so that the sender starts again."""
         if self._is_installing:
             return False
+        named = piece.index, piece.term, piece.chain
         if piece.number == 0:
-            self._snapshot_id, self._next, self._checksum, self._complete = piece.snapshot_id, 0, 0, None
+            self._snapshot_id, self._named, self._next, self._checksum = piece.snapshot_id, named, 0, 0
+            self._meta, self._applied, self._complete = None, 0, None
             await self._store.begin_import()
-        if (piece.snapshot_id, piece.number) != (self._snapshot_id, self._next):
+        if (piece.snapshot_id, piece.number, named) != (self._snapshot_id, self._next, self._named):
             return False
         self._checksum = zlib.crc32(piece.data, self._checksum)
         if self._checksum != piece.checksum:
             return False
         self._next += 1
-        rows = msgpack.unpackb(piece.data, max_bin_len=len(piece.data), max_str_len=1024)
-        await self._store.add_import([(table, key, value) for table, key, value in rows])
-        if piece.last:
-            self._complete = (piece.index, piece.term)
+        rows = [
+            (table, key, value)
+            for table, key, value in msgpack.unpackb(piece.data, max_bin_len=len(piece.data), max_str_len=1024)
+        ]
+        self._note(rows)
+        await self._store.add_import(rows)
+        if piece.last and piece.snapshot_id == self._snapshot_id:  # else another attempt has begun meanwhile
+            return self._finish()
+        return True
+
+    def _note(self, rows: list[Row]) -> None:
+        for table, key, value in rows:
+            if (table, key) == (RAFT_TABLE, 0):
+                self._meta = _unpack_meta(value)
+            elif (table, key) == (TABLE, 0):
+                self._applied = Machine.applied_in(value)
+
+    def _finish(self) -> bool:
+        meta = self._meta
+        if meta is None or _name(meta) != self._named or self._applied != meta.index:
+            log.error(
+                "a snapshot's rows are not those of its name", named=self._named, meta=meta, applied=self._applied
+            )
+            return False
+        self._complete = self._named
         return True
 
     def holds(self, message: Message) -> bool:
         """Whether the data of this snapshot message lies ready."""
         meta = message.snapshot
-        return meta is not None and self._complete == (meta.index, meta.term)
+        return meta is not None and self._complete == _name(meta)
 
     def freeze(self) -> None:
         """What lies ready is about to be installed: no piece may begin another import in its place."""
@@ -82,21 +120,68 @@ class Incoming:
         return machine
 
 
+def _name(meta: SnapshotMeta) -> tuple[int, int, int]:
+    return meta.index, meta.term, meta.checksum
+
+
+def _unpack_meta(row: bytes) -> SnapshotMeta:
+    return SnapshotMeta.unpack(msgpack.unpackb(row))
+
+
 async def restore(machine: Machine, store: ShardStore) -> None:
     """Loads a machine from its store."""
     tables = {table: await store.load(table) for table in machine.live_tables}
     machine.restore(tables.pop)
 
 
-async def export(
-    store: ShardStore, group: int, message: Message, send_piece: Callable[..., Coroutine[Any, Any, int | None]]
-) -> bool:
+class Outgoing:
+    """The exports of a group's checkpoint: one a peer, none past the leadership in which it began, none while another takes its place."""
+
+    def __init__(
+        self, group: int, store: ShardStore, ports: ReplicaPorts, ended: Callable[[Message, bool], None]
+    ) -> None:
+        self._group = group
+        self._store = store
+        self._ports = ports
+        self._ended = ended
+        self._streams: dict[NodeId, tuple[Message, asyncio.Task[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._streams
+
+    def start(self, message: Message) -> None:
+        """Streams the checkpoint that the message names; its end is told with whether the peer has all of it."""
+
+        async def stream() -> None:
+            self._ended(message, await export(self._store, self._group, message, self._ports))
+
+        self._streams[message.to] = message, self._ports.spawn(stream())
+
+    def end(self, message: Message) -> bool:
+        """Whether the stream of this message is not given up yet; it has ended."""
+        is_known = message.to in self._streams and self._streams[message.to][0] is message
+        if is_known:
+            del self._streams[message.to]
+        return is_known
+
+    def give_up(self, besides_term: int = 0) -> None:
+        """No piece more is sent, but of streams that began in the leadership of this term."""
+        for node, (message, task) in list(self._streams.items()):
+            if message.term != besides_term:
+                task.cancel()
+                del self._streams[node]
+
+
+async def export(store: ShardStore, group: int, message: Message, ports: ReplicaPorts) -> bool:
     """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile.
 
     The first piece is empty: its acknowledgement says how much of the archives the peer has, and only the rest is sent.
     """
     assert message.snapshot is not None
-    snapshot_id = next(_snapshot_ids)
+    snapshot_id = ports.node << SNAPSHOT_BITS | next(_snapshot_ids)
     after: tuple[str, int] | None = None
     checksum = archived = 0
     for number in itertools.count():
@@ -104,11 +189,10 @@ async def export(
         is_last = number > 0 and not rows
         data: bytes = msgpack.packb(rows)
         checksum = zlib.crc32(data, checksum)
-        meta = message.snapshot
         piece = SnapshotPiece(
-            group, snapshot_id, meta.index, meta.term, number, is_last, data, checksum
+            group, snapshot_id, *_name(message.snapshot), number, is_last, data, checksum
         )  # fmt: skip
-        had = await send_piece(message.to, piece)
+        had = await ports.send_piece(message.to, piece)
         if had is None or is_last:
             return had is not None
         if number == 0:

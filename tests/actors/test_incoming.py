@@ -4,32 +4,157 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import msgpack
+import pytest
 
 from node.actors.snapshots import RAFT_TABLE, Incoming
 from node.adapters.memory import Disk, MemoryShard
+from node.core.machine import TABLE, Machine
+from node.core.raft import Membership, Message, MessageKind, NodeId, SnapshotMeta
 from protocol.messages import SnapshotPiece
 
+META = SnapshotMeta(5, 1, 99, Membership((NodeId(1), NodeId(2))))
+NAMING = Message(MessageKind.snapshot, NodeId(2), NodeId(1), 3, snapshot=META)
+MACHINE = [
+    value
+    for table, key, value in ((c.table, c.key, c.value) for c in Machine([]).changes())
+    if (table, key) == (TABLE, 0)
+]
 
-def piece(snapshot_id: int, number: int, data: bytes, before: bytes = b"", *, last: bool = False) -> SnapshotPiece:
-    """A piece behind the bytes `before`."""
-    return SnapshotPiece(1, snapshot_id, 5, 1, number, last, data, zlib.crc32(before + data))
+
+def machine_row(applied: int) -> list[Any]:
+    """The row of a machine that has applied so much."""
+    (fresh,) = MACHINE
+    assert fresh is not None
+    return [TABLE, 0, msgpack.packb([applied, *msgpack.unpackb(fresh)[1:]])]
+
+
+def raft_row(meta: SnapshotMeta) -> list[Any]:
+    """The row that says where in the log the checkpoint stands."""
+    return [RAFT_TABLE, 0, Incoming.meta_row(meta).value]
+
+
+def attempt(snapshot_id: int, *pieces: list[list[Any]], meta: SnapshotMeta = META) -> list[SnapshotPiece]:
+    """An empty piece, these, and an empty last one."""
+    checksum, made = 0, []
+    for number, rows in enumerate([[], *pieces, []]):
+        data: bytes = msgpack.packb(rows)
+        checksum = zlib.crc32(data, checksum)
+        is_last = number == len(pieces) + 1
+        made.append(
+            SnapshotPiece(1, snapshot_id, meta.index, meta.term, meta.checksum, number, is_last, data, checksum)
+        )
+    return made
+
+
+def play(story: Callable[[Incoming, MemoryShard], Awaitable[None]], store: MemoryShard | None = None) -> None:
+    """A story with an empty store."""
+
+    async def whole() -> None:
+        shard = store or MemoryShard(Disk(), 1)
+        await shard.open([TABLE, RAFT_TABLE])
+        await story(Incoming(shard), shard)
+
+    asyncio.run(whole())
+
+
+def test_a_whole_snapshot_lies_ready_under_its_name() -> None:
+    """It is that of the message of the log, and of no other."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        for piece in attempt(1, [machine_row(5)], [raft_row(META)]):
+            assert not incoming.holds(NAMING)
+            assert await incoming.take(piece)
+        assert incoming.holds(NAMING)
+        for other in (replace(META, index=6), replace(META, term=2), replace(META, checksum=98)):
+            assert not incoming.holds(replace(NAMING, snapshot=other))
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [machine_row(5), raft_row(replace(META, index=6))], [machine_row(5), raft_row(replace(META, term=2))],
+        [machine_row(5), raft_row(replace(META, checksum=98))], [machine_row(6), raft_row(META)],
+        [machine_row(4), raft_row(META)], [raft_row(META)], [machine_row(5)], [],
+    ],
+)  # fmt: skip
+def test_rows_of_another_checkpoint_than_the_pieces_name(rows: list[list[Any]]) -> None:
+    """A sender whose checkpoint was replaced while it sent: neither the machine's rows nor the log's may be another's."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        *first, last = attempt(1, rows)
+        for piece in first:
+            assert await incoming.take(piece)
+        assert not await incoming.take(last)
+        assert not incoming.holds(NAMING)
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "change", [{"index": 6}, {"term": 2}, {"chain": 98}, {"number": 2}, {"checksum": 1}, {"snapshot_id": 2}]
+)
+def test_a_piece_that_does_not_fit_those_before(change: dict[str, int]) -> None:
+    """The sender begins again."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        first, second, *_ = attempt(1, [machine_row(5)], [raft_row(META)])
+        assert await incoming.take(first)
+        assert not await incoming.take(replace(second, **change))  # type: ignore[arg-type]  # numbers all
+
+    play(story)
 
 
 def test_what_lies_ready_is_not_replaced_before_it_is_installed() -> None:
     """The log has accepted the snapshot: a rival's first piece must wait, or an empty store would be installed."""
 
-    async def story() -> None:
-        store = MemoryShard(Disk(), 1)
-        await store.open([RAFT_TABLE])
-        incoming = Incoming(store)
-        empty, rows = msgpack.packb([]), msgpack.packb([[RAFT_TABLE, 7, b"kept"]])
-        assert await incoming.take(piece(1, 0, empty))
-        assert await incoming.take(piece(1, 1, rows, empty, last=True))
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        for piece in attempt(1, [machine_row(5), raft_row(META)]):
+            assert await incoming.take(piece)
         incoming.freeze()
-        assert not await incoming.take(piece(2, 0, empty))
-        await store.finish_import()
-        assert await store.load(RAFT_TABLE) == [(7, b"kept")]
+        assert not await incoming.take(attempt(2)[0])
+        machine = await incoming.install(META, Machine([]))
+        assert machine.applied == 5 and incoming.latest == META
 
-    asyncio.run(story())
+    play(story)
+
+
+class SlowShard(MemoryShard):
+    """A store whose additions take until they are told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(Disk(), 1)
+        self.is_free = asyncio.Event()
+
+    async def add_import(self, rows: Any) -> None:
+        """Adds at once and tells late, as a file with a thread of its own does."""
+        await super().add_import(rows)
+        await self.is_free.wait()
+
+
+def test_the_end_of_an_attempt_that_another_one_has_replaced() -> None:
+    """The last piece is still on its way to the disk when a rival's first one empties the store: nothing lies ready."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        assert isinstance(store, SlowShard)
+        store.is_free.set()
+        *first, last = attempt(1, [machine_row(5), raft_row(META)])
+        for piece in first:
+            assert await incoming.take(piece)
+        store.is_free.clear()
+        ending = asyncio.ensure_future(incoming.take(last))
+        await asyncio.sleep(0)
+        rival = asyncio.ensure_future(incoming.take(attempt(2)[0]))
+        await asyncio.sleep(0)
+        store.is_free.set()
+        await ending
+        assert await rival
+        assert not incoming.holds(NAMING)
+
+    play(story, SlowShard())

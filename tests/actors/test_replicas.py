@@ -88,7 +88,7 @@ def test_a_snapshot_is_streamed_only_of_the_checkpoint_that_its_message_names() 
         leader._export(replace(message, snapshot=replace(latest, index=latest.index - 1)))
         assert not leader._exports
         leader._export(message)
-        assert list(leader._exports) == [other]
+        assert other in leader._exports and len(leader._exports) == 1
 
     play(story, checkpoint_bytes=20_000)
 

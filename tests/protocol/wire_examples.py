@@ -37,6 +37,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Placed, BODY, LEADERS, st.just([]), st.lists(LARGE, max_size=5), BODY),
     st.builds(Goodbye, TEXT),
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
-    st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
+    st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
     st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans(), LARGE),
 )

@@ -17,6 +17,7 @@ from node.core.locks import Locks
 from node.core.machine import Machine
 from node.core.raft import Entry, HardState, NodeId, Role
 from node.daemon import make_machine
+from tests.simulation.checkpoints import CheckpointLog
 from tests.simulation.cluster import Cluster, Host
 from tests.simulation.decisions import DecisionLog
 from tests.simulation.fencing import HolderLog
@@ -101,6 +102,7 @@ class Invariants:
         self.groups = {group: GroupLog(make_machine(group)) for group in range(cluster.shape.shards + 1)}
         self.decisions = DecisionLog(self._expect)
         self._holders = HolderLog(self._expect)
+        self.checkpoints = CheckpointLog(make_machine, self._expect)
         self.checks = 0
         self.undecided_seconds = 0.0
         self._calm_since: float | None = None
@@ -299,7 +301,7 @@ class Invariants:
     # -- now and then ---------------------------------------------------------------------------------------------
 
     def compare_digests(self) -> int:
-        """Compares replicas that stand where the reference stands; how many did."""
+        """Compares replicas that stand where the reference stands, and checkpoints; how many replicas did."""
         compared = 0
         for group, known in self.groups.items():
             expected: int | None = None
@@ -311,6 +313,8 @@ class Invariants:
                 same = replica.machine.digest() == expected
                 self._expect(same, f"group {group} node {number}: another digest at {known.machine.applied}")
                 compared += 1
+            for host in self.cluster.hosts.values():
+                self.checkpoints.look(host, group, known.entries, known.machine)
         return compared
 
     def open_rounds(self) -> list[str]:

@@ -12,6 +12,7 @@ from node.actors import coordinator as actor
 from node.actors.events import Persisted
 from node.actors.replica import Replica
 from node.actors.routes import Routes
+from node.actors.snapshots import Incoming, Outgoing
 from node.adapters.memory import MemoryLog
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
@@ -225,10 +226,38 @@ def judge_chains_anew(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Exact, "known_of_chain", known_of_chain)
 
 
+def install_over_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """A snapshot is installed though a checkpoint is being written."""
+    honest = Replica._install
+
+    async def install(self: Replica, persist: Persist) -> None:
+        self._checkpoint_ended.set()
+        await honest(self, persist)
+
+    patch.setattr(Replica, "_install", install)
+
+
+def name_older_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that ended before a snapshot was installed is told of behind it, and taken for the store's."""
+    honest = Replica._on_checkpointed
+    patch.setattr(Replica, "_on_checkpointed", lambda self, machine, meta: honest(self, self.machine, meta))
+
+
+def export_past_leadership(patch: pytest.MonkeyPatch) -> None:
+    """A deposed leader streams on, whatever it installs meanwhile, and nobody compares the rows with their name."""
+
+    def finish(self: Incoming) -> bool:
+        self._complete = self._named
+        return True
+
+    patch.setattr(Outgoing, "give_up", lambda self, besides_term=0: None)
+    patch.setattr(Incoming, "_finish", finish)
+
+
 MUTANTS = (
     acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
-    record_whole_chains, judge_chains_anew,
+    record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
 )  # fmt: skip
 
 

@@ -28,13 +28,14 @@ Left out: the log, time, storage and the network; they are the replica actor's.
 
 from node.core.machine.decision import SETTLED, first_failures, pack_decision, unpack_decision, unpack_failed
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
-from node.core.machine.machine import ROUND_BITS, Machine
+from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Marks, Need, Part, Rows, Statuses
 from node.core.machine.trail import Trail
 
 __all__ = [
     "NO_ROWS",
     "ROUND_BITS",
+    "TABLE",
     "SETTLED",
     "Answer",
     "At",

@@ -265,6 +265,11 @@ class Machine:
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, Change(TABLE, 0, own)]
 
+    @staticmethod
+    def applied_in(row: bytes) -> int:
+        """The applied index in the row of `TABLE` that `changes` has made."""
+        return int(msgpack.unpackb(row)[0])
+
     def saved(self) -> None:
         """The last checkpoint is durable and readable."""
         for part in self.parts.values():
