@@ -6,7 +6,7 @@ import zlib
 
 import msgpack
 
-from node.core.machine import Answer, At, Body, Change, Loaded, Need, Rows, Statuses
+from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from node.core.members.table import MemberEvent, MemberTable
 
 TABLE = "member"
@@ -41,7 +41,7 @@ class Members:
         """The table takes no part in rounds."""
         raise AssertionError("the table of members takes no part in rounds")
 
-    def decide(self, round_id: int, statuses: Statuses, at: At) -> None:
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """The table takes no part in rounds."""
         raise AssertionError("the table of members takes no part in rounds")
 
