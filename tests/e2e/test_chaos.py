@@ -22,6 +22,7 @@ from _bank_proof import (
 )
 from _kills import longest_gap_ms
 from _processes import free_base_port
+from _strikes import FAULTS, STANDSTILL_MS
 
 from protocol.client import Undecided, UndecidedRound, connect
 from protocol.columns import Flag
@@ -49,6 +50,46 @@ def test_chaos_without_faults_has_shown_nothing() -> None:
     shutil.rmtree(found[2])
     assert (done.returncode, found[1]) == (1, "not every promise was put to the test")
     assert "\nnot shown     acknowledged payments while faults fell: 0 of " in done.stdout
+
+
+def test_chaos_lets_only_fall_what_it_is_told() -> None:
+    """And the verdict names each kind, how often it fell and the longest gap."""
+    options = [
+        "--nodes",
+        3,
+        "--shards",
+        2,
+        "--accounts",
+        20,
+        "--clients",
+        2,
+        "--faults",
+        "pause,restart-one",
+        "--seed",
+        2,
+    ]
+    done = run("chaos", "--minutes", "0.15", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r"(?m)^faults        (\d+) (.*): longest gap [\d,]+ ms$", done.stdout)
+    assert found and {name for _, name in found} <= {"pause", "restart one"}
+    assert sum(int(count) for count, _ in found) == len(
+        re.findall(r"(?m) s  (pause|restart one) [123]( for |$)", done.stdout)
+    )
+
+
+@pytest.mark.parametrize("kinds", ["", "pause,", "pause,earthquake", "slow disk"])
+def test_chaos_knows_its_faults(kinds: str) -> None:
+    """What is none of them is a usage error that lists them."""
+    refused = run("chaos", f"--faults={kinds}")
+    assert refused.returncode == 2 and "expected kinds of kill, pause, partition, stop, slow-disk, " in refused.stderr
+
+
+def test_standstills_are_judged_by_what_fell() -> None:
+    """A link that is cut excuses less than a dead leader, all nodes at once excuse everything."""
+    assert {fault.name for fault in FAULTS if fault.standstill_ms is None} == {"restart all"}
+    assert [fault.name for fault in FAULTS if (fault.standstill_ms or STANDSTILL_MS) < STANDSTILL_MS] == [
+        "cut link", "one-way link",
+    ]  # fmt: skip
 
 
 LATE = UNDECIDED_SECONDS_MAX + 0.1

@@ -1,0 +1,154 @@
+"""The faults of `chaos`, a row each: how one falls on nodes, and how it is mended.
+
+A fault is a context: it falls on the way in, and is mended on the way out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from _cluster import LocalCluster
+from _faults import cut_link, heal, partition, slow_disk
+
+LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
+LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
+SLOW_DISK_MS = (20, 100, 400)
+GONE_SECONDS = 5.0  # for a process that was killed
+STANDSTILL_MS = 10_000  # without an acknowledgement, with a majority up: four elections, on a busy machine
+LINK_STANDSTILL_MS = 3_000  # the promise is 2 s on a machine that is not busy with all nodes and clients at once
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where faults fall."""
+
+    cluster: LocalCluster
+    random: random.Random
+
+
+Strike = Callable[[Stage, Sequence[int]], AbstractAsyncContextManager[str]]
+"""Strikes these nodes; gives on whom it has fallen, in words. Raises ClusterError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind."""
+
+    name: str
+    weight: int  # how often it falls, against the others
+    strike: Strike
+    is_alone: bool = False  # falls by itself, on one node; the others fall on several, together with each other
+    lasting_seconds: tuple[float, float] = LASTING_SECONDS
+    standstill_ms: int | None = STANDSTILL_MS  # the longest gap that is forgiven; None where no majority is up
+
+
+@asynccontextmanager
+async def _kill(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    await asyncio.gather(*(asyncio.to_thread(stage.cluster.kill, node) for node in nodes))
+    yield _listed(nodes)
+    stage.cluster.start(*nodes)
+
+
+@asynccontextmanager
+async def _stop(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    await asyncio.gather(*(asyncio.to_thread(stage.cluster.stop, node) for node in nodes))
+    yield _listed(nodes)
+    stage.cluster.start(*nodes)
+
+
+@asynccontextmanager
+async def _pause(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    _send(stage, nodes, signal.SIGSTOP)
+    yield _listed(nodes)
+    _send(stage, nodes, signal.SIGCONT)
+
+
+def _listed(nodes: Sequence[int]) -> str:
+    return ", ".join(map(str, nodes))
+
+
+def _send(stage: Stage, nodes: Sequence[int], number: signal.Signals) -> None:
+    for node in nodes:
+        stage.cluster.node(node).send(number)
+
+
+@asynccontextmanager
+async def _part(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    """All of them together, or each for itself."""
+    is_together = stage.random.random() < 0.5
+    await partition(stage.cluster, [nodes] if is_together else [[node] for node in nodes])
+    yield _listed(nodes) + " together" * (is_together and len(nodes) > 1)
+    await heal(stage.cluster)
+
+
+@asynccontextmanager
+async def _slow_disk(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    ms = stage.random.choice(SLOW_DISK_MS)
+    for node in nodes:
+        await slow_disk(stage.cluster, node, ms)
+    yield f"{_listed(nodes)} by {ms} ms"
+    await heal(stage.cluster)
+
+
+@asynccontextmanager
+async def _cut_link(stage: Stage, nodes: Sequence[int], *, one_way: bool = False) -> AsyncIterator[str]:
+    """Between two nodes, often two that lead. Connections stay open, and every node is reached by some other."""
+    node, view = nodes[0], await stage.cluster.view()
+    leaders = [number for number in view.leaders if number not in (0, node)] or list(stage.cluster.numbers)
+    pair = [node, stage.random.choice([number for number in leaders if number != node])]
+    if stage.random.random() < 0.5:
+        pair.reverse()
+    await cut_link(stage.cluster, *pair, one_way=one_way)
+    yield f"{pair[0]} to {pair[1]}"
+    await heal(stage.cluster)
+
+
+@asynccontextmanager
+async def _restart(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    """They lose their power at once, and come back at once."""
+    _send(stage, nodes, signal.SIGKILL)
+    for node in nodes:
+        await asyncio.to_thread(stage.cluster.node(node).wait_until_gone, GONE_SECONDS)
+        stage.cluster.start(node)
+    yield _listed(nodes)
+
+
+@asynccontextmanager
+async def _restart_all(stage: Stage, _: Sequence[int]) -> AsyncIterator[str]:
+    async with _restart(stage, stage.cluster.numbers):
+        yield ""
+
+
+@asynccontextmanager
+async def _cut_one_way(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    async with _cut_link(stage, nodes, one_way=True) as text:
+        yield text
+
+
+AT_ONCE = 0.0, 0.0
+FAULTS = (
+    Fault("kill", 4, _kill),
+    Fault("pause", 4, _pause),
+    Fault("partition", 4, _part),
+    Fault("stop", 2, _stop),
+    Fault("slow disk", 2, _slow_disk),
+    Fault("cut link", 3, _cut_link, True, LINK_SECONDS, LINK_STANDSTILL_MS),
+    Fault("one-way link", 3, _cut_one_way, True, LINK_SECONDS, LINK_STANDSTILL_MS),
+    Fault("restart one", 2, _restart, True, AT_ONCE),
+    Fault("restart all", 1, _restart_all, True, AT_ONCE, None),
+)
+OPTIONS = {fault.name.replace(" ", "-"): fault for fault in FAULTS}  # as a command line names them
+
+
+def faults(text: str) -> list[Fault]:
+    """The kinds of a list of names with commas, as a command line reads it."""
+    unknown = [name for name in text.split(",") if name not in OPTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r:.60}: expected kinds of {', '.join(OPTIONS)}")
+    return [fault for name, fault in OPTIONS.items() if name in text.split(",")]
