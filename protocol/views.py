@@ -130,13 +130,16 @@ class NodeClock:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The cluster as one node sees it."""
+    """The cluster as its nodes see it together."""
 
     placement: Placement
     leaders: tuple[int, ...]  # node of each group's leader, group 0 (the coordinator) first; 0 unknown
-    node: int  # who answered
-    up: tuple[int, ...]  # nodes it is connected to, itself included
-    groups: tuple[tuple[Any, ...], ...]  # its replicas: group, role, term, leader, commit, applied, last index, waiting
+    node: int  # who answered first; what follows `recovering` is its own
+    up: tuple[int, ...]  # nodes that have answered
+    recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
+    groups: tuple[
+        tuple[Any, ...], ...
+    ]  # its replicas: group, role, term, leader, commit, applied, last index, waiting, recovering
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
     clocks: tuple[NodeClock, ...]  # of the nodes that have been compared
@@ -145,6 +148,16 @@ class ClusterStatus:
     def coordinator(self) -> int:
         """The node that runs commit rounds, 0 while there is none."""
         return self.leaders[0]
+
+    @property
+    def silent(self) -> tuple[int, ...]:
+        """The nodes that do not answer."""
+        return tuple(node.id for node in self.placement.nodes if node.id not in self.up)
+
+    @property
+    def leaderless(self) -> tuple[int, ...]:
+        """The groups without a leader that answers; 0 is the coordinator's."""
+        return tuple(group for group, leader in enumerate(self.leaders) if leader not in self.up)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class View:
     answering: tuple[int, ...]  # nodes that answered
     committed: tuple[int, ...]  # the highest commit index of each group that a node knows
     reached: tuple[int, ...]  # the lowest one of its replicas that answered
+    recovering: Mapping[int, Sequence[int]]  # by node: the groups whose replica there gets back what its disk lost
 
     @property
     def coordinator(self) -> int:
@@ -241,6 +242,7 @@ def _combine(seen: Mapping[int, list[list[Any]]], groups: int) -> View:
         tuple(seen),
         tuple(max(group, default=0) for group in commits),
         tuple(min(group, default=0) for group in commits),
+        {number: lost for number, rows in seen.items() if (lost := [row[0] for row in rows if row[8]])},
     )
 
 

@@ -113,6 +113,18 @@ class Calls:
             raise OutcomeUnknown(change, reason)
         raise Unreachable(f"{operation}: {reason}")
 
+    async def ask_node(self, address: Address, operation: Operation, body: list[Any], seconds: float) -> list[Any]:
+        """Asks this one node, once. Raises OSError, TimeoutError or ProtocolError."""
+        limit = self.now() + seconds
+        async with asyncio.timeout_at(limit):
+            connection = await self._connection(address)
+        answer = await self._ask(
+            connection, Request(next(self._numbers), operation, -1, int(seconds * 1000), 0, body), limit
+        )
+        if isinstance(answer, Failure):
+            raise ProtocolError(answer.message, error_code(answer.code))
+        return answer.body
+
     async def _ask(self, connection: Connection, request: Request, limit: float) -> Reply | Failure:
         try:
             async with asyncio.timeout_at(limit):

@@ -18,12 +18,13 @@ from protocol.client.guards import Guard, Guards, check_version, pack_guards
 from protocol.client.history import read_history
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.pieces import open_accounts, read_accounts
+from protocol.client.survey import survey
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
 from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT, expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
-from protocol.placement import COORDINATOR, Placement
+from protocol.placement import COORDINATOR
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from protocol.views import (
     ACCOUNT_STATES,
@@ -31,7 +32,6 @@ from protocol.views import (
     ClusterStatus,
     CurrencyTotals,
     Entry,
-    NodeClock,
     Receipt,
     Report,
     ShardDigest,
@@ -436,14 +436,8 @@ class Client:
         return Report(currencies, shards)
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
-        """What one node knows of the cluster."""
-        placement, leaders, node, up, groups, coordinator, admission, clocks, *_ = await self._calls.call(
-            Operation.cluster, -1, [], timeout, None
-        )
-        rows, table = tuple(tuple(row) for row in groups), Placement.unpack(placement)
-        return ClusterStatus(
-            table, tuple(leaders), node, tuple(up), rows, coordinator[3], admission[2], NodeClock.unpack(clocks)
-        )
+        """Who answers, who leads, who recovers: asks every node, all at once. Raises Unreachable where none answers."""
+        return await survey(self._calls, timeout)
 
 
 def _check_accounts(ids: Sequence[str]) -> None:

@@ -222,7 +222,7 @@ def test_paused_nodes_are_told_apart(cluster: LocalCluster) -> None:
     try:
         for command in (["start", 2], ["up"]):
             assert refusal(cluster.folder, *command) == "cluster: node 2 is paused; use resume 2\n"
-        assert wait_for(lambda: do(cluster.folder, "status").returncode == 0, SECONDS)
+        assert wait_for(lambda: do(cluster.folder, "status").returncode == 4, SECONDS)
         assert sum(row["leads"] for row in rows(cluster.folder) if row["node"] != 2) == SHARDS
     finally:
         assert do(cluster.folder, "resume", 2).returncode == 0
@@ -246,3 +246,29 @@ def test_a_folder_that_is_gone_holds_no_cluster(prepared: LocalCluster) -> None:
     for command in ("down", "clean", "heal", "status"):
         assert "holds no cluster" in refusal(prepared.folder, command)
     assert not prepared.folder.exists()
+
+
+def both_statuses(cluster: LocalCluster) -> list[Outcome]:
+    """What scripts/cluster and scripts/pay say."""
+    pay = run("pay", "status", "-o", "json", addresses=",".join(cluster.addresses))
+    return [do(cluster.folder, "status", "-o", "json"), pay]
+
+
+def test_status_asks_every_node(cluster: LocalCluster) -> None:
+    """A frozen node keeps its connections; it is missed at once, and the exit code tells whether all is served without it."""
+    assert wait_for(lambda: all(done.returncode == 0 for done in both_statuses(cluster)), SECONDS)
+    assert do(cluster.folder, "pause", 3).returncode == 0
+    try:
+        for done in both_statuses(cluster):
+            assert done.returncode in (1, 4)
+            assert "node 3 does not answer" in done.stderr
+            assert not {3} & {row["node"] for row in json.loads(done.stdout) if row.get("up") or row.get("leads")}
+        assert wait_for(lambda: all(done.returncode == 4 for done in both_statuses(cluster)), SECONDS)
+        assert do(cluster.folder, "pause", 2).returncode == 0
+        for done in both_statuses(cluster):
+            assert done.returncode == 1
+            assert "shards have no leader" in done.stderr
+    finally:
+        for number in (2, 3):
+            do(cluster.folder, "resume", number)
+    assert wait_for(lambda: all(done.returncode == 0 for done in both_statuses(cluster)), SECONDS)

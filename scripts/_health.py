@@ -1,0 +1,29 @@
+"""What `pay status` and `cluster status` say of a cluster's health, in a sentence and in an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from _output import EXIT_FAILED
+
+EXIT_IMPAIRED = 4  # everything is served, but a node or a replica is missing
+
+
+def health(
+    shards: int, leaderless: Sequence[int], silent: Sequence[int], recovering: Mapping[int, Sequence[int]]
+) -> tuple[int, str]:
+    """The exit code and what is wrong, empty for nothing. Groups by number, 0 the coordinator's; `recovering` by node."""
+    parts = []
+    led = [str(group - 1) for group in leaderless if group]
+    if led:
+        verb = "has" if len(led) == 1 else "have"
+        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({', '.join(led)})")
+    if 0 in leaderless:
+        parts.append("payments over several shards have no coordinator")
+    if silent:
+        verb = "node {} does not answer" if len(silent) == 1 else "nodes {} do not answer"
+        parts.append(verb.format(", ".join(map(str, silent))))
+    for node, groups in recovering.items():
+        parts.append(f"node {node} gets back what it lost, in {len(groups)} of its groups")
+    code = EXIT_FAILED if leaderless else EXIT_IMPAIRED if parts else 0
+    return code, "; ".join(parts)
