@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
 from node.actors.clocks import Clocks
@@ -94,7 +94,9 @@ class Node:
         self.members = self._make_members()
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
-        self._sessions = SessionHost(self._admission, self._take_piece, self._on_placed, adapters.connections_max)
+        self._sessions = SessionHost(
+            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max
+        )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
@@ -429,7 +431,7 @@ class Node:
 
     def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
         if not self._coordinator.inbox.offer(event):
-            reply(Failed(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))
+            reply(not_done(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))
 
     def _is_part(self, group: int, account: str) -> bool:
         ledger = self.replicas[group].machine.parts[Ledger.name]

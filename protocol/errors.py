@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum, unique
 
 
@@ -21,6 +22,7 @@ class ErrorCode(StrEnum):
     bad_request = "bad_request"
     not_leader = "not_leader"
     busy = "busy"
+    overdue = "overdue"
     outcome_unknown = "outcome_unknown"
     shutting_down = "shutting_down"
     internal = "internal"
@@ -41,7 +43,7 @@ _CLOSING = frozenset({
     ErrorCode.wrong_cluster, ErrorCode.wrong_settings, ErrorCode.not_authenticated, ErrorCode.unknown_peer,
 })  # fmt: skip
 _TRANSIENT = frozenset({
-    ErrorCode.not_leader, ErrorCode.busy, ErrorCode.outcome_unknown, ErrorCode.shutting_down,
+    ErrorCode.not_leader, ErrorCode.busy, ErrorCode.overdue, ErrorCode.outcome_unknown, ErrorCode.shutting_down,
 })  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def error_code(code: str) -> ErrorCode:
 
 
 class RingpayError(Exception):
-    """Everything that the client raises on purpose."""
+    """Everything that the client raises on purpose. Only after an `OutcomeUnknown` may what was asked for have happened."""
 
 
 class Refused(RingpayError):
@@ -80,18 +82,23 @@ class Busy(RingpayError):
 
 
 class OutcomeUnknown(RingpayError):
-    """No answer in time: the transfer `.id` may or may not have happened. Resolve it with `Client.outcome`."""
+    """No definite answer in time: what was asked for may have happened, or may not, or in part.
 
-    def __init__(self, id: int, reason: str = "no answer in time") -> None:
-        super().__init__(f"outcome of transfer {id:032x} is unknown: {reason}")
-        self.id = id
+    `.ids` are the transfers in doubt, all of a batch, `.id` is the first: resolve each with `Client.outcome`. After an update `.id`
+    is the account's `last_update` if it has happened and none has followed. Accounts to be opened have no such ids (`.ids` is
+    empty, `.id` is 0): open them again, they are opened once.
+    """
+
+    def __init__(self, ids: int | Sequence[int], reason: str = "no answer in time", what: str = "transfer") -> None:
+        self.ids = (ids,) if isinstance(ids, int) else tuple(ids)
+        self.id = self.ids[0] if self.ids else 0
+        name = f" {self.id:032x}" if self.ids else ""
+        more = f" and {len(self.ids) - 1} more" if len(self.ids) > 1 else ""
+        super().__init__(f"outcome of {what}{name}{more} is unknown: {reason}")
 
 
 class Unreachable(RingpayError):
-    """No node answered in time. No transfer was left in doubt; an account command may have happened and can be repeated.
-
-    An update at a version may have happened too: the account says so.
-    """
+    """No node answered in time, and nothing has happened."""
 
 
 class ProtocolError(RingpayError):

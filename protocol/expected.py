@@ -64,6 +64,7 @@ EXPECTED_OF_LOCK = {
     LockStatus.lock_already_claimed: "an owner that neither holds this lock nor waits for it",
     LockStatus.lock_is_held: "a lock that is free within the time to wait",
     LockStatus.lock_queue_full: "at most 10,000 claims to one lock and 50,000 to all",
+    LockStatus.claim_is_over: "a claim that has neither ended nor grown old on its way",
     LockStatus.lock_name_must_not_be_empty: "a name of 1 to 64 bytes",
     LockStatus.lock_name_too_long: "a name of 1 to 64 bytes",
     LockStatus.lock_name_has_invalid_characters: "a name in NFC, without characters that do not show, spaces only inside",

@@ -18,6 +18,7 @@ from protocol.errors import ErrorCode, ProtocolError
 PROTOCOL_VERSION: Final = 1
 TEXT_CHARACTERS_MAX: Final = 4_096  # one text field: room for an error with its context, or a signed token
 ANY_GROUP: Final = -1  # a request's group when the node shall find it out
+NEVER_MS: Final = 2**63 - 1  # `expires_ms` of what may come at any time, as only a question may
 CONNECTION: Final = 0  # the id of a failure that is about the connection, not a request
 
 
@@ -75,6 +76,7 @@ class Welcome:
     identity: int = 0  # random number of the cluster, made with it; 0 to a peer by a node that knows none yet
     data_id: int = 0  # to a peer: names the answering node's data folder
     settings: str = ""  # to a peer: as in Hello
+    clock_ms: int = 0  # the node's clock, which starts anywhere and never goes back: `expires_ms` is told by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Request:
     id: int  # chosen by the sender, unique among its unanswered requests of the connection, above 0
     operation: str  # an `Operation`, or between nodes a name of theirs
     group: int  # whose group it concerns, ANY_GROUP when the node shall find it out
-    deadline_ms: int  # time left for it when it was sent, so that clocks need not agree
+    expires_ms: int  # when it is void, by the receiver's clock as this connection knows it (`clocks.RemoteClock`)
     placement_version: int  # of the table that the sender routed by, 0 for none; no node looks at it yet
     body: list[Any]  # shaped by the operation
 
@@ -95,6 +97,7 @@ class Reply:
 
     id: int  # of the request
     body: list[Any]  # shaped by the operation
+    clock_ms: int = 0  # as in Welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class Failure:
     message: str  # for a person
     retry_after_ms: int  # how long to wait before the next try, 0 for no advice
     hint: int  # node id of the leader, 0 where unknown
+    may_have_happened: bool = False  # whether what was asked for may have been done, or may yet be done
+    clock_ms: int = 0  # as in Welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +216,11 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE, _LARGE, _TEXT)),
     Kind.welcome: (
         Welcome,
-        (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS, _LARGE, _LARGE, _TEXT),
+        (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS, _LARGE, _LARGE, _TEXT, _LARGE),
     ),
-    Kind.request: (Request, (_POSITIVE, _TEXT, _GROUP_OR_ANY, _SMALL, _LARGE, _LIST)),
-    Kind.reply: (Reply, (_POSITIVE, _LIST)),
-    Kind.failure: (Failure, (_LARGE, _TEXT, _TEXT, _SMALL, _NODE)),
+    Kind.request: (Request, (_POSITIVE, _TEXT, _GROUP_OR_ANY, _LARGE, _LARGE, _LIST)),
+    Kind.reply: (Reply, (_POSITIVE, _LIST, _LARGE)),
+    Kind.failure: (Failure, (_LARGE, _TEXT, _TEXT, _SMALL, _NODE, _BOOL, _LARGE)),
     Kind.placed: (Placed, (_LIST, _LEADERS, _TEXTS, _TERMS, _LIST)),
     Kind.goodbye: (Goodbye, (_TEXT,)),
     Kind.raft: (Raft, (_GROUPS,)),

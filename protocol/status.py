@@ -136,6 +136,7 @@ class LockStatus(IntEnum):
     lock_already_claimed = 11
     lock_is_held = 12
     lock_queue_full = 13
+    claim_is_over = 14  # or too old to know: make another claim, with the ticket of this answer
     lock_name_must_not_be_empty = 20
     lock_name_too_long = 21
     lock_name_has_invalid_characters = 22

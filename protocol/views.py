@@ -36,12 +36,16 @@ class Account:
     metadata: bytes
     version: int  # of a split account the sum of its parts' versions
     split: bool = False
+    last_update: int = 0  # id of the update that came last, refused ones too; 0 for none
 
     @staticmethod
     def unpack(row: list[Any]) -> Account:
-        """`[id, currency, posted, held, incoming, minimum, maximum, state, owner, metadata, version, undecided, split]`."""
+        """`[id, currency, posted, held, incoming, minimum, maximum, state, owner, metadata, version, undecided, split, last update]`."""
         state = ACCOUNT_STATES[row[7]]
-        return Account(row[0], row[1], row[2], row[3], row[4], row[5], row[6], state, row[8], row[9], row[10], row[12])
+        last_update = int.from_bytes(row[13], "big")
+        return Account(
+            row[0], row[1], row[2], row[3], row[4], row[5], row[6], state, row[8], row[9], row[10], row[12], last_update
+        )  # fmt: skip
 
     @property
     def available(self) -> int | None:

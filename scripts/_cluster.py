@@ -222,7 +222,8 @@ class LocalCluster(ClusterFolder):
             async with asyncio.timeout(seconds):
                 await asyncio.get_running_loop().create_connection(lambda: connection, *address)
                 await connection.welcome
-                answer = await connection.ask(Request(1, operation, -1, int(seconds * 1000), 0, body))
+                expires_ms = connection.expires_ms(asyncio.get_running_loop().time() + seconds)
+                answer = await connection.ask(Request(1, operation, -1, expires_ms, 0, body))
         finally:
             connection.close()
         if isinstance(answer, Failure):

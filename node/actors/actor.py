@@ -24,6 +24,17 @@ class Failed:
     message: str = ""
     retry_after_ms: int = 0
     hint: int = 0  # node id of the leader, 0 where unknown
+    may_have_happened: bool = True  # or may yet happen; whoever knows better says so
+
+
+def not_done(code: ErrorCode, message: str = "", retry_after_ms: int = 0, hint: int = 0) -> Failed:
+    """A request of which surely nothing was carried out here, nor will be."""
+    return Failed(code, message, retry_after_ms, hint, may_have_happened=False)
+
+
+def overdue(what: str) -> Failed:
+    """What somebody is told whose request is looked at when its time is over: it may be a copy that the network held back."""
+    return not_done(ErrorCode.overdue, f"{what}: came after its time, and was left undone")
 
 
 Outcome = list[Any] | Failed

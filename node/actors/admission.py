@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.actors.actor import Failed
+from node.actors.actor import Failed, not_done
 from node.ports import Clock
 from protocol.errors import ErrorCode
 
@@ -143,14 +143,14 @@ class Admission:
             self._shed_slow += 1
             what = "its log's write" if self._is_disk_slow() else "its loop"
             text = f"node {self._node} is slow: expected {what} to take less than half a second"
-            return Failed(ErrorCode.busy, text, SLOW_RETRY_MS)
+            return not_done(ErrorCode.busy, text, SLOW_RETRY_MS)
         connection.add(demand)
         load.add(demand)
         return None
 
     def _full(self, where: str, excess: str) -> Failed:
         self._shed_full += 1
-        return Failed(ErrorCode.busy, f"{where} has {excess}", FULL_RETRY_MS)
+        return not_done(ErrorCode.busy, f"{where} has {excess}", FULL_RETRY_MS)
 
     def release(self, connection: Load, demand: Demand) -> None:
         """The request has been answered, whether or not its connection still stands."""

@@ -135,7 +135,7 @@ def add_parts(rows: list[list[Any]]) -> list[Any] | None:
     minimum = None if home[5] is None else sum(row[5] for row in rows)
     state, is_undecided = max(row[7] for row in rows), any(row[11] for row in rows)
     balances = [posted, held, incoming, minimum, None, state]
-    return [*home[:2], *balances, *home[8:10], version, is_undecided, True]
+    return [*home[:2], *balances, *home[8:10], version, is_undecided, True, home[13]]
 
 
 def add_totals(answers: list[Body]) -> list[list[Any]]:

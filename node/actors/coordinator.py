@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import RETRY_AFTER_MS, RETRY_LATER_MS, Actor, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, RETRY_LATER_MS, Actor, Failed, Outcome, Reply, not_done
 from node.core.commit import (
     ROUNDS_IN_FLIGHT_MAX,
     Answered,
@@ -240,13 +240,13 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
 
     def _on_submit(self, submit: Submit) -> None:
         if not self.core.active:
-            submit.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
+            submit.reply(not_done(ErrorCode.not_leader, "not the coordinator"))
         elif (total := self._transfers.total() + len(submit.batch)) > TRANSFERS_WAITING_MAX:
             text = f"{total} transfers with these in the coordinator: expected at most {TRANSFERS_WAITING_MAX}"
-            submit.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            submit.reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
         elif (own := self._transfers[submit.source] + len(submit.batch)) > SOURCE_TRANSFERS_MAX:
             text = f"{own} transfers of this connection with these: expected at most {SOURCE_TRANSFERS_MAX} in the coordinator"
-            submit.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            submit.reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
             ticket = Ticket(next(self._numbers))
             self._tickets[ticket] = submit
@@ -290,7 +290,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _on_mark(self, mark: Mark) -> None:
         name = f"{self._node}.{self.core.epoch}.{next(self._numbers)}"
         if not self.core.active:
-            mark.reply(name, Failed(ErrorCode.not_leader, "not the coordinator"))
+            mark.reply(name, not_done(ErrorCode.not_leader, "not the coordinator"))
             return
         self._marks[name] = mark, self._ports.clock.monotonic()
         groups = (COORDINATOR, *mark.questions) if mark.questions else ()  # group 0 refuses who has been deposed
@@ -333,7 +333,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 self.core.abandon_mark(name)
                 mark.reply(
                     name,
-                    Failed(
+                    not_done(
                         ErrorCode.busy,
                         f"a shard did not reach the cut within {MARK_TIMEOUT_SECONDS:g} s",
                         RETRY_LATER_MS,

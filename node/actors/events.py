@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from node.actors.actor import Reply
+from node.actors.actor import Failed, Reply
 from node.core.machine import Body, Loaded, Machine
 from node.core.raft import Message, Persist, SnapshotMeta
 
@@ -20,6 +20,11 @@ class Command:
     size: int = 1  # transfers in it
     source: int = 0  # the connection that it came on, 0 for this node itself
     loaded: Loaded = field(default_factory=dict)
+    was_tried: bool = False  # an entry has held it, so that rows of it may have happened
+
+    def fail(self, failed: Failed) -> None:
+        """Replies with a failure of the attempt that came last."""
+        self.reply(replace(failed, may_have_happened=True) if self.was_tried else failed)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.core.locks import Claim, ClaimState, LockAction, Locks, refusal
 from node.core.machine import Body, Kind
 from node.ports import Clock
@@ -87,12 +87,12 @@ class LockDesk:
     # -- words ----------------------------------------------------------------------------------------------------
 
     def request(self, operation: Body, deadline: float, reply: Reply) -> None:
-        """Takes a checked `[action, name, claim, owner, ttl_ms, token, age_ns]`."""
+        """Takes a checked `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`; answers `[status, token, age_ns, ticket]`."""
         if not self._term:
             reply(self._not_leader())
             return
         if (status := refusal(operation)) is not None:
-            reply([status, 0, 0])
+            self._answer(reply, status)
             return
         action, name, claim_id, owner, *_ = operation
         word = Word(operation, deadline, reply)
@@ -104,7 +104,7 @@ class LockDesk:
                 return
         if len(self._gathered) >= GATHERED_MAX:
             text = f"expected at most {GATHERED_MAX} words to the locks at a time"
-            reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
             return
         self._gathered.append(word)
         self._flush_soon()
@@ -115,9 +115,7 @@ class LockDesk:
             self._advance(name)
 
     def _token_of(self, operation: Body) -> int:
-        _, name, claim_id, owner, _, token, _ = operation
-        if not claim_id:
-            return int(token)
+        _, name, claim_id, owner, *_ = operation
         claim = self._ports.locks().find(name, claim_id, owner)
         return 0 if claim is None else claim.token
 
@@ -133,10 +131,25 @@ class LockDesk:
         if self._is_in_flight or not self._gathered:
             return
         words, self._gathered = self._gathered[:ROUND_WORDS_MAX], self._gathered[ROUND_WORDS_MAX:]
+        words = self._without_overdue(words)
+        if not words:
+            self._flush_soon()
+            return
         self._is_in_flight = True
         self._rounds += 1
         request = [Kind.apply, Locks.name, ["round", [word.operation for word in words]]]
         self._ports.call(request, lambda outcome: self._on_round(words, outcome))
+
+    def _without_overdue(self, words: list[Word]) -> list[Word]:
+        now = self._ports.clock.monotonic()
+        late = [word for word in words if word.deadline < now]
+        for word in late:
+            word.reply(overdue(word.operation[0]))
+        self._forget_leaving(late)
+        return [word for word in words if word.deadline >= now] if late else words
+
+    def _answer(self, reply: Reply, status: LockStatus, token: int = 0, age_ns: int = 0) -> None:
+        reply([status, token, age_ns, self._ports.locks().ended.count])
 
     def _on_round(self, words: list[Word], outcome: Outcome) -> None:
         self._is_in_flight = False
@@ -150,7 +163,7 @@ class LockDesk:
                     self._park(word)
                     names[word.operation[1]] = None
                 else:
-                    word.reply(result)
+                    self._answer(word.reply, *result)
         self._forget_leaving(words)
         for name in names:
             self._advance(name)
@@ -179,7 +192,7 @@ class LockDesk:
         before = self._parked.pop((name, claim_id, owner), None)
         self._parked[name, claim_id, owner] = Parked(until, word.reply)
         if before is not None:
-            before.reply([LockStatus.waiting, 0, 0])
+            self._answer(before.reply, LockStatus.waiting)
 
     def applied(self) -> None:
         """An entry of group 0 has been applied here."""
@@ -215,7 +228,7 @@ class LockDesk:
         parked = self._parked.pop((claim.name, claim.id, claim.owner), None)
         if parked is None:
             return False
-        parked.reply([LockStatus.granted, claim.token, claim.age_ns])
+        self._answer(parked.reply, LockStatus.granted, claim.token, claim.age_ns)
         return True
 
     # -- over time ------------------------------------------------------------------------------------------------
@@ -227,7 +240,7 @@ class LockDesk:
             return
         self._sweep_at = now + SWEEP_SECONDS
         for key in [key for key, parked in self._parked.items() if parked.until <= now]:
-            self._parked.pop(key).reply([LockStatus.waiting, 0, 0])
+            self._answer(self._parked.pop(key).reply, LockStatus.waiting)
 
     def lead(self, term: int) -> None:
         """This node serves group 0 with that term, or (0) does not: then whoever waits here asks elsewhere."""
@@ -241,7 +254,7 @@ class LockDesk:
             reply(self._not_leader())
 
     def _not_leader(self) -> Failed:
-        return Failed(ErrorCode.not_leader, "the locks are at another node")
+        return not_done(ErrorCode.not_leader, "the locks are at another node")
 
     def statistics(self) -> LockStatistics:
         """The desk as it is now."""

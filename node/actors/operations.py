@@ -66,8 +66,11 @@ def check_split(body: list[Any]) -> None:
 
 
 def check_update(body: list[Any]) -> None:
-    """`[id, {field: value}]`."""
-    _check(len(body) == 2 and type(body[0]) is str and type(body[1]) is dict, "[id, {field: value}]")
+    """`[account id, {field: value}, id, id of the update that it follows]`."""
+    _check(len(body) == 4 and type(body[0]) is str and type(body[1]) is dict, "[account id, {field: value}, id, after]")
+    _check(_is_id(body[2]) and any(body[2]), "an id of 16 bytes that are not all 0, another one for each update")
+    is_after = body[3] == b"" or _is_id(body[3])
+    _check(is_after or (body[3] is None and bool(body[1].get("if_version"))), "the id that it follows, or a version")
     for name, value in body[1].items():
         _check(name in FIELDS, f"a field of {', '.join(FIELDS)}, not {name}")
         holds, expected = FIELDS[name]
@@ -122,15 +125,18 @@ def check_trace(body: list[Any]) -> None:
 
 
 def check_lock(body: list[Any]) -> None:
-    """`[action, name, claim, owner, ttl_ms, token, age_ns]`."""
-    _check(len(body) == 7, "[action, name, claim, owner, ttl_ms, token, age_ns]")
+    """`[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`."""
+    _check(len(body) == 8, "[action, name, claim, owner, ttl_ms, token, age_ns, ticket]")
     action, name, claim, owner, *numbers = body
     _check(action in tuple(LockAction), f"an action of {', '.join(LockAction)}")
     _check(type(name) is str, "the name of the lock as text")
-    _check(all(type(number) is int and 0 <= number < 2**63 for number in numbers), "ttl_ms, token and age_ns from 0")
+    _check(
+        all(type(number) is int and 0 <= number < 2**63 for number in numbers),
+        "ttl_ms, token, age_ns and ticket from 0",
+    )
     is_named = _is_id(claim) and _is_id(owner)
-    _check(is_named or (claim == b"" and owner == b""), "a claim and an owner of 16 bytes each, or neither")
-    _check(is_named or action in (LockAction.renew, LockAction.release), "a claim and an owner of 16 bytes each")
+    is_by_token = action == LockAction.renew and claim == b"" and owner == b""
+    _check(is_named or is_by_token, "a claim and an owner of 16 bytes each")
 
 
 def check_nothing(body: list[Any]) -> None:

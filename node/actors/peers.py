@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.members import Members
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
+from protocol.clocks import RemoteClock
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.messages import (
     ANY_GROUP,
@@ -51,7 +52,7 @@ REFUSALS = (
     ErrorCode.wrong_settings,
 )  # of this node, not of its connection
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
-PING_DEADLINE_MS = 1_000  # one that is answered later has done its service: something was heard
+PING_MS = 1_000  # one that is answered later has done its service: something was heard
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
@@ -103,6 +104,7 @@ class Link:
         self._has_answered = False  # a ping: what is said on the connection arrives
         self._data_id = 0  # of the folder that the peer has named on this connection
         self._closed = asyncio.Event()
+        self._clock = RemoteClock()
         self._numbers = itertools.count(1)
         self._calls: dict[int, tuple[float, Reply]] = {}
         self._pieces: dict[tuple[int, int], asyncio.Future[int | None]] = {}
@@ -126,7 +128,7 @@ class Link:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def _connected(self, connection: Connection) -> Link:
-        self._connection = connection
+        self._connection, self._clock = connection, RemoteClock()
         self._unheard_ticks = 0
         self._hello = self._members.hello()
         connection.send(self._hello)
@@ -140,27 +142,33 @@ class Link:
                 error = check_welcome(message, self._hello, self.address.id) or self._members.check_welcome(message)
                 if error is not None:
                     raise error
+                self._hear(message.clock_ms)
                 self._data_id = message.data_id
                 self._is_welcome = True
                 self.send(self._greet())
                 self._ping()
-            case ReplyMessage(number, body):
+            case ReplyMessage(number, body, clock_ms):
+                self._hear(clock_ms)
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)
             case Failure(0, code, text) if code in REFUSALS and not self._is_welcome:
                 self._members.refused(self.address.id, ProtocolError(text, error_code(code)))
-            case Failure(number, code, text, retry_after_ms, hint):
-                if number and (call := self._calls.pop(number, None)) is not None:
-                    call[1](Failed(error_code(code), text, retry_after_ms, hint))
+            case Failure(number, code, text, retry_after_ms, hint, may_have_happened, clock_ms) if number:
+                self._hear(clock_ms)
+                if (call := self._calls.pop(number, None)) is not None:
+                    call[1](Failed(error_code(code), text, retry_after_ms, hint, may_have_happened))
             case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
             case Placed():
                 self._placed(self.address.id, message)
-            case Goodbye():
+            case Goodbye() | Failure():
                 pass
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from node {self.address.id}")
+
+    def _hear(self, clock_ms: int) -> None:
+        self._clock.hear(clock_ms, asyncio.get_running_loop().time())
 
     def lost(self) -> None:
         """The connection broke: whoever waits is told, and the groups may campaign."""
@@ -200,17 +208,18 @@ class Link:
             collected, self._collected, self._collected_bytes = self._collected, [], 0
             self.send(Raft(collected))
 
-    def call(self, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply) -> None:
+    def call(self, operation: str, group: int, left_ms: int, version: int, body: list[Any], reply: Reply) -> None:
         """Asks the peer; `reply` is called once, at the latest when the connection breaks."""
         if not self._is_welcome or self._connection is None:
-            reply(Failed(ErrorCode.not_leader, f"node {self.address.id} is not connected"))
+            reply(not_done(ErrorCode.not_leader, f"node {self.address.id} is not connected"))
         elif len(self._calls) >= (limit := CALLS_MAX + (OWN_CALLS_MAX if operation in PEER_OPERATIONS else 0)):
             text = f"{len(self._calls)} calls to node {self.address.id} under way: expected at most {limit} with the new one"
-            reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
-            number = next(self._numbers)
-            self._calls[number] = asyncio.get_running_loop().time() + deadline_ms / 1000, reply
-            self._connection.send(Request(number, operation, group, deadline_ms, version, body))
+            number, now = next(self._numbers), asyncio.get_running_loop().time()
+            deadline = now + left_ms / 1000
+            self._calls[number] = deadline, reply
+            self._connection.send(Request(number, operation, group, self._clock.at(deadline, now), version, body))
 
     def tick(self) -> None:
         """Call it every tick: pings, ends calls whose time is over, and renews a connection on which nothing is heard."""
@@ -233,7 +242,7 @@ class Link:
             if not isinstance(outcome, Failed):
                 self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
 
-        self.call(PeerOperation.reach, ANY_GROUP, PING_DEADLINE_MS, 0, [self._hello.node], answered)
+        self.call(PeerOperation.reach, ANY_GROUP, PING_MS, 0, [self._hello.node], answered)
 
     def _expire_calls(self) -> None:
         """Gives up calls whose time is over: a machine that lost its power resets no connection."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Reply, not_done, overdue
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
@@ -96,7 +96,7 @@ class Pipeline:
             event.reply(self._replica.not_leader())
         elif len(self._waiting) >= WAITING_MAX and isinstance(event, Command):
             event.reply(
-                Failed(ErrorCode.busy, f"expected at most {WAITING_MAX} requests waiting in a shard", RETRY_AFTER_MS)
+                not_done(ErrorCode.busy, f"expected at most {WAITING_MAX} requests waiting in a shard", RETRY_AFTER_MS)
             )
         else:
             self._waiting.append(event)
@@ -106,7 +106,7 @@ class Pipeline:
         if self._replica.is_serving:
             self._waiting.put_first(command)
         else:
-            command.reply(self._replica.not_leader())
+            _drop(command, self._replica.not_leader())
 
     def tick(self) -> None:
         """Proposes what the time asks for, and tries blocked rows again."""
@@ -128,9 +128,9 @@ class Pipeline:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
         for entry in self._in_flight:
             for bundle in entry.bundles:
-                _fail(bundle, failed)
+                _fail(bundle, replace(failed, may_have_happened=True))
         for event in [*self._waiting, *self._blocked]:
-            event.reply(failed)
+            _drop(event, failed)
         self._in_flight.clear()
         self._waiting.clear()
         self._blocked.clear()
@@ -158,7 +158,7 @@ class Pipeline:
         try:
             first, _ = self._replica.raft.propose([data])
         except ProposalDropped as dropped:
-            failed = Failed(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
+            failed = not_done(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
             for bundle in bundles:
                 _fail(bundle, failed)
             return False
@@ -180,27 +180,32 @@ class Pipeline:
 
     def _take(self) -> tuple[list[Bundle], int]:
         bundles: list[Bundle] = []
-        transfers = 0
+        transfers, now = 0, self._ports.clock.monotonic()
         while self._waiting and len(bundles) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
             event = self._waiting.take()
+            if isinstance(event, Command) and event.deadline < now:
+                event.fail(overdue(event.body[0]))
+                continue
             if isinstance(event, Propose):
                 bundle = self._resolve_round(event)
                 transfers += ROUND_TRANSFERS if event.request[0] == Kind.round else 0
             else:
-                commands = self._take_mergeable(event)
+                commands = self._take_mergeable(event, now)
                 transfers += sum(command.size for command in commands)
                 bundle = self._resolve(commands)
             if bundle is not None:
                 bundles.append(bundle)
         return bundles, transfers
 
-    def _take_mergeable(self, first: Command) -> list[Command]:
+    def _take_mergeable(self, first: Command, now: float) -> list[Command]:
         """The command and the transfers right behind it that make one batch with it."""
         commands = [first]
         size, length = first.size, _length(first)
         while self._waiting and _merges(commands[-1]) and not commands[-1].loaded:
             following = self._waiting.peek()
             if not isinstance(following, Command) or not _merges(following) or following.loaded:
+                break
+            if following.deadline < now:
                 break
             if size + following.size > TRANSFERS_MAX or following.part != first.part:
                 break
@@ -220,7 +225,7 @@ class Pipeline:
             resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
         except ProtocolError as error:
             for command in commands:
-                command.reply(Failed(ErrorCode.bad_request, str(error)))
+                command.fail(not_done(ErrorCode.bad_request, str(error)))
             return None
         if isinstance(resolved, Need):
             for command in commands:
@@ -255,7 +260,7 @@ class Pipeline:
             entry = self._in_flight.popleft()
             if entry.term != term:
                 for bundle in entry.bundles:
-                    _fail(bundle, self._replica.not_leader())
+                    _fail(bundle, replace(self._replica.not_leader(), may_have_happened=True))
                 return
             for bundle, answer in zip(entry.bundles, answers, strict=True):
                 self._answer(bundle, answer)
@@ -290,7 +295,7 @@ class Pipeline:
             reason = "a commit round on these accounts is not decided yet"
             command.reply(Failed(ErrorCode.outcome_unknown, reason))
         else:
-            command.loaded = {}
+            command.loaded, command.was_tried = {}, True
             self._blocked.append(command)
             self._replica.hurry()
 
@@ -317,4 +322,11 @@ def _fail(bundle: Bundle, failed: Failed) -> None:
     if bundle.reply is not None:
         bundle.reply(failed)
     for slot in bundle.slots:
-        slot.command.reply(failed)
+        slot.command.fail(failed)
+
+
+def _drop(event: Command | Propose, failed: Failed) -> None:
+    if isinstance(event, Command):
+        event.fail(failed)
+    else:
+        event.reply(failed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from node.actors.actor import RETRY_AFTER_MS, Failed
+from node.actors.actor import RETRY_AFTER_MS, Failed, not_done
 from node.actors.events import Query
 from node.core.machine import Need
 from node.core.raft import ProposalDropped, Ready
@@ -43,7 +43,7 @@ class Questions:
             query.reply(self._replica.not_leader())
         elif len(self._new) + len(self._undecided) >= QUERIES_WAITING_MAX:
             text = f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard"
-            query.reply(Failed(ErrorCode.busy, text, RETRY_AFTER_MS))
+            query.reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
             self._new.append(query)
 
@@ -79,14 +79,14 @@ class Questions:
         try:
             answer = self._replica.machine.query(query.part, query.body, query.loaded)
         except ProtocolError as error:
-            query.reply(Failed(ErrorCode.bad_request, str(error)))
+            query.reply(not_done(ErrorCode.bad_request, str(error)))
             return None
         if isinstance(answer, Need):
             return answer
         if not answer.is_undecided or query.stale:
             query.reply(answer.body)
         elif self._ports.clock.monotonic() > query.deadline:
-            query.reply(Failed(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
+            query.reply(not_done(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
         elif not self._replica.is_serving:
             query.reply(self._replica.not_leader())
         else:

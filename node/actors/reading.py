@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from node.actors.actor import RETRY_LATER_MS, Failed
+from node.actors.actor import RETRY_LATER_MS, not_done
 from node.actors.events import Query
 from node.core.machine import Need
 from node.ports import Clock, ShardStore
@@ -65,7 +65,7 @@ class ReadingDesk:
         """Queues a read behind the others of its connection, or refuses it at once."""
         if self._waiting >= READS_WAITING_MAX:
             text = f"expected at most {READS_WAITING_MAX} reads waiting in a node"
-            query.reply(Failed(ErrorCode.busy, text, RETRY_LATER_MS))
+            query.reply(not_done(ErrorCode.busy, text, RETRY_LATER_MS))
             return
         self._lanes.setdefault(query.source, deque()).append((shelf, query))
         self._waiting += 1
@@ -101,7 +101,7 @@ class ReadingDesk:
         is_gone = not self._is_here(query.source)
         if is_gone or self._clock.monotonic() > query.deadline:
             self._dropped += 1
-            query.reply(Failed(ErrorCode.busy, GONE if is_gone else OVERDUE, RETRY_LATER_MS))
+            query.reply(not_done(ErrorCode.busy, GONE if is_gone else OVERDUE, RETRY_LATER_MS))
             return False
         return True
 

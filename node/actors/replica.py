@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-from node.actors.actor import Actor, Failed
+from node.actors.actor import Actor, Failed, not_done
 from node.actors.events import (
     Checkpointed,
     Command,
@@ -190,7 +190,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def not_leader(self) -> Failed:
         """What a request is told that has come to the wrong replica."""
-        return Failed(ErrorCode.not_leader, f"group {self.group}", 0, int(self._seen[1]))
+        return not_done(ErrorCode.not_leader, f"group {self.group}", 0, int(self._seen[1]))
 
     # -- effects --------------------------------------------------------------------------------------------------
 

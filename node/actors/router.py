@@ -14,23 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import OPERATIONS
 from node.actors.replica import Replica
 from node.actors.routes import Routes
 from node.core.machine import Body
 from node.ports import Clock
+from protocol.clocks import MILLISECONDS
 from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
 from protocol.errors import ErrorCode, ProtocolError
-from protocol.messages import Placed
+from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
 from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
 LIGHT_ROWS = 64  # accounts that are read at once; more take longer than a payment does
-DEADLINE_MS_MAX = 120_000  # a request never waits longer, whatever its client says
+WAIT_SECONDS_MAX = 120.0  # a request never waits longer, whatever its client says
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,20 @@ class Router:
 
     # -- from sessions --------------------------------------------------------------------------------------------
 
-    def request(
-        self, operation: str, group: int, deadline_ms: int, body: list[Any], reply: Reply, *, peer: bool, source: int
-    ) -> None:
+    def request(self, request: Request, reply: Reply, *, peer: bool, source: int) -> None:
         """Takes a request from a client or a peer. `reply` is called once. Raises ProtocolError on a bad body."""
         self._requests += 1
         if self.is_stopping:
-            reply(Failed(ErrorCode.shutting_down, f"node {self.node} stops"))
+            reply(not_done(ErrorCode.shutting_down, f"node {self.node} stops"))
             return
-        deadline = self._clock.monotonic() + min(deadline_ms, DEADLINE_MS_MAX) / 1000
-        call = Call(group, operation, body, deadline, reply, source)
+        now = self._clock.monotonic()
+        if request.expires_ms <= now * MILLISECONDS:
+            reply(overdue(request.operation))
+            return
+        operation, group, body = request.operation, request.group, request.body
+        call = Call(
+            group, operation, body, min(request.expires_ms / MILLISECONDS, now + WAIT_SECONDS_MAX), reply, source
+        )
         if peer and operation in PEER_OPERATIONS:
             self.services.get(operation, self._here)(call)
             return
@@ -214,14 +219,14 @@ class Router:
         """Asks the group's leader, wherever it is, until it answers or the deadline is over."""
 
         def answered(outcome: Outcome) -> None:
-            if isinstance(outcome, Failed) and outcome.code is ErrorCode.not_leader:
+            if isinstance(outcome, Failed) and outcome.code in (ErrorCode.not_leader, ErrorCode.overdue):
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, _again(call) if was_sent else call)
+                    following = _again(call) if outcome.may_have_happened else call
+                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, following)
                     return
-                outcome = Failed(ErrorCode.outcome_unknown, f"group {call.group} had no leader in time")
+                outcome = replace(outcome, message=f"group {call.group} had no leader in time: {outcome.message}")
             call.reply(outcome)
 
-        was_sent = self.leaders[call.group] != 0
         self.call_once(replace(call, reply=answered))
 
     def call_once(self, call: Call, node: int = 0) -> None:
@@ -235,7 +240,7 @@ class Router:
             self._forwarded += 1
             self.routes.call(to, call.operation, call.group, remaining_ms, version, call.body, call.reply)
         else:
-            call.reply(Failed(ErrorCode.not_leader, f"group {call.group} has no known leader"))
+            call.reply(not_done(ErrorCode.not_leader, f"group {call.group} has no known leader"))
 
     def _here(self, call: Call) -> None:
         """For this node's own replica or coordinator."""
@@ -246,21 +251,20 @@ class Router:
             return
         replica = self.replicas.get(call.group)
         if replica is None:
-            call.reply(Failed(ErrorCode.not_leader, f"group {call.group}", 0, self.leaders[call.group]))
+            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}", 0, self.leaders[call.group]))
             return
         if not replica.inbox.offer(_event_of(call)):
-            call.reply(Failed(ErrorCode.busy, "the replica's inbox is full", RETRY_AFTER_MS))
+            call.reply(not_done(ErrorCode.busy, "the replica's inbox is full", RETRY_AFTER_MS))
 
 
 def _again(call: Call) -> Call:
-    """The call for another attempt. An earlier one may have happened: `busy` would deny it, an update at a version conflict with it."""
+    """The call for another attempt. An earlier one may have happened: no failure denies it, and an update may conflict with it."""
     if call.is_repeated:
         return call
 
     def answered(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
-            is_busy = outcome.code is ErrorCode.busy
-            outcome = replace(outcome, code=ErrorCode.outcome_unknown) if is_busy else outcome
+            outcome = replace(outcome, may_have_happened=True)
         elif call.operation == Operation.update and outcome[0] == AccountStatus.version_conflict:
             outcome = Failed(ErrorCode.outcome_unknown, "the account has changed since, perhaps by this update")
         call.reply(outcome)
@@ -350,8 +354,7 @@ class Gather:
                 return
             if isinstance(outcome, Failed):
                 self._left = 0
-                is_busy = outcome.code is ErrorCode.busy  # here; elsewhere some of it may have happened
-                self._reply(replace(outcome, code=ErrorCode.outcome_unknown) if is_busy else outcome)
+                self._reply(replace(outcome, may_have_happened=True))  # elsewhere some of it may have
                 return
             self._answers[number] = outcome
             self._left -= 1

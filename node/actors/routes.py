@@ -37,17 +37,17 @@ class Routes:
         return node in self._links
 
     def call(
-        self, to: int, operation: str, group: int, deadline_ms: int, version: int, body: Body, reply: Reply,
+        self, to: int, operation: str, group: int, left_ms: int, version: int, body: Body, reply: Reply,
         links_max: int = LINKS_MAX,
     ) -> None:  # fmt: skip
         """Asks a node, by whatever way there is now; `reply` is called once."""
         link = self._links[to]
         way = None if link.is_up else self._way(to, links_max)
         if way is None:
-            link.call(operation, group, deadline_ms, version, body, reply)
+            link.call(operation, group, left_ms, version, body, reply)
         else:
             wrapped = [to, links_max - 1, operation, group, body]
-            way.call(PeerOperation.relay, ANY_GROUP, deadline_ms, version, wrapped, reply)
+            way.call(PeerOperation.relay, ANY_GROUP, left_ms, version, wrapped, reply)
 
     def relay(self, call: Call) -> None:
         """Passes a peer's call on. Raises ProtocolError where it names no other node."""

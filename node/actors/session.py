@@ -7,14 +7,15 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.actors.actor import Failed, Outcome
+from node.actors.actor import Failed, Outcome, not_done
 from node.actors.admission import Admission, Load
 from node.actors.events import Received
 from node.actors.members import Members
 from node.actors.operations import demand_of
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
-from node.ports import Connection
+from node.ports import Clock, Connection
+from protocol import clocks
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX
 from protocol.messages import (
@@ -161,7 +162,7 @@ class Session:
         return Welcome(
             PROTOCOL_VERSION, mine.cluster, router.node, router.placement.shards, router.placement.pack(),
             list(router.leaders), limit, CLIENT_REQUESTS_MAX, list(router.split), mine.identity,
-            mine.data_id if is_peer else 0, mine.settings if is_peer else "",
+            mine.data_id if is_peer else 0, mine.settings if is_peer else "", self._clock_ms(),
         )  # fmt: skip
 
     def _on_raft(self, messages: list[list[object]]) -> None:
@@ -197,28 +198,23 @@ class Session:
                 self._send_reply(request.id, outcome)
 
         try:
-            self._router.request(
-                request.operation,
-                request.group,
-                request.deadline_ms,
-                request.body,
-                reply,
-                peer=self.is_peer,
-                source=self.number,
-            )
+            self._router.request(request, reply, peer=self.is_peer, source=self.number)
         except ProtocolError as error:
             code = error.code if not error.code.closes else ErrorCode.bad_request
-            reply(Failed(code, str(error)))
+            reply(not_done(code, str(error)))
 
     def _send_reply(self, number: int, body: list[object]) -> None:
         try:
-            self._connection.send(Reply(number, body))
+            self._connection.send(Reply(number, body, self._clock_ms()))
         except ProtocolError as error:  # only answers to reads are so long
-            self._send_failure(number, Failed(error.code, f"the answer is a {error}: ask for less at once"))
+            self._send_failure(number, not_done(error.code, f"the answer is a {error}: ask for less at once"))
 
     def _send_failure(self, number: int, failed: Failed) -> None:
-        text = failed.message[:1_000]
-        self._connection.send(Failure(number, failed.code.value, text, failed.retry_after_ms, failed.hint))
+        code, text, wait_ms, hint = failed.code.value, failed.message[:1_000], failed.retry_after_ms, failed.hint
+        self._connection.send(Failure(number, code, text, wait_ms, hint, failed.may_have_happened, self._clock_ms()))
+
+    def _clock_ms(self) -> int:
+        return clocks.show(self._host.clock.monotonic())
 
     @property
     def held_bytes(self) -> int:
@@ -267,12 +263,14 @@ class SessionHost:
     def __init__(
         self,
         admission: Admission,
+        clock: Clock,
         take_piece: Callable[[SnapshotPiece, Connection], None],
         placed: Callable[[int, Placed], None],
         connections_max: int,
     ) -> None:
         """`placed` is given a peer and what it knows of leaders and split accounts. Peers' connections come beside `connections_max`."""
         self.admission = admission
+        self.clock = clock
         self.numbers = itertools.count(1)
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece

@@ -105,8 +105,8 @@ class SplitAccounts:
 
     async def _finish(self, call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:
         outcome = await work()
-        if isinstance(outcome, Failed) and outcome.code is ErrorCode.busy:  # here; some of it may have happened
-            outcome = replace(outcome, code=ErrorCode.outcome_unknown)
+        if isinstance(outcome, Failed):  # of what was asked before this, some may have happened
+            outcome = replace(outcome, may_have_happened=True)
         call.reply(outcome)
 
     async def _ask(self, call: Call, group: int, operation: str, body: Body) -> Outcome:
@@ -156,13 +156,13 @@ class SplitAccounts:
 
     async def _update(self, call: Call, _: Body) -> Outcome:
         """The home part takes the whole of it, or refuses it; the others then follow its state."""
-        account, fields = call.body
+        account, fields, *_ = call.body
         home = self._home(account)
-        answer = await self._ask(call, home, PeerOperation.ledger, ["update", account, fields, True])
+        answer = await self._ask(call, home, PeerOperation.ledger, ["update", *call.body, True])
         if isinstance(answer, Failed) or answer[0] != AccountStatus.updated or "status" not in fields:
             return answer
         others = [group for group in self._groups if group != home]
-        body: Body = ["update", account, {"status": fields["status"]}, True]
+        body: Body = ["follow", account, fields["status"], answer[1]]
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
         return answers if isinstance(answers, Failed) else answer
 

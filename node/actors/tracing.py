@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, promised
+from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, not_done, promised
 from node.actors.router import Call, Router
 from node.core.commit import Found, describe, find_transfer, undecided_rounds
 from node.core.machine import Body
@@ -48,7 +48,7 @@ class Tracer:
         if found is None:
             silent = [group for group, answer in answers.items() if answer is None]
             text = f"groups {', '.join(map(str, silent))} do not answer, and the others have not seen it"
-            call.reply(Failed(ErrorCode.busy, text, RETRY_LATER_MS) if silent else [None])
+            call.reply(not_done(ErrorCode.busy, text, RETRY_LATER_MS) if silent else [None])
             return
         note = None
         if found.round_id is not None:

@@ -7,30 +7,30 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol import ids as transfer_ids
-from protocol.client.calls import SAMPLE, Calls
+from protocol.client.calls import SAMPLE, Calls, Change
 from protocol.columns import Cutter, Flag, Transfers
-from protocol.errors import Busy, OutcomeUnknown
+from protocol.errors import Busy, OutcomeUnknown, RingpayError
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, groups_of_transfers
 
 
 async def send(calls: Calls, batch: Transfers, timeout: float | None) -> bytes:
-    """A status a row. Raises Busy if nothing has happened, OutcomeUnknown if something may have.
+    """A status a row. Raises OutcomeUnknown, with the ids of all rows, if any of them may have happened; else nothing has.
 
     A batch goes straight to the shard that all its rows stay in. Where each stays in a shard of its own, and none is linked, its
     shards get their rows at once, without a round.
     """
-    groups = _groups_of_rows(calls, batch)
+    deadline = calls.deadline(timeout)
+    groups = _groups_of_rows(calls, batch, (await calls.table(timeout)).shards)
     if groups is not None and (groups != groups[0]).any() and not _has_chains(batch):
-        return await _scatter(calls, batch, groups, timeout)
-    is_one = groups is not None and bool((groups == groups[0]).all())
-    return await _send(calls, batch, int(groups[0]) if groups is not None and is_one else COORDINATOR, timeout)
+        return await _scatter(calls, batch, groups, deadline)
+    group = COORDINATOR if groups is None or (groups != groups[0]).any() else int(groups[0])
+    return await _send(calls, batch, group, deadline)
 
 
-async def _send(calls: Calls, batch: Transfers, group: int, timeout: float | None) -> bytes:
-    first = transfer_ids.unpack(batch.ids[:16])
-    (statuses,) = await calls.call(Operation.transfers, group, batch.pack(), timeout, first)
+async def _send(calls: Calls, batch: Transfers, group: int, deadline: float) -> bytes:
+    left = max(0.0, deadline - calls.now())
+    (statuses,) = await calls.call(Operation.transfers, group, batch.pack(), left, Change("transfer", batch.ids))
     assert isinstance(statuses, bytes)
     return statuses
 
@@ -39,12 +39,10 @@ def _has_chains(batch: Transfers) -> bool:
     return bool((batch.flag_bits() & Flag.linked).any()) if batch.flags else False
 
 
-def _groups_of_rows(calls: Calls, batch: Transfers) -> NDArray[np.int32] | None:
+def _groups_of_rows(calls: Calls, batch: Transfers, shards: int) -> NDArray[np.int32] | None:
     """The group that each row stays in; None if one needs two, or a lock, which only the coordinator asks for."""
-    assert calls.placement is not None
     if batch.lock:
         return None
-    shards = calls.placement.shards
     if shards == 1:
         return np.ones(1, np.int32)
     debits, credits = batch.debits(), batch.credits()
@@ -59,31 +57,38 @@ def _groups_of_rows(calls: Calls, batch: Transfers) -> NDArray[np.int32] | None:
     return stays(len(batch))
 
 
-async def _scatter(calls: Calls, batch: Transfers, groups: NDArray[np.int32], timeout: float | None) -> bytes:
+async def _scatter(calls: Calls, batch: Transfers, groups: NDArray[np.int32], deadline: float) -> bytes:
     """Each shard's rows to its leader. A shard that is busy is asked again once another may have taken its rows."""
-    deadline = calls.now() + (calls.timeout if timeout is None else timeout)
     cutter, statuses = Cutter(batch), np.zeros(len(batch), np.uint8)
     left = {group: np.flatnonzero(groups == group) for group in np.unique(groups).tolist()}
-    is_first = True
-    while left:
-        seconds = max(0.001, deadline - calls.now())
-        sent = [_send(calls, cutter.take(rows), group, seconds) for group, rows in left.items()]
+    has_begun = False  # whether any row may have happened
+    while True:
+        sent = [_send(calls, cutter.take(rows), group, deadline) for group, rows in left.items()]
         answers = await asyncio.gather(*sent, return_exceptions=True)
-        refused: list[Busy] = []
+        failures: list[RingpayError] = []
         for (group, rows), answer in zip(list(left.items()), answers, strict=True):
-            if isinstance(answer, Busy):
-                refused.append(answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
+            if isinstance(answer, bytes):
                 statuses[rows] = np.frombuffer(answer, np.uint8)
                 del left[group]
-        if refused and is_first and len(refused) == len(answers):
-            raise refused[0]
-        is_first = False
-        if refused:
-            pause = max(busy.retry_after for busy in refused)
-            if calls.now() + pause >= deadline:
-                raise OutcomeUnknown(transfer_ids.unpack(batch.ids[:16]), "some shards were busy until the deadline")
-            await asyncio.sleep(pause)
-    return statuses.tobytes()
+            elif isinstance(answer, RingpayError):
+                failures.append(answer)
+            else:
+                raise answer
+        if not failures:
+            return statuses.tobytes()
+        has_begun = has_begun or len(failures) < len(answers)
+        worst = _worst(failures)
+        if not has_begun and not isinstance(worst, OutcomeUnknown):
+            raise worst
+        pause = worst.retry_after if isinstance(worst, Busy) else 0.0
+        if not isinstance(worst, Busy) or calls.now() + pause >= deadline:
+            raise Change("transfer", batch.ids).doubt(f"other shards have taken their rows: {worst}") from worst
+        await asyncio.sleep(pause)
+
+
+def _worst(failures: list[RingpayError]) -> RingpayError:
+    """A doubt before an end, an end before `busy`, and of these the longest."""
+    busy = [failure for failure in failures if isinstance(failure, Busy)]
+    ends = [failure for failure in failures if not isinstance(failure, Busy)]
+    doubts = [failure for failure in ends if isinstance(failure, OutcomeUnknown)]
+    return (doubts or ends or [max(busy, key=lambda failure: failure.retry_after)])[0]

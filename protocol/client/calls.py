@@ -4,44 +4,86 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.client.connection import Address, Connection
-from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Unreachable, error_code
-from protocol.messages import Failure, Hello, Reply, Request
+from protocol.client.pace import Pace
+from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, RingpayError, Unreachable, error_code
+from protocol.ids import ID_BYTES
+from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
 from protocol.status import AccountStatus
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
+NEXT_SECONDS = 0.1  # then the next node is tried too: who stands still must not use up a short time limit
 RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenths of a second
 ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
 SILENT_SECONDS = 5.0  # who did not answer is asked last for so long: every call would wait for it anew
+FULL_SECONDS = 0.05  # after which to try again what this client itself had no room for
+SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
+NO_ANSWER = "no node answers in time"
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a call changes, to be named when its outcome stays unknown."""
+
+    what: str
+    ids: bytes = b""  # 16 bytes each
+
+    def doubt(self, reason: str) -> OutcomeUnknown:
+        """The error of a call that may have done it."""
+        places = range(0, len(self.ids), ID_BYTES)
+        ids = [int.from_bytes(self.ids[place : place + ID_BYTES], "big") for place in places]
+        return OutcomeUnknown(ids, reason, self.what)
+
+
+@dataclass(slots=True)
+class Attempts:
+    """A call until it is answered, and what its attempts have come to."""
+
+    operation: Operation
+    group: int
+    body: list[Any]
+    target: int  # the group whose leader is asked next, -1 for any node
+    waits_for_turn: bool = False
+    may_have_happened: bool = False
+    reason: str = NO_ANSWER
 
 
 class Calls:
     """Connections to a cluster's nodes, and calls that are repeated until they are answered or time is up."""
 
-    def __init__(self, addresses: str | Sequence[str], hello: Hello, timeout: float) -> None:
-        given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
-        self.timeout = timeout
+    def __init__(
+        self, addresses: str | Sequence[str], hello: Hello, timeout: float, within: float | None = None
+    ) -> None:
+        """`timeout` is for a call that brings none, `within` for all of them from the first on. Seconds."""
+        self.timeout = check_seconds(timeout)
+        self._within = SECONDS_MAX if within is None else check_seconds(within)
+        self._until: float | None = None
         self.placement: Placement | None = None
         self.split: dict[str, None] = {}  # the split accounts that are known
-        self._addresses = [_parse_address(address.strip()) for address in given]
+        self.lock_ticket = 0  # how many claims to locks had ended when that was heard last
+        self._addresses = _parse_addresses(addresses)
         self._hello = hello
+        self._pace = Pace()
         self._connections: dict[Address, Connection] = {}
         self._connecting: dict[Address, asyncio.Task[Connection]] = {}
         self._silent: dict[Address, float] = {}  # until when
         self._leaders: list[int] = []
         self._numbers = itertools.count(1)
         self._turn = itertools.count()
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections, for good."""
+        self._is_closed = True
         for task in self._connecting.values():
             task.cancel()
         for connection in self._connections.values():
@@ -49,142 +91,223 @@ class Calls:
         self._connections.clear()
         await asyncio.sleep(0)
 
-    def group_of(self, accounts: list[str]) -> int:
-        """The group of all these accounts, 0 where there are several."""
-        assert self.placement is not None
-        groups = shards_of(accounts, self.placement.shards)
-        return 0 if (groups != groups[0]).any() else int(groups[0]) + 1
-
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
     def deadline(self, timeout: float | None) -> float:
-        """When a call that begins now is given up; None: after the client's own time."""
-        return self.now() + (self.timeout if timeout is None else timeout)
+        """When a call that begins now must have ended. Raises ProtocolError(bad_request) for what is no time."""
+        now, seconds = self.now(), self.timeout if timeout is None else check_seconds(timeout)
+        if self._until is None:
+            self._until = now + self._within
+        return min(now + seconds, self._until)
 
-    async def ask(self, operation: Operation, accounts: list[str], body: list[Any], timeout: float | None) -> list[Any]:
+    async def table(self, timeout: float | None = None) -> Placement:
+        """The placement, which the first connection brings. Raises Unreachable."""
+        if self.placement is None:
+            await self.connect(self.deadline(timeout))
+        assert self.placement is not None, "a welcome brings it"
+        return self.placement
+
+    async def connect(self, deadline: float) -> None:
+        """Finds a node. Raises Unreachable, or ProtocolError if all refuse this client."""
+        self._check_open()
+        reasons: dict[Address, str] = {}
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._any_connection(reasons)
+        except TimeoutError as error:
+            told = "; ".join(f"{host}:{port}: {reason}" for (host, port), reason in reasons.items())
+            raise Unreachable(f"{NO_ANSWER} ({told})") from error
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        operation: Operation,
+        accounts: list[str],
+        body: list[Any],
+        timeout: float | None,
+        change: Change | None = None,
+    ) -> list[Any]:
         """A call to the one group of the accounts, or to any node."""
         group = -1
         if accounts and self.placement is not None and len(accounts) <= SAMPLE:
-            group = self.group_of(accounts) or -1
-        return await self.call(operation, group, body, timeout, None)
+            groups = shards_of(accounts, self.placement.shards)
+            group = -1 if (groups != groups[0]).any() else int(groups[0]) + 1
+        return await self.call(operation, group, body, timeout, change)
 
     async def call(
-        self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: int | None
+        self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: Change | None = None
     ) -> list[Any]:
-        """Asks until there is an answer or time is up. `change` is the id to name when the outcome stays unknown."""
+        """Asks until there is an answer or time is up, which is `timeout` seconds in all.
+
+        `change` says what the call changes. Once that may have happened, only an answer of the books ends the doubt: anything else
+        raises OutcomeUnknown. Without a doubt, and of what changes nothing, it raises Busy, Unreachable or ProtocolError.
+        """
+        self._check_open()
+        attempts = Attempts(operation, group, body, group)
         deadline = self.deadline(timeout)
-        uncertain = False
-        target = group
-        reason = "no answer in time"
-        while self.now() < deadline:
+        failed: RingpayError
+        try:
+            async with asyncio.timeout_at(deadline):
+                if change is None:  # a full node still answers questions, and whoever waits for a lock delays nobody
+                    return await self._until_answered(attempts, deadline)
+                return await self._in_turn(attempts, deadline)
+        except TimeoutError:
+            failed = Unreachable(f"{operation}: {attempts.reason}")
+            if attempts.waits_for_turn:
+                failed = Busy(FULL_SECONDS, f"{self._pace.under_way} calls of this client were before it all the time")
+        except RingpayError as error:
+            failed = error
+        if change is not None and attempts.may_have_happened:
+            raise change.doubt(str(failed)) from failed
+        raise failed
+
+    async def _in_turn(self, attempts: Attempts, deadline: float) -> list[Any]:
+        attempts.waits_for_turn = True
+        await self._pace.begin()
+        attempts.waits_for_turn = False
+        try:
+            return await self._until_answered(attempts, deadline)
+        finally:
+            self._pace.end()
+
+    async def _until_answered(self, attempts: Attempts, deadline: float) -> list[Any]:
+        while True:
             try:
-                connection, strict = await self._connection_for(target, deadline)
-                number = next(self._numbers)
-                limit = deadline if operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
-                left_ms = max(1, int((limit - self.now()) * 1000))
-                request = Request(number, operation.value, group if strict else -1, left_ms, 0, body)
-                answer = await self._ask(connection, request, limit)
-            except (Unreachable, ProtocolError) as error:
-                if change is None or not uncertain:
-                    raise
-                raise OutcomeUnknown(change, str(error)) from error
-            except (OSError, TimeoutError):
-                uncertain = True
-                target = -1  # another node finds the leader
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if isinstance(answer, Reply):
-                if uncertain and operation is Operation.update and answer.body[0] == AccountStatus.version_conflict:
-                    raise Unreachable("update: the account has changed, perhaps by an earlier attempt of this call")
-                return answer.body
-            code = error_code(answer.code)
-            if code is ErrorCode.internal and change is not None:
-                raise OutcomeUnknown(change, answer.message)
-            if not code.is_transient:
-                raise ProtocolError(answer.message, code)
-            if code is ErrorCode.busy and not uncertain:
-                raise Busy(max(answer.retry_after_ms, 1) / 1000, answer.message)
-            uncertain = uncertain or code is not ErrorCode.busy
-            reason = answer.message
-            self._note_leader(group, answer.hint)
+                answer = await self._attempt(attempts, deadline)
+            except (OSError, TimeoutError) as error:
+                attempts.reason = str(error) or NO_ANSWER
+                attempts.target = -1  # another node finds the leader
+            else:
+                if isinstance(answer, Reply):
+                    if _is_ambiguous(attempts, answer):
+                        raise Unreachable("the account has changed since, perhaps by an earlier attempt of this call")
+                    self._pace.served()
+                    return answer.body
+                self._on_failure(attempts, answer)
             await asyncio.sleep(RETRY_SECONDS)
-        if change is not None and uncertain:
-            raise OutcomeUnknown(change, reason)
-        raise Unreachable(f"{operation}: {reason}")
+
+    async def _attempt(self, attempts: Attempts, deadline: float) -> Reply | Failure:
+        """Asks one node. From when the request leaves until a failure says better, it may have happened."""
+        connection, is_leader = await self._connection_for(attempts.target)
+        limit = deadline if attempts.operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
+        expires_ms = min(NEVER_MS, connection.expires_ms(limit))
+        group = attempts.group if is_leader else -1
+        request = Request(next(self._numbers), attempts.operation.value, group, expires_ms, 0, attempts.body)
+        waiting = connection.send(request)
+        before, attempts.may_have_happened = attempts.may_have_happened, True
+        try:
+            async with asyncio.timeout_at(limit):
+                answer = await waiting
+        except TimeoutError:
+            self._silent[connection.address] = self.now() + SILENT_SECONDS
+            raise
+        attempts.may_have_happened = before or (isinstance(answer, Failure) and answer.may_have_happened)
+        return answer
 
     async def ask_node(self, address: Address, operation: Operation, body: list[Any], seconds: float) -> list[Any]:
         """Asks this one node, once. Raises OSError, TimeoutError or ProtocolError."""
         limit = self.now() + seconds
         async with asyncio.timeout_at(limit):
             connection = await self._connection(address)
-        answer = await self._ask(
-            connection, Request(next(self._numbers), operation, -1, int(seconds * 1000), 0, body), limit
-        )
+            request = Request(next(self._numbers), operation, -1, connection.expires_ms(limit), 0, body)
+            answer = await connection.ask(request)
         if isinstance(answer, Failure):
             raise ProtocolError(answer.message, error_code(answer.code))
         return answer.body
 
-    async def _ask(self, connection: Connection, request: Request, limit: float) -> Reply | Failure:
-        try:
-            async with asyncio.timeout_at(limit):
-                return await connection.ask(request)
-        except TimeoutError:
-            self._note_silence(connection.address)
-            raise
+    def _on_failure(self, attempts: Attempts, failure: Failure) -> None:
+        """Raises what ends the call; else it is tried again."""
+        code = error_code(failure.code)
+        if code is not ErrorCode.overdue:  # which tells of the way, not of why it is asked again
+            attempts.reason = failure.message
+        if code is ErrorCode.busy:
+            seconds = max(failure.retry_after_ms, 1) / 1000
+            self._pace.shed(seconds)
+            if not attempts.may_have_happened:
+                raise Busy(seconds, failure.message)
+        elif not code.is_transient:
+            raise ProtocolError(failure.message, code)
+        if 0 <= attempts.group < len(self._leaders) and code is not ErrorCode.overdue:
+            self._leaders[attempts.group] = failure.hint
 
-    def _note_silence(self, address: Address) -> None:
-        self._silent[address] = self.now() + SILENT_SECONDS
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ProtocolError("the client is closed: expected one that is open", ErrorCode.bad_request)
 
-    def _note_leader(self, group: int, hint: int) -> None:
-        if 0 <= group < len(self._leaders):
-            self._leaders[group] = hint
+    # -- connections ----------------------------------------------------------------------------------------------
 
-    async def _connection_for(self, group: int, deadline: float) -> tuple[Connection, bool]:
+    async def _connection_for(self, group: int) -> tuple[Connection, bool]:
         """A connection, and whether it leads to the group's leader itself."""
         if 0 <= group < len(self._leaders) and self.placement is not None and self._leaders[group]:
             address = self.placement.address(self._leaders[group])
             if address is not None:
                 try:
                     return await self._connection((address.host, address.port)), True
-                except (OSError, ProtocolError) as error:
-                    _pass_over(error)
+                except (OSError, ProtocolError):  # any node may have a better word for it
                     self._leaders[group] = 0
-        return await self.any_connection(deadline), False
+        return await self._any_connection({}), False
 
-    async def any_connection(self, deadline: float) -> Connection:
-        """A connection to any node, taken in turn, those last that did not answer a moment ago.
+    async def _any_connection(self, reasons: dict[Address, str]) -> Connection:
+        """A connection to any node, those last that did not answer a moment ago. Raises ProtocolError if all refuse this client.
 
-        Raises Unreachable; ProtocolError(wrong_cluster) if no node answers but of another cluster than before.
+        They are tried in turn, each when the one before has failed, or has been silent for a moment. `reasons` says who did not answer.
         """
-        reason = "no address"
-        while self.now() < deadline:
-            known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
-            candidates = list(dict.fromkeys([*self._addresses, *known]))
-            start = next(self._turn) % len(candidates)
-            in_turn = [*candidates[start:], *candidates[:start]]
-            other: ProtocolError | None = None
-            for address in sorted(in_turn, key=lambda address: self._silent.get(address, 0.0) > self.now()):
-                try:
-                    return await self._connection(address)
-                except (OSError, ProtocolError) as error:
-                    other = _pass_over(error) or other
-                    reason = f"{address[0]}:{address[1]}: {error}"
-            if other is not None:
-                raise other
+        while True:
+            waiting: dict[Address, asyncio.Task[Connection]] = {}
+            refused: ProtocolError | None = None
+            addresses = self._in_order()
+            for place, address in enumerate(addresses):
+                if (open_one := self._open_one(address)) is not None:
+                    return open_one
+                waiting[address] = self._connect(address)
+                reasons[address] = "silent"
+                is_last = place + 1 == len(addresses)
+                while waiting:
+                    seconds = CONNECT_SECONDS if is_last else NEXT_SECONDS
+                    await asyncio.wait(waiting.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                    ended = [known for known, task in waiting.items() if task.done()]
+                    for known in ended:
+                        found = _result_of(waiting.pop(known))
+                        if isinstance(found, Connection):
+                            return found
+                        reasons[known] = str(found)
+                        refused = found if isinstance(found, ProtocolError) else refused
+                    if not ended or not is_last:
+                        break
+            if refused is not None:
+                raise refused
             await asyncio.sleep(RETRY_SECONDS)
-        raise Unreachable(f"no node answers ({reason})")
 
-    async def _connection(self, address: Address) -> Connection:
-        """The open connection to an address; many callers share one attempt."""
-        open_one = self._connections.get(address)
-        if open_one is not None and open_one.is_open:
-            return open_one
+    def _in_order(self) -> list[Address]:
+        known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
+        candidates = list(dict.fromkeys([*self._addresses, *known]))
+        start = next(self._turn) % len(candidates)
+        in_turn = [*candidates[start:], *candidates[:start]]
+        return sorted(in_turn, key=lambda address: self._silent.get(address, 0.0) > self.now())
+
+    def _open_one(self, address: Address) -> Connection | None:
+        found = self._connections.get(address)
+        return found if found is not None and found.is_open else None
+
+    def _connect(self, address: Address) -> asyncio.Task[Connection]:
+        """The attempt to connect that is under way; many callers share it."""
         if address not in self._connecting:
             task = asyncio.ensure_future(self._open(address))
             self._connecting[address] = task
-            task.add_done_callback(lambda _: self._connecting.pop(address, None))
-        return await asyncio.shield(self._connecting[address])
+            task.add_done_callback(lambda task: self._connected(address, task))
+        return self._connecting[address]
+
+    def _connected(self, address: Address, task: asyncio.Task[Connection]) -> None:
+        del self._connecting[address]
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited may have found another node meanwhile
+
+    async def _connection(self, address: Address) -> Connection:
+        """The open connection to an address. Raises OSError or ProtocolError."""
+        found = self._open_one(address)
+        return await asyncio.shield(self._connect(address)) if found is None else found
 
     async def _open(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
@@ -195,7 +318,7 @@ class Calls:
                 welcome = await connection.welcome
         except TimeoutError as error:
             connection.close()
-            self._note_silence(address)
+            self._silent[address] = self.now() + SILENT_SECONDS
             raise ConnectionResetError("does not answer") from error
         # What answers later must be of this cluster.
         self._hello = replace(self._hello, cluster=welcome.cluster, identity=welcome.identity)
@@ -213,17 +336,39 @@ class Calls:
                 self._leaders[group] = leader
 
 
-def _pass_over(error: OSError | ProtocolError) -> ProtocolError | None:
-    """A node that is gone, or belongs to another cluster (which is returned), is passed over; anything else is raised."""
-    if isinstance(error, OSError):
-        return None
-    if error.code is not ErrorCode.wrong_cluster:
-        raise error
-    return error
+def _result_of(task: asyncio.Task[Connection]) -> Connection | BaseException:
+    """Of an attempt to connect that has ended."""
+    if task.cancelled():
+        return ConnectionAbortedError("the client is closed")
+    return task.exception() or task.result()
 
 
-def _parse_address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ProtocolError(f"address {text!r}: expected host:port", ErrorCode.bad_request)
+def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:
+    """Whether an update conflicts, perhaps with what has followed an earlier attempt of its own."""
+    is_conflict = attempts.operation is Operation.update and answer.body[0] == AccountStatus.version_conflict
+    return is_conflict and attempts.may_have_happened
+
+
+def check_seconds(seconds: object) -> float:
+    """A time limit. Raises ProtocolError(bad_request) for anything but a number of seconds from 0."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or math.isnan(seconds) or seconds < 0:
+        raise ProtocolError(
+            f"timeout {seconds!r:.40}: expected a number of seconds of 0 or more", ErrorCode.bad_request
+        )
+    return min(seconds, SECONDS_MAX)
+
+
+def _parse_addresses(addresses: str | Sequence[str]) -> list[Address]:
+    given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
+    if not given:
+        raise ProtocolError("addresses: expected at least one host:port", ErrorCode.bad_request)
+    return [_parse_address(address) for address in given]
+
+
+def _parse_address(text: object) -> Address:
+    host, colon, port = text.strip().rpartition(":") if isinstance(text, str) else ("", "", "")
+    is_port = port.isascii() and port.isdecimal() and 1 <= len(port) <= 5 and 0 < int(port) < 1 << 16
+    if not (colon and host and is_port):
+        text = f"address {text!r:.80}: expected host:port, with a port of 1 to 65535"
+        raise ProtocolError(text, ErrorCode.bad_request)
     return host.strip("[]"), int(port)

@@ -12,22 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
+from protocol.client.arguments import (
+    account_ids,
+    account_rows,
+    amount_column,
+    check_text,
+    clamp,
+    count_of,
+    fixed,
+    id_bytes,
+    id_column,
+    number_column,
+    one_line,
+    text_column,
+)
 from protocol.client.batches import send
-from protocol.client.calls import Calls
-from protocol.client.guards import Guard, Guards, check_version, pack_guards
-from protocol.client.history import read_history
+from protocol.client.calls import Calls, Change
+from protocol.client.guards import Guard, Guards, pack_guards
+from protocol.client.history import Pages, read_history
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.survey import survey
-from protocol.columns import SEPARATOR, Flag, Transfers
-from protocol.errors import ErrorCode, ProtocolError, Refused, RingpayError
-from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT, expected_of_name
+from protocol.client.updates import pack_fields, update
+from protocol.columns import Flag, Transfers
+from protocol.errors import OutcomeUnknown, Refused, RingpayError
+from protocol.expected import EXPECTED, expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from protocol.views import (
-    ACCOUNT_STATES,
     Account,
     ClusterStatus,
     CurrencyTotals,
@@ -47,8 +61,9 @@ STATUSES = [Status(number) if number in Status._value2member_map_ else None for 
 class Client:
     """A client of one cluster. `addresses` are any of its nodes, as "host:port,host:port" or a list; it finds the others.
 
-    All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when transfers got
-    no answer in time, `Unreachable` when anything else did not, `ProtocolError` on nonsense.
+    A call ends within its own `timeout`, or the client's, in seconds; `within` so many seconds of the first one all have ended.
+    All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when what changes
+    something got no definite answer in time, `Unreachable` when nothing has happened, `ProtocolError` on nonsense.
     """
 
     def __init__(
@@ -57,16 +72,17 @@ class Client:
         *,
         token: str = "",
         timeout: float = TIMEOUT_SECONDS,
+        within: float | None = None,
         cluster: str = "",
         ids: transfer_ids.IdGenerator | None = None,
     ) -> None:
-        hello = Hello(PROTOCOL_VERSION, cluster, Role.client, 0, token, 0)
-        self._calls = Calls(addresses, hello, timeout)
+        hello = Hello(PROTOCOL_VERSION, check_text(cluster, "cluster"), Role.client, 0, check_text(token, "token"), 0)
+        self._calls = Calls(addresses, hello, timeout, within)
         self._ids = ids or transfer_ids.IdGenerator(lambda: time.time_ns() // 1_000_000, secrets.randbits)
         self._holds: dict[int, tuple[str, str]] = {}
 
     async def __aenter__(self) -> Client:
-        await self._calls.any_connection(self._calls.now() + self._calls.timeout)
+        await self._calls.connect(self._calls.deadline(None))
         return self
 
     async def __aexit__(
@@ -99,7 +115,9 @@ class Client:
         """
         row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
         if split:
-            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, row, timeout, None)
+            (body,) = account_rows([row])
+            change = Change("opening an account")
+            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, body, timeout, change)
             status = AccountStatus(number)
             if status <= AccountStatus.exists:
                 self._calls.split[id] = None
@@ -114,32 +132,22 @@ class Client:
     ) -> list[AccountStatus]:
         """Opens accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each.
 
-        Raises Busy if none was opened, Unreachable where some may be; repeated, those that were opened alike are `exists`.
+        Raises Busy or Unreachable if none was opened, OutcomeUnknown where some may be; repeated, those that were opened alike are
+        `exists`.
         """
-        return [AccountStatus(status) for status in await open_accounts(self._calls, rows, timeout)]
+        statuses = await open_accounts(self._calls, account_rows(rows), timeout)
+        return [AccountStatus(status) for status in statuses]
 
     async def update_account(
         self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Any
     ) -> AccountStatus:
         """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed).
 
-        With `if_version` only if the account's version is that. Raises Refused.
+        With `if_version` only if the account's version is that. Happens once: a late copy of it changes nothing. Raises Refused, and
+        OutcomeUnknown, after which the account's `last_update` is the error's `id` if it has happened and none has followed.
         """
-        names = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
-        if "status" in fields:
-            if fields["status"] not in ACCOUNT_STATES:
-                expected = ", ".join(ACCOUNT_STATES)
-                raise ProtocolError(f"status {fields['status']!r}: expected one of {expected}", ErrorCode.bad_request)
-            fields["status"] = ACCOUNT_STATES.index(fields["status"])
-        values = {names.get(name, name): value for name, value in fields.items()}
-        if if_version is not None:
-            values["if_version"] = check_version(if_version)
-        number, version = await self._calls.ask(Operation.update, [id], [id, values], timeout)
-        status = AccountStatus(number)
-        if status > AccountStatus.updated:
-            is_conflict = status == AccountStatus.version_conflict
-            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""), version if is_conflict else None)
-        return status
+        packed, number = pack_fields(fields, if_version), id_bytes(self._ids.next())
+        return await update(self._calls, check_text(id, "account"), packed, number, self._calls.deadline(timeout))
 
     async def account(self, id: str, *, timeout: float | None = None) -> Account:
         """One account, as of now. Raises Refused(account_not_found)."""
@@ -150,16 +158,26 @@ class Client:
 
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
         """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
-        _check_accounts(ids)
-        rows = await read_accounts(self._calls, ids, timeout)
+        rows = await read_accounts(self._calls, account_ids(ids), timeout)
         return [None if row is None else Account.unpack(row) for row in rows]
 
-    async def history(self, id: str, *, newest_first: bool = False, page: int = 500) -> AsyncIterator[Entry]:
-        """The account's transfers in order of time, read page by page.
+    async def history(
+        self,
+        id: str,
+        *,
+        newest_first: bool = False,
+        page: int = 500,
+        timeout: float | None = None,
+        page_timeout: float | None = None,
+    ) -> AsyncIterator[Entry]:
+        """The account's transfers in order of time, read page by page, each within `page_timeout` seconds, all within `timeout`.
 
-        A split account's parts are merged by the clocks of their shards' leaders; moves between them are left out.
+        Without them a page has the client's own time limit, and all of them have none. A split account's parts are merged by the
+        clocks of their shards' leaders; moves between them are left out.
         """
-        async for entry in read_history(self._calls, id, newest_first, page):
+        deadline = None if timeout is None else self._calls.deadline(timeout)
+        pages = Pages(check_text(id, "account"), newest_first, page, page_timeout, deadline)
+        async for entry in read_history(self._calls, pages):
             yield entry
 
     # -- transfers ------------------------------------------------------------------------------------------------
@@ -228,9 +246,9 @@ class Client:
     ) -> Receipt:
         """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`."""
         guards = pack_guards(1, if_version, lock, commit)
-        deadline = self._deadline(timeout)
+        deadline = self._calls.deadline(timeout)
         debit, credit = await self._accounts_of_hold(hold, timeout)
-        given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": deadline - self._calls.now()}
+        given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._left(deadline)}
         return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, **given)
 
     async def void(
@@ -245,10 +263,9 @@ class Client:
     ) -> Receipt:
         """Gives back what is left of a hold. The guards are those of `transfer`."""
         guards = pack_guards(1, if_version, lock, commit)
-        deadline = self._deadline(timeout)
+        deadline = self._calls.deadline(timeout)
         debit, credit = await self._accounts_of_hold(hold, timeout)
-        left = deadline - self._calls.now()
-        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=left)
+        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=self._left(deadline))
 
     def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
         self._holds[hold] = debit, credit
@@ -260,8 +277,8 @@ class Client:
             raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
         return self._holds[hold]
 
-    def _deadline(self, timeout: float | None) -> float:
-        return self._calls.now() + (self._calls.timeout if timeout is None else timeout)
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._calls.now())
 
     async def _one(
         self,
@@ -278,13 +295,13 @@ class Client:
         guards: Guards,
         timeout: float | None,
     ) -> Receipt:
-        deadline = self._deadline(timeout)
+        deadline = self._calls.deadline(timeout)
         number = self._ids.next() if id is None else id
         batch = Transfers(
-            _id(number), _one_text(debit, "debit"), _one_text(credit, "credit"),
-            _clamp(amount).to_bytes(8, "little", signed=True), _fixed("flags", int(flag), 2) if flag else b"",
-            _fixed("code", code, 4) if code else b"", _one_text(reference, "reference"),
-            _id(hold) if hold else b"", _fixed("ttl", ttl, 4) if ttl else b"", *guards,
+            id_bytes(number), one_line(debit, "debit"), one_line(credit, "credit"),
+            clamp(amount).to_bytes(8, "little", signed=True), fixed("flags", int(flag), 2) if flag else b"",
+            fixed("code", code, 4) if code != 0 else b"", one_line(reference, "reference"),
+            id_bytes(hold) if hold != 0 else b"", fixed("ttl", ttl, 4) if ttl != 0 else b"", *guards,
         )  # fmt: skip
         (number_of_status,) = await send(self._calls, batch, timeout)
         status = Status(number_of_status)
@@ -296,7 +313,7 @@ class Client:
     async def _version_now(self, account: str, deadline: float) -> int | None:
         """None if it cannot be told in time."""
         try:
-            return (await self.account(account, timeout=deadline - self._calls.now())).version
+            return (await self.account(account, timeout=self._left(deadline))).version
         except RingpayError:
             return None
 
@@ -322,52 +339,46 @@ class Client:
         are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version. Where a row is answered
         `version_conflict`, `accounts` reads the versions that the accounts have now.
         """
-        amounts = _pack_amounts(amount)
-        if not len(amounts):
-            raise ProtocolError("transfers: expected at least one transfer", ErrorCode.bad_request)
-        versions, names, tokens, protocol = pack_guards(len(amounts), if_version, lock, commit)
+        count = count_of(amount, "amount")
+        versions, names, tokens, protocol = pack_guards(count, if_version, lock, commit)
         batch = Transfers(
-            self._pack_ids(ids, len(amounts)), SEPARATOR.join(debit), SEPARATOR.join(credit), amounts.tobytes(),
-            b"" if flags is None else np.asarray(flags, "<u2").tobytes(),
-            b"" if code is None else np.asarray(code, "<u4").tobytes(),
-            "" if reference is None else SEPARATOR.join(reference),
-            ttl=b"" if ttl is None else np.asarray(ttl, "<u4").tobytes(),
-            if_version=versions, lock=names, token=tokens, commit=protocol,
+            self._ids.take(count) if ids is None else id_column(ids, count),
+            text_column(debit, "debit", count), text_column(credit, "credit", count), amount_column(amount, count),
+            number_column(flags, "flags", count, 2), number_column(code, "code", count, 4),
+            "" if reference is None else text_column(reference, "reference", count),
+            ttl=number_column(ttl, "ttl", count, 4), if_version=versions, lock=names, token=tokens, commit=protocol,
         )  # fmt: skip
-        statuses = await send(self._calls, Transfers.unpack(batch.pack()), timeout)
+        statuses = await send(self._calls, batch, timeout)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
-
-    def _pack_ids(self, ids: bytes | Sequence[int] | None, count: int) -> bytes:
-        if ids is None:
-            return self._ids.take(count)
-        return ids if isinstance(ids, bytes) else b"".join(map(_id, ids))
 
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
         """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
 
         An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later. `debit` is
-        the payment's own debit account: if the id happened with one of another shard, as far as can be told in time, this raises
-        Refused(exists_with_different_debit_account), which names it.
+        the payment's own debit account: if the id happened with one of another shard, this raises
+        Refused(exists_with_different_debit_account), which names it, and OutcomeUnknown where not all shards could say.
         """
-        deadline = self._deadline(timeout)
-        answer = await self._calls.ask(Operation.outcome, [debit], [_id(id), debit], timeout)
+        deadline = self._calls.deadline(timeout)
+        packed, name = id_bytes(id), check_text(debit, "debit account")
+        answer = await self._calls.ask(Operation.outcome, [name], [packed, name], timeout, Change("transfer", packed))
         status = Status(answer[0])
-        if status == Status.cancelled and (other := await self._debit_now(id, deadline)) not in (None, debit):
+        if status == Status.cancelled and (other := await self._debit_now(id, debit, deadline)) != debit:
             expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"
             raise Refused(Status.exists_with_different_debit_account.name, expected)
         return status
 
-    async def _debit_now(self, id: int, deadline: float) -> str | None:
-        """The debit account that an id happened with; None if it did not, or if it cannot be told in time."""
+    async def _debit_now(self, id: int, debit: str, deadline: float) -> str:
+        """The debit account that an id happened with, `debit` if it did not: all shards have been asked."""
         try:
-            found = await self.find(id, timeout=deadline - self._calls.now())
-        except RingpayError:
-            return None
-        return None if found is None else found.debit
+            found = await self.find(id, timeout=self._left(deadline))
+        except RingpayError as error:
+            text = f"with {debit} it is cancelled for good; whether it happened with another debit account is not known: {error}"
+            raise OutcomeUnknown(id, text) from error
+        return debit if found is None else found.debit
 
     async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
         """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
-        (row,) = await self._calls.ask(Operation.find_by_id, [], [_id(id)], timeout)
+        (row,) = await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout)
         if row is None or row[8] != Status.created:
             return None
         entry = Entry(id, *row[1:8])
@@ -380,14 +391,15 @@ class Client:
         `debit` tells apart what was paid from different shards under the same id. Records last, rounds are remembered for a while.
         Raises Refused(transfer_not_found), and Busy where a shard that may have seen the id does not answer.
         """
-        (row,) = await self._calls.call(Operation.trace, -1, [_id(id), debit or ""], timeout, None)
+        body = [id_bytes(id), check_text(debit or "", "debit account")]
+        (row,) = await self._calls.call(Operation.trace, -1, body, timeout)
         if row is None:
             raise Refused("transfer_not_found", "the id of a transfer that some shard has seen")
         return Trace.unpack(id, row)
 
     async def undecided(self, *, timeout: float | None = None) -> Undecided:
         """The rounds between shards that are not decided now, the oldest first."""
-        return Undecided.unpack(await self._calls.call(Operation.undecided, -1, [], timeout, None))
+        return Undecided.unpack(await self._calls.call(Operation.undecided, -1, [], timeout))
 
     # -- locks ----------------------------------------------------------------------------------------------------
 
@@ -416,8 +428,10 @@ class Client:
 
     async def snapshot(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account]:
         """Several accounts at one consistent cut: of each transaction all of it or nothing. Raises Refused(account_not_found)."""
-        _check_accounts(ids)
-        rows = await self._calls.call(Operation.snapshot, COORDINATOR, list(ids), timeout, None)
+        names = account_ids(ids)
+        if not names:
+            return []
+        rows = await self._calls.call(Operation.snapshot, COORDINATOR, names, timeout)
         missing = [id for id, row in zip(ids, rows, strict=True) if row is None]
         if missing:
             raise Refused(AccountStatus.account_not_found.name, f"accounts that were created, unlike {missing[0]}")
@@ -425,9 +439,8 @@ class Client:
 
     async def audit(self, *, timeout: float | None = None) -> Report:
         """Adds up all shards at one consistent cut and compares all replicas that answer, on the running cluster."""
-        totals, groups = await self._calls.call(
-            Operation.audit, COORDINATOR, [], timeout or 3 * self._calls.timeout, None
-        )
+        seconds = 3 * self._calls.timeout if timeout is None else timeout
+        totals, groups = await self._calls.call(Operation.audit, COORDINATOR, [], seconds)
         currencies = {
             code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
             for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
@@ -438,42 +451,3 @@ class Client:
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """Who answers, who leads, who recovers: asks every node, all at once. Raises Unreachable where none answers."""
         return await survey(self._calls, timeout)
-
-
-def _check_accounts(ids: Sequence[str]) -> None:
-    if isinstance(ids, str) or len(ids) > TRANSFERS_MAX:
-        got = repr(ids) if isinstance(ids, str) else len(ids)
-        raise ProtocolError(f"expected a list of at most {TRANSFERS_MAX} account ids, got {got}", ErrorCode.bad_request)
-
-
-def _pack_amounts(amount: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    if isinstance(amount, np.ndarray):
-        if amount.dtype.kind not in "iu":
-            raise ProtocolError(f"amounts: expected integers of minor units, got {amount.dtype}", ErrorCode.bad_request)
-        return amount.astype("<i8")
-    return np.array([_clamp(value) for value in amount], "<i8")
-
-
-def _clamp(amount: object) -> int:
-    """An amount that no ledger takes still travels, to be refused with its status. Only integers are amounts."""
-    if not isinstance(amount, (int, np.integer)) or isinstance(amount, bool):
-        raise ProtocolError(f"amount {amount!r}: expected an integer of minor units", ErrorCode.bad_request)
-    amount = int(amount)
-    return max(-(2**63), min(amount, 2**63 - 1))
-
-
-def _fixed(name: str, number: object, width: int) -> bytes:
-    if not isinstance(number, (int, np.integer)) or not 0 <= number < 1 << 8 * width:
-        text = f"{name} {number!r}: expected an integer of 0 to {(1 << 8 * width) - 1}"
-        raise ProtocolError(text, ErrorCode.bad_request)
-    return int(number).to_bytes(width, "little")
-
-
-def _id(number: object) -> bytes:
-    return _fixed("id", number, 16)[::-1]
-
-
-def _one_text(text: object, name: str) -> str:
-    if not isinstance(text, str) or SEPARATOR in text:
-        raise ProtocolError(f"{name} {text!r:.80}: expected one line of text", ErrorCode.bad_request)
-    return text

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from protocol.clocks import RemoteClock
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameDecoder, header
 from protocol.messages import (
@@ -40,6 +41,8 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(FRAME_BYTES_MAX)
         self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self._transport: asyncio.Transport | None = None
+        self.clock = RemoteClock()
+        self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._error = "connection lost"
         self.is_open = False
@@ -62,12 +65,14 @@ class Connection(asyncio.Protocol):
     def _on_message(self, message: Message) -> None:
         match message:
             case Reply() | Failure() if message.id:
+                self._hear(message.clock_ms)
                 waiter = self._waiting.pop(message.id, None)
                 if waiter is not None and not waiter.done():
                     waiter.set_result(message)
             case Welcome():
                 if (error := check_welcome(message, self._hello)) is not None:
                     raise error
+                self._hear(message.clock_ms)
                 self._frame_bytes_max = message.frame_bytes_max
                 self._placed(Placement.unpack(message.placement), message.leaders, message.split)
                 if not self.welcome.done():
@@ -80,6 +85,9 @@ class Connection(asyncio.Protocol):
                 self.is_open = False
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from a node")
+
+    def _hear(self, clock_ms: int) -> None:
+        self.clock.hear(clock_ms, asyncio.get_running_loop().time())
 
     def _end(self, error: ProtocolError) -> None:
         if not self.welcome.done():
@@ -98,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def _write(self, message: Message) -> None:
-        """What one turn of the loop sends is one write."""
+        """What one turn of the loop sends is one write. Raises ProtocolError(frame_too_large)."""
         if self._transport is not None:
             body = encode(message)
             head = header(body, self._frame_bytes_max)
@@ -111,17 +119,23 @@ class Connection(asyncio.Protocol):
         if outgoing and self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(outgoing)
 
-    async def ask(self, request: Request) -> Reply | Failure:
-        """Raises ConnectionResetError when the connection breaks first, ProtocolError(frame_too_large) having sent nothing."""
+    def expires_ms(self, when: float) -> int:
+        """What a request is to say that is void at that time of the loop."""
+        return self.clock.at(when, asyncio.get_running_loop().time())
+
+    def send(self, request: Request) -> asyncio.Future[Reply | Failure]:
+        """Sends it, or raises and has sent nothing: OSError, or ProtocolError for what fits no frame."""
         if not self.is_open:
             raise ConnectionResetError(self._error)
+        self._write(request)
         waiter: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = waiter
-        try:
-            self._write(request)
-            return await waiter
-        finally:
-            self._waiting.pop(request.id, None)
+        waiter.add_done_callback(lambda _: self._waiting.pop(request.id, None))
+        return waiter
+
+    async def ask(self, request: Request) -> Reply | Failure:
+        """Raises OSError when the connection breaks first."""
+        return await self.send(request)
 
     def close(self) -> None:
         """Closes it; answers under way are lost."""

@@ -4,31 +4,54 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from protocol import ids as transfer_ids
 from protocol.client.calls import Calls
-from protocol.errors import Refused
+from protocol.errors import ErrorCode, ProtocolError, Refused
 from protocol.operations import Operation
-from protocol.status import AccountStatus
+from protocol.status import HISTORY_ROWS_MAX, AccountStatus
 from protocol.views import Entry
 
 Row = list[Any]
 TIMESTAMP = 7  # place in a row
 
 
-async def read_history(calls: Calls, id: str, newest_first: bool, page: int) -> AsyncIterator[Entry]:
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """How an account's history is to be read."""
+
+    id: str
+    newest_first: bool
+    rows: int  # of a page
+    page_timeout: float | None  # seconds for each page; None: the client's
+    deadline: float | None  # of the last page; None: without end
+
+    def __post_init__(self) -> None:
+        if type(self.rows) is not int or not 1 <= self.rows <= HISTORY_ROWS_MAX:
+            text = f"page {self.rows!r:.40}: expected 1 to {HISTORY_ROWS_MAX} rows"
+            raise ProtocolError(text, ErrorCode.bad_request)
+
+    def seconds(self, calls: Calls) -> float:
+        """For the next page."""
+        limit = calls.deadline(self.page_timeout)
+        return max(0.0, (limit if self.deadline is None else min(limit, self.deadline)) - calls.now())
+
+
+async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
     """Raises Refused(account_not_found). Moves between the parts of a split account are no part of its history."""
+    id = pages.id
     if id not in calls.split:
-        async for row in _rows(calls, id, newest_first, page, 0):
+        async for row in _rows(calls, pages, 0):
             if row is None:
                 break
             yield Entry(transfer_ids.unpack(row[0]), *row[1:8])
         if id not in calls.split:
             return
-    assert calls.placement is not None
-    parts = [_rows(calls, id, newest_first, page, group) for group in range(1, calls.placement.shards + 1)]
-    sign = -1 if newest_first else 1
+    shards = (await calls.table(pages.seconds(calls))).shards
+    parts = [_rows(calls, pages, group) for group in range(1, shards + 1)]
+    sign = -1 if pages.newest_first else 1
     waiting: list[tuple[int, int, Row]] = []
     for place, part in enumerate(parts):
         if (row := await anext(part, None)) is not None:
@@ -44,15 +67,16 @@ async def read_history(calls: Calls, id: str, newest_first: bool, page: int) -> 
             heapq.heappop(waiting)
 
 
-async def _rows(calls: Calls, id: str, newest_first: bool, page: int, part: int) -> AsyncIterator[Row | None]:
+async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[Row | None]:
     """Rows of a part, or of an account that is not known to be split (0); a None says that it is."""
-    cursor: int | None = None
+    id, cursor = pages.id, None
     while True:
-        body = [id, cursor, page, newest_first]
+        body = [id, cursor, pages.rows, pages.newest_first]
+        seconds = pages.seconds(calls)
         if part:
-            rows, cursor, *_ = await calls.call(Operation.history, part, [*body, part], None, None)
+            rows, cursor, *_ = await calls.call(Operation.history, part, [*body, part], seconds)
         else:
-            rows, cursor, *is_part = await calls.ask(Operation.history, [id], body, None)
+            rows, cursor, *is_part = await calls.ask(Operation.history, [id], body, seconds)
             if is_part:
                 calls.split[id] = None
                 yield None

@@ -51,6 +51,7 @@ class Lock:
         self._owner = owner or LockOwner()
         self._must_hold = must_hold
         self._claim = b""
+        self._ticket = 0
         self._holds_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class Lock:
         """Waits for the lock, at most `wait` seconds. Raises Refused, Unreachable."""
         if self._claim:
             raise ProtocolError(f"lock {self.name!r}: expected to be acquired once", ErrorCode.bad_request)
-        self._claim = secrets.token_bytes(16)
+        self._make_claim()
         try:
             async with asyncio.timeout(self._wait or None):
                 await self._stand_in_line()
@@ -90,11 +91,16 @@ class Lock:
             raise
         self._renew_later()
 
+    def _make_claim(self) -> None:
+        self._claim, self._ticket = secrets.token_bytes(16), self._calls.lock_ticket
+
     async def _stand_in_line(self) -> None:
         action = "try" if self._wait == 0 else "acquire"
         while True:
             status, token, age_ns = await self._say(action)
-            if status != LockStatus.waiting:
+            if status == LockStatus.claim_is_over:
+                self._make_claim()
+            elif status != LockStatus.waiting:
                 break
         if status.is_refusal:
             raise _refused(status, expected_of_name(status, self.name))
@@ -191,11 +197,12 @@ class Lock:
     ) -> tuple[LockStatus, int, int]:
         """One word, repeated until it is answered: the same claim again is a repetition."""
         ttl_ms = _milliseconds(self.ttl) if ttl_ms is None else ttl_ms
-        body = [action, self.name, self._claim, self._owner.id, ttl_ms, self.token, self._owner.age_ns]
+        body = [action, self.name, self._claim, self._owner.id, ttl_ms, self.token, self._owner.age_ns, self._ticket]
         deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
         while True:
             try:
-                status, token, age_ns = await self._calls.call(Operation.lock, COORDINATOR, body, timeout, None)
+                status, token, age_ns, ticket = await self._calls.call(Operation.lock, COORDINATOR, body, timeout)
+                self._calls.lock_ticket = max(ticket, self._calls.lock_ticket)
                 return LockStatus(status), token, age_ns
             except Busy as busy:
                 if action != "acquire" and self._calls.now() + busy.retry_after > deadline:

@@ -7,36 +7,43 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from protocol import frames
-from protocol.client.calls import Calls
-from protocol.errors import Busy, Unreachable
+from protocol.client.calls import Calls, Change
+from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, TRANSFERS_MAX
 
 PIECE_BYTES_MAX = (
     frames.CLIENT_FRAME_BYTES_MAX // 2
 )  # of the rows of one request: half a frame, so that another one fits beside it
+OPENING = Change("opening accounts")
 PIECES_AT_ONCE = 4  # reads of a thousand accounts; more would only wait in the node
 
 
-async def open_accounts(calls: Calls, rows: Sequence[Sequence[Any]], timeout: float | None) -> list[int]:
-    """A status each. Raises Busy if nothing has happened, Unreachable where some accounts may be open: it can be repeated."""
+async def open_accounts(calls: Calls, rows: list[list[Any]], timeout: float | None) -> list[int]:
+    """A status each. Raises Busy or Unreachable if nothing has happened, OutcomeUnknown where some accounts may be open."""
     deadline = calls.deadline(timeout)
     statuses: list[int] = []
-    for piece in _cut_by_bytes([list(row) for row in rows]):
-        names = [row[0] for row in piece]
-        while True:
-            try:
-                statuses += await calls.ask(Operation.accounts, names, piece, max(0.001, deadline - calls.now()))
-                break
-            except Busy as busy:
-                if not statuses:
-                    raise
-                if calls.now() + busy.retry_after >= deadline:
-                    raise Unreachable(
-                        f"the first {len(statuses)} accounts of {len(rows)} were opened: {busy}"
-                    ) from busy
-                await asyncio.sleep(busy.retry_after)
+    for piece in _cut_by_bytes(rows):
+        try:
+            statuses += await _open_piece(calls, piece, deadline, may_wait=bool(statuses))
+        except (Busy, Unreachable, ProtocolError) as failed:
+            if not statuses:
+                raise
+            raise OPENING.doubt(f"the first {len(statuses)} of {len(rows)} were opened: {failed}") from failed
     return statuses
+
+
+async def _open_piece(calls: Calls, piece: list[list[Any]], deadline: float, *, may_wait: bool) -> list[int]:
+    """Behind others that were opened, a busy shard is asked again."""
+    names = [row[0] for row in piece]
+    while True:
+        left = max(0.0, deadline - calls.now())
+        try:
+            return await calls.ask(Operation.accounts, names, piece, left, OPENING)
+        except Busy as busy:
+            if not may_wait or calls.now() + busy.retry_after >= deadline:
+                raise
+            await asyncio.sleep(busy.retry_after)
 
 
 def _cut_by_bytes(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
@@ -59,7 +66,7 @@ async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None)
     pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)] or [[]]
     rows: list[Any] = []
     for start in range(0, len(pieces), PIECES_AT_ONCE):
-        left = max(0.001, deadline - calls.now())
+        left = max(0.0, deadline - calls.now())
         asked = [calls.ask(Operation.balances, piece, piece, left) for piece in pieces[start : start + PIECES_AT_ONCE]]
         for answer in await asyncio.gather(*asked):
             rows += answer

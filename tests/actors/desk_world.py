@@ -180,7 +180,7 @@ class DeskWorld:
     def _send(self, customer: Customer, action: str) -> None:
         claim, round_ = customer.claim, customer.round
         age_ns = 1 + customer.number if customer.is_elder else 0
-        operation = [action, NAME, claim, claim, TTL_MS, customer.token if action == "release" else 0, age_ns]
+        operation = [action, NAME, claim, claim, TTL_MS, customer.token if action == "release" else 0, age_ns, 0]
         host = self.hosts[self.leader] if self.random.random() < 0.8 else self.random.choice(self.hosts)
 
         def deliver() -> None:
@@ -198,7 +198,7 @@ class DeskWorld:
     def _hear(self, customer: Customer, round_: int, action: str, outcome: Outcome) -> None:
         if isinstance(outcome, Failed) or customer.round != round_:
             return
-        status, token, _ = outcome
+        status, token, *_ = outcome
         if action == "acquire" and customer.state == "asks" and status == LockStatus.granted:
             customer.state, customer.token = "holds", token
             customer.grants += 1
@@ -263,7 +263,7 @@ class DeskWorld:
         queue = self.hosts[self.leader].locks.queues.get(NAME)
         if queue is not None and queue.holder.id not in [customer.claim for customer in self.customers]:
             holder = queue.holder
-            body = ["round", [["release", NAME, holder.id, holder.owner, 0, 0, 0]]]
+            body = ["round", [["release", NAME, holder.id, holder.owner, 0, 0, 0, 0]]]
             self._append(lambda at: lambda locks: locks.apply(body, at).body, lambda _: None)
 
     def expire(self) -> None:

@@ -22,6 +22,7 @@ from tests.simulation.loop import SimLoop, run
 from tests.simulation.network import Network
 
 WAIT_SECONDS = 60.0  # of virtual time, within which everything that a test waits for has happened
+ASK_SECONDS = 5.0  # that a request past the client is good for
 WORLD = "{%d}world"
 
 
@@ -120,7 +121,8 @@ class World:
 
     async def ask(self, connection: Connection, operation: str, group: int, body: list[Any]) -> Reply | Failure:
         """One request on that connection."""
-        return await connection.ask(Request(next(self._numbers), operation, group, 5_000, 0, body))
+        expires_ms = connection.expires_ms(self.loop.time() + ASK_SECONDS)
+        return await connection.ask(Request(next(self._numbers), operation, group, expires_ms, 0, body))
 
     async def restart(self, number: int) -> None:
         """The process ends where it stands, and a new one starts."""

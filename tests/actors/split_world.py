@@ -19,15 +19,14 @@ from node.core.ledger import Ledger
 from node.core.machine import Body
 from node.core.splits import Splits
 from protocol.columns import Transfers
+from protocol.messages import NEVER_MS, Request
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, NodeAddress, Placement
 from protocol.status import Status
 from tests.actors.desk_world import Time
-from tests.core.ledger.driving import columns
+from tests.core.ledger.driving import columns, id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
-
-DEADLINE_MS = 10_000
 
 
 class LocalRouter(Router):
@@ -109,7 +108,8 @@ class World:
     async def ask(self, operation: str, body: Body, group: int = -1) -> Body:
         """As a client asks; the reply."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.router.request(operation, group, DEADLINE_MS, body, answer.set_result, peer=False, source=1)
+        request = Request(1, operation, group, NEVER_MS, 0, body)
+        self.router.request(request, answer.set_result, peer=False, source=1)
         outcome = await answer
         assert not isinstance(outcome, Failed), outcome
         for task in [task for task in self.tasks if task.done()]:
@@ -130,6 +130,10 @@ class World:
         """Opens a split account; its status."""
         (status,) = await self.ask(Operation.split_account, [id, "EUR", minimum, None, "", b""])
         return int(status)
+
+    async def update(self, id: str, **fields: object) -> Body:
+        """Status and version of a new update, behind the one that came last."""
+        return await self.ask(Operation.update, [id, fields, id_bytes(self.new_id()), (await self.read(id))[13]])
 
     async def read(self, id: str) -> Body:
         """An account's fields."""

@@ -103,7 +103,7 @@ def said(world: DeskWorld, action: str, name: str, *, token: int = 0, age_ns: in
     """A word of the owner of that name, at the leader's desk; its answers will be in the list."""
     answers: list[Outcome] = []
     claim = name.encode().ljust(16, b".")
-    operation = [action, "till", claim, claim, 10_000, token, age_ns]
+    operation = [action, "till", claim, claim, 10_000, token, age_ns, 0]
     world.hosts[world.leader].desk.request(operation, world.time.monotonic() + 10, answers.append)
     return answers
 
@@ -130,11 +130,11 @@ def test_nobody_is_told_ahead_of_a_round_that_relies_on_the_holder() -> None:
     released = said(world, "release", "alice", token=1)
     withdrawn = said(world, "release", "bob")
     settle(world)
-    assert (released, withdrawn) == ([[LockStatus.released, 1, ANY]], [[LockStatus.released, 0, ANY]])
+    assert (released, withdrawn) == ([[LockStatus.released, 1, ANY, ANY]], [[LockStatus.released, 0, ANY, ANY]])
     assert waiting == []
     world.decide()
     settle(world)
-    assert waiting == [[LockStatus.granted, 3, ANY]]
+    assert waiting == [[LockStatus.granted, 3, ANY, ANY]]
 
 
 def test_a_round_that_is_only_gathered_keeps_the_next_one_out_too() -> None:
@@ -143,11 +143,11 @@ def test_a_round_that_is_only_gathered_keeps_the_next_one_out_too() -> None:
     world.guarded["till"] = None
     first, second = said(world, "acquire", "alice"), said(world, "acquire", "bob")
     settle(world)
-    assert (first, second) == ([[LockStatus.granted, 1, ANY]], [])
+    assert (first, second) == ([[LockStatus.granted, 1, ANY, ANY]], [])
     said(world, "release", "alice", token=1)
     assert second == []
     settle(world)
-    assert second == [[LockStatus.granted, 2, ANY]]
+    assert second == [[LockStatus.granted, 2, ANY, ANY]]
 
 
 def test_a_token_that_will_change_is_not_told_ahead() -> None:
@@ -161,7 +161,7 @@ def test_a_token_that_will_change_is_not_told_ahead() -> None:
     said(world, "release", "old", token=3)
     assert bob == []
     settle(world)
-    assert bob == [[LockStatus.granted, 4, ANY]]
+    assert bob == [[LockStatus.granted, 4, ANY, ANY]]
 
 
 def test_releases_in_a_row_are_told_ahead_in_a_row() -> None:
@@ -171,7 +171,7 @@ def test_releases_in_a_row_are_told_ahead_in_a_row() -> None:
     settle(world)
     for number, name in enumerate("abc"):
         said(world, "release", name, token=number + 1)
-        assert answers[number + 1] == [[LockStatus.granted, number + 2, ANY]]
+        assert answers[number + 1] == [[LockStatus.granted, number + 2, ANY, ANY]]
     settle(world)
     host = world.hosts[world.leader]
     assert host.locks.queues["till"].holder.token == 4
@@ -185,10 +185,10 @@ def test_who_waits_is_told_to_ask_again() -> None:
     first = said(world, "acquire", "bob")
     settle(world)
     second = said(world, "acquire", "bob")
-    assert first == [[LockStatus.waiting, 0, 0]] and second == []
+    assert first == [[LockStatus.waiting, 0, 0, ANY]] and second == []
     world.time.now_ns += 3 * 10**9
     world.hosts[world.leader].desk.tick()
-    assert second == [[LockStatus.waiting, 0, 0]]
+    assert second == [[LockStatus.waiting, 0, 0, ANY]]
     third = said(world, "acquire", "bob")
     world.notice(world.hosts[world.leader])
     (failed,) = third
@@ -213,9 +213,9 @@ def test_what_is_refused_at_sight(name: str, ttl_ms: int, status: LockStatus) ->
     """Nothing of it reaches the log."""
     world = DeskWorld(0, 0)
     answers: list[Outcome] = []
-    operation = ["acquire", name, b"c" * 16, b"o" * 16, ttl_ms, 0, 0]
+    operation = ["acquire", name, b"c" * 16, b"o" * 16, ttl_ms, 0, 0, 0]
     world.hosts[world.leader].desk.request(operation, 10.0, answers.append)
-    assert answers == [[status, 0, 0]] and not world.pool
+    assert answers == [[status, 0, 0, 0]] and not world.pool
 
 
 def test_a_full_desk_says_busy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from node.actors import pipeline, replica, router, session
+from node.actors import pipeline, replica, session
 from node.core.commit import Ask
 from node.core.machine import unpack_entry
-from protocol.client.connection import Connection
 from protocol.columns import Flag
-from protocol.errors import Busy, Refused, Unreachable
-from protocol.messages import Failure, Reply, Request
+from protocol.errors import Busy, Refused
+from protocol.messages import Failure, Reply
 from protocol.status import AccountStatus, Status
 from tests.actors.quiet import World, play, together
 from tests.core.ledger.driving import columns
@@ -181,38 +180,6 @@ def test_who_wants_a_version_waits_for_the_round() -> None:
             assert (refused.value.status, refused.value.version) == ("version_conflict", now)
 
     play(story, shards=2)
-
-
-def test_an_update_whose_answer_is_lost_is_not_called_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked again, it conflicts with itself: that is no answer, neither from the client nor from a node that asks for it."""
-    ask = Connection.ask
-    lost: list[Reply | Failure] = []
-
-    async def lossy(self: Connection, request: Request) -> Reply | Failure:
-        answer = await ask(self, request)
-        if request.operation == "update" and not lost:
-            lost.append(answer)
-            raise ConnectionResetError
-        return answer
-
-    async def story(world: World) -> None:
-        await world.open("a")
-        version = (await world.client.account("a")).version
-        monkeypatch.setattr(Connection, "ask", lossy)
-        with pytest.raises(Unreachable, match="perhaps by an earlier attempt"):
-            await world.client.update_account("a", owner="someone", if_version=version)
-        now = await world.client.account("a")
-        assert now.owner == "someone" and now.version > version
-        with pytest.raises(Refused, match="version_conflict"):
-            await world.client.update_account("a", owner="other", if_version=version)
-
-    play(story)
-    answers: list[Any] = []
-    again = router._again(router.Call(1, "update", ["a", {"if_version": 5}], 1.0, answers.append))
-    assert router._again(again) is again
-    again.reply([int(AccountStatus.version_conflict), 7])
-    again.reply([int(AccountStatus.updated), 7])
-    assert [getattr(answer, "code", answer) for answer in answers] == ["outcome_unknown", [AccountStatus.updated, 7]]
 
 
 def test_a_read_waits_for_an_open_round() -> None:

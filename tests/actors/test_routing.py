@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.operations import check_transfers
 from node.actors.router import Router
 from node.actors.routes import Routes
 from protocol.columns import FINAL_VERSION
 from protocol.errors import ErrorCode, ProtocolError
+from protocol.messages import NEVER_MS, Request
 from protocol.operations import Operation
 from protocol.placement import NodeAddress, Placement
 from tests.actors.desk_world import Time
@@ -30,10 +32,15 @@ class Scripted(Routes):
         return node == 2
 
     def call(
-        self, to: int, operation: str, group: int, deadline_ms: int, version: int, body: list[Any], reply: Reply,
+        self, to: int, operation: str, group: int, left_ms: int, version: int, body: list[Any], reply: Reply,
         links_max: int = 1,
     ) -> None:  # fmt: skip
         reply(self.outcomes.pop(0))
+
+
+def asked(group: int, body: list[Any], expires_ms: int = NEVER_MS) -> Request:
+    """Transfers that a client asks for."""
+    return Request(1, Operation.transfers, group, expires_ms, 0, body)
 
 
 async def answer_after(*outcomes: Outcome) -> Outcome:
@@ -43,18 +50,19 @@ async def answer_after(*outcomes: Outcome) -> Outcome:
     router.leaders, router.routes = [1, 2], Scripted(*outcomes)
     heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     body = columns([Transfer(1, "a", "b", 5)]).pack()
-    router.request(Operation.transfers, -1, 5_000, body, heard.set_result, peer=False, source=1)
+    router.request(asked(-1, body), heard.set_result, peer=False, source=1)
     return await asyncio.wait_for(heard, 5)
 
 
 async def test_busy_behind_an_attempt_that_may_have_happened() -> None:
     """`busy` says that nothing has happened; behind a leader that fell with the entry on its way, nobody can say so."""
-    busy = Failed(ErrorCode.busy, "the shard's queue is full", 20)
+    busy = not_done(ErrorCode.busy, "the shard's queue is full", 20)
     fallen = Failed(ErrorCode.not_leader, "group 1")
     assert await answer_after(busy) == busy
+    assert await answer_after(not_done(ErrorCode.not_leader), busy) == busy
     for attempts in ((fallen, busy), (fallen, fallen, busy)):
         outcome = await answer_after(*attempts)
-        assert isinstance(outcome, Failed) and outcome.code is ErrorCode.outcome_unknown
+        assert outcome == replace(busy, may_have_happened=True)
     assert await answer_after(fallen, [b"\1"]) == [b"\1"]
 
 
@@ -73,7 +81,7 @@ def test_a_version_that_only_nodes_may_name() -> None:
     body = columns([Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, if_version=FINAL_VERSION)]).pack()
     for group in (-1, 1):
         with pytest.raises(ProtocolError, match=f"if_version: expected 0 to {FINAL_VERSION - 1}"):
-            router.request(Operation.transfers, group, 5_000, body, lambda _: None, peer=False, source=1)
+            router.request(asked(group, body), lambda _: None, peer=False, source=1)
     heard: list[Outcome] = []
-    router.request(Operation.transfers, 1, 5_000, body, heard.append, peer=True, source=1)
+    router.request(asked(1, body), heard.append, peer=True, source=1)
     assert isinstance(heard[0], Failed) and heard[0].code is ErrorCode.not_leader

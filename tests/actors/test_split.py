@@ -176,14 +176,12 @@ async def test_freezing_reaches_all_parts() -> None:
     """And opening again; what parts cannot do is refused."""
     world = await opened()
     world.router.split.clear()
-    assert (await world.ask(Operation.update, ["shop", {"status": int(AccountState.frozen)}]))[
-        0
-    ] == AccountStatus.updated
+    assert (await world.update("shop", status=int(AccountState.frozen)))[0] == AccountStatus.updated
     for user in USERS:
         assert await world.transfers(Transfer(world.new_id(), user, "shop", 1)) == [Status.credit_account_frozen]
-    assert (await world.ask(Operation.update, ["shop", {"status": int(AccountState.open)}]))[0] == AccountStatus.updated
+    assert (await world.update("shop", status=int(AccountState.open)))[0] == AccountStatus.updated
     assert await world.transfers(Transfer(world.new_id(), "user1", "shop", 1)) == [Status.created]
-    closing = await world.ask(Operation.update, ["shop", {"status": int(AccountState.closed)}])
+    closing = await world.update("shop", status=int(AccountState.closed))
     assert closing[0] == AccountStatus.split_account_must_stay_open
 
 

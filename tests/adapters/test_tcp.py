@@ -21,6 +21,7 @@ from node.ports import Connection
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, encode_body
 from protocol.messages import (
+    NEVER_MS,
     PROTOCOL_VERSION,
     Failure,
     Goodbye,
@@ -172,7 +173,7 @@ async def test_what_was_said_in_the_turn_that_ends_a_connection_goes_nowhere(sit
 async def test_a_frame_may_come_byte_at_a_time(site: Site) -> None:
     """And the next one begins where it ends."""
     _, writer = await asyncio.open_connection(HOST, site.port)
-    message = Request(7, "balances", -1, 1_000, 0, ["åccount", b"\x00\xff"])
+    message = Request(7, "balances", -1, NEVER_MS, 0, ["åccount", b"\x00\xff"])
     for byte in encode_body(encode(message)) * 2:
         writer.write(bytes([byte]))
         await writer.drain()
@@ -379,7 +380,7 @@ async def say(port: int, *messages: Message) -> tuple[asyncio.StreamReader, asyn
 
 
 REFUSED: dict[str, tuple[Message, ErrorCode]] = {
-    "no hello first": (Request(1, "cluster", -1, 1_000, 0, []), ErrorCode.bad_message),
+    "no hello first": (Request(1, "cluster", -1, NEVER_MS, 0, []), ErrorCode.bad_message),
     "another version": (replace(CLIENT, version=PROTOCOL_VERSION + 1), ErrorCode.wrong_version),
     "another cluster": (replace(CLIENT, cluster="elsewhere"), ErrorCode.wrong_cluster),
     "a peer of no cluster": (replace(PEER, cluster=""), ErrorCode.wrong_cluster),
@@ -399,7 +400,7 @@ REFUSED: dict[str, tuple[Message, ErrorCode]] = {
 async def test_who_may_not_connect_is_told_why(port: int, name: str) -> None:
     """And nothing that follows is looked at."""
     hello, code = REFUSED[name]
-    reader, writer = await say(port, hello, CLIENT, Request(1, "cluster", -1, 1_000, 0, []))
+    reader, writer = await say(port, hello, CLIENT, Request(1, "cluster", -1, NEVER_MS, 0, []))
     (answer,) = await read_to_end(reader)
     assert isinstance(answer, Failure) and (answer.id, answer.code) == (0, code.value)
     writer.close()
@@ -412,8 +413,8 @@ async def test_who_may_connect_is_welcome(port: int, hello: Hello) -> None:
     welcome = await read_one(reader)
     assert isinstance(welcome, Welcome)
     assert (welcome.cluster, welcome.node, welcome.shards) == ("under-test", 1, 1)
-    request = Request(1, "balances", -1, 1, 0, ["x" * 4_000] * 300)
-    writer.write(encode_body(encode(request)) + encode_body(encode(Request(2, "cluster", -1, 1_000, 0, []))))
+    request = Request(1, "balances", -1, NEVER_MS, 0, ["x" * 4_000] * 300)
+    writer.write(encode_body(encode(request)) + encode_body(encode(Request(2, "cluster", -1, NEVER_MS, 0, []))))
     answer = await read_one(reader)
     while not isinstance(answer, Reply):
         assert not (isinstance(answer, Failure) and answer.id == 0), answer
@@ -434,7 +435,7 @@ BROKEN: dict[str, tuple[list[object], str]] = {
 async def test_faults_are_refused(port: int, name: str) -> None:
     """In a cluster that is not under test, and where the body makes no sense; the connection stays."""
     body, expected = BROKEN[name]
-    reader, writer = await say(port, CLIENT, Request(1, "fault", -1, 1_000, 0, body))
+    reader, writer = await say(port, CLIENT, Request(1, "fault", -1, NEVER_MS, 0, body))
     answer = await read_one(reader)
     while not isinstance(answer, Failure):
         answer = await read_one(reader)

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from protocol.frames import FRAME_BYTES_MAX, FrameDecoder
-from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Message, Reply, Request, Welcome, decode, encode
+from protocol.messages import (
+    NEVER_MS,
+    PROTOCOL_VERSION,
+    Failure,
+    Hello,
+    Message,
+    Reply,
+    Request,
+    Welcome,
+    decode,
+    encode,
+)
 from tests.e2e.mutations import frame
 
 PATIENCE_SECONDS = 20.0  # a bound for a busy machine, not an expectation
@@ -73,7 +84,7 @@ class Connection(asyncio.Protocol):
 
     def probe(self) -> None:
         """Asks something harmless whose answer shows that the connection lives."""
-        self.send(frame(encode(Request(PROBE, "cluster", -1, 1_000, 0, []))))
+        self.send(frame(encode(Request(PROBE, "cluster", -1, NEVER_MS, 0, []))))
 
     def end(self) -> None:
         """Sends nothing more."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from protocol.columns import Flag
-from protocol.messages import PROTOCOL_VERSION, Kind
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Kind
 
 IDS = [number.to_bytes(16, "big") for number in range(1, 4)]
 NASTY: list[Any] = [
@@ -38,7 +38,7 @@ def bodies() -> dict[str, list[Any]]:
     ]  # fmt: skip
     return {
         "accounts": [["m1", "EUR", 0, None, "owner", b"meta"], ["m2", "EUR", None, 5, "", b""]],
-        "update": ["a", {"minimum": -5, "owner": "o", "metadata": b"x", "status": 0, "maximum": None}],
+        "update": ["a", {"minimum": -5, "owner": "o", "metadata": b"x", "status": 0, "maximum": None}, IDS[0], b""],
         "transfers": columns,
         "transfers ": full,
         "outcome": [IDS[0], "a"],
@@ -56,17 +56,19 @@ def bodies() -> dict[str, list[Any]]:
 def messages() -> list[list[Any]]:
     """A valid message of every kind, as the list that travels."""
     requests = [
-        [int(Kind.request), 7, name.strip(), -1, 200, 0, body] for name, body in bodies().items() if name != "audit"
+        [int(Kind.request), 7, name.strip(), -1, NEVER_MS, 0, body]
+        for name, body in bodies().items()
+        if name != "audit"
     ]
     raft: list[Any] = [0, 1, 2, 3, 0, 0, 0, [], 0, 0, 0, None]
     return [
         *requests,
         [int(Kind.hello), PROTOCOL_VERSION, "", "client", 0, "", 0],
         [int(Kind.hello), PROTOCOL_VERSION, "", "peer", 2, "", 1],
-        [int(Kind.welcome), 1, "c", 1, 3, PLACEMENT, [0, 1], 1_000, 10],
-        [int(Kind.reply), 7, []],
-        [int(Kind.failure), 7, "busy", "text", 5, 0],
-        [int(Kind.placed), PLACEMENT, [1, 1]],
+        [int(Kind.welcome), 1, "c", 1, 3, PLACEMENT, [0, 1], 1_000, 10, [], 5],
+        [int(Kind.reply), 7, [], 5],
+        [int(Kind.failure), 7, "busy", "text", 5, 0, False, 5],
+        [int(Kind.placed), PLACEMENT, [1, 1], []],
         [int(Kind.raft), [[1, raft]]],
         [int(Kind.snapshot_piece), 1, 9, 5, 1, 0, True, b"data", 0],
         [int(Kind.snapshot_ack), 1, 9, 0, True, 0],

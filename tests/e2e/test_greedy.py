@@ -13,7 +13,7 @@ from _cluster import LocalCluster
 from node.actors.session import CLIENTS_MAX
 from protocol.client import Client
 from protocol.errors import Busy, ErrorCode
-from protocol.messages import Failure, Reply, Request, encode
+from protocol.messages import NEVER_MS, Failure, Reply, Request, encode
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, Status
 from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.mutations import frame
@@ -25,8 +25,8 @@ PAYMENTS = 30
 PATIENCE_SECONDS = 60.0  # a bound for a busy machine
 GROWTH_BYTES = 150 << 20  # of a node: answers that nobody took would be hundreds of megabytes
 NAMES = [f"{{one}}account:{number}" for number in range(TRANSFERS_MAX)]
-PAGE = Request(1, "history", 1, 60_000, 0, [NAMES[0], None, HISTORY_ROWS_MAX, True])
-MANY_ACCOUNTS = Request(1, "balances", 1, 60_000, 0, NAMES[:BALANCES_MAX])
+PAGE = Request(1, "history", 1, NEVER_MS, 0, [NAMES[0], None, HISTORY_ROWS_MAX, True])
+MANY_ACCOUNTS = Request(1, "balances", 1, NEVER_MS, 0, NAMES[:BALANCES_MAX])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ async def connect(address: str) -> Connection:
 def ask(connection: Connection, request: Request, count: int) -> None:
     """The same again and again, at once."""
     for number in range(1, count + 1):
-        fields = (request.operation, request.group, request.deadline_ms, request.placement_version, request.body)
+        fields = (request.operation, request.group, request.expires_ms, request.placement_version, request.body)
         connection.send(frame(encode(Request(number, *fields))))
 
 

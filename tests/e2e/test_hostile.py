@@ -16,7 +16,7 @@ from protocol.client import Client
 from protocol.columns import Flag
 from protocol.errors import ErrorCode
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX
-from protocol.messages import PROTOCOL_VERSION, Goodbye, Hello, Kind, Message, Reply, Request, encode
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Goodbye, Hello, Kind, Message, Reply, Request, encode
 from tests.e2e.hostile_program import CLIENT, Answers, Connection
 from tests.e2e.mutations import NASTY, bodies, frame, messages, mutate_bytes, mutate_value, nested, pack
 from tests.e2e.nodes import PEER_TOKEN, running
@@ -184,7 +184,7 @@ HELLOS: dict[str, tuple[Message, ErrorCode]] = {
     "a stranger with the token": (Hello(PROTOCOL_VERSION, "under-test", "peer", 77, PEER_TOKEN, 1), ErrorCode.unknown_peer),
     "the node itself": (Hello(PROTOCOL_VERSION, "under-test", "peer", 1, PEER_TOKEN, 1), ErrorCode.unknown_peer),
     "a client with a number": (Hello(PROTOCOL_VERSION, "", "client", 2, "", 0), ErrorCode.bad_message),
-    "no hello at all": (Request(1, "cluster", -1, 100, 0, []), ErrorCode.bad_message),
+    "no hello at all": (Request(1, "cluster", -1, NEVER_MS, 0, []), ErrorCode.bad_message),
     "goodbye first": (Goodbye("x"), ErrorCode.bad_message),
 }  # fmt: skip
 
@@ -240,7 +240,7 @@ REQUESTS: dict[str, tuple[str, int, list[Any], ErrorCode]] = {
     "accounts in group 0": ("accounts", 0, [["x", "EUR", 0, None, "", b""]], ErrorCode.bad_request),
     "a balance in group 0": ("balances", 0, ["a"], ErrorCode.bad_request),
     "a history in group 0": ("history", 0, ["a", None, 5, True], ErrorCode.bad_request),
-    "an update in group 0": ("update", 0, ["a", {}], ErrorCode.bad_request),
+    "an update in group 0": ("update", 0, ["a", {}, b"1" * 16, b""], ErrorCode.bad_request),
     "an outcome in group 0": ("outcome", 0, [b"1" * 16, "a"], ErrorCode.bad_request),
     "a search in group 0": ("find", 0, [b"1" * 16], ErrorCode.bad_request),
     "a group that is not there": ("cluster", 99, [], ErrorCode.bad_request),
@@ -250,8 +250,8 @@ REQUESTS: dict[str, tuple[str, int, list[Any], ErrorCode]] = {
     "too many rows": ("history", -1, ["a", None, 10**6, True], ErrorCode.bad_request),
     "a currency that is a number": ("accounts", -1, [["x", 978, 0, None, "", b""]], ErrorCode.bad_request),
     "a limit that is text": ("accounts", -1, [["x", "EUR", "5", None, "", b""]], ErrorCode.bad_request),
-    "a state that is none": ("update", -1, ["a", {"status": 7}], ErrorCode.bad_request),
-    "a version below 0": ("update", -1, ["a", {"if_version": -1}], ErrorCode.bad_request),
+    "a state that is none": ("update", -1, ["a", {"status": 7}, b"1" * 16, b""], ErrorCode.bad_request),
+    "a version below 0": ("update", -1, ["a", {"if_version": -1}, b"1" * 16, None], ErrorCode.bad_request),
     "a lock in a shard's group": (
         "transfers", 1, [b"1" * 16, "a", "b", bytes(8), b"", b"", "", b"", b"", b"", "payroll", bytes(8)],
         ErrorCode.bad_request,
@@ -271,7 +271,7 @@ REQUESTS: dict[str, tuple[str, int, list[Any], ErrorCode]] = {
 async def test_a_request_that_is_refused(cluster: LocalCluster, name: str) -> None:
     """A Failure for that request; the connection goes on."""
     operation, group, body, code = REQUESTS[name]
-    connection = await Connection.open(cluster.addresses[0], CLIENT, Request(5, operation, group, 1_000, 0, body))
+    connection = await Connection.open(cluster.addresses[0], CLIENT, Request(5, operation, group, NEVER_MS, 0, body))
     while 5 not in connection.answers.by_id and await connection.read():
         pass
     refused = connection.answers.by_id[5]
@@ -283,7 +283,7 @@ async def test_a_request_that_is_refused(cluster: LocalCluster, name: str) -> No
 
 async def test_an_id_that_is_not_answered_yet_may_not_be_used_again(cluster: LocalCluster) -> None:
     """Two answers under one number would be a riddle."""
-    request = Request(5, "audit", -1, 1_000, 0, [])
+    request = Request(5, "audit", -1, NEVER_MS, 0, [])
     answers = await (await Connection.open(cluster.addresses[0], CLIENT, request, request)).read_until_closed()
     assert answers.error is not None and answers.error.code == ErrorCode.bad_message
 

@@ -14,7 +14,7 @@ from node.actors.session import CLIENT_BYTES_MAX, CLIENT_REQUESTS_MAX
 from protocol.client import Client
 from protocol.columns import SEPARATOR
 from protocol.errors import Busy, ErrorCode
-from protocol.messages import Failure, Reply, Request, encode
+from protocol.messages import NEVER_MS, Failure, Reply, Request, encode
 from protocol.status import TRANSFERS_MAX, Status
 from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.mutations import frame
@@ -53,7 +53,7 @@ async def leader_of(client: Client) -> str:
 
 async def flood(address: str, bodies: list[list[Any]]) -> list[Reply | Failure]:
     """Sends all requests at once on one connection; an answer each."""
-    requests = [Request(number, "transfers", 1, 60_000, 0, body) for number, body in enumerate(bodies, 1)]
+    requests = [Request(number, "transfers", 1, NEVER_MS, 0, body) for number, body in enumerate(bodies, 1)]
     data = b"".join(frame(encode(request)) for request in requests)
     connection = await Connection.open(address, CLIENT)
     while connection.answers.welcome is None:

@@ -19,7 +19,8 @@ from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
 from node.core.commit.rounds import Round
-from node.core.ledger import account_commands, ledger, rounds
+from node.core.ledger import ledger, rounds, updates
+from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.locks import Locks
 from node.core.machine import At, Body, Machine, pack_decision
@@ -196,11 +197,11 @@ def guard_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def forget_version(patch: pytest.MonkeyPatch) -> None:
     """`if_version` is taken and not looked at."""
-    honest = account_commands.apply_update
+    honest = updates.apply_update
 
-    def apply_update(books: object, body: Body, at: At) -> object:
+    def apply_update(books: Books, body: Body, at: At) -> object:
         fields = {name: value for name, value in body[2].items() if name != "if_version"}
-        return honest(books, [*body[:2], fields], at)  # type: ignore[arg-type]  # as they came
+        return honest(books, [*body[:2], fields, *body[3:]], at)
 
     patch.setattr(ledger, "apply_update", apply_update)
 

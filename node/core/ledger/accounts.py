@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -26,6 +27,20 @@ COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "ver
 """What a balance page holds, in this order."""
 
 
+@dataclass(frozen=True, slots=True)
+class LastUpdate:
+    """What came last of an account's updates, and how it was opened."""
+
+    id: bytes  # chosen by its sender; empty where a part followed its home part
+    status: int  # the `AccountStatus` that it was answered
+    version: int  # of the account then; of a part that followed: of its home part
+    opened: bytes  # digest of the terms that the account was opened with, before any update
+
+    def pack(self) -> list[Any]:
+        """For a checkpoint and a digest."""
+        return [self.id, int(self.status), self.version, self.opened]
+
+
 class Accounts:
     """Growable columns. `unsettled` is what open rounds have reserved of debits: it may yet come back or leave."""
 
@@ -36,6 +51,7 @@ class Accounts:
         self.names: list[str] = []
         self.owners: dict[int, str] = {}
         self.metadata: dict[int, bytes] = {}
+        self.updates: dict[int, LastUpdate] = {}  # of accounts that have ever been updated
         self.posted: Int64s = np.zeros(0, np.int64)
         self.held: Int64s = np.zeros(0, np.int64)
         self.incoming: Int64s = np.zeros(0, np.int64)

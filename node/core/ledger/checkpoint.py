@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from node.core.ledger.accounts import COLUMNS
+from node.core.ledger.accounts import COLUMNS, LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.holds import stored_key
 from node.core.ledger.limits import PAGE_ACCOUNTS
@@ -82,7 +82,8 @@ def _page_changes(books: Books) -> list[Change]:
         rows = range(first, last)
         owners = [[row, accounts.owners[row]] for row in rows if row in accounts.owners]
         metadata = [[row, accounts.metadata[row]] for row in rows if row in accounts.metadata]
-        packed = msgpack.packb([SEPARATOR.join(accounts.names[first:last]), owners, metadata])
+        updates = [[row, accounts.updates[row].pack()] for row in rows if row in accounts.updates]
+        packed = msgpack.packb([SEPARATOR.join(accounts.names[first:last]), owners, metadata, updates])
         changes.append(Change(STATICS, page, packed))
     for page in np.flatnonzero(accounts.dirty_pages).tolist():
         first, last = page * PAGE_ACCOUNTS, min((page + 1) * PAGE_ACCOUNTS, accounts.count)
@@ -144,13 +145,14 @@ def restore(books: Books, rows: Rows) -> None:
 def _restore_accounts(books: Books, count: int, rows: Rows) -> None:
     accounts = books.accounts
     for page, value in rows(STATICS):
-        joined, owners, metadata = msgpack.unpackb(value)
+        joined, owners, metadata, updates = msgpack.unpackb(value)
         names = joined.split(SEPARATOR)
         assert page * PAGE_ACCOUNTS == accounts.count, f"account page {page} is out of place"
         zeros = [0] * len(names)
         accounts.add(names, zeros, zeros, zeros)
         accounts.owners.update((row, owner) for row, owner in owners)
         accounts.metadata.update((row, data) for row, data in metadata)
+        accounts.updates.update((row, LastUpdate(*packed)) for row, packed in updates)
     assert accounts.count == count, f"expected {count} accounts in the checkpoint, found {accounts.count}"
     for page, value in rows(BALANCES):
         first, last = page * PAGE_ACCOUNTS, min((page + 1) * PAGE_ACCOUNTS, count)
@@ -175,7 +177,7 @@ def digest(books: Books, seed: int) -> int:
     rounds = [[round_id, [part.pack() for part in books.rounds[round_id]]] for round_id in sorted(books.rounds)]
     rest: list[Any] = [
         _pack_counters(books), history.tail.pack(), holds, rounds, sorted(accounts.owners.items()),
-        sorted(accounts.metadata.items()),
+        sorted(accounts.metadata.items()), [[row, accounts.updates[row].pack()] for row in sorted(accounts.updates)],
     ]  # fmt: skip
     state.update(msgpack.packb(rest))
     return int.from_bytes(state.digest(), "big")

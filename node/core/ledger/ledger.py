@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from node.core.ledger import checkpoint, rounds
-from node.core.ledger.account_commands import (
-    apply_accounts,
-    apply_part,
-    apply_update,
-    resolve_accounts,
-    resolve_part,
-    resolve_update,
-)
+from node.core.ledger.account_commands import apply_accounts, apply_part, resolve_accounts, resolve_part
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
@@ -20,6 +13,7 @@ from node.core.ledger.queries import answer_accounts, answer_history, answer_ids
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import apply_transfers
+from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
 from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
 from protocol.errors import ProtocolError
 
@@ -58,12 +52,16 @@ class Ledger:
                 return resolve_part(body)
             case ["update", *_]:
                 return resolve_update(self.books, body)
+            case ["follow", *_]:
+                return resolve_follow(self.books, body)
             case ["cancel", *_]:
                 return resolve_cancel(self.books, body, loaded)
             case ["expire"]:
                 return body
             case _:
-                raise ProtocolError("ledger: expected transfers, legs, accounts, part, update, cancel or expire")
+                raise ProtocolError(
+                    "ledger: expected transfers, legs, accounts, part, update, follow, cancel or expire"
+                )
 
     def apply(self, body: Body, at: At) -> Answer:
         """Carries out a logged command."""
@@ -82,6 +80,8 @@ class Ledger:
             case "update":
                 status, version = apply_update(self.books, body, at)
                 return ["update", int(status), version]
+            case "follow":
+                return ["follow", int(apply_follow(self.books, body, at))]
             case "cancel":
                 return apply_cancel(self.books, body, at)
             case "expire":

@@ -34,19 +34,22 @@ SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes
 
 
 def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
-    """[id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided, split] each, or None."""
+    """Of each id, or None: [id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided,
+    split, last update].
+    """
     accounts = books.accounts
     if not accounts.count:
         return [None] * len(ids)
     rows = accounts.rows_of(ids)
     kinds = {kind: (currency_text(kind & CURRENCY_MASK), kind >> STATE_SHIFT) for kind in accounts.kind[rows].tolist()}
-    owners, metadata = accounts.owners, accounts.metadata
+    owners, metadata, updates = accounts.owners, accounts.metadata, accounts.updates
     columns = [getattr(accounts, name)[rows].tolist() for name in COLUMNS]
     return [
         None if row == NOT_HERE else [
             id, kinds[kind][0], posted, held, incoming,
             None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
             kinds[kind][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_part,
+            updates[row].id if row in updates else b"",
         ]
         for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part in zip(
             ids, rows.tolist(), *columns, strict=True

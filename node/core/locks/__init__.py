@@ -52,12 +52,16 @@ everyone before it, and no round has pinned the holder or is about to ask for it
 Invariants: a lock without claims does not exist; one claim holds, the others wait in order of age; only holders are pinned;
 tokens rise from holder to holder; equal logs give equal digests.
 
-Left out: shared locks, and memory of ended claims. A copy of an `acquire` that arrives after its claim has ended is a new claim
-of which nobody knows; it costs its time to live. A claim that waits has no time limit here: a client that stops waiting
+Late copies. A claim that has ended stays known to be over (`EndedClaims`): a copy of its `acquire`, of a `try` that was refused or of
+an `acquire` that its own withdrawal has overtaken never takes the lock for nobody. Repeated words are answered by what the claim
+itself came to. A late `renew` of a living claim begins its lease anew: it is void at the latest when its sender has given up waiting.
+
+Left out: shared locks. A claim that waits has no time limit here: a client that stops waiting
 withdraws it, and one that dies lets it come to its turn and expire.
 """
 
 from node.core.locks.claims import TRANSITIONS, Claim, ClaimEvent, ClaimState, Queue, diagram
+from node.core.locks.ended import EndedClaims
 from node.core.locks.locks import Locks
 from node.core.locks.words import LockAction, refusal
 
@@ -66,6 +70,7 @@ __all__ = [
     "Claim",
     "ClaimEvent",
     "ClaimState",
+    "EndedClaims",
     "LockAction",
     "Locks",
     "Queue",

@@ -11,6 +11,8 @@ import msgpack
 import numpy as np
 
 from node.core.locks.claims import Claim, ClaimEvent, ClaimState, Queue
+from node.core.locks.ended import TABLE as ENDED_TABLE
+from node.core.locks.ended import EndedClaims
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
 from node.core.locks.words import LockAction
 from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
@@ -18,6 +20,7 @@ from protocol.status import LockStatus, Status
 
 TABLE = "lock"
 COUNTERS_KEY = 0  # no queue has this number
+REFUSED_FOR_GOOD = (LockStatus.lock_already_claimed, LockStatus.lock_is_held, LockStatus.lock_queue_full)
 STALE_LEASES_MAX = 1_024  # of renewed and ended leases that the timetable keeps beside the living ones
 
 
@@ -32,12 +35,12 @@ class Owner:
 class Locks:
     """Commands: `["round", [operation, ...]]`, answered by `["locks", [[status, token, age_ns], ...]]`, and `["expire"]`.
 
-    An operation is `[action, name, claim, owner, ttl_ms, token, age_ns]` (`LockAction`), checked by `refusal` before. In a
+    An operation is `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]` (`LockAction`), checked by `refusal` before. In a
     commit round: `["guards", [[transaction, name, token], ...]]`.
     """
 
     name = "locks"
-    tables: tuple[str, ...] = (TABLE,)
+    tables: tuple[str, ...] = (TABLE, ENDED_TABLE)
     archive_tables: tuple[str, ...] = ()
     sequence_tables: tuple[str, ...] = ()
 
@@ -45,6 +48,7 @@ class Locks:
         self.queues: dict[str, Queue] = {}
         self.tokens: dict[int, Claim] = {}  # the living claims
         self.owners: dict[bytes, Owner] = {}
+        self.ended = EndedClaims()
         self.moved: dict[str, None] = {}  # locks that have got another holder with the last entry
         self._last_token = 0
         self._last_age_ns = 0
@@ -77,10 +81,11 @@ class Locks:
             self.moved.clear()
 
     def _operate(self, operation: Body, at: At) -> Body:
-        action, name, claim_id, owner, ttl_ms, token, age_ns = operation
+        action, name, claim_id, owner, ttl_ms, token, age_ns, ticket = operation
         match action:
             case LockAction.acquire | LockAction.get_at_once:
-                return self._acquire(name, claim_id, owner, ttl_ms, age_ns, action == LockAction.get_at_once, at)
+                wish = Claim(name, claim_id, owner, 0, age_ns, ttl_ms)
+                return self._acquire(wish, ticket, action == LockAction.get_at_once, at)
             case LockAction.renew:
                 return self._renew(name, token, ttl_ms, at)
             case LockAction.release:
@@ -88,29 +93,43 @@ class Locks:
             case _:
                 raise AssertionError(f"unknown action {action}")
 
-    def _acquire(
-        self, name: str, claim_id: bytes, owner_id: bytes, ttl_ms: int, age_ns: int, at_once: bool, at: At
-    ) -> Body:
-        owner = self.owners.get(owner_id)
-        if owner is not None and (known := owner.claims.get(name)) is not None:
-            status = LockStatus.lock_already_claimed if known.id != claim_id else _standing(known)
-            return [status, known.token if status is LockStatus.granted else 0, owner.age_ns]
-        queue = self.queues.get(name)
-        age_ns = owner.age_ns if owner is not None else self._age_of_new_owner(age_ns, at)
-        claim = Claim(name, claim_id, owner_id, self._last_token + 1, age_ns, ttl_ms)
-        if at_once and queue is not None and not (_wounds(claim, queue.holder) and not queue.holder.pins):
-            return [LockStatus.lock_is_held, 0, age_ns]
-        if len(self.tokens) >= CLAIMS_MAX or (queue is not None and len(queue.waiting) + 1 >= CLAIMS_PER_LOCK_MAX):
-            return [LockStatus.lock_queue_full, 0, age_ns]
+    def _acquire(self, claim: Claim, ticket: int, at_once: bool, at: At) -> Body:
+        """A claim that lives is told how it stands, one that is over that it is; any other begins, or is refused for good."""
+        owner = self.owners.get(claim.owner)
+        known = owner.claims.get(claim.name) if owner is not None else None
+        if owner is not None and known is not None and known.id == claim.id:
+            return [_standing(known), known.token if known.state is ClaimState.holding else 0, owner.age_ns]
+        if (ended := self.ended.find(claim.id)) is not None:
+            return [ended if ended in REFUSED_FOR_GOOD else LockStatus.claim_is_over, 0, 0]
+        if self.ended.is_too_old(ticket):
+            return [LockStatus.claim_is_over, 0, 0]
+        claim.age_ns = owner.age_ns if owner is not None else self._age_of_new_owner(claim.age_ns, at)
+        status = LockStatus.lock_already_claimed if known is not None else self._refusal(claim, at_once)
+        if status is not None:
+            self.ended.note(claim.id, status)
+            return [status, 0, claim.age_ns]
         self._last_token += 1
+        claim.token = self._last_token
+        self._begin_claim(claim, at)
+        return [_standing(claim), claim.token if claim.state is ClaimState.holding else 0, claim.age_ns]
+
+    def _refusal(self, claim: Claim, at_once: bool) -> LockStatus | None:
+        queue = self.queues.get(claim.name)
+        if at_once and queue is not None and not (_wounds(claim, queue.holder) and not queue.holder.pins):
+            return LockStatus.lock_is_held
+        if len(self.tokens) >= CLAIMS_MAX or (queue is not None and len(queue.waiting) + 1 >= CLAIMS_PER_LOCK_MAX):
+            return LockStatus.lock_queue_full
+        return None
+
+    def _begin_claim(self, claim: Claim, at: At) -> None:
         self.tokens[claim.token] = claim
-        self.owners.setdefault(owner_id, Owner(age_ns)).claims[name] = claim
+        self.owners.setdefault(claim.owner, Owner(claim.age_ns)).claims[claim.name] = claim
+        queue = self.queues.get(claim.name)
         if queue is None:
-            self.queues[name] = Queue(claim.token, name, claim)
+            self.queues[claim.name] = Queue(claim.token, claim.name, claim)
             self._grant(claim, at)
         else:
             self._stand_in_line(queue, claim, at)
-        return [_standing(claim), claim.token if claim.state is ClaimState.holding else 0, age_ns]
 
     def _age_of_new_owner(self, brought_ns: int, at: At) -> int:
         """Ages differ, so that whoever comes first is older, also within an entry."""
@@ -133,17 +152,15 @@ class Locks:
         return [LockStatus.renewed, claim.token, claim.age_ns]
 
     def _release(self, name: str, claim_id: bytes, owner_id: bytes, token: int, at: At) -> Body:
-        claim: Claim | None
-        if claim_id:
-            owner = self.owners.get(owner_id)
-            claim = owner.claims.get(name) if owner is not None else None
-        else:
-            claim = self.tokens.get(token)
-        if claim is None or claim.name != name or (claim_id and claim.id != claim_id):
-            return [LockStatus.lock_not_held, 0, 0]
+        """Also of a claim that has not come yet: its late `acquire` finds that it is over."""
+        claim = self.find(name, claim_id, owner_id)
+        if claim is None:
+            self.ended.note(claim_id, LockStatus.lock_not_held)
+            is_repeat = self.ended.find(claim_id) is LockStatus.released
+            return [LockStatus.released if is_repeat else LockStatus.lock_not_held, token if is_repeat else 0, 0]
         if token == claim.token:
             self._prove(claim, at)
-        self._end(claim, at)
+        self._end(claim, at, LockStatus.released)
         return [LockStatus.released, token, claim.age_ns]
 
     def _expire(self, at: At) -> None:
@@ -184,8 +201,9 @@ class Locks:
             heapq.heappop(self._leases)
         return None
 
-    def _end(self, claim: Claim, at: At) -> None:
+    def _end(self, claim: Claim, at: At, status: LockStatus = LockStatus.lock_not_held) -> None:
         """The claim is over; the next one holds, unless a round still relies on this one."""
+        self.ended.note(claim.id, status)
         del self.tokens[claim.token]
         owner = self.owners[claim.owner]
         del owner.claims[claim.name]
@@ -307,13 +325,14 @@ class Locks:
         """Over the counters and the queues in order of their numbers."""
         queues = sorted(self.queues.values(), key=lambda queue: queue.number)
         state = [self._last_token, self._last_age_ns, [[queue.number, queue.pack()] for queue in queues]]
-        return zlib.crc32(msgpack.packb(state), seed)
+        return self.ended.digest(zlib.crc32(msgpack.packb(state), seed))
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def changes(self) -> list[Change]:
         """One row a lock, and one for the counters."""
-        changes = [Change(TABLE, COUNTERS_KEY, msgpack.packb([self._last_token, self._last_age_ns]))]
+        counters = [self._last_token, self._last_age_ns, self.ended.pack()]
+        changes = [*self.ended.changes(), Change(TABLE, COUNTERS_KEY, msgpack.packb(counters))]
         for number, name in self._dirty.items():
             queue = self.queues.get(name)
             is_there = queue is not None and queue.number == number
@@ -328,7 +347,8 @@ class Locks:
         """Loads the counters and the queues; all else follows from them."""
         for number, value in rows(TABLE):
             if number == COUNTERS_KEY:
-                self._last_token, self._last_age_ns = msgpack.unpackb(value)
+                self._last_token, self._last_age_ns, ended = msgpack.unpackb(value)
+                self.ended.restore(ended, rows(ENDED_TABLE))
                 continue
             name, holder, waiting = msgpack.unpackb(value)
             claims = [Claim.unpack(name, row) for row in [holder, *waiting]]

@@ -11,7 +11,7 @@ from protocol.status import LOCK_NAME_BYTES_MAX, LOCK_TTL_MS_MAX, LOCK_TTL_MS_MI
 
 @unique
 class LockAction(StrEnum):
-    """The first item of an operation `[action, name, claim, owner, ttl_ms, token, age_ns]`."""
+    """The first item of an operation `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`."""
 
     acquire = "acquire"  # get the lock, or stand in its queue
     get_at_once = "try"  # get the lock, or be refused
@@ -21,7 +21,7 @@ class LockAction(StrEnum):
 
 def refusal(operation: Body) -> LockStatus | None:
     """Why an operation is refused whatever the state of the lock, if it is."""
-    action, name, _, _, ttl_ms, _, _ = operation
+    action, name, _, _, ttl_ms, *_ = operation
     if not name:
         return LockStatus.lock_name_must_not_be_empty
     if len(name.encode()) > LOCK_NAME_BYTES_MAX:

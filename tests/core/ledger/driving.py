@@ -45,6 +45,7 @@ class Driver:
         self.index = 0
         self.now_ns = START_NS
         self.log: list[Body] = []
+        self.updates = 0
         self.needed: list[tuple[str, int]] = []
 
     def at(self, passed_ns: int = 1_000_000) -> At:
@@ -91,6 +92,13 @@ class Driver:
         """Creates accounts (id, currency, minimum, maximum)."""
         return list(self.command("accounts", [[*row, "", b""] for row in rows])[1])
 
+    def update(self, id: str, fields: dict[str, object], *is_for_part: bool) -> list[int]:
+        """Status and version of an update by somebody who has just read the account, or (`if_version`) has not."""
+        (row,) = self.query("accounts", [id])[1]
+        after = None if "if_version" in fields else b"" if row is None else row[13]
+        self.updates += 1
+        return list(self.command("update", id, fields, id_bytes(self.updates), after, *is_for_part)[1:])
+
     def transfers(self, rows: Sequence[Transfer]) -> list[int]:
         """A status a row."""
         return list(self.command("transfers", columns(rows).pack())[1])
@@ -120,7 +128,7 @@ class Driver:
         """A new process with this store."""
         other = Driver()
         other.store = {table: dict(rows) for table, rows in self.store.items()}
-        other.index, other.now_ns = self.index, self.now_ns
+        other.index, other.now_ns, other.updates = self.index, self.now_ns, self.updates
         other.ledger.restore(lambda table: sorted(other.store[table].items()))
         return other
 

@@ -12,6 +12,7 @@ from protocol.status import AccountStatus, Status
 from tests.core.ledger.driving import Driver
 from tests.core.ledger.model import Transfer
 
+ID = bytes(15) + b"1"
 NO = int(Status.insufficient_funds)
 
 
@@ -22,7 +23,7 @@ def created(driver: Driver, *rows: list[object]) -> list[str]:
 
 def updated(driver: Driver, id: str, **fields: object) -> str:
     """Status by name."""
-    return AccountStatus(driver.command("update", id, fields)[1]).name
+    return AccountStatus(driver.update(id, fields)[0]).name
 
 
 @pytest.mark.parametrize(
@@ -101,17 +102,17 @@ def test_an_update_of_a_version() -> None:
     driver = Driver()
     driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
     created_at = driver.index
-    assert driver.command("update", "a", {"owner": "x", "if_version": created_at})[1:] == [AccountStatus.updated, 2]
+    assert driver.update("a", {"owner": "x", "if_version": created_at}) == [AccountStatus.updated, 2]
     before = driver.query("accounts", ["a"])
-    conflict = driver.command("update", "a", {"owner": "y", "minimum": -5, "status": 1, "if_version": created_at})
-    assert conflict[1:] == [AccountStatus.version_conflict, 2]
+    conflict = driver.update("a", {"owner": "y", "minimum": -5, "status": 1, "if_version": created_at})
+    assert conflict == [AccountStatus.version_conflict, 2]
     assert driver.query("accounts", ["a"]) == before
-    assert driver.command("update", "none", {"if_version": 9})[1:] == [AccountStatus.account_not_found, 0]
-    out_of_room = driver.command("update", "a", {"minimum": 1, "if_version": 2})
-    assert out_of_room[1:] == [AccountStatus.limit_excludes_balance, 2]
-    assert driver.command("update", "a", {"owner": "y", "if_version": 2**64 - 1})[1] == AccountStatus.version_conflict
+    assert driver.update("none", {"if_version": 9}) == [AccountStatus.account_not_found, 0]
+    out_of_room = driver.update("a", {"minimum": 1, "if_version": 2})
+    assert out_of_room == [AccountStatus.limit_excludes_balance, 2]
+    assert driver.update("a", {"owner": "y", "if_version": 2**64 - 1})[0] == AccountStatus.version_conflict
     driver.transfers([Transfer(1, "world", "a", 1)])
-    assert driver.command("update", "a", {"owner": "y", "if_version": 2})[1:] == [
+    assert driver.update("a", {"owner": "y", "if_version": 2}) == [
         AccountStatus.version_conflict, driver.index - 1,
     ]  # fmt: skip
 
@@ -123,9 +124,9 @@ def test_an_update_of_a_version_waits_for_the_round_that_may_change_it() -> None
     version = driver.version("a")
     for decided, expected in ((NO, AccountStatus.updated), (0, AccountStatus.version_conflict)):
         driver.prepare(driver.index, [Transfer(driver.index, "far", "a", 5, side=2)], 1)
-        assert driver.command("update", "a", {"owner": "x", "if_version": version})[1] == AccountStatus.retry
+        assert driver.update("a", {"owner": "x", "if_version": version})[0] == AccountStatus.retry
         driver.ledger.decide(next(iter(driver.ledger.books.rounds)), np.array([decided], np.uint8), driver.at())
-        _, status, version = driver.command("update", "a", {"owner": "x", "if_version": version})
+        status, version = driver.update("a", {"owner": "x", "if_version": version})
         assert status == expected
     assert version == driver.version("a")
 
@@ -135,9 +136,11 @@ def test_wrong_forms_raise() -> None:
     driver = Driver()
     bodies: list[list[object]] = [
         [], ["unknown"], ["accounts", []], ["accounts", [["a"]]], ["accounts", [["a", "EUR", 0.5, None, "", b""]]],
-        ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}], ["update", "a", {"status": 3}],
-        ["update", "a", {"minimum": True}], ["update", "a", {"if_version": -1}],
-        ["update", "a", {"if_version": 2**64}], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
+        ["accounts", [[b"a", "EUR", 0, None, "", b""]]], ["update", "a", {"posted": 5}, ID, b""], ["update", "a", {"status": 3}, ID, b""],
+        ["update", "a", {"minimum": True}, ID, b""], ["update", "a", {"if_version": -1}, ID, b""],
+        ["update", "a", {"if_version": 2**64}, ID, b""], ["cancel", b"short", "a"], ["transfers", [1, 2, 3]],
+        ["update", "a", {"owner": "x"}], ["update", "a", {"owner": "x"}, ID, None], ["update", "a", {}, b"short", b""],
+        ["update", "a", {"if_version": 0}, ID, None], ["follow", "a", 3, 1], ["follow", "a", 1],
         ["legs", [bytes(16), "a", "b", bytes(8)], b"", b"", b""],
         ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x05", b""],
         ["legs", [bytes(16), "a", "b", bytes(8)], bytes(4), b"\x01", bytes(5)],

@@ -54,7 +54,7 @@ class Script:
                 return line
             case ["update", id, state, *options]:
                 versions = {name: int(version) for name, _, version in (option.partition("=") for option in options)}
-                _, status, version = self.driver.command("update", id, {"status": STATES[state], **versions})
+                status, version = self.driver.update(id, {"status": STATES[state], **versions})
                 return f"{line} -> {AccountStatus(status).name}{f' at {version}' if versions else ''}"
             case ["version", id, *_]:
                 return f"version {id} {self.driver.version(id)}"

@@ -89,8 +89,8 @@ def opened() -> tuple[Driver, Model]:
         model.accounts[id] = Account(
             currency, -BOUND if minimum is None else minimum, BOUND - 1 if maximum is None else maximum
         )
-    driver.command("update", "ice", {"status": 1})
-    driver.command("update", "shut", {"status": 2})
+    driver.update("ice", {"status": 1})
+    driver.update("shut", {"status": 2})
     model.accounts["ice"].state, model.accounts["shut"].state = 1, 2
     for id, account in model.accounts.items():
         account.version = driver.version(id)

@@ -34,7 +34,7 @@ def part(driver: Driver, id: str, minimum: int | None = 0, maximum: int | None =
 
 def update(driver: Driver, id: str, **fields: object) -> int:
     """As all parts are told."""
-    return int(driver.command("update", id, fields, True)[1])
+    return int(driver.update(id, fields, True)[0])
 
 
 def test_opening(driver: Driver) -> None:
@@ -115,7 +115,7 @@ def test_versions_of_parts(driver: Driver) -> None:
 
 def test_updates_of_parts(driver: Driver) -> None:
     """What no part can do alone is refused by name; who does not know of the parts is told."""
-    assert driver.command("update", "shop", {"status": int(AccountState.frozen)})[1] == AccountStatus.elsewhere
+    assert driver.update("shop", {"status": int(AccountState.frozen)})[0] == AccountStatus.elsewhere
     assert update(driver, "shop", maximum=10) == AccountStatus.split_account_must_have_no_maximum
     assert update(driver, "shop", minimum=None) == AccountStatus.split_account_must_keep_having_a_minimum
     assert update(driver, "shop", status=int(AccountState.closed)) == AccountStatus.split_account_must_stay_open

@@ -124,7 +124,9 @@ class Player:
                 case "c":
                     self.apply("cancel", self.id().to_bytes(16, "big"), self.random.choice(HERE))
                 case "f":
-                    self.apply("update", self.random.choice("ac"), {"status": self.random.choice([0, 1])})
+                    id, fields = self.random.choice("ac"), {"status": self.random.choice([0, 1])}
+                    (row,) = self.leader.query("accounts", [id])[1]
+                    self.apply("update", id, fields, number.to_bytes(16, "big"), row[13])
                 case _:
                     self.leader.save()
                     self.leader.ledger.saved()

@@ -124,7 +124,7 @@ def test_many_accounts_are_read_as_one_by_one(seed: int) -> None:
             held = sum(row[3] for row in books.of(id) if row[5] and row[1] == id)
             assert row[:4] == [id, "EUR", posted, held] and row[5:10] == [-500, None, 0, "", b""]
         if id == "rich":
-            assert row == ["rich", "USD", 0, 0, 0, None, 7, 0, "its owner", b"data", row[10], False, False]
+            assert row == ["rich", "USD", 0, 0, 0, None, 7, 0, "its owner", b"data", row[10], False, False, b""]
 
 
 def test_accounts_are_read_from_an_empty_ledger() -> None:

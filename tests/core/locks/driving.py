@@ -24,7 +24,8 @@ class Driver:
 
     def __init__(self) -> None:
         self.locks = Locks()
-        self.store: dict[int, bytes] = {}
+        self.store: dict[str, dict[int, bytes]] = {}
+        self.claims: dict[tuple[str, str], int] = {}  # of an owner for a lock, how many have ended
         self.log: list[tuple[At, str, tuple[Any, ...]]] = []
         self.now_ns = START_NS + MILLISECOND_NS  # so that an owner can bring an earlier age
 
@@ -51,19 +52,24 @@ class Driver:
         self, name: str, owner: str, claim: str = "", *, ttl_ms: int = TTL_MS, age_ns: int = 0, action: str = "acquire"
     ) -> tuple[LockStatus, int]:
         """One owner asks."""
-        return self.say(acquire(name, owner, claim, ttl_ms=ttl_ms, age_ns=age_ns, action=action))[0]
+        self.claims.setdefault((name, owner), 0)
+        if not claim and self.locks.ended.find(self.claim_id(name, owner)) is not None:
+            self.claims[name, owner] += 1
+        word = acquire(name, owner, claim, ttl_ms=ttl_ms, age_ns=age_ns, action=action)
+        word[2] = self.claim_id(name, owner, claim)
+        return self.say(word)[0]
+
+    def claim_id(self, name: str, owner: str, claim: str = "") -> bytes:
+        """That of a claim with a name of its own, or of the owner's last one for the lock."""
+        return sixteen(f"{name[:5]} {claim or f'{owner}{self.claims.get((name, owner)) or str()}'}")
 
     def renew(self, name: str, token: int, ttl_ms: int = 0) -> LockStatus:
         """The holder renews."""
-        return self.say(["renew", name, b"", b"", ttl_ms, token, 0])[0][0]
+        return self.say(["renew", name, b"", b"", ttl_ms, token, 0, 0])[0][0]
 
     def release(self, name: str, owner: str, token: int = 0, claim: str = "") -> LockStatus:
         """By the claim; the token says that it was told to hold."""
-        return self.say(["release", name, sixteen(claim or owner), sixteen(owner), 0, token, 0])[0][0]
-
-    def give_back(self, name: str, token: int) -> LockStatus:
-        """By the token alone."""
-        return self.say(["release", name, b"", b"", 0, token, 0])[0][0]
+        return self.say(["release", name, self.claim_id(name, owner, claim), sixteen(owner), 0, token, 0, 0])[0][0]
 
     def guard(self, round_id: int, *guards: tuple[str, int]) -> list[Status]:
         """One transaction a guard."""
@@ -91,17 +97,16 @@ class Driver:
         """Saves what has changed; gives what a restart would load."""
         for change in self.locks.changes():
             if change.value is None:
-                self.store.pop(change.key, None)
+                self.store.setdefault(change.table, {}).pop(change.key, None)
             else:
-                self.store[change.key] = change.value
+                self.store.setdefault(change.table, {})[change.key] = change.value
         self.locks.saved()
         loaded = Locks()
         loaded.restore(self._rows)
         return loaded
 
     def _rows(self, table: str) -> Iterable[tuple[int, bytes]]:
-        assert table == "lock"
-        return sorted(self.store.items())
+        return sorted(self.store.setdefault(table, {}).items())
 
     def replay(self) -> Locks:
         """Another replica that applies the same log."""
@@ -112,7 +117,14 @@ class Driver:
 
 
 def acquire(
-    name: str, owner: str, claim: str = "", *, ttl_ms: int = TTL_MS, age_ns: int = 0, action: str = "acquire"
+    name: str,
+    owner: str,
+    claim: str = "",
+    *,
+    ttl_ms: int = TTL_MS,
+    age_ns: int = 0,
+    action: str = "acquire",
+    ticket: int = 0,
 ) -> Body:
     """The operation; without a name of its own the claim is called like its owner."""
-    return [action, name, sixteen(claim or owner), sixteen(owner), ttl_ms, 0, age_ns]
+    return [action, name, sixteen(f"{name[:5]} {claim or owner}"), sixteen(owner), ttl_ms, 0, age_ns, ticket]

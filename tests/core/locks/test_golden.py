@@ -39,8 +39,6 @@ def run_one(driver: Driver, words: list[str]) -> str:
             return driver.renew(name, int(token), int(options.get("ttl", 0))).name
         case ["release", name, owner]:
             return driver.release(name, owner, int(options.get("token", 0)), options.get("claim", "")).name
-        case ["give_back", name, token]:
-            return driver.give_back(name, int(token)).name
         case ["guard", round_id, name, token]:
             return driver.guard(int(round_id), (name, int(token)))[0].name
         case ["decide", round_id]:

@@ -1,0 +1,204 @@
+"""What callers give, checked before anything is sent: one value, or a column of up to 8,192 of them, alike.
+
+Whatever the wire could not carry, or would carry as something else, raises ProtocolError(bad_request) that says what was expected.
+What only the books can judge travels, to be refused with its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.columns import SEPARATOR
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.ids import ID_BYTES
+from protocol.status import TRANSFERS_MAX
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+ROW = ("id", "currency", "minimum balance", "maximum balance", "owner", "metadata")
+
+
+def wrong(text: str) -> ProtocolError:
+    """The error of a caller's mistake."""
+    return ProtocolError(text, ErrorCode.bad_request)
+
+
+# -- one value ----------------------------------------------------------------------------------------------------
+
+
+def check_text(text: object, name: str) -> str:
+    """Text that UTF-8 can carry."""
+    if not isinstance(text, str):
+        raise wrong(f"{name} {text!r:.80}: expected text")
+    if not _is_utf8(text):
+        raise wrong(f"{name} {text!r:.80}: expected text that UTF-8 can carry, without lone surrogates")
+    return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def one_line(text: object, name: str) -> str:
+    """A text of a column."""
+    if not isinstance(text, str) or SEPARATOR in text:
+        raise wrong(f"{name} {text!r:.80}: expected one line of text")
+    return check_text(text, name)
+
+
+def fixed(name: str, number: object, width: int) -> bytes:
+    """An unsigned integer of `width` bytes, little-endian."""
+    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or not 0 <= number < 1 << 8 * width:
+        raise wrong(f"{name} {number!r:.80}: expected an integer of 0 to {(1 << 8 * width) - 1}")
+    return int(number).to_bytes(width, "little")
+
+
+def id_bytes(number: object) -> bytes:
+    """A transfer id as it travels."""
+    return fixed("id", number, ID_BYTES)[::-1]
+
+
+def clamp(amount: object) -> int:
+    """An amount that no ledger takes still travels, to be refused with its status. Only integers are amounts."""
+    if not isinstance(amount, (int, np.integer)) or isinstance(amount, bool):
+        raise wrong(f"amount {amount!r:.80}: expected an integer of minor units")
+    return max(INT64_MIN, min(int(amount), INT64_MAX))
+
+
+def check_limit(limit: object, name: str) -> int | None:
+    """Minor units, or None for no limit."""
+    if limit is None:
+        return None
+    if not isinstance(limit, (int, np.integer)) or isinstance(limit, bool) or not INT64_MIN <= limit <= INT64_MAX:
+        raise wrong(f"{name} {limit!r:.80}: expected an integer of minor units within 64 bits, or None for none")
+    return int(limit)
+
+
+def check_bytes(data: object, name: str) -> bytes:
+    """Bytes of the caller's own."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise wrong(f"{name} {data!r:.80}: expected bytes")
+    return bytes(data)
+
+
+# -- lists --------------------------------------------------------------------------------------------------------
+
+
+def account_ids(ids: Any) -> list[str]:
+    """A list of account ids, perhaps none."""
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or len(ids) > TRANSFERS_MAX:
+        got = len(ids) if hasattr(ids, "__len__") and not isinstance(ids, (str, bytes)) else f"{ids!r:.80}"
+        raise wrong(f"expected a list of at most {TRANSFERS_MAX} account ids, got {got}")
+    return [check_text(id, "account") for id in ids]
+
+
+def account_rows(rows: Any) -> list[list[Any]]:
+    """Rows of accounts to be opened."""
+    if isinstance(rows, (str, bytes)) or not hasattr(rows, "__len__") or not len(rows):
+        raise wrong(f"accounts: expected rows of ({', '.join(ROW)}), at least one")
+    return [_account_row(row, place) for place, row in enumerate(rows)]
+
+
+def _account_row(row: Any, place: int) -> list[Any]:
+    if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or len(row) != len(ROW):
+        raise wrong(f"account {place}: expected ({', '.join(ROW)}), got {row!r:.80}")
+    id, currency, minimum, maximum, owner, metadata = row
+    return [
+        check_text(id, f"account {place}: id"), check_text(currency, f"account {place}: currency"),
+        check_limit(minimum, f"account {place}: minimum balance"),
+        check_limit(maximum, f"account {place}: maximum balance"),
+        check_text(owner, f"account {place}: owner"), check_bytes(metadata, f"account {place}: metadata"),
+    ]  # fmt: skip
+
+
+# -- columns ------------------------------------------------------------------------------------------------------
+
+
+def count_of(column: Any, name: str) -> int:
+    """How many rows a batch has, by one of its columns."""
+    if isinstance(column, (str, bytes)) or not hasattr(column, "__len__"):
+        raise wrong(f"{name}: expected a list, one value a row, got {column!r:.80}")
+    if not len(column):
+        raise wrong("transfers: expected at least one transfer")
+    if len(column) > TRANSFERS_MAX:
+        raise wrong(f"transfers: expected at most {TRANSFERS_MAX}, got {len(column)}")
+    return len(column)
+
+
+def _check_count(column: Any, name: str, count: int) -> None:
+    if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or len(column) != count:
+        got = f"{column!r:.80}" if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") else len(column)
+        raise wrong(f"column {name}: expected a list of {count} values, one a row, got {got}")
+
+
+def text_column(column: Any, name: str, count: int) -> str:
+    """Texts, joined."""
+    _check_count(column, name, count)
+    try:
+        joined = SEPARATOR.join(column)
+    except TypeError:
+        joined = ""
+    if joined.count(SEPARATOR) != count - 1 or not _is_utf8(joined):
+        for place, text in enumerate(column):
+            one_line(text, f"{name} of row {place}")
+    return joined
+
+
+def amount_column(column: Any, count: int) -> bytes:
+    """Amounts, as 64-bit integers."""
+    _check_count(column, "amount", count)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        return (
+            np.minimum(column, INT64_MAX).astype("<i8").tobytes()
+            if column.dtype == np.uint64
+            else _packed(column, "<i8")
+        )
+    if isinstance(column, np.ndarray):
+        raise wrong(f"amounts: expected integers of minor units, got {column.dtype}")
+    if set(map(type, column)) == {int}:
+        try:
+            return np.array(column, "<i8").tobytes()
+        except OverflowError:
+            pass  # one by one
+    return np.array([clamp(amount) for amount in column], "<i8").tobytes()
+
+
+def number_column(column: Any, name: str, count: int, width: int) -> bytes:
+    """Unsigned integers of `width` bytes; None for a column that is left out."""
+    if column is None:
+        return b""
+    _check_count(column, name, count)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        numbers: NDArray[Any] = column
+    elif not isinstance(column, np.ndarray) and set(map(type, column)) == {int}:
+        try:
+            numbers = np.array(column, np.int64)
+        except OverflowError:
+            numbers = np.array([-1])
+    else:  # members of enums and numpy's own integers among them
+        return b"".join(fixed(f"{name} of row {place}", number, width) for place, number in enumerate(column))
+    if int(numbers.min()) < 0 or int(numbers.max()) >> 8 * width:
+        for place, number in enumerate(column):
+            fixed(f"{name} of row {place}", number, width)
+    return _packed(numbers, f"<u{width}")
+
+
+def _packed(column: NDArray[Any], kind: str) -> bytes:
+    return np.ascontiguousarray(column).astype(kind, copy=False).tobytes()
+
+
+def id_column(ids: bytes | Sequence[int], count: int) -> bytes:
+    """Transfer ids, packed or as integers."""
+    if not isinstance(ids, bytes):
+        _check_count(ids, "ids", count)
+        return b"".join(map(id_bytes, ids))
+    if len(ids) != ID_BYTES * count:
+        raise wrong(f"ids: expected {ID_BYTES} bytes for each of {count} rows, got {len(ids)}")
+    return ids

@@ -1,0 +1,65 @@
+"""Changing an account: once, whatever becomes of the request on its way."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from protocol.client.arguments import check_bytes, check_limit, check_text, wrong
+from protocol.client.calls import Calls, Change
+from protocol.client.guards import check_version
+from protocol.errors import Refused
+from protocol.expected import EXPECTED_OF_ACCOUNT
+from protocol.operations import Operation
+from protocol.status import AccountStatus
+from protocol.views import ACCOUNT_STATES
+
+NAMES: Final = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
+LAST_UPDATE: Final = 13  # place in a row of `balances`
+
+
+def pack_fields(fields: dict[str, Any], if_version: int | None) -> dict[str, Any]:
+    """The fields of an update as they travel. Raises ProtocolError(bad_request), saying what was expected."""
+    packed: dict[str, Any] = {}
+    for name, value in fields.items():
+        match name:
+            case "minimum_balance" | "maximum_balance":
+                packed[NAMES[name]] = check_limit(value, name)
+            case "owner":
+                packed[name] = check_text(value, name)
+            case "metadata":
+                packed[name] = check_bytes(value, name)
+            case "status" if value in ACCOUNT_STATES:
+                packed[name] = ACCOUNT_STATES.index(value)
+            case "status":
+                raise wrong(f"status {value!r:.80}: expected one of {', '.join(ACCOUNT_STATES)}")
+            case _:
+                expected = "minimum_balance, maximum_balance, owner, metadata or status"
+                raise wrong(f"field {name!r:.80}: expected {expected}")
+    if if_version is not None:
+        packed["if_version"] = check_version(if_version)
+    return packed
+
+
+async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, deadline: float) -> AccountStatus:
+    """Without `if_version` among the fields it follows whatever update came last, which it reads first, and again as long as it
+    can not have happened. Raises Refused, and OutcomeUnknown where somebody else's update may have followed it."""
+    change = Change("update", id)
+    while True:
+        after = None if "if_version" in fields else await _last_update(calls, account, deadline)
+        body = [account, fields, id, after]
+        left = max(0.0, deadline - calls.now())
+        number, version = await calls.ask(Operation.update, [account], body, left, change)
+        status = AccountStatus(number)
+        is_conflict = status == AccountStatus.version_conflict
+        if status == AccountStatus.updated:
+            return status
+        if not is_conflict or after is None:
+            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""), version if is_conflict else None)
+
+
+async def _last_update(calls: Calls, account: str, deadline: float) -> bytes:
+    (row,) = await calls.ask(Operation.balances, [account], [account], max(0.0, deadline - calls.now()))
+    if row is None:
+        raise Refused(AccountStatus.account_not_found.name, "an account that was created")
+    found: bytes = row[LAST_UPDATE]
+    return found
