@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from protocol.client.client import Client
 from protocol.client.locks import Lock
-from protocol.errors import RingpayError
+from protocol.errors import ErrorCode, ProtocolError, RingpayError
 from protocol.views import Entry
 
 INTERRUPT_SECONDS = 1.0  # an interrupt that comes just before the thread sleeps does not wake it; it is seen then
@@ -85,10 +86,11 @@ class SyncClient:
     """The same calls as `Client`, without await; `history` gives a list. Owns a thread with an event loop."""
 
     def __init__(self, addresses: str | Sequence[str], **options: Any) -> None:
+        self._client = Client(addresses, **options)
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ringpay client", daemon=True)
         self._thread.start()
-        self._client = Client(addresses, **options)
         try:
             self._run(self._client.__aenter__())
         except BaseException:
@@ -97,6 +99,9 @@ class SyncClient:
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Its result. An interrupt cancels it and is raised when its own cleaning up has ended; a second one does not wait."""
+        if (reason := self._why_not()) is not None:
+            work.close()
+            raise ProtocolError(reason, ErrorCode.bad_request)
         tasks: list[asyncio.Task[Result]] = []
         ended = threading.Event()
 
@@ -124,6 +129,12 @@ class SyncClient:
             raise
         return tasks.pop().result()
 
+    def _why_not(self) -> str | None:
+        """A copy that a fork has made has no thread that would ever answer."""
+        if os.getpid() != self._process:
+            return f"the client was made by process {self._process}: expected one that was made after the fork"
+        return "the client is closed: expected one that is open" if self._loop.is_closed() else None
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_") or not hasattr(Client, name):
             raise AttributeError(f"the client has no {name}")
@@ -146,7 +157,7 @@ class SyncClient:
 
     def close(self) -> None:
         """Closes the connections and ends the thread."""
-        if self._thread.is_alive():
+        if self._why_not() is None:
             self._run(self._client.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

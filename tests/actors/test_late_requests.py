@@ -225,7 +225,7 @@ def test_a_late_copy_does_not_take_a_released_lock(action: str) -> None:
         acquire = [action, "settlement", claim, owner, 600_000, 0, 0, 0]
         world.network.block(world.owner.host, x)
         late = asyncio.ensure_future(world.ask(to_x, "lock", -1, acquire))
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(0.5)
         granted = await world.ask(to_y, "lock", -1, acquire)
         assert isinstance(granted, Reply) and granted.body[0] == LockStatus.granted
         release = ["release", "settlement", claim, owner, 0, granted.body[1], 0, 0]

@@ -213,7 +213,7 @@ class Bank:
         """Asks for the outcome once; whether there was an answer."""
         try:
             status = await self.client.outcome(transfer.id, transfer.debit, timeout=CALL_SECONDS)
-        except (Busy, Unreachable):
+        except (Busy, OutcomeUnknown, Unreachable):
             return False
         if transfer.final and (transfer.final in ACCEPTED) != (status.name in ACCEPTED):
             self._records.broken.append(f"transfer {transfer.id:032x}: outcome {transfer.final}, later {status.name}")

@@ -60,10 +60,12 @@ def check_guarded(transfers: Sequence[Guarded]) -> list[str]:
 
 @dataclass(slots=True)
 class HolderLog:
-    """Call `look` after each entry of group 0: by the order of entries, the tokens of a lock's holders rise."""
+    """Call `look` after each entry of group 0: by the order of entries, the tokens of a lock's holders rise, and no claim lives twice."""
 
     expect: Callable[[bool, str], None]
     highest: dict[str, int] = field(default_factory=dict)
+    living: dict[bytes, None] = field(default_factory=dict)  # claims
+    over: dict[bytes, None] = field(default_factory=dict)
 
     def look(self, name: str, locks: Locks) -> None:
         """The part after an entry."""
@@ -71,3 +73,8 @@ class HolderLog:
             token, before = queue.holder.token, self.highest.get(lock, 0)
             self.expect(token >= before, f"{name}: {lock} is held by token {token} after {before}")
             self.highest[lock] = token
+        living = dict.fromkeys(claim.id for claim in locks.tokens.values())
+        self.over.update(dict.fromkeys(claim for claim in self.living if claim not in living))
+        for claim in living:
+            self.expect(claim not in self.over, f"{name}: claim {claim.hex()} has ended and lives again")
+        self.living = living

@@ -104,7 +104,7 @@ class Locking:
         guarded, debit = unsettled
         try:
             status = await self.client.outcome(guarded.id, debit, timeout=CALL_SECONDS)
-        except (Busy, Unreachable):
+        except (Busy, OutcomeUnknown, Unreachable):
             return False
         del self._records.unsettled[guarded.id]
         if status.name in ACCEPTED:

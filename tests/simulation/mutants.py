@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from node.actors import coordinator as actor
+from node.actors.actor import Reply
 from node.actors.events import Persisted
 from node.actors.replica import Replica
+from node.actors.router import Router
 from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
 from node.adapters.memory import MemoryLog
@@ -22,12 +24,13 @@ from node.core.commit.rounds import Round
 from node.core.ledger import ledger, rounds, updates
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
-from node.core.locks import Locks
+from node.core.locks import EndedClaims, Locks
 from node.core.machine import At, Body, Machine, pack_decision
 from node.core.raft import HardState, NodeId, Persist, StoredGroup, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
 from node.ports import LogWrite
+from protocol.messages import NEVER_MS, Request
 from protocol.status import Status
 
 
@@ -255,10 +258,40 @@ def export_past_leadership(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Incoming, "_finish", finish)
 
 
+def forget_updates(patch: pytest.MonkeyPatch) -> None:
+    """An account does not know its last update: a copy that comes late is carried out again."""
+    honest = updates.apply_update
+
+    def apply_update(books: Books, body: Body, at: At) -> object:
+        if body[4] is not None:
+            books.accounts.updates.pop(body[1], None)
+            body = [*body[:4], b"", *body[5:]]
+        return honest(books, body, at)
+
+    patch.setattr(ledger, "apply_update", apply_update)
+
+
+def forget_ended_claims(patch: pytest.MonkeyPatch) -> None:
+    """A late copy of an `acquire` takes a lock that was given back."""
+    patch.setattr(EndedClaims, "find", lambda self, claim_id: None)
+    patch.setattr(EndedClaims, "is_too_old", lambda self, ticket: False)
+
+
+def serve_overdue(patch: pytest.MonkeyPatch) -> None:
+    """A node counts a request's time from when it reads it."""
+    honest = Router.request
+
+    def request(self: Router, asked: Request, reply: Reply, *, peer: bool, source: int) -> None:
+        honest(self, replace(asked, expires_ms=NEVER_MS), reply, peer=peer, source=source)
+
+    patch.setattr(Router, "request", request)
+
+
 MUTANTS = (
     acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
+    record_whole_chains, judge_chains_anew, forget_updates, forget_ended_claims, serve_overdue,
 )  # fmt: skip
 
 

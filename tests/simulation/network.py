@@ -152,6 +152,7 @@ class Network:
         self.wires: dict[Wire, None] = {}
         self.blocked: dict[tuple[int, int], None] = {}
         self.trace = 0
+        self.overhear: Callable[[Wire, bytes], None] = lambda wire, data: None  # what clients send
         self._random = random
         self._base_port = base_port
         self._nodes_below = 100  # hosts from here on are clients
@@ -194,6 +195,8 @@ class Network:
 
     def send(self, wire: Wire, data: bytes | None) -> None:
         """A unit leaves; None is the end of the stream."""
+        if data is not None and wire.owner.host >= self._nodes_below:
+            self.overhear(wire, data)
         if self._is_blocked(wire.owner.host, wire.other.owner.host):
             self._stall(wire, data)
             return
@@ -254,7 +257,7 @@ class Network:
         if not (weather.lost or weather.doubled or weather.late):
             return data
         kept = []
-        for frame in _frames(data):
+        for frame in frames_of(data):
             chance = random.random() if frame[HEADER_BYTES : HEADER_BYTES + 2] == RAFT_PREFIX else 1.0
             if chance < weather.lost:
                 self.counts.lost += 1
@@ -339,7 +342,8 @@ class Network:
             self.drop(wire)
 
 
-def _frames(data: bytes) -> list[bytes]:
+def frames_of(data: bytes) -> list[bytes]:
+    """The frames of one unit."""
     frames, start = [], 0
     while start < len(data):
         stop = start + HEADER_BYTES + int.from_bytes(data[start : start + 4], "big")

@@ -27,7 +27,6 @@ ELEMENT_BYTES = 2
 LENGTH_MAX = 500  # of a list: what an account's metadata can hold
 TRIES = 3  # of one append, each with the version of a new read
 CONFLICT = "version_conflict"
-SURE_SECONDS = 0.009  # an answer that is faster was given to the first and only message
 
 
 class Versions:
@@ -50,20 +49,16 @@ class Versions:
             return None
 
     async def _update(self, name: str, metadata: bytes, version: int) -> Outcome | None:
-        """One attempt; None if it was never made.
-
-        A conflict may be one with its own first message, whose answer was lost, unless it came at once.
-        """
-        invoked = self._loop.time()
+        """One attempt; None if it was never made."""
         try:
             await self.client.update_account(name, metadata=metadata, if_version=version, timeout=CALL_SECONDS)
-        except Busy:
+        except (Busy, Unreachable):
             return None
         except Refused as refused:
             if refused.status != CONFLICT:
                 self._records.broken.append(f"{name}: update refused with {refused.status}")
-            return Outcome.failed if self._loop.time() - invoked < SURE_SECONDS else Outcome.unknown
-        except Unreachable:
+            return Outcome.failed
+        except OutcomeUnknown:
             return Outcome.unknown
         return Outcome.done
 
@@ -176,7 +171,7 @@ class Registers(Versions):
     async def _settle(self, payment: Payment) -> bool:
         try:
             status = await self.client.outcome(payment.id, payment.counter, timeout=CALL_SECONDS)
-        except (Busy, Unreachable):
+        except (Busy, OutcomeUnknown, Unreachable):
             return False
         self._records.payments.pop(payment.id, None)
         if status.name in ACCEPTED:

@@ -1,10 +1,11 @@
 """One run of the simulator: a cluster, its clients and its faults from one seed, and a verdict.
 
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
-them, `worker` the clients, `bank`, `registers` and `locking` their workloads, `faults` what goes wrong, `links` a last
-spell of cut links that nobody may notice, `records` what clients saw. Checkers look at the logs (`invariants`,
-`decisions`) and at the records (`histories`, `linearizability`, `list_append`, `snapshots`, `fencing`); `mutants` are
-what they must find. A seed decides everything: the same seed gives the same run, down to the last byte on the network.
+them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
+wrong, `links` a last spell of cut links that nobody may notice, `records` what clients saw. Checkers look at the logs
+(`invariants`, `decisions`) and at the records (`histories`, `linearizability`, `list_append`, `snapshots`, `fencing`);
+`mutants` are what they must find. A seed decides everything: the same seed gives the same run, down to the last byte on
+the network.
 
 Left out: real sockets, threads and files (the adapters' own tests have them), and changes of membership.
 """
@@ -33,11 +34,13 @@ from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
 from tests.simulation.cluster import BASE_PORT, Cluster, Shape
 from tests.simulation.faults import Faults
+from tests.simulation.ghosts import Ghosts
 from tests.simulation.invariants import Invariants
 from tests.simulation.links import Links
 from tests.simulation.locking import Locking
 from tests.simulation.loop import SimLoop, Stuck, run
 from tests.simulation.network import Network
+from tests.simulation.notes import Notes
 from tests.simulation.records import Records
 from tests.simulation.registers import Lists, Registers
 from tests.simulation.splitting import SplitBank
@@ -49,6 +52,7 @@ KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
     "register": Registers,
     "append": Lists,
     "lock": Locking,
+    "note": Notes,
     "split": SplitBank,
 }
 WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
@@ -133,6 +137,7 @@ class Simulation:
         self.invariants = Invariants(self.cluster, self._fail)
         chance = Random(random.getrandbits(64))
         self.faults = Faults(self.cluster, chance, WORKERS, at_coordinator=plan.at_coordinator)
+        self.ghosts = Ghosts(self.cluster, Random(random.getrandbits(64)), self._fail)
         self.records = Records()
         self._random = random
         self._seconds = plan.seconds
@@ -182,8 +187,10 @@ class Simulation:
         result.grants, result.guarded = len(records.grants), len(records.guarded)
         result.undecided_seconds = self.invariants.undecided_seconds
         result.entries = sum(len(group.entries) for group in self.invariants.groups.values())
-        result.faults = self.faults.counts + Counter(
-            {name: getattr(self.network.counts, name) for name in ("lost", "doubled", "late", "resets")}
+        result.faults = (
+            self.faults.counts
+            + self.ghosts.counts
+            + Counter({name: getattr(self.network.counts, name) for name in ("lost", "doubled", "late", "resets")})
         )
         return result
 
@@ -199,8 +206,8 @@ class Simulation:
         self.loop.after_step = lambda: None
         for number in self.cluster.hosts:
             self.cluster.crash(number)
-        for worker in self.workers:
-            self.loop.kill(worker.owner)
+        for owner in (self.ghosts.owner, *(worker.owner for worker in self.workers)):
+            self.loop.kill(owner)
         await asyncio.sleep(0)
 
     async def _story(self) -> None:

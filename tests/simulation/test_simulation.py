@@ -68,6 +68,9 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),
         (mutants.know_one_way, "while nothing but single links were cut", Plan(4.0, workload="bank")),
+        (mutants.forget_updates, "not linearizable", Plan(workload="note")),
+        (mutants.forget_ended_claims, "has ended and lives again", Plan(workload="lock")),
+        (mutants.serve_overdue, "was carried out when it was void", Plan(workload="note")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,0 +1,84 @@
+"""Requests that come late or twice: what clients send, sent again on other connections, at other nodes, up to half a minute later.
+
+A *copy* is what a network that keeps things back would deliver; it is void from the time that its sender gave it, and a node that
+carries it out later has broken a promise. A *repeat* is what an impatient program would send that has the same ids still: it has
+all the time in the world, and the checkers of the histories see to it that nothing happens by it that had not happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from protocol.client.connection import Connection
+from protocol.errors import ProtocolError
+from protocol.frames import HEADER_BYTES
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Kind, Reply, Request, Role, decode
+from protocol.operations import Operation
+from tests.simulation.cluster import BASE_PORT, FIRST_CLIENT_HOST, Cluster
+from tests.simulation.loop import Owner
+from tests.simulation.network import Wire, frames_of
+
+REQUEST_PREFIX = bytes((0x97, Kind.request))  # msgpack of the list that a request is
+CHANGES = (
+    Operation.accounts, Operation.update, Operation.transfers, Operation.outcome, Operation.lock, Operation.split_account,
+)  # fmt: skip
+GHOSTS = 0.04  # probability that a request is sent again
+LATE_SECONDS = (0.02, 1.0, 10.0)  # means
+LATE_SECONDS_MAX = 30.0
+PATIENCE_SECONDS = 3.0  # in which a ghost finds a node and is answered
+HOST = FIRST_CLIENT_HOST + 50  # beside all clients
+
+
+class Ghosts:
+    """Hears what clients send; `fail` is told of a void request that was carried out."""
+
+    def __init__(self, cluster: Cluster, random: Random, fail: Callable[[str], None]) -> None:
+        self.counts: Counter[str] = Counter()
+        self.owner = Owner("ghosts", HOST)
+        self._cluster = cluster
+        self._random = random
+        self._fail = fail
+        cluster.network.overhear = self.overhear
+
+    def overhear(self, wire: Wire, data: bytes) -> None:
+        """A client sends this to a node."""
+        if wire.owner is self.owner:
+            return
+        for frame in frames_of(data):
+            body = frame[HEADER_BYTES:]
+            if body[:2] == REQUEST_PREFIX and self._random.random() < GHOSTS:
+                request = decode(body)
+                assert isinstance(request, Request)
+                if request.operation in CHANGES:
+                    self._come_back(request)
+
+    def _come_back(self, request: Request) -> None:
+        is_copy = self._random.random() < 0.5
+        seconds = min(LATE_SECONDS_MAX, self._random.expovariate(1 / self._random.choice(LATE_SECONDS)))
+        number = self._random.choice(list(self._cluster.hosts))
+        again = replace(request, id=1, group=-1, expires_ms=request.expires_ms if is_copy else NEVER_MS)
+        self.counts["late copy" if is_copy else "repeat"] += 1
+        loop = self._cluster.loop
+        loop.call_later(seconds, lambda: loop.spawn(self.owner, self._haunt(again, number)))
+
+    async def _haunt(self, request: Request, number: int) -> None:
+        loop = self._cluster.loop
+        hello = Hello(PROTOCOL_VERSION, "", Role.client, 0, "", 0)
+        address = "127.0.0.1", BASE_PORT + number - 1
+        connection = Connection(address, hello, lambda *_: None)
+        is_void = loop.time() * 1_000 > request.expires_ms
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await loop.create_connection(lambda: connection, *address)
+                await connection.welcome
+                answer = await connection.ask(request)
+                if is_void and isinstance(answer, Reply):
+                    self._fail(f"node {number}: {request.operation} was carried out when it was void: {answer.body}")
+        except (OSError, TimeoutError, ProtocolError):
+            pass
+        finally:
+            connection.close()
