@@ -175,19 +175,23 @@ def number_column(column: Any, name: str, count: int, width: int) -> bytes:
     if column is None:
         return b""
     _check_count(column, name, count)
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
-        numbers: NDArray[Any] = column
-    elif not isinstance(column, np.ndarray) and set(map(type, column)) == {int}:
-        try:
-            numbers = np.array(column, np.int64)
-        except OverflowError:
-            numbers = np.array([-1])
-    else:  # members of enums and numpy's own integers among them
-        return b"".join(fixed(f"{name} of row {place}", number, width) for place, number in enumerate(column))
-    if int(numbers.min()) < 0 or int(numbers.max()) >> 8 * width:
-        for place, number in enumerate(column):
-            fixed(f"{name} of row {place}", number, width)
-    return _packed(numbers, f"<u{width}")
+    numbers = _integers(column)
+    if numbers is not None and int(numbers.min()) >= 0 and not int(numbers.max()) >> 8 * width:
+        return _packed(numbers, f"<u{width}")
+    values = (
+        column.tolist() if isinstance(column, np.ndarray) else column
+    )  # members of enums and numpy's own among them
+    return b"".join(fixed(f"{name} of row {place}", number, width) for place, number in enumerate(values))
+
+
+def _integers(column: Any) -> NDArray[Any] | None:
+    """Of plain integers of 64 bits, at once; None where they have to be looked at one by one."""
+    if isinstance(column, np.ndarray):
+        return column if column.dtype.kind in "iu" else None
+    try:
+        return np.array(column, np.int64) if set(map(type, column)) == {int} else None
+    except OverflowError:
+        return None
 
 
 def _packed(column: NDArray[Any], kind: str) -> bytes:

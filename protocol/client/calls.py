@@ -24,6 +24,9 @@ RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenth
 ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
 SILENT_SECONDS = 5.0  # who did not answer is asked last for so long: every call would wait for it anew
 FULL_SECONDS = 0.05  # after which to try again what this client itself had no room for
+LAST_PART = (
+    10  # of its time, one part in so many: what has no turn until then is not begun, as it would hardly be answered
+)
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
 NO_ANSWER = "no node answers in time"
@@ -84,8 +87,11 @@ class Calls:
     async def close(self) -> None:
         """Closes all connections, for good."""
         self._is_closed = True
-        for task in self._connecting.values():
+        connecting = list(self._connecting.values())
+        for task in connecting:
             task.cancel()
+        if connecting:
+            await asyncio.wait(connecting)
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
@@ -164,10 +170,12 @@ class Calls:
         raise failed
 
     async def _in_turn(self, attempts: Attempts, deadline: float) -> list[Any]:
-        attempts.waits_for_turn = True
+        attempts.waits_for_turn, began = True, self.now()
         await self._pace.begin()
-        attempts.waits_for_turn = False
         try:
+            if (deadline - self.now()) * LAST_PART < deadline - began:
+                raise TimeoutError
+            attempts.waits_for_turn = False
             return await self._until_answered(attempts, deadline)
         finally:
             self._pace.end()
@@ -316,10 +324,12 @@ class Calls:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await loop.create_connection(lambda: connection, *address)
                 welcome = await connection.welcome
-        except TimeoutError as error:
+        except BaseException as error:  # cancelled, too, also in the moment in which it is let in
             connection.close()
-            self._silent[address] = self.now() + SILENT_SECONDS
-            raise ConnectionResetError("does not answer") from error
+            if isinstance(error, TimeoutError):
+                self._silent[address] = self.now() + SILENT_SECONDS
+                raise ConnectionResetError("does not answer") from error
+            raise
         # What answers later must be of this cluster.
         self._hello = replace(self._hello, cluster=welcome.cluster, identity=welcome.identity)
         self._connections[address] = connection

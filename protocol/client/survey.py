@@ -16,10 +16,11 @@ ASK_SECONDS = 1.0  # a node that works answers in milliseconds
 
 async def survey(calls: Calls, timeout: float | None) -> ClusterStatus:
     """Asks one node, and then all others that it knows. Raises Unreachable where none answers."""
-    first = await calls.call(Operation.cluster, -1, [], timeout, None)
+    deadline = calls.deadline(timeout)
+    first = await calls.call(Operation.cluster, -1, [], timeout)
     placement, number = Placement.unpack(first[0]), first[2]
     others = [node for node in placement.nodes if node.id != number]
-    seconds = ASK_SECONDS if timeout is None else min(timeout, ASK_SECONDS)
+    seconds = max(0.0, min(ASK_SECONDS, deadline - calls.now()))
     answers = await asyncio.gather(*(_ask(calls, node, seconds) for node in others))
     found = {number: first} | {node.id: answer for node, answer in zip(others, answers, strict=True) if answer}
     return combine(placement, found, number)

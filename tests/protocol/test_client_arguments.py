@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
-from protocol.client import Client
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.client import Client, connect
+from protocol.client.arguments import amount_column, number_column, text_column
+from protocol.columns import Flag
+from protocol.errors import ErrorCode, ProtocolError, Refused, Unreachable
 
 CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.transfer("a", "b", 1, id="01a2"), "id '01a2': expected an integer of 0 to"),  # type: ignore[arg-type]
@@ -40,3 +44,173 @@ async def test_an_argument_that_cannot_be(call: Callable[[Client], Awaitable[obj
     with pytest.raises(ProtocolError) as raised:
         await call(Client("127.0.0.1:1", timeout=0.2))
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
+
+
+MANY: dict[str, Any] = {"debit": ["a", "b"], "credit": ["c", "d"], "amount": [1, 2]}
+COLUMNS: list[tuple[dict[str, Any], str]] = [
+    ({"debit": "ab"}, "column debit: expected a list of 2 values, one a row, got 'ab'"),
+    ({"debit": ["w\nw"]}, "column debit: expected a list of 2 values, one a row, got 1"),
+    ({"debit": ["w\nw", "x"]}, "debit of row 0 'w\\nw': expected one line of text"),
+    ({"credit": ["x", None]}, "credit of row 1 None: expected one line of text"),
+    ({"credit": ["x", "\ud800"]}, "without lone surrogates"),
+    ({"reference": ["x"]}, "column reference: expected a list of 2 values"),
+    ({"reference": ["x", b"y"]}, "reference of row 1 b'y': expected one line of text"),
+    ({"amount": [1, 1.9]}, "amount 1.9: expected an integer of minor units"),
+    ({"amount": [1, True]}, "amount True: expected an integer of minor units"),
+    ({"amount": [1, "2"]}, "amount '2': expected an integer of minor units"),
+    ({"amount": np.array([1.0, 2.0])}, "amounts: expected integers of minor units, got float64"),
+    ({"amount": 5}, "amount: expected a list, one value a row, got 5"),
+    ({"amount": [1] * 8_193}, "transfers: expected at most 8192, got 8193"),
+    ({"ttl": [1, 2**32 + 1]}, "ttl of row 1 4294967297: expected an integer of 0 to 4294967295"),
+    ({"ttl": [1, 2**70]}, "ttl of row 1 1180591620717411303424: expected an integer of 0 to 4294967295"),
+    ({"ttl": [1.9, 1]}, "ttl of row 0 1.9: expected an integer"),
+    ({"ttl": [1, True]}, "ttl of row 1 True: expected an integer"),
+    ({"code": [-1, 0]}, "code of row 0 -1: expected an integer of 0 to 4294967295"),
+    ({"code": np.array([-1, 0])}, "code of row 0 -1: expected an integer of 0 to 4294967295"),
+    ({"code": np.array([0, 2**32], np.uint64)}, "code of row 1 4294967296: expected an integer"),
+    ({"code": np.array([0.5, 1])}, "code of row 0 0.5: expected an integer"),
+    ({"code": 7}, "column code: expected a list of 2 values, one a row, got 7"),
+    ({"flags": [0, 65_536]}, "flags of row 1 65536: expected an integer of 0 to 65535"),
+    ({"flags": [0]}, "column flags: expected a list of 2 values, one a row, got 1"),
+    ({"ids": [1, 2**128]}, "expected an integer of 0 to"),
+    ({"ids": [1]}, "column ids: expected a list of 2 values"),
+    ({"ids": b"short"}, "ids: expected 16 bytes for each of 2 rows, got 5"),
+    ({"if_version": [1]}, "if_version: expected 2 versions"),
+    ({"if_version": [1, 2**64]}, "expected an integer of 0 to"),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), COLUMNS, ids=[expected for _, expected in COLUMNS])
+async def test_a_column_that_cannot_be(given: dict[str, Any], expected: str) -> None:
+    """As a single call would say it: nothing becomes something else on its way."""
+    with pytest.raises(ProtocolError) as raised:
+        await Client("127.0.0.1:1", timeout=0.2).transfer_many(**(MANY | given))
+    assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
+
+
+def test_columns_of_any_kind_are_packed_alike() -> None:
+    """Lists, tuples, arrays, members of enums; an amount beyond 64 bits travels as the nearest, to be refused by the books."""
+    for codes in (
+        [1, 7],
+        (1, 7),
+        np.array([1, 7]),
+        np.array([1, 7], np.uint8),
+        [np.int64(1), 7],
+        np.array([9, 1, 9, 7])[1::2],
+    ):
+        assert number_column(codes, "code", 2, 4) == b"\1\0\0\0\7\0\0\0"
+        assert amount_column(codes, 2) == b"\1" + bytes(7) + b"\7" + bytes(7)
+    assert number_column([Flag.linked, Flag.none], "flags", 2, 2) == b"\1\0\0\0"
+    assert number_column([0, 2**32 - 1], "ttl", 2, 4) == bytes(4) + b"\xff" * 4
+    assert np.frombuffer(amount_column([2**70, -(2**70)], 2), "<i8").tolist() == [2**63 - 1, -(2**63)]
+    assert np.frombuffer(amount_column(np.array([2**64 - 1, 5], np.uint64), 2), "<i8").tolist() == [2**63 - 1, 5]
+    assert text_column(("ä", "b"), "debit", 2) == text_column(np.array(["ä", "b"]), "debit", 2) == "ä\nb"
+
+
+ROW = ("a", "EUR", 0, None, "", b"")
+ACCOUNTS: list[tuple[Any, str]] = [
+    ("ab", "accounts: expected rows of (id, currency,"),
+    ([], "at least one"),
+    (["abcdef"], "account 0: expected (id, currency, minimum balance, maximum balance, owner, metadata), got 'abcdef'"),
+    ([ROW, ROW[:5]], "account 1: expected (id,"),
+    ([(b"a", *ROW[1:])], "account 0: id b'a': expected text"),
+    ([("\ud800", *ROW[1:])], "without lone surrogates"),
+    ([("a", None, *ROW[2:])], "account 0: currency None: expected text"),
+    (
+        [("a", "EUR", 0.5, *ROW[3:])],
+        "account 0: minimum balance 0.5: expected an integer of minor units within 64 bits",
+    ),
+    ([("a", "EUR", True, *ROW[3:])], "account 0: minimum balance True: expected an integer"),
+    ([("a", "EUR", 0, 2**63, "", b"")], "account 0: maximum balance 9223372036854775808: expected an integer"),
+    ([("a", "EUR", 0, None, 5, b"")], "account 0: owner 5: expected text"),
+    ([("a", "EUR", 0, None, "", "data")], "account 0: metadata 'data': expected bytes"),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), ACCOUNTS, ids=[expected for _, expected in ACCOUNTS])
+async def test_accounts_that_cannot_be(rows: Any, expected: str) -> None:
+    """Each value of each row."""
+    with pytest.raises(ProtocolError) as raised:
+        await Client("127.0.0.1:1", timeout=0.2).create_accounts(rows)
+    assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
+
+
+SURROGATE = "\ud800"
+ODD: dict[str, tuple[Callable[[Client], Awaitable[object]], str]] = {
+    "account": (lambda client: client.account(SURROGATE), "lone surrogates"),
+    "accounts": (lambda client: client.accounts([SURROGATE]), "lone surrogates"),
+    "accounts of numbers": (lambda client: client.accounts([5]), "account 5: expected text"),  # type: ignore[list-item]
+    "snapshot": (lambda client: client.snapshot([SURROGATE]), "lone surrogates"),
+    "outcome": (lambda client: client.outcome(1, SURROGATE), "lone surrogates"),
+    "outcome of a huge id": (lambda client: client.outcome(2**200, "a"), "expected an integer of 0 to"),
+    "trace": (lambda client: client.trace(1, SURROGATE), "lone surrogates"),
+    "find": (lambda client: client.find(2**128), "expected an integer of 0 to"),
+    "history": (lambda client: client.history(SURROGATE).__anext__(), "lone surrogates"),
+    "a page of nothing": (lambda client: client.history("a", page=0).__anext__(), "page 0: expected 1 to 1000 rows"),
+    "transfer": (lambda client: client.transfer("a", SURROGATE, 1), "lone surrogates"),
+    "update": (lambda client: client.update_account(SURROGATE, owner="x"), "lone surrogates"),
+    "a limit beyond 64 bits": (lambda client: client.update_account("a", minimum_balance=2**70), "within 64 bits"),
+    "an owner that is none": (lambda client: client.update_account("a", owner=5), "owner 5: expected text"),
+    "metadata that is text": (lambda client: client.update_account("a", metadata="x"), "metadata 'x': expected bytes"),
+    "a field that is none": (lambda client: client.update_account("a", colour="red"), "field 'colour': expected"),
+    "a hold of False": (lambda client: client.capture(False, 1), "id False: expected an integer"),
+    "a time that is none": (lambda client: client.account("a", timeout="soon"), "expected a number of seconds"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_what_nothing_can_carry(name: str) -> None:
+    """A sentence, and no traceback from inside."""
+    call, expected = ODD[name]
+    with pytest.raises(ProtocolError) as raised:
+        await call(Client("127.0.0.1:1", timeout=0.2))
+    assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    ["", "localhost", "localhost:", ":7101", "localhost:0", "localhost:99999", "localhost:٣", [], [5], "a:1,,b:2"],
+)
+def test_addresses_that_cannot_be(addresses: Any) -> None:
+    """Told when the client is made."""
+    with pytest.raises(ProtocolError, match="expected"):
+        Client(addresses)
+
+
+@pytest.mark.parametrize(
+    "options", [{"token": SURROGATE}, {"token": b"x"}, {"cluster": 5}, {"timeout": None}, {"within": -1}]
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    """Of either client; its twin leaves no thread behind."""
+    for make in (Client, connect):
+        with pytest.raises(ProtocolError, match="expected"):
+            make("127.0.0.1:1", **options)
+
+
+CALLS_OF_ALL: dict[str, Callable[[Client], Awaitable[object]]] = {
+    "transfer": lambda client: client.transfer("a", "b", 1),
+    "transfer_many": lambda client: client.transfer_many(["a"], ["b"], [1]),
+    "account": lambda client: client.account("a"),
+    "snapshot": lambda client: client.snapshot(["a"]),
+    "create_account": lambda client: client.create_account("a", "EUR"),
+    "update_account": lambda client: client.update_account("a", owner="x"),
+    "history": lambda client: client.history("a").__anext__(),
+    "outcome": lambda client: client.outcome(1, "a"),
+    "lock": lambda client: client.lock("till", wait=0.1).acquire(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_OF_ALL)
+async def test_a_client_that_was_never_connected(name: str) -> None:
+    """It connects when it is first asked for something; here nobody listens."""
+    with pytest.raises((Unreachable, Refused)):
+        await CALLS_OF_ALL[name](Client("127.0.0.1:1", timeout=0.1))
+
+
+@pytest.mark.parametrize("name", CALLS_OF_ALL)
+async def test_a_client_that_is_closed(name: str) -> None:
+    """It stays closed, and says so."""
+    client = Client("127.0.0.1:1", timeout=0.1)
+    await client.close()
+    with pytest.raises(ProtocolError, match="the client is closed"):
+        await CALLS_OF_ALL[name](client)

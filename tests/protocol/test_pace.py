@@ -1,0 +1,110 @@
+"""How many calls a client has under way, and what becomes of those that never had their turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from protocol.client.calls import Calls, Change
+from protocol.client.pace import CALLS_MAX, CALLS_MIN, Pace
+from protocol.errors import Busy, OutcomeUnknown
+from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role
+from protocol.operations import Operation
+
+MANY = CALLS_MAX + 200
+
+
+class Silent:
+    """A connection to a node that has the request and says nothing."""
+
+    address = ("127.0.0.1", 1)
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[Failure | Reply]] = []
+
+    def expires_ms(self, when: float) -> int:
+        """Any time will do."""
+        return 1
+
+    def send(self, request: Request) -> asyncio.Future[Failure | Reply]:
+        """Never done."""
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+
+def calls_to(node: Silent, timeout: float) -> Calls:
+    """Calls that all go to that node."""
+    calls = Calls("127.0.0.1:1", Hello(PROTOCOL_VERSION, "", Role.client, 0, "", 0), timeout)
+
+    async def connection_for(group: int) -> tuple[Silent, bool]:
+        return node, True
+
+    calls._connection_for = connection_for  # type: ignore[assignment, method-assign]  # no node listens here
+    return calls
+
+
+async def test_what_was_not_begun_is_busy_and_never_unknown() -> None:
+    """Many payments at once to nodes that stand still: those that were sent are in doubt, the others have not happened."""
+    node = Silent()
+    calls = calls_to(node, 1.0)
+    payments = [calls.call(Operation.transfers, 1, [], None, Change("transfer", bytes(16))) for _ in range(MANY)]
+    answers = await asyncio.gather(*payments, return_exceptions=True)
+    assert len(node.asked) == CALLS_MAX
+    assert [type(answer) for answer in answers] == [OutcomeUnknown] * CALLS_MAX + [Busy] * (MANY - CALLS_MAX)
+
+
+async def test_questions_wait_for_no_turn() -> None:
+    """However many payments are under way."""
+    node = Silent()
+    calls = calls_to(node, 10.0)
+    change = Change("transfer", bytes(16))
+    payments = [asyncio.ensure_future(calls.call(Operation.transfers, 1, [], None, change)) for _ in range(CALLS_MAX)]
+    question = asyncio.ensure_future(calls.call(Operation.balances, 1, [], None))
+    while len(node.asked) <= CALLS_MAX:
+        await asyncio.sleep(0)
+    node.asked[-1].set_result(Reply(1, ["row"]))
+    assert await question == ["row"]
+    for payment in payments:
+        payment.cancel()
+    await asyncio.wait(payments)
+
+
+async def test_a_client_has_less_under_way_when_nodes_are_busy_and_more_again_when_they_answer() -> None:
+    """Many that are shed together count once; it never comes to a stop."""
+    pace = Pace()
+    for _ in range(100):
+        pace.shed(0.001)
+    assert pace.limit == CALLS_MAX / 2
+    for _ in range(20):
+        await pace.begin()
+        pace.end()
+        pace.shed(0.001)
+    assert pace.limit == CALLS_MIN
+    for _ in range(100):
+        pace.served()
+    assert CALLS_MIN < pace.limit < CALLS_MAX
+
+
+async def test_turns_come_in_order() -> None:
+    """First come, first served; who gives up gives its turn back."""
+    pace = Pace()
+    pace.limit = 1
+    await pace.begin()
+    served: list[int] = []
+
+    async def wait(number: int) -> None:
+        await pace.begin()
+        served.append(number)
+
+    waiting = [asyncio.ensure_future(wait(number)) for number in range(4)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    for expected in ([0], [0, 2], [0, 2, 3]):
+        pace.end()
+        while served != expected:
+            await asyncio.sleep(0)
+    pace.end()
+    assert pace.under_way == 0
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[1]
