@@ -5,8 +5,8 @@ An account id is hashed to a 32-bit point. The ring is cut into `shards` equal a
 `{tag}`, the tag alone is hashed, by Redis Cluster's rule: what stands between the first `{` and the first `}` after it,
 unless that is nothing.
 
-A split account has a part in every shard. A transfer stays where its other account lives: `groups_of_transfers` is the one
-place that says so, for clients, nodes and ledgers.
+A split account has a part in every shard, and its *home* part is the one in the shard of its id. It pays from there, like any
+account, and is paid in the payer's shard: `groups_of_transfers` is the one place that says so, for clients and nodes.
 """
 
 from __future__ import annotations
@@ -71,33 +71,18 @@ def shards_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
     return scaled.astype(np.int32)
 
 
-def shards_of_ids(ids: bytes, shards: int) -> NDArray[np.int32]:
-    """The shard of each packed transfer id: where a transfer between two split accounts stays. Ids of a batch spread evenly."""
-    low = np.frombuffer(ids, ">u8")[1::2].astype(np.uint64)
-    return (low % np.uint64(shards)).astype(np.int32)
-
-
 def groups_of_transfers(
-    ids: bytes, debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
+    debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The groups of the debit and of the credit accounts. `split` holds the ids of the split accounts that are known.
 
-    A part is taken in the other account's group; between two split accounts the transfer's id decides. The group of the
-    debit account is the scope of the transfer's id, so ledgers insist on it, whatever the sender knows.
+    The group of the debit account is the scope of the transfer's id, split or not, so ledgers insist on it. A credit may go to
+    any part: the one in the debit's group spares a round.
     """
     groups = shards_of([*debits, *credits], shards) + 1
-    count = len(debits)
-    givers, takers = groups[:count], groups[count:]
-    if not split:
-        return givers, takers
-    gives = np.fromiter((name in split for name in debits), np.bool_, count)
-    takes = np.fromiter((name in split for name in credits), np.bool_, count)
-    if takes.any():
-        np.copyto(takers, givers, where=takes & ~gives)
-    if gives.any():
-        np.copyto(givers, takers, where=gives & ~takes)
-        if (both := gives & takes).any():
-            givers[both] = takers[both] = (shards_of_ids(ids, shards) + 1)[both]
+    givers, takers = groups[: len(debits)], groups[len(debits) :]
+    if split:
+        np.copyto(takers, givers, where=np.fromiter((name in split for name in credits), np.bool_, len(credits)))
     return givers, takers
 
 

@@ -27,7 +27,7 @@ from protocol import ids
 from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
-from protocol.placement import COORDINATOR, group_of, groups_of_transfers
+from protocol.placement import COORDINATOR, group_of
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
@@ -39,15 +39,13 @@ MOVE_REFERENCE = "between parts"  # what the record says of a gathering
 
 WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
 Cut = Callable[[list[str], Callable[[list[list[Any]] | Failed], None]], None]
-Wanted = list[list[tuple[int, int]]]
-"""For each transaction, (group, amount) of its debits."""
 
 
 @dataclass(slots=True)
 class Job:
-    """Somebody waits for funds in some parts."""
+    """Somebody waits for funds in the home part."""
 
-    wanted: Wanted
+    wanted: list[int]  # what each transaction takes
     deadline: float
     reply: Reply
 
@@ -93,9 +91,9 @@ class SplitAccounts:
                 case Operation.update if outcome[0] == AccountStatus.elsewhere:
                     work = self._update
                 case Operation.outcome if outcome[0] == Status.elsewhere:
-                    work = self._outcome
-                case Operation.transfer if outcome == [None]:
-                    work = self._transfer
+                    work = self._at_home
+                case Operation.transfer if outcome == [None] and call.group not in (-1, self._home(call.body[1])):
+                    work = self._at_home
             if work is None:
                 call.reply(outcome)
             else:
@@ -166,27 +164,9 @@ class SplitAccounts:
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
         return answers if isinstance(answers, Failed) else answer
 
-    async def _outcome(self, call: Call, _: Body) -> Outcome:
-        """Where it is recorded nowhere, every part is told, as nobody knows where a late copy would go."""
-        account = call.body[1]
-        found = await self._ask(call, -1, Operation.find_by_id, call.body[:1])
-        if isinstance(found, Failed):
-            return found
-        if found != [None] and found[0][1] == account and found[0][8] != Status.cancelled:
-            return [found[0][8], found[0][7]]
-        answers = await self._ask_all(call, self._groups, PeerOperation.ledger, ["cancel", *call.body, True])
-        if isinstance(answers, Failed):
-            return answers
-        return min(answers, key=lambda answer: (answer[0] == Status.cancelled, answer[0]))
-
-    async def _transfer(self, call: Call, nothing: Body) -> Outcome:
-        debit = call.body[1]
-        if failed := await self._learn(call, [debit]):
-            return failed
-        if debit not in self._router.split:
-            return nothing
-        found = await self._ask(call, -1, Operation.find_by_id, call.body[:1])
-        return found if isinstance(found, Failed) or found == [None] or found[0][1] == debit else nothing
+    async def _at_home(self, call: Call, _: Body) -> Outcome:
+        """An id belongs to its debit account's home part, which a sender that names another group has missed."""
+        return await self._ask(call, -1, call.operation, call.body)
 
     # -- transfers ------------------------------------------------------------------------------------------------
 
@@ -215,25 +195,18 @@ class SplitAccounts:
     ) -> tuple[Failed | None, Transfers]:
         """Gathers funds for the debits of the accounts that were short; marks those for refusal that no sum covers."""
         debits = batch.debits()
-        if failed := await self._learn(call, debits):
-            return failed, batch
-        givers, _ = groups_of_transfers(
-            batch.ids, debits, batch.credits(), self._router.placement.shards, self._router.split
-        )
         takes = (batch.flag_bits() & (Flag.capture | Flag.void)) == 0
-        numbers = number_transactions(batch).tolist()
+        numbers, amounts = number_transactions(batch).tolist(), batch.amounts().tolist()
         final = np.zeros(len(batch), np.bool_)
         for account in dict.fromkeys(debits[row] for row in np.flatnonzero(short).tolist()):
             mine = [row for row in np.flatnonzero(takes).tolist() if debits[row] == account]
-            chains = dict.fromkeys(numbers[row] for row in mine)
-            amounts = batch.amounts()
-            wanted = [
-                [[int(givers[row]), int(amounts[row])] for row in mine if numbers[row] == chain] for chain in chains
-            ]
-            answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, wanted])
+            wanted: dict[int, int] = {}
+            for row in mine:
+                wanted[numbers[row]] = wanted.get(numbers[row], 0) + amounts[row]
+            answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, list(wanted.values())])
             if isinstance(answer, Failed):
                 return answer, batch
-            refused = [chain for chain, is_possible in zip(chains, answer[0], strict=True) if not is_possible]
+            refused = [chain for chain, is_possible in zip(wanted, answer[0], strict=True) if not is_possible]
             final[[row for row in mine if numbers[row] in refused]] = True
         if not final.any():
             return None, batch
@@ -276,9 +249,9 @@ class SplitAccounts:
     # -- gathering ------------------------------------------------------------------------------------------------
 
     def gather(self, call: Call) -> None:
-        """`[account, [[[group, amount], ...], ...]]`: all that wait for the same account share a cut and a round."""
+        """`[account, [amount, ...]]`, one a transaction: all that wait for the same account share a cut and a round."""
         account, wanted = call.body
-        job = Job([[(group, amount) for group, amount in rows] for rows in wanted], call.deadline, call.reply)
+        job = Job(wanted, call.deadline, call.reply)
         if account in self._jobs:
             self._jobs[account].append(job)
         else:
@@ -297,7 +270,7 @@ class SplitAccounts:
             del self._jobs[account]
 
     async def _gather(self, account: str, jobs: list[Job]) -> list[bool] | Failed:
-        """Moves funds between the parts; which transactions the sum is enough for, each alone."""
+        """Moves funds to the home part; which transactions the sum is enough for, each alone."""
         self._router.learn([account])
         wanted = [transaction for job in jobs for transaction in job.wanted]
         deadline = max(job.deadline for job in jobs)
@@ -311,7 +284,9 @@ class SplitAccounts:
             rows = dict(zip(dict.fromkeys((self._home(account), *self._groups)), found[0], strict=False))
             if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
                 return [True] * len(wanted)  # not open everywhere, or never short: another attempt will tell
-            possible, moves = plan_moves({group: row[2] - row[3] - row[5] for group, row in rows.items()}, wanted)
+            possible, moves = plan_moves(
+                {group: row[2] - row[3] - row[5] for group, row in rows.items()}, self._home(account), wanted
+            )
             if all(possible):
                 break
             if any(row[11] for row in rows.values()):
@@ -337,12 +312,9 @@ class SplitAccounts:
 
 
 def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Rows of the chains that failed for a split account alone. In chains that failed for something else, too, that counts."""
+    """Rows of the chains that failed for a split account alone."""
     internal = (statuses == Status.elsewhere) | (statuses == Status.part_short)
     if not internal.any():
         return np.zeros(0, np.intp)
     numbers = number_transactions(batch)
-    others = ~internal & (statuses != Status.linked_event_failed)
-    is_lost = np.isin(numbers, numbers[others & (statuses != Status.created)]) & internal
-    statuses[is_lost] = Status.linked_event_failed
-    return np.flatnonzero(np.isin(numbers, numbers[internal & ~is_lost]))
+    return np.flatnonzero(np.isin(numbers, numbers[internal]))

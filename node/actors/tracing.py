@@ -41,7 +41,7 @@ class Tracer:
 
     async def _trace(self, call: Call) -> None:
         id, debit = call.body
-        home = self._group_of(debit) if debit and debit not in self._router.split else 0
+        home = self._group_of(debit) if debit else 0
         shards = range(1, self._router.placement.shards + 1)
         answers = await self._ask(shards, "machine", ["trace", LEDGER, id])
         found = find_transfer(answers, debit, home)

@@ -48,8 +48,7 @@ def _groups_of_rows(calls: Calls, batch: Transfers, shards: int) -> NDArray[np.i
     debits, credits = batch.debits(), batch.credits()
 
     def stays(count: int) -> NDArray[np.int32] | None:
-        ids, giving, taking = batch.ids[: 16 * count], debits[:count], credits[:count]
-        givers, takers = groups_of_transfers(ids, giving, taking, shards, calls.split)
+        givers, takers = groups_of_transfers(debits[:count], credits[:count], shards, calls.split)
         return None if (givers != takers).any() else givers
 
     if len(batch) > SAMPLE and stays(SAMPLE) is None:  # mostly the first rows tell

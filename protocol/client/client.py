@@ -110,8 +110,8 @@ class Client:
     ) -> AccountStatus:
         """Opens an account; `exists` if it had been opened alike. Raises Refused.
 
-        `split`: it lives as one part a shard, so that payments with it, a merchant's or platform's, stay in the shard of the other
-        account; it has no maximum balance.
+        `split`: it lives as one part a shard, so that payments to it, a merchant's or platform's, stay in the shard of the payer;
+        it has no maximum balance.
         """
         row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
         if split:

@@ -7,6 +7,9 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from node.actors.actor import Failed, Outcome
 from node.actors.audit import Auditor
 from node.actors.coordinator import Mark, Submit
@@ -28,6 +31,7 @@ from tests.core.ledger.driving import columns, id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
 
+ROUNDS_MAX = 16
 
 class LocalRouter(Router):
     """A router whose groups are all here and answer at once."""
@@ -60,11 +64,26 @@ class LocalRouter(Router):
         batch = Transfers.unpack(call.body)
         self.run_round(Submit(batch, *self.groups_of(batch), call.deadline, call.reply, call.source))
 
+    def _here(self, call: Call) -> None:
+        self.call(call)
+
     def run_round(self, submit: Submit) -> None:
-        """A commit round from PREPARE to DECIDE."""
+        """Commit rounds from PREPARE to DECIDE, until every row is decided."""
+        statuses, rows = np.zeros(len(submit.batch), np.uint8), np.arange(len(submit.batch))
+        for _ in range(ROUNDS_MAX):
+            groups = submit.debit_groups[rows], submit.credit_groups[rows]
+            statuses[rows] = self._round(submit.batch.take(rows), *groups)
+            rows = np.flatnonzero(statuses >= Status.undecided)
+            if not len(rows):
+                break
+        submit.reply([statuses.tobytes()])
+
+    def _round(
+        self, batch: Transfers, debit_groups: NDArray[np.int32], credit_groups: NDArray[np.int32]
+    ) -> NDArray[np.uint8]:
         self.rounds += 1
-        numbers = number_transactions(submit.batch)
-        legs = cut_legs(submit.batch, numbers, submit.debit_groups, submit.credit_groups)
+        numbers = number_transactions(batch)
+        legs = cut_legs(batch, numbers, debit_groups, credit_groups)
         count = int(numbers[-1]) + 1
         votes = {
             group: self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)) for group, leg in legs.items()
@@ -72,7 +91,7 @@ class LocalRouter(Router):
         verdict = merge_votes(legs, votes, numbers)
         for group in legs:
             self.shards[group].decide((self.rounds, verdict.pack()))
-        submit.reply([verdict.rows.tobytes()])
+        return verdict.rows
 
     def run_mark(self, mark: Mark) -> None:
         """A cut."""

@@ -101,3 +101,47 @@ def test_a_failed_chain_is_answered_alike_and_leaves_its_other_ids_free(groups: 
         assert await world.client.transfer_many(**chain, ids=[first, third]) == created  # type: ignore[arg-type]
 
     play(story, shards=2)
+
+
+def test_an_id_pays_once_from_a_split_account() -> None:
+    """Its credits may be in any shard: the second one is refused by name, alone and in a batch."""
+
+    async def story(world: World) -> None:
+        names = [world.name_in(group, stem) for group, stem in ((1, "one"), (2, "two"), (3, "three"))]
+        await world.client.create_account("platform", "EUR", minimum_balance=None, split=True)
+        for name in names:
+            await world.client.create_account(name, "EUR")
+        for first in range(3):
+            id = world.client.new_id()
+            await world.client.transfer("platform", names[first], 10, id=id)
+            others = [name for name in names if name != names[first]]
+            for other in others:
+                with pytest.raises(Refused, match="exists_with_different_credit_account"):
+                    await world.client.transfer("platform", other, 10, id=id)
+            statuses = await world.client.transfer_many(["platform"], [others[0]], [10], ids=[id])
+            assert statuses == [Status.exists_with_different_credit_account]
+        assert (await world.client.account("platform")).posted == -30
+
+    play(story, shards=3)
+
+
+def test_a_node_that_has_not_heard_of_a_split_account_records_a_refusal_where_the_id_lives() -> None:
+    """A copy that comes when everybody knows gets the same refusal."""
+
+    async def story(world: World) -> None:
+        client = world.client
+        await client.create_account("platform", "EUR", minimum_balance=None, split=True)
+        shop = world.name_in(2 if group_of("platform", 2) == 1 else 1, "shop")
+        await client.create_account(shop, "EUR")
+        await client.update_account(shop, status="frozen")
+        id = client.new_id()
+        for number in world.cluster.hosts:
+            world.node(number).router.split.clear()
+        client._calls.split.clear()
+        for _ in range(2):
+            with pytest.raises(Refused, match="credit_account_frozen"):
+                await client.transfer("platform", shop, 10, id=id)
+            await client.update_account(shop, status="open")
+            client._calls.split["platform"] = None
+
+    play(story, shards=2)

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from protocol.columns import Flag
-from protocol.operations import Operation
+from protocol.operations import Operation, PeerOperation
 from protocol.placement import group_of
 from protocol.status import AccountState, AccountStatus, Status
 from tests.actors.split_world import World
@@ -66,13 +66,26 @@ async def test_the_limit_is_that_of_the_sum() -> None:
 
 
 async def test_without_a_limit_nothing_is_gathered() -> None:
-    """Each part may fall as deep as it likes."""
+    """The home part may fall as deep as it likes."""
     world = await opened(minimum=None)
-    rounds = world.router.rounds
     for user in USERS:
         assert await world.transfers(Transfer(world.new_id(), "shop", user, 1_000)) == [Status.created]
-    assert world.router.rounds == rounds
+    assert PeerOperation.gather not in [operation for _, operation in world.router.calls]
     assert (await world.read("shop"))[2:6] == [-8_000, 0, 0, None]
+
+
+async def test_an_id_pays_once_from_a_split_account() -> None:
+    """Wherever the credits are, and whatever the sender knows."""
+    world = await opened(minimum=None)
+    id = world.new_id()
+    assert await world.transfers(Transfer(id, "shop", "user0", 10)) == [Status.created]
+    for user in USERS[1:]:
+        world.router.split.clear()
+        again = await world.transfers(Transfer(id, "shop", user, 10))
+        assert again == [Status.exists_with_different_credit_account]
+    await world.split("stall")
+    assert await world.transfers(Transfer(id, "shop", "stall", 10)) == [Status.exists_with_different_credit_account]
+    assert (await world.read("shop"))[2] == -10
 
 
 async def test_a_batch_gets_what_there_is_in_its_order() -> None:
@@ -86,7 +99,7 @@ async def test_a_batch_gets_what_there_is_in_its_order() -> None:
         Transfer(world.new_id(), "shop", "user1", 6, flags=Flag.linked),
         Transfer(world.new_id(), "shop", "user2", 5),
     ]
-    assert sorted(await world.transfers(*chain)) == [Status.linked_event_failed, Status.insufficient_funds]
+    assert await world.transfers(*chain) == [Status.linked_event_failed, Status.insufficient_funds]
     chain = [replace(row, id=world.new_id(), amount=5) for row in chain]
     assert await world.transfers(*chain) == [Status.created, Status.created]
     assert await world.transfers(*chain) == [Status.exists, Status.exists]
@@ -120,8 +133,8 @@ async def test_gatherings_at_once_share_their_way() -> None:
     assert (await world.read("shop"))[2] == 20
 
 
-async def test_holds_stay_with_their_part() -> None:
-    """Capture and void find them there."""
+async def test_holds_are_at_the_home_part() -> None:
+    """Capture and void find them there, and funds are gathered for them."""
     world = await opened()
     await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
     hold = Transfer(world.new_id(), "shop", "user4", 40, flags=Flag.hold, ttl=60)
@@ -136,8 +149,8 @@ async def test_holds_stay_with_their_part() -> None:
     assert (await world.read("shop"))[2:4] == [35, 0]
 
 
-async def test_an_outcome_is_settled_in_every_shard() -> None:
-    """A late copy is refused wherever it goes; what has happened is found."""
+async def test_an_outcome_is_settled_at_the_home_part() -> None:
+    """A late copy is refused; what has happened is found; whoever names another part's group is put right."""
     world = await opened()
     await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
     late, done = (Transfer(world.new_id(), "shop", user, 5) for user in ("user1", "user2"))
@@ -151,6 +164,10 @@ async def test_an_outcome_is_settled_in_every_shard() -> None:
         "shop",
         "user2",
     ]
+    for group in range(1, SHARDS + 1):
+        (row,) = await world.ask(Operation.transfer, [id_bytes(done.id), "shop"], group)
+        assert row[:3] == [id_bytes(done.id), "shop", "user2"]
+        assert (await world.ask(Operation.outcome, [id_bytes(done.id), "shop"], group))[0] == Status.created
     assert await world.ask(Operation.transfer, [id_bytes(999), "shop"]) == [None]
     assert await world.ask(Operation.transfer, [id_bytes(done.id), "user0"]) == [None]
 

@@ -43,9 +43,9 @@ Invariants
 - `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of
   the same command have changed is at the entry's index already. All rows of an account whose version is wanted take the
   exact path, in order.
-- A *part* of a split account (`node.core.splits`) pays only in the shard where its transfer belongs, else it answers `elsewhere`; and
-  what it lacks says nothing of the other parts, so it answers `part_short` unless the row is final (`if_version` is
-  `protocol.columns.FINAL_VERSION`). Neither is recorded. `update` and `cancel` of a part need a last item, true: all parts are told.
+- Of a split account (`node.core.splits`) only the *home* part pays and settles ids, any other answers `elsewhere`; and what it lacks
+  says nothing of the other parts, so it answers `part_short` unless the row is final (`if_version` is
+  `protocol.columns.FINAL_VERSION`). Neither is recorded. `update` of a part needs a last item, true: all parts are told.
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
 Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.

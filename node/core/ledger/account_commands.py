@@ -9,6 +9,7 @@ from node.core.ledger.limits import currency_code
 from node.core.ledger.terms import ceiling_of, difference, digest_of, floor_of, form_status, is_typed, terms_of
 from node.core.machine.part import At, Body
 from protocol.errors import ProtocolError
+from protocol.placement import shard_of
 from protocol.status import TRANSFERS_MAX, AccountStatus
 
 
@@ -96,6 +97,6 @@ def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
         is_part = bool(accounts.is_part[found])
         return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
     _create(books, [row], at)
-    accounts.is_part[accounts.count - 1] = True
-    accounts.part_number, accounts.part_count = number, count
+    accounts.is_part[accounts.count - 1] = accounts.has_parts = True
+    accounts.is_away[accounts.count - 1] = shard_of(row[0], count) != number
     return AccountStatus.created

@@ -23,7 +23,7 @@ from node.core.ledger.limits import (
 )  # fmt: skip
 from protocol.status import AccountState
 
-COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "is_part")
+COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "is_part", "is_away")
 """What a balance page holds, in this order."""
 
 
@@ -61,8 +61,8 @@ class Accounts:
         self.version: Int64s = np.zeros(0, np.int64)  # log index of the last change, reservations apart
         self.kind: Int32s = np.zeros(0, np.int32)
         self.is_part: Marks = np.zeros(0, np.bool_)  # of a split account, whose id has a row in every shard
-        self.part_number = 0  # this shard, from 0; known once there is a part
-        self.part_count = 0  # shards, 0 until there is a part
+        self.is_away: Marks = np.zeros(0, np.bool_)  # such a part that is not the home part: it only takes
+        self.has_parts = False
         self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
         self.credit_sum: Int64s = np.zeros(0, np.int64)
         self.tight: Marks = np.zeros(0, np.bool_)

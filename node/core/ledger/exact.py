@@ -18,7 +18,6 @@ from node.core.ledger.repeats import recorded_status
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
 from protocol.columns import FINAL_VERSION, Flag
-from protocol.placement import shards_of_ids
 from protocol.status import Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
@@ -50,7 +49,7 @@ class Exact:
         self.at = at
         self.wanted = batch.ints(batch.if_version, "Q") if batch.if_version else None
         self.versions: dict[int, int] = {}  # of accounts that earlier transactions of this command have changed
-        self.is_part = books.accounts.is_part if books.accounts.part_count else None
+        self.is_part = books.accounts.is_part if books.accounts.has_parts else None
         self.hints = pairs(batch.hints)
         self.hold_hints = pairs(batch.hold_hints)
         self.sheet = Sheet(books.accounts)
@@ -118,17 +117,13 @@ class Exact:
         return 0 if self.wanted is None else self._version_status(debit, self.wanted[self.lines.positions[line]])
 
     def _part_status(self, line: int) -> int:
-        """Whether the part here is the one that the transfer must be taken from: each id has one shard, whoever sends it."""
+        """Whether the part here is the home part, which alone pays: each id has one shard, whoever sends it."""
         lines, accounts = self.lines, self.books.accounts
-        position, credit = lines.positions[line], lines.credit[line]
-        if self.wanted is not None and self.wanted[position] not in (0, FINAL_VERSION):
+        debit = lines.debit[line]
+        if self.wanted is not None and self.wanted[lines.positions[line]] not in (0, FINAL_VERSION):
             return Status.if_version_must_be_zero
-        if lines.sides[line] == DEBIT:  # only a move between parts leaves its shard
-            return 0 if self._credit_name(line) == accounts.names[lines.debit[line]] else Status.elsewhere
-        if credit < 0 or not accounts.is_part[credit]:
-            return 0
-        shard = int(shards_of_ids(self.batch.id_at(position), accounts.part_count)[0])
-        return 0 if shard == accounts.part_number else Status.elsewhere
+        is_move = lines.sides[line] == DEBIT and self._credit_name(line) == accounts.names[debit]
+        return Status.elsewhere if accounts.is_away[debit] and not is_move else 0
 
     def _may_gather(self, line: int) -> bool:
         """Whether other parts of the debit account may have what this one lacks."""

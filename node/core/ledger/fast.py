@@ -16,7 +16,6 @@ from node.core.ledger.books import Books
 from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
-from protocol.placement import shards_of_ids
 
 SPECIAL = ~int(Flag.linked) & 0xFFFF  # flags of a row that is no plain transfer
 
@@ -100,8 +99,8 @@ def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Co
         amounts = counted(batch, amounts, missing, outcomes)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
-    if accounts.part_count:
-        question |= misplaced(accounts, batch, giver, taker)
+    if accounts.has_parts:
+        question |= accounts.is_away[giver]
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
@@ -115,12 +114,6 @@ def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: P
     marks: Marks = accounts.tight[giver] | accounts.tight[taker]
     accounts.tight[wanting] = False
     return marks
-
-
-def misplaced(accounts: Accounts, batch: Batch, giver: Positions, taker: Positions) -> Marks:
-    """Rows between two split accounts that another shard's parts must carry out."""
-    both: Marks = accounts.is_part[giver] & accounts.is_part[taker]
-    return both & (shards_of_ids(batch.ids, accounts.part_count) != accounts.part_number) if both.any() else both
 
 
 def counted(batch: Batch, amounts: Int64s, missing: Marks, outcomes: Codes | None) -> Int64s:

@@ -179,8 +179,8 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
-    if accounts.part_count:
-        question |= gives & accounts.is_part[giver] & (~takes | accounts.is_part[taker])
+    if accounts.has_parts:
+        question |= gives & accounts.is_away[giver]
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
     question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
     question |= gives & takes & (giver_kinds != taker_kinds)

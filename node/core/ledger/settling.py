@@ -41,18 +41,15 @@ def find_anywhere(books: Books, id: bytes, loaded: Loaded) -> tuple[Columns, int
 
 
 def resolve_cancel(books: Books, body: Body, loaded: Loaded) -> Body | Need:
-    """["cancel", id, debit account id] with what sealed segments know: [..., through, status or -1, timestamp].
-
-    A last item, true, says that all parts of a split debit account are told.
-    """
-    if len(body) not in (3, 4) or not isinstance(body[1], bytes) or len(body[1]) != 16 or not isinstance(body[2], str):
+    """["cancel", id, debit account id] with what sealed segments know: [..., through, status or -1, timestamp]."""
+    if len(body) != 3 or not isinstance(body[1], bytes) or len(body[1]) != 16 or not isinstance(body[2], str):
         raise ProtocolError("cancel: expected a 16-byte id and the debit account's id")
     found = find_anywhere(books, body[1], loaded)
     if isinstance(found, Need):
         return found
     row = books.accounts.rows.get(body[2], NOT_HERE)
     status, timestamp_ns = (-1, 0) if found is None else outcome_at(*found)
-    return ["cancel", body[1], row, books.history.sealed, status, timestamp_ns, *body[3:]]
+    return ["cancel", body[1], row, books.history.sealed, status, timestamp_ns]
 
 
 def outcome_at(source: Columns, position: int) -> tuple[int, int]:
@@ -62,8 +59,8 @@ def outcome_at(source: Columns, position: int) -> tuple[int, int]:
 
 def apply_cancel(books: Books, body: Body, at: At) -> list[Any]:
     """["outcome", status, timestamp_ns]: of the id's record, which is `cancelled` if it had none."""
-    _, id, row, through, status, timestamp_ns, *is_for_part = body
-    if row >= 0 and books.accounts.is_part[row] and not is_for_part:
+    _, id, row, through, status, timestamp_ns = body
+    if row >= 0 and books.accounts.is_away[row]:
         return ["outcome", int(Status.elsewhere), 0]
     if status >= 0:
         return ["outcome", status, timestamp_ns]

@@ -8,11 +8,13 @@ import pytest
 from node.core.ledger import rounds, transfers
 from node.core.machine import Body
 from protocol.columns import FINAL_VERSION, Flag
+from protocol.placement import shard_of
 from protocol.status import AccountState, AccountStatus, Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
 
-SHARDS, HERE = 4, 2  # the ledger under test is shard 2 of 4: ids that are 2 modulo 4 decide for it
+SHARDS = 7
+HERE = shard_of("shop", SHARDS)  # the ledger under test; platform lives elsewhere
 
 
 @pytest.fixture(params=[0, 1000], ids=["columns", "small"])
@@ -70,15 +72,31 @@ def test_a_chain_with_a_short_part_leaves_nothing(driver: Driver) -> None:
     assert names(driver.transfers(chain)) == ["created", "created"]
 
 
-def test_each_id_has_one_shard(driver: Driver) -> None:
-    """A part is taken where the other account lives; between two split accounts the id decides, whoever sends it."""
-    assert [driver.prepare(7, [Transfer(10, "shop", "far", 5, side=1)], 1)] == [[Status.elsewhere]]
+def test_the_home_part_alone_pays(driver: Driver) -> None:
+    """Whoever asks another one, and wherever the credit is; so an id has one shard. Any part takes."""
+    assert shard_of("platform", SHARDS) != HERE
+    assert driver.prepare(7, [Transfer(10, "platform", "far", 5, side=1)], 1) == [Status.elsewhere]
     driver.ledger.decide(7, np.array([Status.elsewhere], np.uint8), driver.at())
     assert driver.query("transfer", id_bytes(10))[1] is None
-    rows = [Transfer(20 + number, "shop", "platform", 1) for number in range(4)]
-    assert names(driver.transfers(rows)) == ["elsewhere", "elsewhere", "created", "elsewhere"]
-    assert driver.balances("platform") == (1, 0, 0)
-    assert driver.prepare(8, [Transfer(30, "far", "shop", 5, side=2)], 1) == [0]
+    assert names(driver.transfers([Transfer(11, "platform", "a", 1), Transfer(12, "platform", "shop", 1)])) == [
+        "elsewhere", "elsewhere",
+    ]  # fmt: skip
+    assert names(driver.transfers([Transfer(20, "shop", "platform", 1), Transfer(21, "shop", "a", 1)])) == [
+        "created", "created",
+    ]  # fmt: skip
+    assert driver.prepare(8, [Transfer(30, "shop", "far", 5, side=1), Transfer(31, "far", "shop", 5, side=2)], 1) == [0]
+    driver.ledger.decide(8, np.zeros(1, np.uint8), driver.at())
+    assert names(driver.transfers([Transfer(30, "shop", "a", 5)])) == ["exists_with_different_credit_account"]
+
+
+def test_a_hold_is_taken_from_the_home_part(driver: Driver) -> None:
+    """Its captures, too, whatever their ids."""
+    hold = Transfer(10, "shop", "far", 20, flags=Flag.hold, ttl=60, side=1)
+    capture = Transfer(11, "shop", "far", 20, flags=Flag.capture, hold_id=10, side=1)
+    for round_id, row in ((7, hold), (8, capture)):
+        assert driver.prepare(round_id, [row], 1) == [0]
+        driver.ledger.decide(round_id, np.zeros(1, np.uint8), driver.at())
+    assert driver.balances("shop") == (30, 0, 0)
 
 
 def test_moves_between_parts(driver: Driver) -> None:
@@ -124,9 +142,9 @@ def test_updates_of_parts(driver: Driver) -> None:
 
 
 def test_cancelling(driver: Driver) -> None:
-    """A part alone does not say that nothing happened."""
-    assert driver.command("cancel", id_bytes(10), "shop") == ["outcome", Status.elsewhere, 0]
-    outcome: Body = driver.command("cancel", id_bytes(10), "shop", True)
+    """A part that does not pay does not say that nothing happened."""
+    assert driver.command("cancel", id_bytes(10), "platform") == ["outcome", Status.elsewhere, 0]
+    outcome: Body = driver.command("cancel", id_bytes(10), "shop")
     assert outcome[1] == Status.cancelled
     assert names(driver.transfers([Transfer(10, "shop", "a", 5)])) == ["cancelled"]
 
@@ -143,7 +161,7 @@ def test_parts_survive_a_restart(driver: Driver) -> None:
     other = driver.restored()
     assert other.ledger.digest(0) == driver.ledger.digest(0)
     assert other.ledger.is_part("shop") and not other.ledger.is_part("a") and not other.ledger.is_part("nobody")
-    rows = [Transfer(20, "shop", "platform", 1), Transfer(22, "shop", "platform", 1)]
+    rows = [Transfer(20, "platform", "shop", 1), Transfer(22, "shop", "platform", 1)]
     assert names(other.transfers(rows)) == ["elsewhere", "created"]
 
 
