@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum, unique
 
 
@@ -63,14 +64,31 @@ class Refused(RingpayError):
     """The books refused the request; nothing happened. `.status` is the reason, `.expected` what would have passed.
 
     `.version` is the account's version now, after a `version_conflict`; None if it could not be read.
+
+    A transfer's id keeps its refusal, whatever changes later. Where it had been refused before this request, `.is_repeat` is
+    true, `.expected` is what was expected then, and `.first_refused_at` is when, by the clock of its shard's leader; None if
+    that could not be read. Another attempt to pay needs a new id.
     """
 
-    def __init__(self, status: str, expected: str = "", version: int | None = None) -> None:
+    def __init__(
+        self,
+        status: str,
+        expected: str = "",
+        version: int | None = None,
+        *,
+        is_repeat: bool = False,
+        first_refused_at: datetime | None = None,
+    ) -> None:
         text = f"{status}: expected {expected}" if expected else status
+        if is_repeat:
+            when = "" if first_refused_at is None else f" at {first_refused_at:%Y-%m-%d %H:%M:%S} UTC"
+            text = f"{status}: this id was refused before{when} and stays refused; to pay now, use a new id"
         super().__init__(text if version is None else f"{text}, {version}")
         self.status = status
         self.expected = expected
         self.version = version
+        self.is_repeat = is_repeat
+        self.first_refused_at = first_refused_at
 
 
 class Busy(RingpayError):

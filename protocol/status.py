@@ -88,6 +88,17 @@ class Status(IntEnum):
         return self == Status.created or Status.lock_not_held <= self <= Status.cancelled
 
 
+REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`
+
+
+def split_status(answered: int) -> tuple[Status, bool]:
+    """What a node answers of a transfer: its status, and whether this repeats a refusal that is on record under its id.
+
+    Raises ValueError for a status that there is not.
+    """
+    return Status(answered & ~REPEATED), answered >= REPEATED
+
+
 @unique
 class AccountStatus(IntEnum):
     """What became of one account command."""

@@ -388,9 +388,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._transfers[submit.source] -= len(submit.batch)
         if not self._transfers[submit.source]:
             del self._transfers[submit.source]
-        if max(statuses) < Status.undecided:
+        waiting = statuses.count(Status.undecided) + statuses.count(Status.retry)
+        if not waiting:
             submit.reply([statuses])
-        elif min(statuses) >= Status.undecided:
+        elif waiting == len(statuses):
             submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time"))
         else:  # `busy` would say that nothing has happened
             submit.reply(Failed(ErrorCode.not_leader, "shards did not vote on all transfers in time"))

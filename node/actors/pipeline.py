@@ -278,13 +278,13 @@ class Pipeline:
             bundle.slots[0].command.reply(answer)
             return
         statuses: bytes = answer[1]
-        if max(statuses) < Status.undecided:
+        if not _waits(statuses):
             for slot in bundle.slots:
                 slot.command.reply(["transfers", statuses[slot.start : slot.stop]])
             return
         for slot in bundle.slots:
             own = statuses[slot.start : slot.stop]
-            if max(own) < Status.undecided:
+            if not _waits(own):
                 slot.command.reply(["transfers", own])
             else:
                 self._block(slot.command)
@@ -303,6 +303,10 @@ class Pipeline:
         for command in reversed(self._blocked):
             self._waiting.put_first(command)
         self._blocked.clear()
+
+
+def _waits(statuses: bytes) -> bool:
+    return Status.undecided in statuses or Status.retry in statuses
 
 
 def _merges(command: Command) -> bool:

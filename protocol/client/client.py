@@ -32,15 +32,16 @@ from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.pieces import open_accounts, read_accounts
+from protocol.client.refusals import refusal
 from protocol.client.survey import survey
 from protocol.client.updates import pack_fields, update
 from protocol.columns import Flag, Transfers
 from protocol.errors import OutcomeUnknown, Refused, RingpayError
-from protocol.expected import EXPECTED, expected_of_name
+from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
-from protocol.status import TRANSFERS_MAX, AccountStatus, Status
+from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, Status, split_status
 from protocol.views import (
     Account,
     ClusterStatus,
@@ -55,7 +56,8 @@ from protocol.views import (
 
 TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
 LOCK_TTL_SECONDS = 10.0  # of a lease: renewed three times meanwhile; so long does a dead owner keep others waiting
-STATUSES = [Status(number) if number in Status._value2member_map_ else None for number in range(256)]
+KNOWN = Status._value2member_map_
+STATUSES = [Status(answered) if (answered := number & ~REPEATED) in KNOWN else None for number in range(256)]
 
 
 class Client:
@@ -200,7 +202,7 @@ class Client:
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Moves money. Raises Refused, Busy or OutcomeUnknown.
+        """Moves money. Raises Refused, Busy or OutcomeUnknown. With an `id` it can be sent again: the id keeps its outcome.
 
         It happens only if the debit account's version is `if_version`, and while `lock` is held by its token. `commit` is the
         protocol ("2pc" or "3pc") that decides it where it spans shards; None: the cluster's.
@@ -303,19 +305,12 @@ class Client:
             fixed("code", code, 4) if code != 0 else b"", one_line(reference, "reference"),
             id_bytes(hold) if hold != 0 else b"", fixed("ttl", ttl, 4) if ttl != 0 else b"", *guards,
         )  # fmt: skip
-        (number_of_status,) = await send(self._calls, batch, timeout)
-        status = Status(number_of_status)
+        (answered,) = await send(self._calls, batch, timeout)
+        status, is_repeat = split_status(answered)
         if status > Status.exists:
-            version = await self._version_now(debit, deadline) if status == Status.version_conflict else None
-            raise Refused(status.name, EXPECTED.get(status, ""), version)
+            is_repeat = is_repeat and id is not None  # a new id was first used by this very call
+            raise await refusal(self._calls, number, debit, status, deadline, is_repeat=is_repeat)
         return Receipt(number, status)
-
-    async def _version_now(self, account: str, deadline: float) -> int | None:
-        """None if it cannot be told in time."""
-        try:
-            return (await self.account(account, timeout=self._left(deadline))).version
-        except RingpayError:
-            return None
 
     async def transfer_many(
         self,

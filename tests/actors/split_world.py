@@ -25,13 +25,14 @@ from protocol.columns import Transfers
 from protocol.messages import NEVER_MS, Request
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, NodeAddress, Placement
-from protocol.status import Status
+from protocol.status import Status, split_status
 from tests.actors.desk_world import Time
 from tests.core.ledger.driving import columns, id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
 
 ROUNDS_MAX = 16
+
 
 class LocalRouter(Router):
     """A router whose groups are all here and answer at once."""
@@ -139,7 +140,7 @@ class World:
     async def transfers(self, *rows: Transfer) -> list[Status]:
         """A status a row."""
         (statuses,) = await self.ask(Operation.transfers, columns(rows).pack())
-        return [Status(status) for status in statuses]
+        return [split_status(answered)[0] for answered in statuses]
 
     async def accounts(self, *ids: str, minimum: int | None = 0) -> None:
         """Opens ordinary accounts."""

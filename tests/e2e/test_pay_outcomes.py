@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from _cluster import LocalCluster, open_cluster
 from _faults import heal, slow_disk
 from _output import EXIT_INTERRUPTED
 from _processes import free_base_port, wait_for
+from _refusing import EXIT_REFUSED_BEFORE
 
 from protocol.client import Client, connect
 from protocol.errors import OutcomeUnknown, Unreachable
@@ -275,3 +277,25 @@ def test_help_tells_what_an_id_is_good_for() -> None:
     """The same id with another debit account is another payment."""
     text = " ".join(run("pay", "transfer", "--help").stdout.split())
     assert "the same payment, unchanged, can be sent again" in text and "another debit account" in text
+
+
+def test_a_refused_id_stays_refused_and_its_repeat_says_so(cluster: LocalCluster) -> None:
+    """By text, by JSON and by the exit code; the command that it names pays anew."""
+    poor = "{till}poor"
+    pay(cluster, "account", "create", poor)
+    command = ["transfer", poor, SHOP, "7", "--reference", "two words"]
+    id = "0192f3c4a5b6000102030405060708ff"
+    first = refused(cluster, *command, "--id", id)
+    assert (first.returncode, first.stdout) == (1, "")
+    assert "insufficient_funds: expected an amount within" in first.stderr
+    pay(cluster, "transfer", WORLD, poor, 100)
+    again = refused(cluster, *command, "--id", id, "-o", "json")
+    assert again.returncode == EXIT_REFUSED_BEFORE
+    (row,) = json.loads(again.stdout)
+    assert (row["id"], row["status"], row["is_repeat"]) == (id, "insufficient_funds", True)
+    assert datetime.fromisoformat(row["first_refused_at"]) < datetime.now(UTC) + timedelta(minutes=1)
+    text = refused(cluster, *command, f"--id={id}").stderr
+    assert f"pay: {id}: insufficient_funds: this id was refused before at " in text
+    _, _, named = text.strip().rpartition(": ")
+    assert shlex.split(named) == ["scripts/pay", *command]
+    assert pay(cluster, *command)["status"] == "created"

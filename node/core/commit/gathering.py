@@ -11,7 +11,7 @@ from node.core.commit.legs import number_transactions
 from node.core.commit.rounds import Answered, Effect, Piece, Submission, Ticket
 from node.core.machine import Statuses
 from protocol.columns import Flag, Transfers
-from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
+from protocol.status import MERGED_LENGTH_MAX, REPEATED, TRANSFERS_MAX, Status
 
 ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
 PATIENT_FROM = 2  # rounds after which a transaction lets those in flight end first
@@ -82,7 +82,7 @@ class Gathering:
 
     def _settle(self, piece: Piece, statuses: Statuses, last_round: int, effects: list[Effect]) -> None:
         submission = piece.submission
-        again = statuses >= UNDECIDED
+        again = (statuses >= UNDECIDED) & (statuses < REPEATED)
         if again.any() and piece.attempts + 1 < ATTEMPTS_MAX:
             attempts = piece.attempts + 1
             after = last_round if attempts >= PATIENT_FROM else 0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
 from node.core.machine import NO_ROWS, SETTLED, Body, Int32s, Marks, Statuses, first_failures, pack_decision
-from protocol.status import Status
+from protocol.status import REPEATED, Status
 
 SILENT = int(Status.retry)
 TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
@@ -17,12 +17,21 @@ UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
 
 
+def _answer(status: int) -> int:
+    return status | REPEATED if status and Status(status).is_recorded else status
+
+
+ANSWERS: Statuses = np.arange(256, dtype=np.uint8)
+"""How each status is answered where the id was known."""
+ANSWERS[[int(status) for status in Status]] = [_answer(status) for status in Status]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome of a round."""
 
     transactions: Statuses  # what is decided, one a transaction
-    rows: Statuses  # what its sender is told, one a transfer
+    rows: Statuses  # what its sender is told, one a transfer, with `REPEATED` where it was on record
     failed: Int32s = field(default_factory=lambda: NO_ROWS)
     """The row at which each transaction failed; empty where every transaction is one transfer."""
 
@@ -50,18 +59,18 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     objection of anybody counts; between shards, the currencies must agree.
     """
     if len(numbers) == 1:
-        one = np.array([_merge_one(legs, votes)], np.uint8)
-        return Verdict(one, one)
+        status, is_known = _merge_one(legs, votes)
+        return Verdict(np.array([status], np.uint8), np.array([_answer(status) if is_known else status], np.uint8))
     words = _gather(legs, votes, numbers)
     merged = first_failures(words.debit, words.others)
     merged = np.where(words.known | (words.debit >= TRANSIENT), words.debit, merged).astype(np.uint8)
     if int(numbers[-1]) + 1 == len(numbers):
-        return Verdict(merged, merged)
+        return Verdict(merged, np.where(words.known, ANSWERS[merged], merged))
     return _by_transaction(merged, words, numbers)
 
 
-def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> int:
-    """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time."""
+def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> tuple[int, bool]:
+    """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time. Whether its id was known."""
     word = SILENT
     failures: list[int] = []
     currencies: list[int] = []
@@ -77,14 +86,14 @@ def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> int:
             own = extra[2] & ~SETTLED or own
             if leg.sides[0] & DEBIT:
                 if extra[2] & SETTLED:
-                    return own
+                    return own, True
                 word = own
         failures.append(own)
     if word >= TRANSIENT:
-        return word
+        return word, False
     if len(dict.fromkeys(filter(None, currencies))) > 1:
         failures.append(int(Status.accounts_must_have_the_same_currency))
-    return min(filter(None, failures), default=0)
+    return min(filter(None, failures), default=0), False
 
 
 def _gather(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> _Words:
@@ -155,7 +164,8 @@ def _by_transaction(merged: Statuses, words: _Words, numbers: NDArray[np.int32])
     failed[transactions == 0] = -1
     own = transactions[numbers]
     rows = np.where((own == 0) | (own >= UNDECIDED), own, LINKED).astype(np.uint8)
-    rows[failed[failed >= 0]] = transactions[failed >= 0]
+    told = np.where(words.known[failed], ANSWERS[transactions], transactions)
+    rows[failed[failed >= 0]] = told[failed >= 0]
     has_happened = np.logical_and.reduceat(merged == EXISTS, starts)
     rows[has_happened[numbers]] = EXISTS
     return Verdict(transactions, rows, failed)

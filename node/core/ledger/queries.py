@@ -51,7 +51,7 @@ def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
             kinds[kind][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_part,
             updates[row].id if row in updates else b"",
         ]
-        for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part in zip(
+        for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part, _ in zip(
             ids, rows.tolist(), *columns, strict=True
         )
     ]  # fmt: skip

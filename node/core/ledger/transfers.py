@@ -11,14 +11,16 @@ from node.core.ledger.fast import post_rows, questions_of, sorted_run, suspect_r
 from node.core.ledger.limits import BOTH, SMALL_BATCH, Marks, Positions
 from node.core.ledger.repeats import known_outcomes
 from node.core.machine.part import At
-from protocol.status import Status
+from protocol.status import REPEATED, Status
 
 RECORDED: Marks = np.zeros(256, np.bool_)
 RECORDED[[int(status) for status in Status if status.is_recorded]] = True
+REFUSED = RECORDED.copy()
+REFUSED[int(Status.created)] = False
 
 
 def apply_transfers(books: Books, batch: Batch, at: At) -> bytes:
-    """One status a row; the books changed accordingly."""
+    """One status a row, with `REPEATED` where it was on record; the books changed accordingly."""
     if books.is_stale(batch.through):
         return bytes([Status.retry]) * batch.count
     if batch.count < SMALL_BATCH:
@@ -57,6 +59,7 @@ def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
     recorded = RECORDED[statuses] & ~known
     chosen = None if recorded.all() else np.flatnonzero(recorded)
     books.history.append(batch, statuses, chosen, timestamps_ns, moved, keys=run.keys)
+    statuses[known & REFUSED[statuses]] |= REPEATED
     return statuses.tobytes()
 
 
@@ -94,4 +97,5 @@ def _apply_small(books: Books, batch: Batch, at: At) -> bytes:
             batch.code_at(line), lines.flags[line], statuses[line], at.timestamp_ns + line, batch.reference_at(line),
             (batch.hold_id(line), batch.ttl_seconds(line)),
         )  # fmt: skip
-    return bytes(statuses)
+    answered = zip(statuses, exact.known, strict=True)
+    return bytes(status | REPEATED if known and REFUSED[status] else status for status, known in answered)

@@ -11,7 +11,7 @@ from node.core.commit import Ask, Decisions
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind
 from protocol.columns import COMMIT_PROTOCOLS
-from protocol.status import AccountState, Status
+from protocol.status import REPEATED, AccountState, Status
 from tests.core.commit.bench import Bench
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
@@ -118,7 +118,8 @@ class World:
 
     def hear(self) -> None:
         """What clients are told now must be what they were told before."""
-        for ticket, statuses in list(self.bench.answers.items()):
+        for ticket, answered in list(self.bench.answers.items()):
+            statuses = [status & ~REPEATED for status in answered]
             del self.bench.answers[ticket]
             number = self.asked.pop(ticket)
             if max(statuses) >= Status.elsewhere:

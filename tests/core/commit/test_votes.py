@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from node.core.commit.legs import CREDIT, DEBIT, LOCKS_GROUP, Legs, place_legs
 from node.core.commit.votes import Verdict, merge_votes
 from node.core.machine import SETTLED, Body
-from protocol.status import Status
+from protocol.status import Status, split_status
 
 EUR = 7
 LINKED, EXISTS, RETRY = int(Status.linked_event_failed), int(Status.exists), int(Status.retry)
@@ -81,6 +81,16 @@ class Ballot:
         assert recovered.pack() == verdict.pack() and recovered.rows.tolist() == verdict.rows.tolist()
         return verdict
 
+    def told(self) -> list[int]:
+        """The verdict's rows as statuses. A refusal that was on record is marked as such, and nothing else."""
+        statuses = []
+        for row, answered in enumerate(self.verdict().rows.tolist()):
+            status, is_repeat = split_status(answered)
+            is_refusal = status.is_recorded and status != Status.created
+            assert is_repeat == (is_refusal and self.word(row) == status | SETTLED)
+            statuses.append(int(status))
+        return statuses
+
     def word(self, row: int) -> int:
         """Of the debit's shard."""
         told = self.said[self.rows[row][0]]
@@ -90,7 +100,7 @@ class Ballot:
 def lone(debit: int | None, credit: int | None, lock: int | None = None) -> int:
     """What becomes of a lone transfer whose debit's shard, credit's shard and lock say this."""
     said = {1: None if debit is None else {0: debit}, 2: None if credit is None else {0: credit}}
-    return int(Ballot([(1, 2, 0)], said, {} if lock is None else {0: lock}).verdict().rows[0])
+    return Ballot([(1, 2, 0)], said, {} if lock is None else {0: lock}).told()[0]
 
 
 def is_final(status: int) -> bool:
@@ -121,8 +131,8 @@ def test_a_lone_transfer_is_judged_like_one_of_many(debit: int | None) -> None:
             1: None if debit is None else dict.fromkeys((0, 1), debit),
             2: None if credit is None else dict.fromkeys((0, 1), credit),
         }
-        many = Ballot([(1, 2, 0), (1, 2, 1)], said, {} if lock is None else dict.fromkeys((0, 1), lock)).verdict()
-        assert many.rows.tolist() == many.transactions.tolist() == [lone(debit, credit, lock)] * 2
+        many = Ballot([(1, 2, 0), (1, 2, 1)], said, {} if lock is None else dict.fromkeys((0, 1), lock))
+        assert many.told() == many.verdict().transactions.tolist() == [lone(debit, credit, lock)] * 2
 
 
 @st.composite
@@ -149,10 +159,10 @@ def ballots(draw: st.DrawFn) -> Ballot:
 @given(ballots())
 def test_no_transaction_is_final_without_the_word_of_all_its_debits_shards(ballot: Ballot) -> None:
     """It fails at one row, whose debit's shard has spoken and so records it; a row that is known fails before all others."""
-    verdict = ballot.verdict()
+    verdict, rows = ballot.verdict(), ballot.told()
     for number, status in enumerate(verdict.transactions.tolist()):
         mine = [row for row, (_, _, one) in enumerate(ballot.rows) if one == number]
-        told = verdict.rows[mine].tolist()
+        told = [rows[row] for row in mine]
         words = [ballot.word(row) for row in mine]
         if any(not is_final(word & ~SETTLED) for word in words):
             assert not is_final(status), (words, told)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from node.core.ledger import Ledger
 from node.core.machine.part import Answer, At, Body, Loaded, Need
 from protocol.columns import Transfers
-from protocol.status import Status
+from protocol.status import REPEATED, Status
 from tests.core.ledger.model import Transfer
 
 START_NS = 1_700_000_000 * 10**9
@@ -101,7 +101,7 @@ class Driver:
 
     def transfers(self, rows: Sequence[Transfer]) -> list[int]:
         """A status a row."""
-        return list(self.command("transfers", columns(rows).pack())[1])
+        return [int(answered) & ~REPEATED for answered in self.command("transfers", columns(rows).pack())[1]]
 
     def legs_body(self, rows: Sequence[Transfer]) -> Body:
         """A round's command as the coordinator sends it."""

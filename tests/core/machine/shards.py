@@ -9,6 +9,7 @@ import numpy as np
 
 from node.core.ledger import Ledger
 from node.core.machine import Answer, Body, Kind, Machine, Need, Part, pack_decision, pack_entry
+from protocol.status import REPEATED
 from tests.core.ledger.driving import START_NS, columns
 from tests.core.ledger.model import Transfer
 from tests.core.machine.spending import Spending
@@ -67,7 +68,9 @@ class Shard:
 
     def transfers(self, *rows: Transfer) -> list[int]:
         """A status a row."""
-        return list(self.command("ledger", ["transfers", columns(rows).pack()])[1])
+        return [
+            int(answered) & ~REPEATED for answered in self.command("ledger", ["transfers", columns(rows).pack()])[1]
+        ]
 
     def prepare(
         self,

@@ -1,0 +1,38 @@
+"""What a refused transfer is told: what was expected now, or that its id has been refused before and keeps that."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from protocol import ids
+from protocol.client.calls import Calls
+from protocol.errors import Refused, RingpayError
+from protocol.expected import EXPECTED
+from protocol.operations import Operation
+from protocol.status import Status
+from protocol.views import Account
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: float, *, is_repeat: bool) -> Refused:
+    """For a refused transfer. `is_repeat`: the refusal was on record, and is told with the time of the record."""
+    expected = EXPECTED.get(status, "")
+    if is_repeat:
+        row = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
+        first = None if row is None or row[8] != status else EPOCH + timedelta(microseconds=row[7] // 1_000)
+        return Refused(status.name, expected, is_repeat=True, first_refused_at=first)
+    if status != Status.version_conflict:
+        return Refused(status.name, expected)
+    row = await _ask(calls, Operation.balances, debit, [debit], deadline)
+    return Refused(status.name, expected, None if row is None else Account.unpack(row).version)
+
+
+async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> Any:
+    """The one row of an answer, None where there is none in time."""
+    try:
+        (row,) = await calls.ask(operation, [debit], body, deadline - calls.now())
+    except RingpayError:
+        return None
+    return row
