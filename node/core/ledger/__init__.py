@@ -37,6 +37,10 @@ Invariants
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.
+- A hold promises its creditor the money until its time has passed, not the room for it: it changes nothing at the credit account,
+  which often is in another shard. That must take money when the hold is opened; its state and its maximum are judged again by each
+  capture. So it may freeze, close or be full meanwhile: the capture is refused, the money stays on hold, and a void or the end of
+  its time gives it back, whatever the creditor is by then. The debit account cannot close before.
 - An account's `version` is the log index of the entry that changed it last. Reservations of open rounds are no changes: they may come
   to nothing. So a version stands for one state without reservations, and whoever wants one (`if_version`) while a round is open on the
   account is answered `undecided` (`retry` for an update).
