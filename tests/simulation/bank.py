@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from random import Random
 
 from protocol.client import Client, Report
 from protocol.columns import Flag
-from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
-from protocol.status import Status
+from protocol.errors import Busy, OutcomeUnknown, Refused, RingpayError, Unreachable
 from tests.simulation.loop import SimLoop
-from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Attempt, Read, Records, Transfer
+from tests.simulation.records import BUSY, NOT_SENT, Attempt, Read, Records, Transfer
 from tests.simulation.snapshots import Row, Snapshot
 from tests.simulation.worker import CALL_SECONDS, Question, Work
 
@@ -21,6 +21,7 @@ FUNDS = 1_000
 AMOUNT_MAX = 300  # large enough to be refused now and then
 OVERTIME_SECONDS = 3.0  # that a call may take beyond its time-out: one attempt to connect
 HOLD_TTL_SECONDS = (2, 3_600)
+SOURCES = ("world", "source")  # of all money: they never freeze
 
 
 class Bank:
@@ -31,10 +32,12 @@ class Bank:
         self._loop = loop
         self._records = records
         self._random = random
+        self._batches: list[tuple[list[Transfer], list[int]]] = []
+        self._frozen: list[str] = []
         self.works: list[Work] = [
             (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
-            (self._again, 10), (self._ask, 4), (self._misuse, 2), (self._audit, 3), (self._history, 2),
-            (self._snapshot, 10),
+            (self._again, 10), (self._ask, 4), (self._misuse, 4), (self._audit, 3), (self._history, 2),
+            (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10),
         ]  # fmt: skip
 
     async def open(self) -> None:
@@ -108,10 +111,7 @@ class Bank:
             await self._send(transfer)
 
     async def _pay_batch(self) -> None:
-        """Several rows, some of them in chains.
-
-        A chain that happened before is answered with `exists` and `linked_event_failed`, which leaves the rest open.
-        """
+        """Several rows, some of them in chains."""
         batch: list[Transfer] = []
         flags: list[int] = []
         while len(batch) < self._random.randint(2, 8):
@@ -122,6 +122,7 @@ class Bank:
                 transfer.chain = self._records.chains if length > 1 else 0
                 batch.append(transfer)
                 flags.append(Flag.linked if place + 1 < length else Flag.none)
+        self._batches.append((batch, flags))
         await self._send_batch(batch, flags)
         if not batch[0].attempts[-1].is_definite and self._random.random() < 0.5:
             await self._send_batch(batch, flags)
@@ -135,16 +136,26 @@ class Bank:
                 [one.debit for one in batch], [one.credit for one in batch], [one.amount for one in batch],
                 ids=[one.id for one in batch], flags=flags, timeout=CALL_SECONDS,
             )  # fmt: skip
-            known = [
-                one.chain for one, status in zip(batch, statuses, strict=True) if one.chain and status == Status.exists
-            ]
             for transfer, status in zip(batch, statuses, strict=True):
-                if status != Status.linked_event_failed or transfer.chain not in known:
-                    transfer.attempts[-1].outcome = status.name
+                transfer.attempts[-1].outcome = status.name
         except (Busy, OutcomeUnknown, Unreachable):
             pass
         for transfer in batch:
             transfer.attempts[-1].returned = self._loop.time()
+
+    async def _batch_again(self) -> None:
+        """An old batch once more: its chains too must be answered as they were."""
+        if self._batches:
+            await self._send_batch(*self._random.choice(self._batches[-8:]))
+
+    async def _freeze(self) -> None:
+        """An account takes and gives nothing for a while: refusals that must stay when it is open again."""
+        names = [name for name in self._records.accounts if not name.startswith(SOURCES)]
+        status = "open" if self._frozen else "frozen"
+        name = self._frozen.pop() if self._frozen else self._random.choice(names)
+        self._frozen += [name] if status == "frozen" else []
+        with suppress(RingpayError):
+            await self.client.update_account(name, status=status, timeout=CALL_SECONDS)
 
     async def _hold(self) -> None:
         await self._send(self._new("hold"))
@@ -180,26 +191,28 @@ class Bank:
             await self._send(transfer)
 
     async def _misuse(self) -> None:
-        """The id of an accepted transfer with another amount must be refused."""
+        """The id of an accepted transfer with another amount, or to another account, must be refused."""
         accepted = [one for one in self._records.transfers.values() if one.accepted_at <= self._loop.time()]
         accepted = [one for one in accepted if one.kind == "plain" and not one.chain]
         if not accepted:
             return
         transfer = self._random.choice(accepted[-30:])
+        what, credit, amount = "amount", transfer.credit, transfer.amount + 1
+        if self._random.random() < 0.5:
+            what, amount = "credit_account", transfer.amount
+            credit = self._random.choice([x for x in self._records.accounts if x not in (transfer.debit, credit)])
         try:
-            await self.client.transfer(
-                transfer.debit, transfer.credit, transfer.amount + 1, id=transfer.id, timeout=CALL_SECONDS
-            )
-            self._records.broken.append(f"transfer {transfer.id:032x} was accepted again with another amount")
+            await self.client.transfer(transfer.debit, credit, amount, id=transfer.id, timeout=CALL_SECONDS)
+            self._records.broken.append(f"transfer {transfer.id:032x} was accepted again with another {what}")
         except Refused as refused:
-            if refused.status != "exists_with_different_amount":
-                self._records.broken.append(f"transfer {transfer.id:032x} with another amount: {refused.status}")
+            if refused.status != f"exists_with_different_{what}":
+                self._records.broken.append(f"transfer {transfer.id:032x} with another {what}: {refused.status}")
         except (Busy, OutcomeUnknown, Unreachable):
             pass
 
     async def _ask(self) -> None:
-        """What became of a transfer; a definite answer like any other."""
-        transfers = list(self._records.transfers.values())
+        """What became of a transfer; a definite answer like any other. A chain's row would be cancelled alone."""
+        transfers = [one for one in self._records.transfers.values() if not one.chain]
         if transfers:
             await self.settle(self._random.choice(transfers[-40:]))
 
@@ -215,7 +228,7 @@ class Bank:
             status = await self.client.outcome(transfer.id, transfer.debit, timeout=CALL_SECONDS)
         except (Busy, OutcomeUnknown, Unreachable):
             return False
-        if transfer.final and (transfer.final in ACCEPTED) != (status.name in ACCEPTED):
+        if transfer.final not in ("", status.name):
             self._records.broken.append(f"transfer {transfer.id:032x}: outcome {transfer.final}, later {status.name}")
         transfer.final = status.name
         return True

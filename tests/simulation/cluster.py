@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
+from unittest import mock
 
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
+from node.core.ledger import history, holds
+from node.core.ledger.limits import SEGMENT_TRANSFERS, WINDOW_SEGMENTS
 from node.core.raft import RaftConfig
 from node.daemon import Adapters, Node
 from node.ports import StorageFailed
@@ -35,6 +39,7 @@ class Shape:
     message_bytes: int
     inflight_messages: int
     commit: str | None = None  # the commit protocol; None for the default
+    segment_transfers: int = SEGMENT_TRANSFERS  # with few of them, batches grow stale between resolve and apply
 
     @staticmethod
     def draw(random: Random) -> Shape:
@@ -44,6 +49,7 @@ class Shape:
         return Shape(
             nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100)),
             random.choice((8_000, 60_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
+            segment_transfers=random.choice((1, 8, SEGMENT_TRANSFERS)),
         )  # fmt: skip
 
     def config(self) -> Config:
@@ -53,6 +59,17 @@ class Shape:
             cluster = replace(cluster, commit=self.commit)
         timing = TimingSettings(tick_ms=self.tick_ms, election_ticks=ELECTION_MS // self.tick_ms)
         return Config(cluster, timing=timing, storage=StorageSettings())
+
+
+@contextmanager
+def small_segments(shape: Shape) -> Iterator[None]:
+    """While a run lasts, sealed segments of the record are as small as its shape says, and few are in memory."""
+    window = WINDOW_SEGMENTS if shape.segment_transfers == SEGMENT_TRANSFERS else 1
+    with ExitStack() as patches:
+        patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", shape.segment_transfers))
+        for module in (history, holds):
+            patches.enter_context(mock.patch.object(module, "WINDOW_SEGMENTS", window))
+        yield
 
 
 class SimNode(Node):

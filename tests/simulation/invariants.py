@@ -13,6 +13,7 @@ import numpy as np
 
 from node.actors.replica import Replica
 from node.core.ledger import Ledger
+from node.core.ledger.books import Books
 from node.core.locks import Locks
 from node.core.machine import Machine
 from node.core.raft import Entry, HardState, NodeId, Role
@@ -23,6 +24,7 @@ from tests.simulation.decisions import DecisionLog
 from tests.simulation.fencing import HolderLog
 from tests.simulation.loop import Owner
 
+KEPT_MAX = 8  # decisions that a shard remembers behind a cut: those of rounds that were under way then
 UNDECIDED_SECONDS_MAX = 2.0  # that a round may stay open once nothing is broken and a majority of every group runs
 
 
@@ -90,7 +92,8 @@ class GroupLog:
     digests: dict[int, int] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)  # account -> its states, rising
     effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account it changed) -> index
-    rows: int = 0  # history rows looked at
+    sealed: int = 0  # segments of the record looked at
+    rows: int = 0  # rows of the next one
 
 
 class Invariants:
@@ -287,16 +290,22 @@ class Invariants:
         for row in np.flatnonzero(accounts.version[:count] == index).tolist():
             point = Point(index, int(accounts.posted[row]), int(held[row]))
             known.points.setdefault(accounts.names[row], []).append(point)
-        history = ledger.books.history
-        tail = history.tail
-        if history.sealed:
-            return
-        for position in range(known.rows, tail.count):
-            if int(tail.status[position]) == 0:
-                for account in (int(tail.debit[position]), int(tail.credit[position])):
-                    if account >= 0 and int(accounts.version[account]) == index:
-                        known.effects[tail.id_at(position), accounts.names[account]] = index
-        known.rows = tail.count
+        self._note_effects(known, ledger.books, index)
+
+    def _note_effects(self, known: GroupLog, books: Books, index: int) -> None:
+        """Which accounts the records that this entry made have changed; it may have sealed some of them."""
+        history, accounts = books.history, books.accounts
+        sealed = (
+            history.window.get(number) or history.retired[number] for number in range(known.sealed, history.sealed)
+        )
+        for source in [*(one.segment for one in sealed), history.tail]:
+            for position in range(known.rows, source.count):
+                if int(source.status[position]) == 0:
+                    for account in (int(source.debit[position]), int(source.credit[position])):
+                        if account >= 0 and int(accounts.version[account]) == index:
+                            known.effects[source.id_at(position), accounts.names[account]] = index
+            known.rows = 0
+        known.sealed, known.rows = history.sealed, history.tail.count
 
     # -- now and then ---------------------------------------------------------------------------------------------
 
@@ -320,6 +329,11 @@ class Invariants:
     def open_rounds(self) -> list[str]:
         """Rounds that are prepared somewhere and not decided."""
         return [f"group {group}: round {round_id:x}" for group, round_id in self._open_rounds()]
+
+    def kept_rounds(self) -> list[str]:
+        """Groups that remember more decisions than can be under way, once all is carried out and a cut has told them so."""
+        kept = {group: len(known.machine._finished) for group, known in self.groups.items()}
+        return [f"group {group}: {count} rounds are not forgotten" for group, count in kept.items() if count > KEPT_MAX]
 
     def _open_rounds(self) -> list[tuple[int, int]]:
         return [(group, round_id) for group, known in self.groups.items() for round_id in known.machine.rounds]

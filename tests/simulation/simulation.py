@@ -32,7 +32,7 @@ from protocol.placement import shards_of
 from tests.simulation import fencing, histories, linearizability, list_append
 from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
-from tests.simulation.cluster import BASE_PORT, Cluster, Shape
+from tests.simulation.cluster import BASE_PORT, Cluster, Shape, small_segments
 from tests.simulation.faults import Faults
 from tests.simulation.ghosts import Ghosts
 from tests.simulation.invariants import Invariants
@@ -305,7 +305,12 @@ class Simulation:
         self.invariants.compare_digests()
         self.invariants.check_sums()
         records = self.records
-        broken = [*records.broken, *histories.check_outcomes(records), *histories.check_refusals(records)]
+        broken = [
+            *self.invariants.kept_rounds(),
+            *records.broken,
+            *histories.check_outcomes(records),
+            *histories.check_refusals(records),
+        ]
         for name in records.accounts:
             group = int(shards_of([name], self.cluster.shape.shards)[0]) + 1
             known = self.invariants.groups[group]
@@ -352,4 +357,6 @@ def simulate(seed: int, plan: Plan | None = None) -> Result:
     gc.set_threshold(GARBAGE_OBJECTS)
     snapshots._snapshot_ids = itertools.count(1)  # type: ignore[misc]  # a process begins with 1
     vars(locks)["secrets"] = _Secrets(seed)  # claims are told apart by chance, here by the seed's
-    return Simulation(seed, plan or Plan()).run()
+    simulation = Simulation(seed, plan or Plan())
+    with small_segments(simulation.cluster.shape):
+        return simulation.run()

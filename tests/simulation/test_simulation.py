@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from protocol.columns import COMMIT_PROTOCOLS
-from tests.simulation import mutants
+from tests.simulation import more_mutants, mutants
 from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
 RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
@@ -67,6 +67,10 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),
+        (mutants.record_whole_chains, "in the end", Plan(12.0, "bank")),
+        (more_mutants.pay_by_credit, "accepted again|another credit_account", Plan(12.0, "split")),
+        (more_mutants.forget_finished, "decided twice|is undecided for", Plan(12.0, "bank")),
+        (more_mutants.tell_nothing_over, "are not forgotten", Plan(12.0, "bank")),
         (mutants.know_one_way, "while nothing but single links were cut", Plan(4.0, workload="bank")),
         (mutants.forget_updates, "not linearizable", Plan(workload="note")),
         (mutants.forget_ended_claims, "has ended and lives again", Plan(workload="lock")),

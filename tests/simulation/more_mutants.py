@@ -1,0 +1,78 @@
+"""Seeded bugs of ids and of rounds that are over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from node.actors import router
+from node.core.commit import Coordinator
+from node.core.ledger import rounds
+from node.core.ledger.books import Books
+from node.core.ledger.exact import Exact
+from node.core.machine import At, Body, Machine, Statuses
+from protocol import placement
+from protocol.client import batches
+
+
+def pay_by_credit(patch: pytest.MonkeyPatch) -> None:
+    """A split account pays from the part in the credit's shard, where the id is then recorded."""
+
+    def groups_of_transfers(
+        debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        givers, takers = placement.groups_of_transfers(debits, credits, shards, split)
+        for row, (giver, taker) in enumerate(zip(debits, credits, strict=True)):
+            if giver in split and taker not in split:
+                givers[row] = takers[row]
+        return givers, takers
+
+    patch.setattr(router, "groups_of_transfers", groups_of_transfers)
+    patch.setattr(batches, "groups_of_transfers", groups_of_transfers)
+    patch.setattr(Exact, "_part_status", lambda self, line: 0)
+
+
+def take_stale_legs(patch: pytest.MonkeyPatch) -> None:
+    """A PREPARE counts although ids may be on record by now that its leader did not find."""
+    honest = rounds.prepare
+
+    def prepare(books: Books, *rest: Any) -> tuple[Statuses, bytes]:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Books, "is_stale", lambda self, through: False)
+            return honest(books, *rest)
+
+    patch.setattr(rounds, "prepare", prepare)
+
+
+def forget_finished(patch: pytest.MonkeyPatch) -> None:
+    """A shard that has carried a decision out forgets the round at once: a late PREPARE opens it again."""
+    honest = Machine._decide
+
+    def decide(self: Machine, round_id: int, decision: bytes, at: At) -> None:
+        honest(self, round_id, decision, at)
+        self._finished.pop(round_id, None)
+
+    patch.setattr(Machine, "_decide", decide)
+
+
+def take_late_prepares(patch: pytest.MonkeyPatch) -> None:
+    """A round that is over may be prepared again."""
+    honest = Machine._prepare
+
+    def prepare(self: Machine, prepare: Body, at: At) -> Body:
+        over, self._over = self._over, [0, 0]
+        try:
+            return honest(self, prepare, at)
+        finally:
+            self._over = over
+
+    patch.setattr(Machine, "_prepare", prepare)
+
+
+def tell_nothing_over(patch: pytest.MonkeyPatch) -> None:
+    """Shards never hear that a round is carried out everywhere, and remember all of them."""
+    patch.setattr(Coordinator, "_over", lambda self: [0, 0])
