@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,9 @@ SILENT = int(Status.retry)
 TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
 UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
-
-
-def _answer(status: int) -> int:
-    return status | REPEATED if status and Status(status).is_recorded else status
-
-
 ANSWERS: Statuses = np.arange(256, dtype=np.uint8)
 """How each status is answered where the id was known."""
-ANSWERS[[int(status) for status in Status]] = [_answer(status) for status in Status]
+ANSWERS[[int(status) for status in Status if status.is_recorded and status != Status.created]] |= REPEATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +26,7 @@ class Verdict:
 
     transactions: Statuses  # what is decided, one a transaction
     rows: Statuses  # what its sender is told, one a transfer, with `REPEATED` where it was on record
-    failed: Int32s = field(default_factory=lambda: NO_ROWS)
-    """The row at which each transaction failed; empty where every transaction is one transfer."""
+    failed: Int32s  # the row at which each transaction failed; empty where every transaction is one transfer
 
     def pack(self) -> bytes:
         """The decision."""
@@ -60,12 +53,14 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     """
     if len(numbers) == 1:
         status, is_known = _merge_one(legs, votes)
-        return Verdict(np.array([status], np.uint8), np.array([_answer(status) if is_known else status], np.uint8))
+        one = np.array([status], np.uint8)
+        return Verdict(one, ANSWERS[one] if is_known else one, NO_ROWS)
     words = _gather(legs, votes, numbers)
     merged = first_failures(words.debit, words.others)
     merged = np.where(words.known | (words.debit >= TRANSIENT), words.debit, merged).astype(np.uint8)
     if int(numbers[-1]) + 1 == len(numbers):
-        return Verdict(merged, np.where(words.known, ANSWERS[merged], merged))
+        rows = np.where(words.known, ANSWERS[merged], merged) if words.known.any() else merged
+        return Verdict(merged, rows, NO_ROWS)
     return _by_transaction(merged, words, numbers)
 
 
@@ -108,12 +103,12 @@ def _gather(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.i
             own = np.frombuffer(dict(vote[2])[leg.part], np.uint8)
         else:
             own = _gather_ledger(words, leg, vote, numbers[leg.rows])
-        others[leg.rows] = first_failures(others[leg.rows], own)
+        if own.any():
+            others[leg.rows] = first_failures(others[leg.rows], own)
     first, second = words.currencies
     differ = (first != second) & (first != 0) & (second != 0)
-    words.others = first_failures(
-        others, np.where(differ, Status.accounts_must_have_the_same_currency, 0).astype(np.uint8)
-    )
+    if differ.any():
+        words.others = first_failures(others, differ * np.uint8(Status.accounts_must_have_the_same_currency))
     return words
 
 
@@ -122,22 +117,20 @@ def _gather_ledger(words: _Words, leg: Legs, vote: Body, numbers: NDArray[np.int
     extra = dict(vote[2])["ledger"]
     seen = np.frombuffer(extra, "<u2", len(leg.rows))
     told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
+    gives, takes = (leg.sides & DEBIT) != 0, (leg.sides & CREDIT) != 0
+    given = leg.rows[gives]
+    words.currencies[0, given], words.currencies[1, leg.rows[takes]] = seen[gives], seen[takes]
     own = told & ~np.uint8(SETTLED)
-    own = np.where(own != 0, own, _of_other_parts(own, vote[1], numbers)).astype(np.uint8)
-    for side, bit in ((0, DEBIT), (1, CREDIT)):
-        mine = (leg.sides & bit) != 0
-        words.currencies[side, leg.rows[mine]] = seen[mine]
-    gives = (leg.sides & DEBIT) != 0
-    words.debit[leg.rows[gives]] = own[gives]
-    words.known[leg.rows[gives]] = (told >= SETTLED)[gives] | (told == EXISTS)[gives]
+    if np.frombuffer(vote[1], np.uint8).any():
+        own = np.where(own != 0, own, _of_other_parts(own, vote[1], numbers)).astype(np.uint8)
+        words.known[given] = ((told >= SETTLED) | (told == EXISTS))[gives]
+    words.debit[given] = own[gives]
     return own
 
 
 def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> Statuses:
     """The shard's votes, one a row, where the ledger has no objection of its own to the row's transaction."""
     all_votes = np.frombuffer(votes, np.uint8)
-    if not all_votes.any():
-        return np.zeros(len(own), np.uint8)
     objected = np.zeros(len(all_votes), np.bool_)
     objected[numbers[own != 0]] = True
     return np.where(objected[numbers], 0, all_votes[numbers]).astype(np.uint8)

@@ -13,6 +13,7 @@ from node.core.machine import Body, Kind
 from protocol.columns import COMMIT_PROTOCOLS
 from protocol.status import REPEATED, AccountState, Status
 from tests.core.commit.bench import Bench
+from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
 from tests.simulation.more_mutants import forget_finished, take_late_prepares, take_stale_legs
@@ -39,7 +40,7 @@ class World:
         self.requests: list[tuple[Rows, tuple[int, ...]]] = []
         self.told: dict[int, list[int]] = {}  # by request, its first final answer
         self.asked: dict[int, int] = {}  # ticket -> request
-        self.epoch = self.tickets = 0
+        self.epoch = self.tickets = self.updates = 0
         self.is_faulty = True
         self.created: dict[int, None] = {}
         self.late: list[Ask] = []
@@ -90,7 +91,14 @@ class World:
         """An account opens or freezes."""
         group, name = self.random.choice(SHARDS), self.random.choice("dc")
         state = self.random.choice((AccountState.open, AccountState.frozen)) if self.is_faulty else AccountState.open
-        self.shards[group].command("ledger", ["update", f"{name}{group}", {"status": int(state)}])
+        self.set_state(group, f"{name}{group}", state)
+
+    def set_state(self, group: int, name: str, state: AccountState) -> None:
+        """By somebody who has just read the account."""
+        (row,) = self.shards[group].query("ledger", "accounts", [name]).body[1]
+        self.updates += 1
+        body = ["update", name, {"status": int(state)}, id_bytes(self.updates), row[13]]
+        self.shards[group].command("ledger", body)
 
     def step(self) -> None:
         """Some calls go through, some are lost, some are answered and nobody hears it."""
@@ -154,7 +162,7 @@ class World:
         self.is_faulty = False
         for group in SHARDS:
             for name in "dc":
-                self.shards[group].command("ledger", ["update", f"{name}{group}", {"status": int(AccountState.open)}])
+                self.set_state(group, f"{name}{group}", AccountState.open)
         for number in range(len(self.requests)):
             self.submit(number)
         for _ in range(SETTLING_STEPS):
