@@ -11,7 +11,7 @@ from node.core.machine import unpack_entry
 from protocol.errors import Refused
 from protocol.status import Status
 from tests.actors.quiet import World, play
-from tests.simulation.cluster import EPOCH_NS
+from tests.simulation.clocks import EPOCH_NS
 
 SECOND_NS = 10**9
 HOUR_NS = 3_600 * SECOND_NS

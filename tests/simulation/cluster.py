@@ -17,11 +17,11 @@ from node.daemon import Adapters, Node
 from node.ports import StorageFailed
 from protocol.client import Client
 from protocol.ids import IdGenerator
+from tests.simulation.clocks import EPOCH_NS, ClockFaults, SimClock
 from tests.simulation.disks import Drive, SimLog, SimShard
 from tests.simulation.loop import Owner, SimLoop
 from tests.simulation.network import Network
 
-EPOCH_NS = 1_700_000_000 * 10**9  # where the wall clocks begin
 BASE_PORT = 7_101
 ELECTION_MS = 600  # silence after which a follower campaigns, as by the default settings
 FIRST_CLIENT_HOST = 100
@@ -86,22 +86,6 @@ class SimNode(Node):
         return replace(config, message_bytes_max=shape.message_bytes, inflight_messages_max=shape.inflight_messages)
 
 
-class SimClock:
-    """A host's clocks: the wall clock can be moved, the other one cannot."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-        self.offset_ns = 0
-
-    def wall_ns(self) -> int:
-        """Nanoseconds since 1970, as this host believes."""
-        return EPOCH_NS + self.offset_ns + int(self._loop.time() * 1e9)
-
-    def monotonic(self) -> float:
-        """Virtual seconds."""
-        return self._loop.time()
-
-
 @dataclass(slots=True)
 class Host:
     """Where one node lives, over all its lives."""
@@ -137,7 +121,9 @@ class Cluster:
         self._clients = 0
         for number in range(1, shape.nodes + 1):
             drive = Drive(Random(random.getrandbits(64)))
-            self.hosts[number] = Host(number, drive, SimClock(loop), Random(random.getrandbits(64)))
+            self.hosts[number] = Host(number, drive, SimClock(loop, random), Random(random.getrandbits(64)))
+        clocks = [host.clock for host in self.hosts.values()]
+        self.clocks = ClockFaults(loop, clocks, Random(random.getrandbits(64)))
 
     # -- nodes ----------------------------------------------------------------------------------------------------
 

@@ -19,8 +19,6 @@ CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
-NANOSECONDS = 10**9
-CLOCK_JUMP_SECONDS_MAX = 3_600
 
 
 class Faults:
@@ -40,6 +38,7 @@ class Faults:
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
             (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3),
+            (self._drift, 3),
         ]  # fmt: skip
         self._at_coordinator = at_coordinator
         if at_coordinator:
@@ -74,6 +73,7 @@ class Faults:
         network = self.cluster.network
         network.weather = Weather()
         network.heal()
+        self.cluster.clocks.heal()
         for host in self.cluster.hosts.values():
             host.drive.slowness = 1.0
             if host.owner is not None:
@@ -283,9 +283,11 @@ class Faults:
 
     def _jump(self) -> None:
         self._count("clock jump")
-        clock = self._random.choice(list(self.cluster.hosts.values())).clock
-        size = int(self._random.choice((0.001, 1, 60, CLOCK_JUMP_SECONDS_MAX)) * NANOSECONDS)
-        clock.offset_ns += self._random.randint(-size, size)
+        self.cluster.clocks.jump()
+
+    def _drift(self) -> None:
+        self._count("clock drift")
+        self.cluster.clocks.drift()
 
     def _lose_tail(self) -> None:
         self._damage("lost tail", lambda host, group: host.drive.lose_tail(group))

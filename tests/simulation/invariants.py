@@ -23,9 +23,12 @@ from tests.simulation.cluster import Cluster, Host
 from tests.simulation.decisions import DecisionLog
 from tests.simulation.fencing import HolderLog
 from tests.simulation.loop import Owner
+from tests.simulation.times import TimeLog
 
 KEPT_MAX = 8  # decisions that a shard remembers behind a cut: those of rounds that were under way then
 UNDECIDED_SECONDS_MAX = 2.0  # that a round may stay open once nothing is broken and a majority of every group runs
+
+LATE_SECONDS_MAX = 2.0  # that holds and leases may live too long from then on: an election, and a tick
 
 
 class Violation(AssertionError):
@@ -85,9 +88,11 @@ class GroupLog:
     """One group as the outside knows it."""
 
     machine: Machine
+    times: TimeLog
     entries: list[Entry] = field(default_factory=list)  # committed, from index 1
     known_since: list[int] = field(default_factory=list)  # the term in which each was first seen committed
     checksums: dict[tuple[int, int], int] = field(default_factory=dict)  # (index, term) -> checksum
+    made: dict[tuple[int, int], float] = field(default_factory=dict)  # (index, term) -> virtual time
     leaders: dict[int, int] = field(default_factory=dict)  # term -> node
     digests: dict[int, int] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)  # account -> its states, rising
@@ -102,7 +107,7 @@ class Invariants:
     def __init__(self, cluster: Cluster, fail: Callable[[str], None]) -> None:
         self.cluster = cluster
         self.fail = fail
-        self.groups = {group: GroupLog(make_machine(group)) for group in range(cluster.shape.shards + 1)}
+        self.groups = {group: self._make_log(group) for group in range(cluster.shape.shards + 1)}
         self.decisions = DecisionLog(self._expect)
         self._holders = HolderLog(self._expect)
         self.checkpoints = CheckpointLog(make_machine, self._expect)
@@ -114,6 +119,10 @@ class Invariants:
         self._votes: dict[tuple[int, int, int], int] = {}  # (node, group, term) -> who got its vote
         self._terms: dict[tuple[int, int], int] = {}  # (node, group) -> the highest durable term
         self._steps: dict[Owner, int] = {}
+
+    def _make_log(self, group: int) -> GroupLog:
+        clocks = self.cluster.clocks
+        return GroupLog(make_machine(group), TimeLog(f"group {group}", self._expect, lambda: clocks.right_since))
 
     def step(self) -> None:
         """Looks at every node that has done something since the last call."""
@@ -189,6 +198,7 @@ class Invariants:
         for index in range(log.last_index, first - 1, -1):
             entry = log.entries[index - first]
             checksum = known.checksums.setdefault((index, entry.term), entry.checksum)
+            known.made.setdefault((index, entry.term), self.cluster.loop.time())
             self._expect(checksum == entry.checksum, f"{name}: two entries {index} of term {entry.term}")
             if index <= reached and index <= log.commit:
                 break
@@ -261,14 +271,17 @@ class Invariants:
     def _apply(self, name: str, group: int, known: GroupLog, entry: Entry) -> None:
         machine = known.machine
         epoch = machine.epoch
+        made = known.made[entry.index, entry.term]
         if entry.kind == 0 and entry.data:
             self.decisions.look(name, group, machine, entry.data)
+            known.times.before(entry.index, entry.term, entry.data, made)
         try:
             machine.apply(entry.index, entry.data if entry.kind == 0 else b"")
         except AssertionError as error:
             self._expect(False, f"{name}: entry {entry.index} cannot be applied: {error}")
             return
         self.decisions.look_after(name, group, machine)
+        known.times.after(machine, made)
         if group == 0:
             locks = machine.parts["locks"]
             assert isinstance(locks, Locks)
@@ -338,8 +351,12 @@ class Invariants:
     def _open_rounds(self) -> list[tuple[int, int]]:
         return [(group, round_id) for group, known in self.groups.items() for round_id in known.machine.rounds]
 
+    def short_lives(self) -> list[str]:
+        """Holds and leases that should end within seconds."""
+        return [one for known in self.groups.values() for one in known.times.short_lives()]
+
     def check_undecided(self, *, is_calm: bool) -> None:
-        """Call it often: no round stays open for longer than it may, once a majority of all groups runs in a calm."""
+        """Call it often: no round, hold or lease stays for longer than it may, once a majority of all groups runs in a calm."""
         now = self.cluster.loop.time()
         self._opened = {key: self._opened.get(key, now) for key in self._open_rounds()}
         if not is_calm or not self.cluster.has_majorities():
@@ -353,6 +370,9 @@ class Invariants:
                 age <= UNDECIDED_SECONDS_MAX,
                 f"group {group}: round {round_id:x} is undecided for {age:.1f} s in a calm",
             )
+        for known in self.groups.values():
+            for overdue in known.times.overdue(now, self._calm_since, LATE_SECONDS_MAX):
+                self._expect(False, overdue)
 
     def check_sums(self) -> None:
         """When no round is open anywhere: per currency the books of all shards add up to nothing."""

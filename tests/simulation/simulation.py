@@ -3,7 +3,7 @@
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
 them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
 wrong, `links` a last spell of cut links that nobody may notice, `records` what clients saw. Checkers look at the logs
-(`invariants`, `decisions`) and at the records (`histories`, `linearizability`, `list_append`, `snapshots`, `fencing`);
+(`invariants`, `decisions`) and at the records (`histories`, `linearizability`, `list_append`, `snapshots`, `fencing`, `times`);
 `mutants` are what they must find. A seed decides everything: the same seed gives the same run, down to the last byte on
 the network.
 
@@ -269,7 +269,7 @@ class Simulation:
         questions: list[Question] = [one for workload in self.workers[0].workloads for one in workload.questions()]
         for what, ask in questions:
             await self._until(what, deadline, ask)
-        while self._behind() and self.loop.time() < deadline:
+        while (self._behind() or self.invariants.short_lives()) and self.loop.time() < deadline:
             await asyncio.sleep(0.1)
         for behind in self._behind():
             self._fail(f"{behind} {SERVING_SECONDS:.0f} s after the last fault")

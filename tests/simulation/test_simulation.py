@@ -52,7 +52,7 @@ def test_a_planted_bug_of_rounds_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], found_by: str, commit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With either protocol, within a bounded number of seeds, and by the checker that is meant for it."""
-    _check_found(plant, found_by, Plan(12.0, "bank", commit, at_coordinator=True), monkeypatch)
+    check_found(plant, found_by, Plan(12.0, "bank", commit, at_coordinator=True), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_a_planted_bug_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a bounded number of seeds, and by the checker that is meant for it."""
-    _check_found(plant, found_by, plan, monkeypatch)
+    check_found(plant, found_by, plan, monkeypatch)
 
 
-def _check_found(
+def check_found(
     plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, patch: pytest.MonkeyPatch
 ) -> None:
     plant(patch)

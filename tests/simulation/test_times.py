@@ -1,0 +1,30 @@
+"""Planted bugs of time are found by the checks of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation import clock_mutants
+from tests.simulation.simulation import Plan
+from tests.simulation.test_simulation import check_found
+
+
+@pytest.mark.parametrize(
+    ("plant", "found_by", "workload"),
+    [
+        (clock_mutants.let_stamps_fall, "timestamp falls", "bank"),
+        (clock_mutants.step_stamps, "timestamp steps", "bank"),
+        (clock_mutants.expire_by_wall_clock, "ends early|counts", "bank"),
+        (clock_mutants.expire_too_soon, "ends early", "bank"),
+        (clock_mutants.count_from_the_start, "ends early|counts", "lock"),
+        (clock_mutants.stop_counting, "has not ended|lives", "lock"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_bug_of_time_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, workload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a bounded number of seeds."""
+    check_found(plant, found_by, Plan(workload=workload), monkeypatch)
