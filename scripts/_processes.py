@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from _wrong_clocks import clock_environment
+
 START_SECONDS = 5.0  # to load a program: instantly, on a machine that is not on its knees
 POLL_SECONDS = 0.01  # a process that was killed is gone within milliseconds
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,6 +39,11 @@ class NodeProcess:
         """How the node is started; -P keeps the current folder from hiding the product's modules."""
         program = [sys.executable, "-P", "-m", "node"]
         return [*program, "--config", str(self.config), "--node", str(self.number), "--data", str(self.data)]
+
+    @property
+    def clock(self) -> Path:
+        """Where it is written how wrong its wall clock is, if it is under test."""
+        return self.log.with_suffix(".clock")
 
     def pid(self) -> int | None:
         """The running process, paused or not; None when there is none."""
@@ -64,10 +71,10 @@ class NodeProcess:
         if (pid := self.pid()) is not None:
             return pid
         self.data.mkdir(parents=True, exist_ok=True)
-        command = self.command()
+        command, environment = self.command(), os.environ | clock_environment(self.clock)
         with uninterrupted():  # a process whose pid is not written could not be found again
             pid = os.posix_spawn(
-                command[0], command, os.environ, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business
+                command[0], command, environment, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from _cluster import LocalCluster
 from _faults import cut_link, heal, partition, slow_disk
+from _wrong_clocks import find_library, set_ahead
 
 LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
 LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
 SLOW_DISK_MS = (20, 100, 400)
+AHEAD_SECONDS = (-3_600, 3_600, 20)  # of a wrong clock
 GONE_SECONDS = 5.0  # for a process that was killed
 STANDSTILL_MS = 10_000  # without an acknowledgement, with a majority up: four elections, on a busy machine
 LINK_STANDSTILL_MS = 3_000  # the promise is 2 s on a machine that is not busy with all nodes and clients at once
@@ -110,6 +112,22 @@ async def _cut_link(stage: Stage, nodes: Sequence[int], *, one_way: bool = False
 
 
 @asynccontextmanager
+async def _wrong_clock(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    """Set while the node runs; one whose clock was never wrong before comes back with a wrong one."""
+    seconds = stage.random.choice(AHEAD_SECONDS)
+    for node in nodes:
+        clock = stage.cluster.node(node).clock
+        is_settable = clock.exists()
+        set_ahead(clock, seconds)
+        if not is_settable:
+            await asyncio.to_thread(stage.cluster.kill, node)
+            stage.cluster.start(node)
+    yield f"{_listed(nodes)} by {seconds} s"
+    for node in nodes:
+        set_ahead(stage.cluster.node(node).clock, 0)
+
+
+@asynccontextmanager
 async def _restart(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
     """They lose their power at once, and come back at once."""
     _send(stage, nodes, signal.SIGKILL)
@@ -138,6 +156,7 @@ FAULTS = (
     Fault("partition", 4, _part),
     Fault("stop", 2, _stop),
     Fault("slow disk", 2, _slow_disk),
+    *([Fault("wrong clock", 2, _wrong_clock)] if find_library() else []),
     Fault("cut link", 3, _cut_link, True, LINK_SECONDS, LINK_STANDSTILL_MS),
     Fault("one-way link", 3, _cut_one_way, True, LINK_SECONDS, LINK_STANDSTILL_MS),
     Fault("restart one", 2, _restart, True, AT_ONCE),

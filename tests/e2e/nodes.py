@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,12 @@ PEER_TOKEN = "between nodes only"
 
 
 @contextmanager
-def running(nodes: int, shards: int, replication: int | None = None) -> Iterator[LocalCluster]:
+def running(
+    nodes: int,
+    shards: int,
+    replication: int | None = None,
+    prepare: Callable[[LocalCluster], object] = lambda cluster: None,
+) -> Iterator[LocalCluster]:
     """A cluster that serves, in a fresh folder on free ports; replicas on every node unless told, peers show a token."""
     folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
     settings: dict[str, int | str] = {
@@ -29,6 +34,7 @@ def running(nodes: int, shards: int, replication: int | None = None) -> Iterator
     cluster = create(folder, settings)
     os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
     try:
+        prepare(cluster)
         for number in cluster.numbers:
             cluster.start(number)
         asyncio.run(cluster.wait_until_serving())

@@ -122,7 +122,8 @@ class Invariants:
 
     def _make_log(self, group: int) -> GroupLog:
         clocks = self.cluster.clocks
-        return GroupLog(make_machine(group), TimeLog(f"group {group}", self._expect, lambda: clocks.right_since))
+        times = TimeLog(f"group {group}", self._expect, lambda: clocks.right_since, self.cluster.loop.time())
+        return GroupLog(make_machine(group), times)
 
     def step(self) -> None:
         """Looks at every node that has done something since the last call."""

@@ -52,6 +52,7 @@ class TimeLog:
     name: str
     expect: Callable[[bool, str], None]
     right_since: Callable[[], float | None]  # when all clocks were set right, None while any may be wrong
+    began: float  # of watching: when earlier entries were made is not known
     last: Stamped | None = None
     lives: dict[Name, Life] = field(default_factory=dict)
     _requests: list[Body] = field(default_factory=list)  # of the entry at hand
@@ -61,11 +62,11 @@ class TimeLog:
         timestamp_ns, elapsed_ns, self._requests = unpack_entry(data)
         stamped = Stamped(timestamp_ns, elapsed_ns, term, made)
         where = f"{self.name}: entry {index}"
-        if self.last is not None:
+        if self.last is not None and self.last.made > self.began:
             self._compare(where, self.last, stamped)
         self.last = stamped
         for name, life in self.lives.items():
-            if life.ends_ns <= elapsed_ns:
+            if life.ends_ns <= elapsed_ns and life.made > self.began:
                 self._check_end(name, life, made)
 
     def _check_end(self, name: Name, life: Life, made: float) -> None:
@@ -104,7 +105,7 @@ class TimeLog:
             is_same = known is not None and known.ends_ns == ends_ns
             lives[name] = known if known and is_same else Life(made, ends_ns - machine.elapsed_ns, ends_ns)
         for name, life in self.lives.items():
-            if name not in lives and self._has_expired(machine, name):
+            if name not in lives and life.made > self.began and self._has_expired(machine, name):
                 self._check_end(name, life, made)
         self.lives, self._requests = lives, []
 
