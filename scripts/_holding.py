@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from _arguments import decimal
+from _guard import adopt_orphans, end_all
 from _output import EXIT_FAILED, complain, show
 
 from protocol.client import LockOwner, SyncClient, SyncLock
@@ -21,7 +24,8 @@ OWNERS = "RINGPAY_LOCK_OWNERS"  # of the locks that a command runs under, outerm
 TTL_SECONDS_MAX = 86_400.0  # the nodes say what they take, in full
 WAIT_SECONDS_MAX = 31_536_000.0  # a year: as good as without end
 POLL_SECONDS = 0.1  # between two looks at the lease while the command runs
-STOP_SECONDS = 5.0  # for a command that is told to end because the lease was lost; then it is killed
+GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_guard.py")))
+INTERRUPTS = (signal.SIGHUP, signal.SIGQUIT)  # besides those of all commands
 
 
 def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -30,7 +34,8 @@ def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
         "lock", help="hold a lock while a command runs, or until Enter", parents=[shared],
         usage="scripts/pay lock [-h] [OPTIONS] NAME [-- COMMAND...]",
         epilog="The exit code is the command's. "
-        "The command finds the fencing token in RINGPAY_LOCK_TOKEN, and is ended if the lease is lost. Locks that are nested "
+        "The command finds the fencing token in RINGPAY_LOCK_TOKEN. It is ended, with all that it has started, if the lease is lost or "
+        "pay ends for any reason; only where pay and the process between them are both killed does it go on. Locks that are nested "
         "(lock a -- scripts/pay lock b -- ...) have the age of the outermost: what is older takes a lock from what is younger.",
     )  # fmt: skip
     lock.add_argument("name")
@@ -58,6 +63,9 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
 def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
     """lock. The exit code. An interrupt ends first the command, then the lock or the place in its queue."""
     outer = _outer_owners()
+    for number in INTERRUPTS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, signal.default_int_handler)
     try:
         return _hold(client, options, outer)
     except Refused as error:
@@ -97,31 +105,39 @@ def _hold(client: SyncClient, options: argparse.Namespace, outer: dict[str, Lock
 def _run(program: list[str], lock: SyncLock, owners: dict[str, LockOwner]) -> int:
     lines = [f"{owner.id.hex()} {owner.age_ns} {name}" for name, owner in owners.items()]
     held = {"RINGPAY_LOCK_NAME": lock.name, "RINGPAY_LOCK_TOKEN": str(lock.token), OWNERS: "\n".join(lines)}
+    adopt_orphans()
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    guard = subprocess.Popen([*GUARD, str(heard), *program], env=os.environ | held, pass_fds=[heard])
+    os.close(heard)
     try:
-        running = subprocess.Popen(program, env=os.environ | held)
-    except OSError as error:
-        complain(f"pay: {program[0]}: {error.strerror}")
-        return EXIT_FAILED
-    try:
-        return _watch(running, lock)
+        return _watch(guard, told, lock)
     finally:
-        _end(running)
+        os.close(told)
+        _wait(guard)
 
 
-def _watch(running: subprocess.Popen[bytes], lock: SyncLock) -> int:
-    while True:
+def _watch(guard: subprocess.Popen[bytes], told: int, lock: SyncLock) -> int:
+    """Tells the guard until when the lease lasts, until the command has ended or the lease is over. The exit code."""
+    while (left := lock.seconds_left) > 0:
         try:
-            return running.wait(POLL_SECONDS)
+            os.write(told, b"%.6f\n" % (time.monotonic() + left))
+        except (BlockingIOError, BrokenPipeError):
+            pass  # it stands still, or has ended
+        try:
+            code = guard.wait(POLL_SECONDS)
+            return EXIT_FAILED if code < 0 else code
         except subprocess.TimeoutExpired:
-            if not lock.is_held:
-                return EXIT_FAILED
+            pass
+    return EXIT_FAILED
 
 
-def _end(running: subprocess.Popen[bytes]) -> None:
-    """Nothing for a command that has ended. A terminal has told it of an interrupt too."""
-    running.terminate()
-    try:
-        running.wait(STOP_SECONDS)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        running.kill()
-        running.wait()
+def _wait(guard: subprocess.Popen[bytes]) -> None:
+    """It ends the command when nobody speaks to it any more; a second interrupt hurries it. Should it be killed, this is done here."""
+    while guard.poll() is None:
+        try:
+            guard.wait()
+        except KeyboardInterrupt:
+            guard.send_signal(signal.SIGTERM)
+    if guard.returncode < 0:
+        end_all(lambda: False)

@@ -59,7 +59,12 @@ class Lock:
     @property
     def is_held(self) -> bool:
         """Whether the lease has not run out, as far as is known here; the nodes may know better."""
-        return self._calls.now() < self._holds_until
+        return self.seconds_left > 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the lease, as far as is known here; 0 when it is over."""
+        return max(0.0, self._holds_until - self._calls.now())
 
     def check(self) -> None:
         """Raises Refused(lock_not_held) if the lease is lost."""

@@ -64,6 +64,11 @@ class SyncLock:
         """Whether the lease has not run out, as far as is known here."""
         return self._now(lambda: self._lock.is_held)
 
+    @property
+    def seconds_left(self) -> float:
+        """Of the lease, as far as is known here; 0 when it is over."""
+        return self._now(lambda: self._lock.seconds_left)
+
     def check(self) -> None:
         """Raises Refused(lock_not_held) if the lease is lost."""
         self._now(self._lock.check)
