@@ -160,7 +160,10 @@ class Node:
         def hurry() -> None:
             self.replicas[COORDINATOR].hurry()
 
-        return LockDesk(LockPorts(self._adapters.clock, call, locks, self._coordinator.core.is_guarded, soon, hurry))
+        guarded, tick_ms = self._coordinator.core.is_guarded, self.config.timing.tick_ms
+        return LockDesk(
+            LockPorts(self._adapters.clock, call, locks, guarded, soon, hurry, self._sessions.is_here, tick_ms)
+        )
 
     async def _make_replica(self, group: int, stored: StoredGroup) -> Replica:
         machine = make_machine(group)
@@ -275,7 +278,7 @@ class Node:
             Operation.transfers: self._submit_call,
             Operation.audit: auditor.audit,
             Operation.snapshot: auditor.snapshot,
-            Operation.lock: lambda call: desk.request(call.body, call.deadline, call.reply),
+            Operation.lock: lambda call: desk.request(call.body, call.deadline, call.reply, call.source),
             Operation.split_account: split.open,
             PeerOperation.hurry: self._hurried,
             PeerOperation.gather: split.gather,

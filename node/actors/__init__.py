@@ -24,6 +24,7 @@ The way of a payment::
   whose clock is far off.
 - `clocks.py`: this node's wall clock among the others'; the rules are in `node.core.clocks`. Has no task.
 - `directory.py`: who leads what and which accounts are split, as the router knows it; tells clients and peers.
+- `waiters.py`: who waits for a lock and may be gone.
 - `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
   in. Has no task.
 - `faults.py`: what a client may break on purpose in a cluster under test.

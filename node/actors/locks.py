@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
+from node.actors.waiters import ABSENT_MS, GONE_MS, Key, Waiters
 from node.core.locks import Claim, ClaimState, LockAction, Locks, refusal
 from node.core.machine import Body, Kind
 from node.ports import Clock
@@ -23,9 +24,9 @@ PARK_SECONDS = 2.0  # then a waiting client is told to ask again: so it learns o
 DEADLINE_SHARE = 0.5  # of the time that a client waits for an answer, if that is shorter
 SWEEP_SECONDS = 0.25  # between two looks for parked requests whose time is over
 
+WITHDRAW_SECONDS = 5.0  # for the word that gives back the claim of somebody who is gone
+
 ACTIONS_THAT_WAIT = (LockAction.acquire, LockAction.get_at_once)
-Key = tuple[str, bytes, bytes]
-"""Name of the lock, claim, owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class LockPorts:
     is_guarded: Callable[[str], bool]  # whether a commit round of this node, open or gathered, relies on that lock
     soon: Callable[[Callable[[], None]], object]  # behind what the loop does in this turn
     hurry: Callable[[], None]  # decisions that group 0 has not heard are waited for
+    is_here: Callable[[int], bool]  # whether the connection of that number still stands
+    tick_ms: int
 
 
 @dataclass(slots=True)
@@ -47,7 +50,14 @@ class Word:
     operation: Body
     deadline: float
     reply: Reply
+    source: int = 0  # the connection that it came on, 0 for this node itself
     leaving: int = 0  # the token of the claim that it gives back
+
+    @property
+    def key(self) -> Key:
+        """Of its claim."""
+        _, name, claim_id, owner, *_ = self.operation
+        return name, claim_id, owner
 
 
 @dataclass(slots=True)
@@ -56,6 +66,7 @@ class Parked:
 
     until: float
     reply: Reply
+    source: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class LockStatistics:
     gathered: int
     rounds: int
     told_ahead: int
+    withdrawn: int  # claims of clients that did not wait any more
 
 
 class LockDesk:
@@ -80,13 +92,15 @@ class LockDesk:
         self._is_flushing = False
         self._parked: dict[Key, Parked] = {}
         self._leaving: dict[str, dict[int, int]] = {}  # by lock: tokens whose release is on its way, how many times
+        self._waiters = Waiters(ports.tick_ms)
         self._sweep_at = 0.0
         self._rounds = 0
         self._told_ahead = 0
+        self._withdrawn = 0
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    def request(self, operation: Body, deadline: float, reply: Reply) -> None:
+    def request(self, operation: Body, deadline: float, reply: Reply, source: int = 0) -> None:
         """Takes a checked `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`; answers `[status, token, age_ns, ticket]`."""
         if not self._term:
             reply(self._not_leader())
@@ -95,7 +109,8 @@ class LockDesk:
             self._answer(reply, status)
             return
         action, name, claim_id, owner, *_ = operation
-        word = Word(operation, deadline, reply)
+        word = Word(operation, deadline, reply, source)
+        self._waiters.came(word.key)
         if action in ACTIONS_THAT_WAIT:
             known = self._ports.locks().find(name, claim_id, owner)
             if known is not None and known.state is ClaimState.waiting:
@@ -186,11 +201,10 @@ class LockDesk:
     # -- who is let in --------------------------------------------------------------------------------------------
 
     def _park(self, word: Word) -> None:
-        _, name, claim_id, owner, *_ = word.operation
         now = self._ports.clock.monotonic()
         until = now + min(PARK_SECONDS, max(0.0, word.deadline - now) * DEADLINE_SHARE)
-        before = self._parked.pop((name, claim_id, owner), None)
-        self._parked[name, claim_id, owner] = Parked(until, word.reply)
+        before = self._parked.pop(word.key, None)
+        self._parked[word.key] = Parked(until, word.reply, word.source)
         if before is not None:
             self._answer(before.reply, LockStatus.waiting)
 
@@ -225,28 +239,57 @@ class LockDesk:
             greatest = max(greatest, claim.token)
 
     def _tell(self, claim: Claim) -> bool:
-        parked = self._parked.pop((claim.name, claim.id, claim.owner), None)
+        key = claim.name, claim.id, claim.owner
+        parked = self._parked.get(key)
         if parked is None:
             return False
+        if not self._ports.is_here(parked.source):
+            self._ask_again(key, GONE_MS)
+            return False
+        del self._parked[key]
         self._answer(parked.reply, LockStatus.granted, claim.token, claim.age_ns)
         return True
 
     # -- over time ------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Who has waited for long is told to ask again."""
+        """Who has waited for long is told to ask again; who does not any more leaves the queue."""
+        self._waiters.tick()
         now = self._ports.clock.monotonic()
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP_SECONDS
+        for key in [key for key, parked in self._parked.items() if not self._ports.is_here(parked.source)]:
+            self._ask_again(key, GONE_MS)
         for key in [key for key, parked in self._parked.items() if parked.until <= now]:
-            self._answer(self._parked.pop(key).reply, LockStatus.waiting)
+            self._ask_again(key, ABSENT_MS)
+        for key in self._waiters.take_gone():
+            self._withdraw(key)
+
+    def _ask_again(self, key: Key, back_ms: int) -> None:
+        self._waiters.left(key, back_ms)
+        self._answer(self._parked.pop(key).reply, LockStatus.waiting)
+
+    def _withdraw(self, key: Key) -> None:
+        """Nobody waits for this claim any more, so the desk gives it back."""
+        if not self._term or self._ports.locks().find(*key) is None:
+            return
+        self._withdrawn += 1
+
+        def answered(outcome: Outcome) -> None:
+            if isinstance(outcome, Failed):
+                self._waiters.left(key, ABSENT_MS)  # once more, unless the desk is another node's by then
+
+        deadline = self._ports.clock.monotonic() + WITHDRAW_SECONDS
+        self.request([LockAction.release, *key, 0, 0, 0, 0], deadline, answered)
 
     def lead(self, term: int) -> None:
         """This node serves group 0 with that term, or (0) does not: then whoever waits here asks elsewhere."""
         if term == self._term:
             return
         self._term = term
+        queues = self._ports.locks().queues.values() if term else ()
+        self._waiters.begin(claim for queue in queues for claim in queue.waiting)
         parked, self._parked = self._parked, {}
         gathered, self._gathered = self._gathered, []
         self._forget_leaving(gathered)
@@ -258,4 +301,6 @@ class LockDesk:
 
     def statistics(self) -> LockStatistics:
         """The desk as it is now."""
-        return LockStatistics(self._term != 0, len(self._parked), len(self._gathered), self._rounds, self._told_ahead)
+        return LockStatistics(
+            self._term != 0, len(self._parked), len(self._gathered), self._rounds, self._told_ahead, self._withdrawn
+        )

@@ -30,7 +30,7 @@ from protocol.client.batches import send
 from protocol.client.calls import Calls, Change
 from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
-from protocol.client.locks import Lock, LockOwner
+from protocol.client.locks import Lock, LockOwner, OpenLocks
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.refusals import refusal
 from protocol.client.survey import survey
@@ -82,6 +82,7 @@ class Client:
         self._calls = Calls(addresses, hello, timeout, within)
         self._ids = ids or transfer_ids.IdGenerator(lambda: time.time_ns() // 1_000_000, secrets.randbits)
         self._holds: dict[int, tuple[str, str]] = {}
+        self._locks = OpenLocks()
 
     async def __aenter__(self) -> Client:
         await self._calls.connect(self._calls.deadline(None))
@@ -93,8 +94,11 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Closes all connections."""
-        await self._calls.close()
+        """Gives back all locks that are held, as far as a node answers in a moment, and closes all connections."""
+        try:
+            await self._locks.leave()
+        finally:
+            await self._calls.close()
 
     # -- accounts -------------------------------------------------------------------------------------------------
 
@@ -413,7 +417,7 @@ class Client:
         Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a wait or an owner that
         cannot be.
         """
-        return Lock(self._calls, name, ttl, wait, owner, must_hold)
+        return self._locks.add(Lock(self._calls, name, ttl, wait, owner, must_hold))
 
     def lock_owner(self) -> LockOwner:
         """An owner for several locks."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import secrets
+import weakref
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -144,8 +146,14 @@ class Lock:
             self._timer.cancel()
 
     def _renew_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self.ttl / RENEWALS_PER_TTL, self._begin_renewal)
+        """Unless nobody has this lock any more by then: nobody could give it back either."""
+        reference = weakref.ref(self)
+
+        def begin() -> None:
+            if (lock := reference()) is not None:
+                lock._begin_renewal()
+
+        self._timer = asyncio.get_running_loop().call_later(self.ttl / RENEWALS_PER_TTL, begin)
 
     def _begin_renewal(self) -> None:
         self._renewal = asyncio.ensure_future(self._keep())
@@ -181,6 +189,13 @@ class Lock:
             return was_held
         return status == LockStatus.released
 
+    async def leave(self) -> None:
+        """The client closes: gives back what is held, as far as a node answers in a moment, and renews it no more."""
+        await self._stop_renewals()
+        if self.is_held:
+            await self._withdraw()
+            self._holds_until = 0.0
+
     async def _stop_renewals(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -213,6 +228,23 @@ class Lock:
                 if action != "acquire" and self._calls.now() + busy.retry_after > deadline:
                     raise
                 await asyncio.sleep(max(busy.retry_after, RETRY_SECONDS))
+
+
+class OpenLocks:
+    """The locks of one client, in mind only as long as somebody has them."""
+
+    def __init__(self) -> None:
+        self._locks: weakref.WeakValueDictionary[int, Lock] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count()
+
+    def add(self, lock: Lock) -> Lock:
+        """A lock that the client has made."""
+        self._locks[next(self._numbers)] = lock
+        return lock
+
+    async def leave(self) -> None:
+        """The client closes."""
+        await asyncio.gather(*(lock.leave() for lock in list(self._locks.values())))
 
 
 def _check(wait: object, owner: object) -> None:

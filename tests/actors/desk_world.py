@@ -107,7 +107,16 @@ class DeskWorld:
             host.proposed.append((request[2], reply))
 
         host.desk = LockDesk(
-            LockPorts(self.time, call, lambda: host.locks, self.guarded.__contains__, self.pool.append, lambda: None)
+            LockPorts(
+                self.time,
+                call,
+                lambda: host.locks,
+                self.guarded.__contains__,
+                self.pool.append,
+                lambda: None,
+                lambda source: True,
+                50,
+            )
         )
         return host
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.actors.clocks import Clocks
+from node.actors.waiters import Waiters
 from node.core.clocks import Stamp, Stamps
 from node.core.ledger import Ledger
 from node.core.ledger.holds import Holds
@@ -69,3 +70,8 @@ def stop_counting(patch: pytest.MonkeyPatch) -> None:
         return stamp if aim_ns > self._given.timestamp_ns else Stamp(stamp.timestamp_ns, self._given.elapsed_ns)
 
     patch.setattr(Stamps, "now", now)
+
+
+def wait_for_the_dead(patch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in a lock's queue stays there, whether it asks or not."""
+    patch.setattr(Waiters, "take_gone", lambda self: [])

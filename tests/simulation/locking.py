@@ -8,6 +8,7 @@ from random import Random
 
 from protocol.client import Client
 from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
+from protocol.status import LockStatus
 from tests.simulation.fencing import Grant, Guarded
 from tests.simulation.loop import SimLoop
 from tests.simulation.records import ACCEPTED, Records
@@ -20,6 +21,7 @@ TTL_SECONDS = (0.3, 1.0, 5.0)
 WAIT_SECONDS = (0, 0.5, 3.0)
 PAYMENTS_MAX = 3  # under one lease
 HOLDING_SECONDS = 0.1  # mean, between two of them
+GIVEN_UP_TTL_SECONDS = 20.0  # of a claim that nobody waits for: three of them one after the other would be noticed
 SLEEP_TTLS = 2.0  # how long at most a sleeper sleeps, in times to live
 REFUSED = ("lock_is_held", "lock_queue_full")  # an acquire that was served and got nothing
 LOST = "lock_not_held"
@@ -33,7 +35,7 @@ class Locking:
         self._loop = loop
         self._records = records
         self._random = random
-        self.works: list[Work] = [(self._hold, 25)]
+        self.works: list[Work] = [(self._hold, 25), (self._stop_asking, 8)]
 
     async def open(self) -> None:
         """Opens the accounts."""
@@ -76,6 +78,20 @@ class Locking:
             await asyncio.sleep(self._random.uniform(0, SLEEP_TTLS) * ttl)
             await self._pay(name, lock.token)
         await lock.release()
+
+    async def _stop_asking(self) -> None:
+        """Stands in the queue and asks no more, as if it had been killed; what it is given by then it gives back."""
+        lock = self.client.lock(self._random.choice(LOCKS), ttl=GIVEN_UP_TTL_SECONDS)
+        lock._make_claim()
+        asking = asyncio.ensure_future(lock._say("acquire"))
+        await asyncio.wait([asking], timeout=self._random.uniform(0, 1.0))
+        asking.cancel()
+        try:
+            status, lock.token, _ = await asking
+        except (asyncio.CancelledError, Busy, Unreachable):
+            return
+        if status == LockStatus.granted:
+            await lock._give_back()
 
     async def _pay(self, name: str, token: int) -> None:
         """Under the token, whether it still holds or not."""

@@ -19,6 +19,7 @@ from tests.simulation.test_simulation import check_found
         (clock_mutants.expire_by_wall_clock, "ends early|counts", "bank"),
         (clock_mutants.expire_too_soon, "ends early", "bank"),
         (clock_mutants.count_from_the_start, "ends early|counts", "lock"),
+        (clock_mutants.wait_for_the_dead, "lock: not served", "lock"),
         (clock_mutants.stop_counting, "has not ended|lives", "lock"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -57,7 +57,8 @@ an `acquire` that its own withdrawal has overtaken never takes the lock for nobo
 itself came to. A late `renew` of a living claim begins its lease anew: it is void at the latest when its sender has given up waiting.
 
 Left out: shared locks. A claim that waits has no time limit here: a client that stops waiting
-withdraws it, and one that dies lets it come to its turn and expire.
+withdraws it, and for one that was killed the desk does (`node.actors.waiters`), unless it was told at that very moment that it
+holds the lock: that claim expires.
 """
 
 from node.core.locks.claims import TRANSITIONS, Claim, ClaimEvent, ClaimState, Queue, diagram
