@@ -26,6 +26,7 @@ from node.actors.members import Members as MembersActor
 from node.actors.members import MembersPorts, make_hello
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
+from node.actors.replacing import Replacing
 from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
 from node.actors.router import Call, Router
@@ -102,6 +103,7 @@ class Node:
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
         self._handover = Handover(number, self._peers, self.replicas, self._is_up, self._finish_rounds, self._clocks)
         self._desk = self._make_desk()
+        self._replacing = Replacing(self.members, self.router, self.replicas, self._is_up, adapters.clock)
         self._routes = Routes(number, self._links, adapters.clock)
         self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
@@ -202,8 +204,11 @@ class Node:
     def _raft_config(self, group: int) -> RaftConfig:
         timing, replicas = self.config.timing, self.placement.replicas[group]
         turn = replicas.index(self.number) + 1  # after a start of all, leaderships are at home at once
+        # A folder that came for another one belongs to nothing until the log says so: see `node.actors.replacing`.
+        is_new = self._adapters.folder.is_replacement
+        voters = [node for node in sorted(replicas) if node != self.number or not is_new]
         return RaftConfig(
-            id=NodeId(self.number), membership=Membership(voters=tuple(NodeId(node) for node in sorted(replicas))),
+            id=NodeId(self.number), membership=Membership(voters=tuple(map(NodeId, voters))),
             election_ticks=timing.election_ticks, heartbeat_ticks=timing.heartbeat_ticks,
             lost_leader_ticks=timing.lost_leader_ticks, first_wait_ticks=turn * FIRST_WAIT_TICKS,
             random=random.Random(self._adapters.random.getrandbits(64)), announce_commit=False,
@@ -244,6 +249,9 @@ class Node:
             if self.members.is_founding and COORDINATOR in idle:
                 self._activate({COORDINATOR: idle[COORDINATOR]})
             await self.members.register()
+            if self._adapters.folder.is_replacement:
+                for replica in idle.values():
+                    replica.raft.begin_outside()
             self._activate(idle)
             self._sessions.admitted()
         self.is_serving.set()
@@ -273,6 +281,7 @@ class Node:
             Operation.split_account: split.open,
             PeerOperation.reach: self._routes.reach,
             PeerOperation.relay: self._routes.relay,
+            PeerOperation.standing: self._replacing.standing,
         }
         router.coordinated = {
             Operation.transfers: self._submit_call,
@@ -280,6 +289,7 @@ class Node:
             Operation.snapshot: auditor.snapshot,
             Operation.lock: lambda call: desk.request(call.body, call.deadline, call.reply, call.source),
             Operation.split_account: split.open,
+            Operation.replace_node: self._replacing.replace,
             PeerOperation.hurry: self._hurried,
             PeerOperation.gather: split.gather,
             PeerOperation.clock: self._clocks.answer,
@@ -355,6 +365,7 @@ class Node:
             assert isinstance(part, Members)
             self.members.hear(part.table)
         self.members.tick()
+        self._replacing.tick()
 
     def _on_placed(self, node: int, placed: Placed) -> None:
         self.members.hear(MemberTable.unpack(placed.members))

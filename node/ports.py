@@ -16,6 +16,10 @@ class StorageFailed(Exception):
     """A write or an fsync failed, or a file is not what it should be. The node stops; nothing is retried."""
 
 
+class Damaged(StorageFailed):
+    """A file of the data folder cannot be believed any more: the node comes back with another folder, by `scripts/cluster replace`."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogWrite:
     """What one group wants on disk."""

@@ -30,7 +30,7 @@ from node.adapters.sqlite_shard import SqliteShard
 from node.adapters.tcp import TcpTransport
 from node.config import Config, ConfigError, load
 from node.daemon import Adapters, Node
-from node.ports import StorageFailed
+from node.ports import Damaged, StorageFailed
 
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
 M_ARENA_MAX = -8  # of glibc's mallopt
@@ -60,8 +60,14 @@ def main(arguments: list[str]) -> int:
         with _claim(options.data, config, options.node) as identity:
             return _run(config, options.node, options.data, identity)
     except (ConfigError, RefusedToStart, StorageFailed) as error:
-        print(f"refused to start: {error}", file=sys.stderr)
+        print(f"refused to start: {_sentence(error, options.node)}", file=sys.stderr)
         return EXIT_REFUSED
+
+
+def _sentence(error: BaseException, number: int) -> str:
+    """What is wrong, and where the folder is beyond repair, what brings the node back."""
+    remedy = f"; scripts/cluster replace {number} brings the node back with an empty folder, from what the others have"
+    return f"{error}{remedy if isinstance(error, Damaged) else ''}"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -122,16 +128,17 @@ def _run(config: Config, number: int, folder: Path, identity: DataFolder) -> int
     except BaseExceptionGroup as group:
         for error in _leaves(group):
             if isinstance(error, NotAdmitted):
-                return _refuse(error)
-            log.error("stopped", reason=str(error), exc_info=not isinstance(error, (StorageFailed, OSError)) and error)
+                return _refuse(str(error))
+            is_known = isinstance(error, (StorageFailed, OSError))
+            log.error("stopped", reason=_sentence(error, number), exc_info=not is_known and error)
         return EXIT_FAILED
     except (StorageFailed, OSError) as error:
-        return _refuse(error)
+        return _refuse(_sentence(error, number))
 
 
-def _refuse(error: Exception) -> int:
-    log.error("refused to start", reason=str(error))
-    print(f"refused to start: {error}", file=sys.stderr)
+def _refuse(reason: str) -> int:
+    log.error("refused to start", reason=reason)
+    print(f"refused to start: {reason}", file=sys.stderr)
     return EXIT_REFUSED
 
 

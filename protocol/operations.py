@@ -24,6 +24,7 @@ class Operation(StrEnum):
     trace = "trace"  # what became of a transfer, phase by phase
     undecided = "undecided"  # rounds between shards that are not decided yet
     lock = "lock"  # acquire, renew or release a lock
+    replace_node = "replace"  # bring a node back whose data folder is lost (`replace` is a method of text)
     fault = "fault"  # break something on purpose, in a cluster under test
 
 
@@ -36,6 +37,7 @@ class PeerOperation(StrEnum):
     ledger = "ledger"  # a command for one part of a split account
     gather = "gather"  # bring a split account's funds to where they are wanted
     question = "question"  # to a part of a group's machine
+    standing = "standing"  # what a node is in a group
     hurry = "hurry"  # somebody waits for a decision in a group
     reach = "reach"  # a ping: how many links other nodes are away from there
     relay = "relay"  # a call to a node that the sender cannot reach itself

@@ -107,6 +107,8 @@ class ClusterFolder:
             shutil.rmtree(node.data, ignore_errors=True)
             node.log.unlink(missing_ok=True)
             node.pid_file.unlink(missing_ok=True)
+        for kept in self.folder.glob("node-*.lost-*"):
+            shutil.rmtree(kept, ignore_errors=True)
         for name in ("cluster.toml", MARKER):
             (self.folder / name).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):

@@ -33,6 +33,8 @@ The way of a payment::
   coordinator's node gathers their funds.
 - `members.py`: whether this node belongs to the cluster, and with whom it may speak; a new one compares and registers before it
   takes part. Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
+- `replacing.py`: brings a node back whose data folder is lost: whoever leads a group makes its membership what the table of
+  members asks for.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
   the way of a call to another node, over a third one while the link between the two is silent.
 
@@ -57,5 +59,5 @@ Invariants
   is installed only when no checkpoint is under way.
 - An exception in any task stops the node; nothing is swallowed, and a restart recovers from the log.
 
-Left out: changing the members of a cluster while it runs, and metrics.
+Left out: adding and removing nodes while a cluster runs, and metrics.
 """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from node.actors.actor import Failed, Reply
 from node.core.machine import Body, Loaded, Machine
-from node.core.raft import Message, Persist, SnapshotMeta
+from node.core.raft import MembershipChange, Message, Persist, SnapshotMeta
 
 
 @dataclass(slots=True)
@@ -110,6 +110,24 @@ class Lead:
     node: int
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeMembership:
+    """Who belongs to the group shall change; nothing happens unless this replica leads and no other change is under way."""
+
+    change: MembershipChange
+
+
 ReplicaEvent = (
-    Command | Propose | Query | Received | Persisted | Ticked | PeerLost | LoadedRows | Checkpointed | Exported | Lead
+    Command
+    | Propose
+    | Query
+    | Received
+    | Persisted
+    | Ticked
+    | PeerLost
+    | LoadedRows
+    | Checkpointed
+    | Exported
+    | Lead
+    | ChangeMembership
 )

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from node.actors.actor import Failed, Outcome, promised
+from node.actors.actor import Failed, Outcome, Reply, promised
 from node.core.machine import Kind
 from node.core.members import MemberEvent, MemberState, MemberTable
 from node.ports import Clock, NodeFolder
@@ -40,7 +40,7 @@ class MembersPorts:
     """What it is connected to."""
 
     clock: Clock
-    propose: Callable[[list[object], Callable[[Outcome], None]], None]  # a request for group 0's machine
+    propose: Callable[[list[Any], Reply], None]  # a request for group 0's machine
     changed: Callable[[], None]  # the table or the identity has changed
     fail: Callable[[BaseException], None]
 
@@ -107,7 +107,7 @@ class Members:
         return self._meet(welcome.node, welcome.data_id, welcome.identity)
 
     def _meet(self, node: int, data_id: int, identity: int) -> ProtocolError | None:
-        if not self.may_speak(node, data_id):
+        if not self.may_speak(node, data_id, identity):
             if self.table.rows[node].state is MemberState.leaving:
                 text = f"node {node} is being replaced: start it again when its shards have let it go"
             else:
@@ -120,10 +120,10 @@ class Members:
         self._compare()
         return None
 
-    def may_speak(self, node: int, data_id: int) -> bool:
-        """Whether the node may have this data folder, as far as is known here."""
+    def may_speak(self, node: int, data_id: int, identity: int) -> bool:
+        """Whether the node may have this data folder, which knows this identity, as far as is known here."""
         row = self.table.rows.get(node)
-        return row is None or row.admits(data_id)
+        return row is None or row.admits(data_id, is_new=identity == 0)
 
     def _compare(self) -> None:
         if 1 + len(self._alike) >= self._majority:
@@ -158,13 +158,24 @@ class Members:
             self._folder.remember(table.pack())
         self._ports.changed()
 
+    def propose(
+        self, event: MemberEvent, node: int, data_id: int, reply: Reply = lambda _: None, identity: int = 0
+    ) -> None:
+        """Tells group 0; the reply comes when the table that followed is known here, or is the failure."""
+
+        def answered(outcome: Outcome) -> None:
+            if not isinstance(outcome, Failed):
+                self.hear(MemberTable.unpack(outcome[1]))
+            reply(outcome)
+
+        self._ports.propose([Kind.apply, "members", [event.value, node, data_id, identity]], answered)
+
     async def register(self) -> None:
-        """Asks group 0 until it has answered, and returns when this node belongs to the cluster."""
+        """Asks group 0 until it has answered; returns when this node belongs to the cluster. Raises NotAdmitted."""
         mine, data_id = self._hello.node, self._folder.data_id
         while not self.is_admitted:
-            fresh = self._random.getrandbits(62) + 1
             outcome, reply = promised()
-            self._ports.propose([Kind.apply, "members", [MemberEvent.register.value, mine, data_id, fresh]], reply)
+            self.propose(MemberEvent.register, mine, data_id, reply, self._random.getrandbits(62) + 1)
             answer = await outcome
             if isinstance(answer, Failed):
                 await asyncio.sleep(RETRY_SECONDS)
@@ -172,11 +183,8 @@ class Members:
             table = MemberTable.unpack(answer[1])
             if table.rows[mine].data_id != data_id:
                 text = f"expected the data folder that node {mine} has registered, or scripts/cluster replace {mine}"
-                self._ports.fail(NotAdmitted(f"this one is new, and what the node acknowledged is lost: {text}"))
-                return
+                raise NotAdmitted(f"this one is new, and what the node acknowledged is lost: {text}")
             self._folder.admit(table.identity, table.rows[mine].state is MemberState.joining)
-            if table.version > self.table.version:
-                self.table = table
             self._folder.remember(self.table.pack())
             self._ports.changed()
 

@@ -12,7 +12,7 @@ from node.core.locks import LockAction
 from protocol.columns import Transfers
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
-from protocol.placement import SHARDS_MAX
+from protocol.placement import NODES_MAX, SHARDS_MAX
 from protocol.status import ACCOUNT_ID_BYTES_MAX, BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 
@@ -139,6 +139,12 @@ def check_lock(body: list[Any]) -> None:
     _check(is_named or is_by_token, "a claim and an owner of 16 bytes each")
 
 
+def check_replace(body: list[Any]) -> None:
+    """`[node, data id of the lost folder, or 0]`."""
+    _check(len(body) == 2 and all(type(number) is int for number in body), "[node, data id]")
+    _check(0 < body[0] <= NODES_MAX and 0 <= body[1] < 2**63, f"a node of 1 to {NODES_MAX}, and a data id from 0")
+
+
 def check_nothing(body: list[Any]) -> None:
     """An empty body."""
     _check(body == [], "an empty body")
@@ -217,6 +223,7 @@ OPERATIONS: dict[str, Handling] = {
     Operation.transfer: Handling(check_outcome, lambda body: body[1:], _is_never, _bytes_of_search),
     Operation.find_by_id: Handling(check_find, lambda _: [], _is_never, _bytes_of_searches),
     Operation.cluster: Handling(check_nothing, lambda _: []),
+    Operation.replace_node: Handling(check_replace, lambda _: []),
     Operation.audit: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.snapshot: Handling(check_snapshot, lambda _: [], _is_never, _bytes_of_accounts),
     Operation.trace: Handling(check_trace, lambda _: [], _is_never, _bytes_of_searches),

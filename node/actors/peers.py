@@ -102,7 +102,7 @@ class Link:
         self._connection: Connection | None = None
         self._is_welcome = False
         self._has_answered = False  # a ping: what is said on the connection arrives
-        self._data_id = 0  # of the folder that the peer has named on this connection
+        self._named = 0, 0  # data id and identity that the peer has named on this connection
         self._closed = asyncio.Event()
         self._clock = RemoteClock()
         self._numbers = itertools.count(1)
@@ -143,7 +143,7 @@ class Link:
                 if error is not None:
                     raise error
                 self._hear(message.clock_ms)
-                self._data_id = message.data_id
+                self._named = message.data_id, message.identity
                 self._is_welcome = True
                 self.send(self._greet())
                 self._ping()
@@ -279,9 +279,8 @@ class Link:
 
     def check_member(self) -> None:
         """Ends the connection if the peer's data folder is no longer the one that its number has."""
-        if self._connection is None or not self._is_welcome:
-            return
-        if not self._members.may_speak(self.address.id, self._data_id):
+        is_refused = self._is_welcome and not self._members.may_speak(self.address.id, *self._named)
+        if is_refused and self._connection is not None:
             self._connection.abort()
 
     def close(self) -> None:

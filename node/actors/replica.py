@@ -13,6 +13,7 @@ from typing import assert_never
 
 from node.actors.actor import Actor, Failed, not_done
 from node.actors.events import (
+    ChangeMembership,
     Checkpointed,
     Command,
     Exported,
@@ -37,6 +38,7 @@ from node.core.raft import (
     EntryKind,
     HardState,
     LogCut,
+    Membership,
     Message,
     MessageKind,
     NodeId,
@@ -125,8 +127,8 @@ class Replica(Actor[ReplicaEvent]):
                     self._on_checkpointed(machine, meta)
                 case Exported(message, is_complete):
                     self._on_exported(message, is_complete)
-                case Lead(node):
-                    self._transfer_leadership(node)
+                case Lead() | ChangeMembership():
+                    self._lead_on(event)
                 case _:
                     assert_never(event)
         self._questions.ask_read_point()
@@ -160,17 +162,29 @@ class Replica(Actor[ReplicaEvent]):
 
     def may_hand_over(self, node: int) -> bool:
         """Whether a peer has all that is committed and answers: a handover to one that lags or is silent stops the group."""
-        status = self.raft.status()
-        mine = [peer for peer in status.peers if peer.node == node and peer.recent_active and not peer.recovering]
-        return not self._exports and any(peer.match >= status.commit for peer in mine)
+        return not self._exports and node in self.membership.voters and self.has_caught_up(node, 0)
 
-    def _transfer_leadership(self, to: int) -> None:
-        """Hands over if this replica still leads: it may have resigned since it was last heard of."""
-        self._pipeline.tell_time()
+    def _lead_on(self, event: Lead | ChangeMembership) -> None:
+        """Hands over, or changes who belongs to the group, if this replica still leads and nothing is in the way; who asks looks again."""
         try:
-            self.raft.transfer_leadership(NodeId(to))
+            if isinstance(event, Lead):
+                self._pipeline.tell_time()
+                self.raft.transfer_leadership(NodeId(event.node))
+            else:
+                self.raft.propose_change(event.change)
         except ProposalDropped:
             pass
+
+    @property
+    def membership(self) -> Membership:
+        """Who belongs to the group, by all that has been applied here."""
+        return self.raft.state.membership
+
+    def has_caught_up(self, node: int, lag_max: int) -> bool:
+        """Whether a peer has all that is committed but for so many entries, and answers."""
+        status = self.raft.status()
+        mine = [peer for peer in status.peers if peer.node == node and peer.recent_active and not peer.recovering]
+        return any(peer.match + lag_max >= status.commit for peer in mine)
 
     @property
     def term(self) -> int:

@@ -141,7 +141,7 @@ class Session:
         """Ends a peer's connection if its data folder is no longer the one that its number has."""
         if self.hello is None or not self.is_peer:
             return
-        if not self._rules.members.may_speak(self.hello.node, self.hello.data_id):
+        if not self._rules.members.may_speak(self.hello.node, self.hello.data_id, self.hello.identity):
             self._connection.abort()
 
     def _open(self, hello: Hello, welcome: Welcome) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from node.ports import StorageFailed
+from node.ports import Damaged, StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
 IDENTITY_FILE = "node.json"
@@ -27,7 +27,7 @@ class DataFolder:
         if self._path.exists():
             found = self._read()
         elif any(child.suffix == ".db" for child in folder.iterdir()):
-            raise StorageFailed(f"{folder}: holds data but no {IDENTITY_FILE}; it is foreign or damaged")
+            raise Damaged(f"{folder}: holds data but no {IDENTITY_FILE}; it is foreign or damaged")
         else:
             found = {"data_id": secrets.randbits(62) + 1, "identity": 0, "is_replacement": False}
             write_checked(self._path, {**self._owner, **found})
@@ -44,7 +44,7 @@ class DataFolder:
             text = f"{self._path}: written by a newer version (format {version}, this is {DATA_FORMAT})"
             raise StorageFailed(text)
         if not is_sound:
-            raise StorageFailed(f"{self._path}: damaged")
+            raise Damaged(f"{self._path}: damaged")
         for name, value in self._owner.items():
             if found.get(name) != value:
                 raise StorageFailed(f"{self._path.parent}: belongs to {name} {found.get(name)!r}, started as {value!r}")

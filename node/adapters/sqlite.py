@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from node.ports import StorageFailed
+from node.ports import Damaged, StorageFailed
 
 FORMAT = 1  # raised when the layout changes; a newer file is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
@@ -48,7 +48,7 @@ class SqliteFile:
             self._connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
             await self.run(self._prepare, schema, preallocate)
         except sqlite3.Error as error:
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise _failed(self.path, error) from error
         except BaseException:
             await self.close()
             raise
@@ -96,10 +96,16 @@ class SqliteFile:
             # aiosqlite's public calls are one statement a hop; a whole transaction in one hop needs its internal one.
             return await connection._execute(on_thread)  # type: ignore[no-untyped-call,no-any-return]  # untyped there
         except sqlite3.Error as error:
-            raise StorageFailed(f"{self.path}: {error}") from error
+            raise _failed(self.path, error) from error
 
     async def close(self) -> None:
         """Waits for running work and releases the thread."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await asyncio.shield(connection.close())
+
+
+def _failed(path: Path, error: sqlite3.Error) -> StorageFailed:
+    """A malformed file is a plain DatabaseError; what else can go wrong, a full disk for one, has classes of its own."""
+    kind = Damaged if type(error) is sqlite3.DatabaseError else StorageFailed
+    return kind(f"{path}: {error}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from node.adapters.sqlite import SqliteFile
 from node.core.machine import Change
-from node.ports import StorageFailed
+from node.ports import Damaged
 
 Row = tuple[str, int, bytes]
 
@@ -39,7 +39,7 @@ class SqliteShard:
 
     def _checked(self, table: str, key: int, crc: int, value: object) -> bytes:
         if not isinstance(value, bytes) or zlib.crc32(value) != crc:
-            raise StorageFailed(f"{self._path}: row {key} of {table} is damaged (its checksum does not match)")
+            raise Damaged(f"{self._path}: row {key} of {table} is damaged (its checksum does not match)")
         return value
 
     async def read(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], bytes | None]:

@@ -160,6 +160,7 @@ class Wire(asyncio.Protocol):
         """Closes without sending."""
         if self._transport is not None:
             self.is_open = False
+            self._outgoing, self._outgoing_bytes = [], 0  # or the loop's next turn would write to what is gone
             self._transport.abort()
 
 
@@ -181,9 +182,13 @@ class TcpTransport:
 
     async def connect(self, host: str, port: int, make_handler: MakeHandler) -> Connection:
         """Opens a connection. Raises OSError or TimeoutError."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            _, wire = await loop.create_connection(lambda: Wire(make_handler, FRAME_BYTES_MAX, self), host, port)
+        loop, wire = asyncio.get_running_loop(), Wire(make_handler, FRAME_BYTES_MAX, self)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await loop.create_connection(lambda: wire, host, port)
+        except BaseException:
+            wire.abort()  # uvloop closes it without a word, and what it was to say first would be written all the same
+            raise
         return wire
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ class QuietCluster(Cluster):
 
     def lose_data(self, number: int) -> None:
         """The host comes back with an empty data folder under its old number."""
-        self.hosts[number].drive = Drive(Random(number))
+        self.hosts[number].drive = Drive(Random(self.random.getrandbits(64)))
 
 
 class World:

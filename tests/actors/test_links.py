@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from node.actors.events import Lead
 from node.actors.routes import Routes
 from protocol.status import Status
 from tests.actors.quiet import World, play
@@ -21,7 +22,7 @@ async def apart(world: World) -> tuple[int, int]:
     leader = world.leader(1)
     if world.leader(0) == leader:
         other = world.followers(0)[0]
-        world.replica(leader, 0)._transfer_leadership(other)
+        world.replica(leader, 0)._lead_on(Lead(other))
         await world.until(
             lambda: world.cluster.leader_of(0) == other and world.replica(other, 0).is_serving, "it has moved"
         )
@@ -83,9 +84,9 @@ def test_a_node_that_cannot_hear_a_leader_finds_it(nodes: int) -> None:
             return world.ask(connection, "balances", -1, [name])
 
         assert await longest(world, CUT_SECONDS, read) < GAP_SECONDS
-        world.replica(leader, 1)._transfer_leadership(other := world.followers(1)[-1])
+        world.replica(leader, 1)._lead_on(Lead(other := world.followers(1)[-1]))
         await world.until(lambda: world.cluster.leader_of(1) == other, "leadership moves to a node that is heard")
-        world.replica(other, 1)._transfer_leadership(leader)
+        world.replica(other, 1)._lead_on(Lead(leader))
         await world.until(lambda: world.cluster.leader_of(1) == leader, "and back to the one that is not")
         assert await longest(world, CUT_SECONDS, read) < GAP_SECONDS
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
+import uvloop
 
 from node.adapters import tcp
 from node.adapters.clock import SystemClock
@@ -131,6 +132,27 @@ async def site() -> AsyncIterator[Site]:
         recorder.connection.abort()
     await listening.transport.close()
     await until(lambda: all(recorder.losses for recorder in listening.accepted), "everything is closed")
+
+
+def test_what_is_unsent_when_a_connection_is_aborted_goes_nowhere() -> None:
+    """On the loop that production runs on, too: an exception outside any task would stop the node."""
+    broken: list[object] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        listening = Site()
+        await listening.start()
+        near, far = await listening.connect()
+        near.connection.send(Goodbye("unsent"))
+        near.connection.abort()
+        await until(lambda: near.losses and far.losses, "both ends know")
+        assert far.messages == []
+        await listening.transport.close()
+
+    for make_loop in (uvloop.new_event_loop, asyncio.new_event_loop):
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(story())
+    assert broken == []
 
 
 async def test_large_frames_go_both_ways(site: Site) -> None:

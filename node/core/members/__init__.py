@@ -18,8 +18,9 @@ stateDiagram-v2
     joining --> leaving: leave
     joining --> member: settle
 ```
-*Replacing* a folder that is lost: the row is `leaving` until each group of the node has removed it by a committed change,
-`vacant` until a new folder registers under the number, `joining` until each group has taken it in again, as a learner first.
+*Replacing* a folder that is lost (`node.actors.replacing` drives it, and says why it is safe): the row is `leaving` until each
+group of the node has removed it by a committed change, `vacant` until a new folder registers under the number, `joining`
+until each group has taken it in again, as a learner first.
 
 A command that fits no transition, or names another data id than the row's, comes late or twice and changes nothing; the
 answer is the table as it stands.

@@ -48,10 +48,13 @@ class Member:
     data_id: int  # names its folder; while the row is vacant, the one that was lost
     state: MemberState
 
-    def admits(self, data_id: int) -> bool:
-        """Whether a node with this folder may be spoken with."""
+    def admits(self, data_id: int, *, is_new: bool) -> bool:
+        """Whether a node with this folder, which is new or belongs to the cluster already, may be spoken with.
+
+        For a vacant number only a new one comes into question: others are lost ones that somebody has put back.
+        """
         if self.state is MemberState.vacant:
-            return data_id != self.data_id
+            return is_new and data_id != self.data_id
         return data_id == self.data_id and self.state is not MemberState.leaving
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from node.core.raft import election, following, reads, reconfigure, replication
-from node.core.raft.membership import MembershipChange, SnapshotMeta
+from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.ready import Lost, PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
 from node.core.raft.state import (
@@ -146,6 +146,13 @@ class Raft:
         Raises ProposalDropped where another node leads, and on a leader that has not committed in its term yet.
         """
         return reads.read_index(self.state, replication.leading(self.state))
+
+    def begin_outside(self) -> None:
+        """This replica's log is empty and its node was removed before: it belongs to the group when the log says so."""
+        state = self.state
+        assert state.log.last_index == 0, "whoever has a log has a membership by it"
+        voters = tuple(node for node in state.membership.voters if node != state.id)
+        state.membership = Membership(voters=voters)
 
     def campaign(self) -> None:
         """Starts an election now, if this replica may."""

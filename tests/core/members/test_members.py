@@ -53,7 +53,9 @@ def test_every_event_in_every_state(state: MemberState | None, event: MemberEven
 def test_whom_a_row_admits(state: MemberState, admitted: list[int]) -> None:
     """A lost folder never again; a new one from the moment on when the groups have let the lost one go."""
     row = reach(state).rows[2]
-    assert [data_id for data_id in (OLD, NEW, 33) if row.admits(data_id)] == admitted
+    assert [data_id for data_id in (OLD, NEW, 33) if row.admits(data_id, is_new=True)] == admitted
+    belonging = [] if state is MemberState.vacant else admitted
+    assert [data_id for data_id in (OLD, NEW, 33) if row.admits(data_id, is_new=False)] == belonging
 
 
 def test_the_first_folder_gives_the_cluster_its_identity() -> None:
