@@ -223,12 +223,12 @@ OPERATIONS: dict[str, Handling] = {
     Operation.transfer: Handling(check_outcome, lambda body: body[1:], _is_never, _bytes_of_search),
     Operation.find_by_id: Handling(check_find, lambda _: [], _is_never, _bytes_of_searches),
     Operation.cluster: Handling(check_nothing, lambda _: []),
-    Operation.replace_node: Handling(check_replace, lambda _: []),
     Operation.audit: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.snapshot: Handling(check_snapshot, lambda _: [], _is_never, _bytes_of_accounts),
     Operation.trace: Handling(check_trace, lambda _: [], _is_never, _bytes_of_searches),
     Operation.undecided: Handling(check_nothing, lambda _: [], _is_never, _bytes_of_survey),
     Operation.lock: Handling(check_lock, lambda _: [], _is_wish),
+    Operation.replace_node: Handling(check_replace, lambda _: []),
     Operation.fault: Handling(check_fault, lambda _: []),
 }
 

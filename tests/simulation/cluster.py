@@ -117,6 +117,8 @@ class Cluster:
         self.random = random
         self.hosts: dict[int, Host] = {}
         self.crashes = 0
+        self.absent: dict[int, None] = {}  # nodes that must not be started yet
+        self.is_replacing = False  # a lost folder: groups have fewer voters than replicas for a while
         self.unexpected: Callable[[str, BaseException], None] = lambda where, error: None
         self._clients = 0
         for number in range(1, shape.nodes + 1):
@@ -130,7 +132,7 @@ class Cluster:
     def start(self, number: int) -> None:
         """Starts a node's process on what its disk holds."""
         host = self.hosts[number]
-        if host.is_up:
+        if host.is_up or number in self.absent:
             return
         for owner in host.dark:
             self.network.bury(owner)
@@ -201,8 +203,10 @@ class Cluster:
         return max(found)[1] if found else None
 
     def has_majorities(self) -> bool:
-        """Whether most hosts of every group are up."""
-        return all(2 * sum(self.hosts[host].is_up for host in group) > len(group) for group in self.placement.replicas)
+        """Whether most hosts of every group are up, and all of its replicas count."""
+        return not self.is_replacing and all(
+            2 * sum(self.hosts[host].is_up for host in group) > len(group) for group in self.placement.replicas
+        )
 
     # -- clients --------------------------------------------------------------------------------------------------
 

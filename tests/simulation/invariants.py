@@ -116,7 +116,7 @@ class Invariants:
         self._calm_since: float | None = None
         self._opened: dict[tuple[int, int], float] = {}  # (group, round) -> when it was first seen open
         self._watched: dict[Owner, list[Watched]] = {}
-        self._votes: dict[tuple[int, int, int], int] = {}  # (node, group, term) -> who got its vote
+        self._votes: dict[tuple[int, int, int], int] = {}  # (data folder, group, term) -> who got its vote
         self._terms: dict[tuple[int, int], int] = {}  # (node, group) -> the highest durable term
         self._steps: dict[Owner, int] = {}
 
@@ -228,8 +228,8 @@ class Invariants:
         )
 
     def _check_votes(self, name: str, host: Host, group: int, replica: Replica) -> None:
-        """One vote a term, over all lives and whatever the disk forgets."""
-        state, key = replica.raft.state, (host.number, group)
+        """One vote a term, over all lives of a folder and whatever its disk forgets."""
+        state, key = replica.raft.state, (host.drive.folder.data_id, group)
         self._expect(state.term >= self._terms.get(key, 0), f"{name}: term {state.term} after {self._terms.get(key)}")
         stored = host.drive.disk.groups.get(group)
         hard = stored.hard_state if stored is not None else HardState(0, NodeId(0), 0)

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from node.actors import coordinator as actor
+from node.actors import replacing
 from node.actors.actor import Reply
 from node.actors.events import Persisted
+from node.actors.replacing import Replacing
 from node.actors.replica import Replica
 from node.actors.router import Router
 from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
-from node.adapters.memory import MemoryLog
+from node.adapters.memory import MemoryFolder, MemoryLog
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
@@ -26,12 +28,14 @@ from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
 from node.core.machine import At, Body, Machine, pack_decision
+from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import HardState, NodeId, Persist, StoredGroup, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
 from node.ports import LogWrite
 from protocol.messages import NEVER_MS, Request
 from protocol.status import Status
+from tests.simulation import folders
 
 
 def acknowledge_before_write(patch: pytest.MonkeyPatch) -> None:
@@ -247,6 +251,20 @@ def name_older_checkpoint(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Replica, "_on_checkpointed", lambda self, machine, meta: honest(self, self.machine, meta))
 
 
+def let_new_folder_vote(patch: pytest.MonkeyPatch) -> None:
+    """A new folder takes the place of a lost one at once, as the voter that it was."""
+    honest = MemoryFolder.admit
+
+    def move_on(self: Replacing, node: int, row: Member, known: dict[int, str]) -> None:
+        event = MemberEvent.vacate if row.state is MemberState.leaving else MemberEvent.settle
+        self._members.propose(event, node, row.data_id)
+
+    patch.setattr(replacing, "_next_step", lambda replica, node, row: None)
+    patch.setattr(Replacing, "_move_on", move_on)
+    patch.setattr(MemoryFolder, "admit", lambda self, identity, is_replacement: honest(self, identity, False))
+    patch.setattr(folders, "SHARE", 1.0)
+
+
 def export_past_leadership(patch: pytest.MonkeyPatch) -> None:
     """A deposed leader streams on, whatever it installs meanwhile, and nobody compares the rows with their name."""
 
@@ -291,7 +309,7 @@ MUTANTS = (
     acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
-    record_whole_chains, judge_chains_anew, forget_updates, forget_ended_claims, serve_overdue,
+    forget_updates, forget_ended_claims, serve_overdue, let_new_folder_vote,
 )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ wrong, `links` a last spell of cut links that nobody may notice, `records` what 
 `mutants` are what they must find. A seed decides everything: the same seed gives the same run, down to the last byte on
 the network.
 
-Left out: real sockets, threads and files (the adapters' own tests have them), and changes of membership.
+`folders` is a spell with a lost data folder, `checkpoints` looks at what lies on the disks.
+Left out: real sockets, threads and files (the adapters' own tests have them).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
 from tests.simulation.cluster import BASE_PORT, Cluster, Shape, small_segments
 from tests.simulation.faults import Faults
+from tests.simulation.folders import Folders
 from tests.simulation.ghosts import Ghosts
 from tests.simulation.invariants import Invariants
 from tests.simulation.links import Links
@@ -225,6 +227,7 @@ class Simulation:
         await self.faults.run(self._seconds)
         await asyncio.sleep(BUSY_SECONDS)
         await Links(self.cluster, Random(f"links of {self.result.seed}"), self.faults.counts, self._fail).run()
+        await Folders(self.cluster, Random(f"folders of {self.result.seed}"), self.faults.counts, self._fail).run()
         for worker in self.workers:
             worker.stop()
         await asyncio.gather(*running)

@@ -64,6 +64,11 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.decide_on_timeout, AGAINST_VOTES, Plan(workload="bank", commit="2pc")),
         (mutants.decide_on_timeout, AGAINST_VOTES, Plan(workload="bank", commit="3pc")),
         (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is|balanced=False", Plan(12.0, "bank")),
+        (
+            mutants.let_new_folder_vote,
+            "the log ends before the commit index|lacks committed",
+            Plan(4.0, workload="bank"),
+        ),
         (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),

@@ -1,0 +1,104 @@
+"""A data folder is lost under load, and its node is brought back with an empty one while others die and come back.
+
+A spell of its own behind the other faults: a lost folder is all the loss that a group of three survives, so no disk is damaged besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from node.actors.router import Call
+from node.core.members import MemberState
+from protocol.operations import Operation
+from protocol.placement import COORDINATOR
+from tests.simulation.cluster import Cluster, Host
+from tests.simulation.disks import Drive
+
+SHARE = 0.4  # of the runs: it takes some seconds
+LOOK_SECONDS = 0.1  # between two looks of the operator
+CRASH_CHANCE = 0.15  # a look, that some node dies
+DOWN_SECONDS = 0.4  # mean, until it is started again
+CRASHES_SECONDS = 6.0  # after which nobody dies any more
+REPLACED_SECONDS = 60.0  # within which the node has its place again
+
+
+class Folders:
+    """`fail` is told if the node does not get its place back in time."""
+
+    def __init__(self, cluster: Cluster, random: Random, counts: Counter[str], fail: Callable[[str], None]) -> None:
+        self._cluster = cluster
+        self._random = random
+        self._counts = counts
+        self._fail = fail
+
+    async def run(self) -> None:
+        """All of it; afterwards every node runs."""
+        if self._random.random() >= SHARE:
+            return
+        cluster, loop = self._cluster, self._cluster.loop
+        host = self._random.choice(list(cluster.hosts.values()))
+        lost = host.drive.folder.data_id
+        self._counts["lost folder"] += 1
+        cluster.absent[host.number] = None
+        cluster.is_replacing = True
+        cluster.crash(host.number)
+        host.drive = Drive(Random(self._random.getrandbits(64)))
+        began = loop.time()
+        while not self._look(host, lost):
+            if loop.time() - began > REPLACED_SECONDS:
+                self._fail(
+                    f"node {host.number} has not got its place back {REPLACED_SECONDS:.0f} s after its folder was lost"
+                )
+                break
+            if loop.time() - began < CRASHES_SECONDS and self._random.random() < CRASH_CHANCE:
+                self._crash()
+            await asyncio.sleep(LOOK_SECONDS)
+        cluster.absent.clear()
+        for number in cluster.hosts:
+            cluster.start(number)
+        cluster.is_replacing = False
+
+    def _crash(self) -> None:
+        leader = self._cluster.leader_of(self._random.randint(0, self._cluster.shape.shards))
+        number = (
+            leader
+            if leader is not None and self._random.random() < 0.6
+            else self._random.choice(list(self._cluster.hosts))
+        )
+        if number in self._cluster.absent or not self._cluster.hosts[number].is_up:
+            return
+        self._counts["crash beside a lost folder"] += 1
+        self._cluster.crash(number, silently=self._random.random() < 0.25)
+        self._cluster.loop.call_later(self._random.expovariate(1 / DOWN_SECONDS), self._cluster.start, number)
+
+    def _look(self, host: Host, lost: int) -> bool:
+        """What `scripts/cluster replace` does next; whether it is done."""
+        leader = self._cluster.leader_of(COORDINATOR)
+        node, owner = (
+            (None, None) if leader is None else (self._cluster.hosts[leader].node, self._cluster.hosts[leader].owner)
+        )
+        row = node.members.table.rows.get(host.number) if node is not None else None
+        if node is None or owner is None or row is None:
+            return False
+        if row.data_id != lost and row.state is MemberState.member:
+            return True
+        if row.data_id == lost and row.state is MemberState.member:
+            call = Call(
+                COORDINATOR,
+                Operation.replace_node,
+                [host.number, lost],
+                self._cluster.loop.time() + 1.0,
+                lambda _: None,
+            )
+
+            async def ask() -> None:
+                node._replacing.replace(call)
+
+            self._cluster.loop.spawn(owner, ask())
+        elif row.state in (MemberState.vacant, MemberState.joining):
+            self._cluster.absent.pop(host.number, None)
+            self._cluster.start(host.number)
+        return False
