@@ -120,6 +120,7 @@ def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
 
 def _run(config: Config, number: int, folder: Path, identity: DataFolder) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.disable()  # until all is restored: nothing of that is garbage, and it would be looked through again and again
     _share_one_heap()
     stamp = f"{config.cluster.name} node {number}"
     try:
@@ -162,9 +163,9 @@ async def _serve(config: Config, number: int, folder: Path, identity: DataFolder
     if not running.done():
         address = node.placement.address(node.number)
         log.info("serving", node=node.number, address=f"{address.host}:{address.port}" if address else "")
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        gc.enable()
     serving.cancel()
     await running
     log.info("stopped gracefully", node=node.number)
