@@ -283,7 +283,7 @@ class Node:
         router, clock, desk = self.router, self._adapters.clock, self._desk
         auditor = Auditor(router, clock, self._mark, self._spawn_asking)
         split = SplitAccounts(router, clock, self._spawn_asking, auditor.parts, self._submit, self._adapters.random)
-        tracer = Tracer(router, clock, self._spawn_asking)
+        tracer = Tracer(router, clock, self._clocks.true_ns, self._spawn_asking)
         router.routes = self._routes
         router.mend, router.is_part, router.on_split = split.mend, self._is_part, self._directory.list_splits
         router.services = {

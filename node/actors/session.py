@@ -282,6 +282,10 @@ class SessionHost:
         self._clients: dict[Session, None] = {}
         self._numbers: dict[int, None] = {}  # of all that stand
         self._look_at = 0.0
+        self._looked = 0.0
+        self._awake = (
+            0.0  # seconds: a node that stood still could not send, so its clients have not been silent meanwhile
+        )
         self._unsent_bytes = 0
         self._cut_off = 0
 
@@ -325,8 +329,9 @@ class SessionHost:
     def tick(self, now: float) -> int:
         """Now and then cuts off clients that take no answers, or together hold too much. How many bytes they all leave unread."""
         if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            self._look(now)
+            self._awake += min(now - self._looked, 2 * LOOK_SECONDS)
+            self._looked, self._look_at = now, now + LOOK_SECONDS
+            self._look(self._awake)
         return self._unsent_bytes
 
     def _look(self, now: float) -> None:

@@ -6,7 +6,7 @@ A group that does not answer within a moment is left out: traces are wanted most
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, not_done, promised
 from node.actors.router import Call, Router
@@ -26,9 +26,11 @@ LEDGER = "ledger"
 class Tracer:
     """Serves `trace` and `undecided`."""
 
-    def __init__(self, router: Router, clock: Clock, spawn: Spawn) -> None:
+    def __init__(self, router: Router, clock: Clock, true_ns: Callable[[], int], spawn: Spawn) -> None:
+        """`true_ns` is the wall's time, by which the logs are stamped."""
         self._router = router
         self._clock = clock
+        self._true_ns = true_ns
         self._spawn = spawn
 
     def trace(self, call: Call) -> None:
@@ -78,7 +80,7 @@ class Tracer:
 
     async def _undecided(self, call: Call) -> None:
         groups = range(self._router.placement.shards + 1)
-        now_ns = self._clock.wall_ns()  # before a silent group is waited for
+        now_ns = self._true_ns()  # before a silent group is waited for
         answers = await self._ask(groups, "machine", ["open", LEDGER])
         records = await self._ask([COORDINATOR], "decisions", ["open"])
         silent = [group for group in groups if answers[group] is None]

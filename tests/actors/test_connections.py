@@ -101,6 +101,25 @@ def test_a_client_that_takes_no_answers_gets_no_more_and_is_cut_off() -> None:
     play(story)
 
 
+def test_a_node_that_stood_still_does_not_take_its_clients_for_silent() -> None:
+    """It could send them nothing meanwhile."""
+
+    async def story(world: World) -> None:
+        await world.client.create_accounts([[LONG_NAME, "EUR", None, None, LONG_NAME, bytes(1_000)]])
+        node = world.node(world.leader(1))
+        busy = await world.dial(node.number)
+        stop_reading(busy)
+        ask_much(busy, 100)
+        await world.until(lambda: node._sessions._unsent_bytes, "answers lie there")
+        world.cluster.pause(node.number)
+        await asyncio.sleep(3 * SILENT_SECONDS)
+        world.cluster.resume(node.number)
+        await asyncio.sleep(SILENT_SECONDS / 2)
+        assert node._sessions.statistics().cut_off == 0 and busy.is_open
+
+    play(story)
+
+
 def test_a_client_that_reads_slowly_stays() -> None:
     """As long as it takes something now and then, however much lies there."""
 
