@@ -5,6 +5,7 @@ hold the code against that document. The modules, each on its own and imported b
 
 - `frames`: length, checksum and body; strict msgpack.
 - `messages`: the ten messages and the handshake.
+- `clocks`: until when a request is good, by the clock of whoever gets it.
 - `columns`: a batch of transfers; `status`: what becomes of each; `errors`: why a request was not carried out.
 - `operations`: what can be asked for.
 - `ids`, `money`: transfer ids, currencies and exact amounts.

@@ -41,8 +41,12 @@ The way of a payment::
 Invariants
 - Persisted before sent: what a message shows of the log (a vote, an acknowledgement, a reply `created`) leaves only after the
   log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then.
-- A request gets one outcome: the reply list, or a `Failed`. `busy` says that nothing has happened; `not_leader` does not, as
-  the entry may be on its way: ids make it safe to ask again.
+- A request gets one outcome: the reply list, or a `Failed`, which says whether what was asked for may have happened or yet
+  happens. Whoever makes the failure knows, and says `not_done` only then; nobody later takes it from a code, and whoever has
+  asked before, or has asked others too, adds its own doubt. Ids make it safe to ask again.
+- A request has a time, told by the clock of the node that it goes to, so that the network cannot make it younger: whoever
+  looks at it later (session, pipeline, lock desk) answers `overdue` and leaves it undone. What it changes has an identity or a
+  condition besides, so that a copy within its time happens once.
 - Work and reads have each their own part of a node, and what finishes a request that was taken is never refused by admission.
 - What a client makes a node hold (requests, answers that it does not take, the beginning of a frame) is bounded, for each
   connection and in all; who takes nothing is cut off, and reads for somebody who is gone are dropped.

@@ -265,11 +265,16 @@ def _again(call: Call) -> Call:
     def answered(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
             outcome = replace(outcome, may_have_happened=True)
-        elif call.operation == Operation.update and outcome[0] == AccountStatus.version_conflict:
+        elif _is_update(call) and outcome[0] == AccountStatus.version_conflict:
             outcome = Failed(ErrorCode.outcome_unknown, "the account has changed since, perhaps by this update")
         call.reply(outcome)
 
     return replace(call, reply=answered, is_repeated=True)
+
+
+def _is_update(call: Call) -> bool:
+    """Of an account, or of the home part of a split one."""
+    return call.operation == Operation.update or (call.operation == PeerOperation.ledger and call.body[0] == "update")
 
 
 def _event_of(call: Call) -> ReplicaEvent:

@@ -4,9 +4,18 @@ It knows any nodes of a cluster, learns from them who leads what, sends each req
 next node when one dies. Every change carries an id, so asking again is safe; when time runs out first, `OutcomeUnknown`
 says so and `Client.outcome` settles it.
 
-`connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `client.py` is the face, `locks.py`
-its locks, `guards.py` what a transfer may demand besides funds, `sync.py` its twin. Invariants: a change is repeated only with
-the ids it had; `Busy` and `Refused` are raised only if nothing happened.
+`connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
+`client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `history.py` and
+`survey.py` are calls of more than one request, `locks.py` its locks, `guards.py` what a transfer may demand besides funds,
+`sync.py` its twin.
+
+Invariants
+- A change is repeated only with the ids it had.
+- An error other than `OutcomeUnknown` is raised only if nothing has happened. A request may have happened from when it leaves
+  until the books answer it, or a failure says that it has not; of several parts the worst counts for the whole, and all ids are named.
+- Every call ends within its time, connecting and waiting for a turn included. What had no turn was not sent, and is `Busy`.
+- What a caller gives is checked before anything is sent, columns as single values are.
+
 Left out: retries after `Busy`, which are the caller's to pace.
 """
 

@@ -203,10 +203,11 @@ def test_an_update_without_a_version_gives_way_to_others() -> None:
     play(story)
 
 
-def test_a_node_that_asks_again_does_not_call_a_conflict_a_refusal() -> None:
-    """Its own earlier attempt may be what the update conflicts with."""
+@pytest.mark.parametrize(("operation", "body"), [("update", []), ("ledger", ["update"])])
+def test_a_node_that_asks_again_does_not_call_a_conflict_a_refusal(operation: str, body: list[Any]) -> None:
+    """Its own earlier attempt may be what the update conflicts with; also at the home part of a split account."""
     answers: list[Any] = []
-    again = router._again(router.Call(1, "update", ["a", {}, FIRST, b""], 1.0, answers.append))
+    again = router._again(router.Call(1, operation, [*body, "a", {}, FIRST, b""], 1.0, answers.append))
     assert router._again(again) is again
     again.reply([int(AccountStatus.version_conflict), 7])
     again.reply([int(AccountStatus.updated), 7])

@@ -7,7 +7,8 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 |---|---|
 | ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
 | ["part", row as above, shard, shards]: this shard's part of a split account | ["part", `AccountStatus`] |
-| ["update", id, {any of minimum, maximum, owner, metadata, status (`AccountState`), if_version}] | ["update", `AccountStatus`, version] |
+| ["update", account, {any of `updates.FIELDS`}, id, id of the update before it or None] | ["update", `AccountStatus`, version] |
+| ["follow", account, `AccountState`, version]: a part that follows its home part | ["follow", `AccountStatus`] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
@@ -15,7 +16,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last fields: does an open round touch it, is it a part |
+| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last: does an open round touch it, is it a part, its last update |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["trace", id] | `[status, timestamp_ns, debit, credit]` or None, and `[round, transaction, sides]` for each round that it was seen in |
 | ["ids", round] | the first ids of an open round |
@@ -23,7 +24,8 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
 `segment` and `history` (the record), `repeats` (ids that it holds), `holds`, `books` (all of it together), `sheet` and `exact`
-(one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `account_commands`, `settling`, `queries`, `checkpoint`, `ledger`.
+(one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `terms`, `account_commands`, `updates`,
+`settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
