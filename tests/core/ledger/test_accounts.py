@@ -158,3 +158,41 @@ def test_currency_codes_are_one_to_one() -> None:
     codes = {currency_code(currency): currency for currency in CURRENCIES}
     assert len(codes) == len(CURRENCIES)
     assert all(0 < code < 2**16 and currency_text(code) == currency for code, currency in codes.items())
+
+
+def test_an_update_is_carried_out_once() -> None:
+    """Repeated it is answered as the first time, behind a restart too; when another has followed, or it follows none, it conflicts."""
+    driver = Driver()
+    driver.accounts(("a", "EUR", 0, None))
+    one, two, three = (bytes(15) + bytes((number,)) for number in (1, 2, 3))
+
+    def update(owner: str, id: bytes, after: bytes) -> list[int]:
+        return list(driver.command("update", "a", {"owner": owner}, id, after)[1:])
+
+    first = update("one", one, b"")
+    assert first == [AccountStatus.updated, driver.index]
+    driver.save()
+    driver = driver.restored()
+    assert update("one", one, b"") == first
+    assert update("two", two, b"")[0] == AccountStatus.version_conflict
+    assert update("two", two, one)[0] == AccountStatus.updated
+    assert update("one", one, b"")[0] == AccountStatus.version_conflict
+    assert update("x" * 65, three, two)[0] == AccountStatus.owner_too_long
+    assert update("x", three, two)[0] == AccountStatus.owner_too_long
+    (row,) = driver.query("accounts", ["a"])[1]
+    assert (row[8], row[13]) == ("two", three)
+    driver.save()
+    assert driver.restored().ledger.digest(0) == driver.ledger.digest(0)
+
+
+def test_opening_again_is_judged_by_how_it_was_opened() -> None:
+    """Whatever has been changed since: a late copy of what was answered `created` is not told that it differs."""
+    driver = Driver()
+    opening: list[object] = ["a", "EUR", 0, None, "alice", b"m"]
+    assert created(driver, opening) == ["created"]
+    assert updated(driver, "a", owner="bob", minimum=-5, metadata=b"") == "updated"
+    driver.save()
+    driver = driver.restored()
+    assert created(driver, opening) == ["exists"]
+    assert created(driver, ["a", "EUR", -5, None, "bob", b""]) == ["exists"]
+    assert created(driver, ["a", "EUR", -5, None, "carol", b""]) == ["exists_with_different_owner"]

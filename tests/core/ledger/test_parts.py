@@ -172,3 +172,23 @@ def test_a_batch_of_many_debits(driver: Driver) -> None:
     statuses = names(driver.transfers(rows))
     assert statuses == ["created"] * 7 + ["part_short"] * 2
     assert driver.balances("shop") == (5, 0, 0)
+
+
+def test_a_part_follows_the_latest_word(driver: Driver) -> None:
+    """Of what the home part tells, the version orders what comes late; a part alone takes no change of its state."""
+    frozen, opened = int(AccountState.frozen), int(AccountState.open)
+
+    def follow(state: int, version: int) -> int:
+        return int(driver.command("follow", "shop", state, version)[1])
+
+    def state() -> int:
+        return int(driver.query("accounts", ["shop"])[1][0][7])
+
+    assert (follow(frozen, 10), state()) == (AccountStatus.updated, frozen)
+    assert (follow(opened, 20), state()) == (AccountStatus.updated, opened)
+    driver.save()
+    driver = driver.restored()
+    for late in (10, 20):
+        assert (follow(frozen, late), state()) == (AccountStatus.updated, opened)
+    assert driver.command("follow", "a", frozen, 30)[1] == AccountStatus.account_not_found
+    assert driver.command("follow", "nobody", frozen, 30)[1] == AccountStatus.account_not_found
