@@ -313,6 +313,18 @@ def check_welcome(welcome: Welcome, hello: Hello, node: int = 0) -> ProtocolErro
     return None
 
 
+def full_name(cluster: str, identity: int) -> str:
+    """What tells a cluster from every other one in one word, `name/identity`; the name alone while the identity is not known."""
+    return f"{cluster}/{identity:016x}" if identity else cluster
+
+
+def split_full_name(text: str) -> tuple[str, int]:
+    """The inverse: name, and identity or 0."""
+    name, slash, identity = text.rpartition("/")
+    is_full = bool(slash) and len(identity) == 16 and all(digit in "0123456789abcdef" for digit in identity)
+    return (name, int(identity, 16)) if is_full else (text, 0)
+
+
 def named(cluster: str, identity: int) -> str:
     """A cluster in full: its name and its random number."""
     return f"cluster {cluster!r} {identity:016x}"

@@ -34,12 +34,12 @@ async def replace(cluster: LocalCluster, number: int, say: Callable[[str], None]
     if not node.wait_until_data_is_free(DATA_SECONDS):
         raise ClusterError(f"a process holds {node.data}; end it first: pgrep -f {node.data} finds it")
     data_id, state, _ = await _told(cluster, number, 0)
-    if state == MEMBER or (state == JOINING and _identity(node.data)[0] != data_id):
+    if state == MEMBER or (state == JOINING and identity_of(node.data)[0] != data_id):
         _, state, _ = await _told(cluster, number, data_id)
     if state == LEAVING:
         await _watch(cluster, node, VACANT, "out", "let it go", say)
         state = VACANT
-    if state == VACANT and node.data.exists() and _identity(node.data)[1]:  # a new one belongs to no cluster yet
+    if state == VACANT and node.data.exists() and identity_of(node.data)[1]:  # a new one belongs to no cluster yet
         say(f"node {number}: the old data folder is kept as {_set_aside(node)}")
     with cluster.started([number]):
         await _watch(cluster, node, MEMBER, "voter", "taken it in", say)
@@ -90,7 +90,7 @@ async def _told(cluster: LocalCluster, number: int, data_id: int) -> list[Any]:
     raise ClusterError(f"no other node says how node {number} stands ({reason}); start them first")
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def identity_of(folder: Path) -> tuple[int, int]:
     """The folder's data id, and the identity of the cluster that it belongs to; -1 each where it cannot be told."""
     try:
         found = json.loads((folder / "node.json").read_bytes())

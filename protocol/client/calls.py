@@ -13,7 +13,7 @@ from protocol.client.connection import Address, Connection
 from protocol.client.pace import Pace
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, RingpayError, Unreachable, error_code
 from protocol.ids import ID_BYTES
-from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request
+from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request, full_name
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
 from protocol.status import AccountStatus
@@ -83,6 +83,11 @@ class Calls:
         self._numbers = itertools.count(1)
         self._turn = itertools.count()
         self._is_closed = False
+
+    @property
+    def cluster_name(self) -> str:
+        """Name and identity, as far as they are known."""
+        return full_name(self._hello.cluster, self._hello.identity)
 
     async def close(self) -> None:
         """Closes all connections, for good."""

@@ -38,7 +38,7 @@ from protocol.client.updates import pack_fields, update
 from protocol.columns import Flag, Transfers
 from protocol.errors import OutcomeUnknown, Refused, RingpayError
 from protocol.expected import expected_of_name
-from protocol.messages import PROTOCOL_VERSION, Hello, Role
+from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, Status, split_status
@@ -63,6 +63,8 @@ STATUSES = [Status(answered) if (answered := number & ~REPEATED) in KNOWN else N
 class Client:
     """A client of one cluster. `addresses` are any of its nodes, as "host:port,host:port" or a list; it finds the others.
 
+    `cluster` is the name that it must have, or `name/identity` (as `cluster_name` tells it): nodes of another cluster are refused.
+    A client that has met one never takes another for it.
     A call ends within its own `timeout`, or the client's, in seconds; `within` so many seconds of the first one all have ended.
     All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when what changes
     something got no definite answer in time, `Unreachable` when nothing has happened, `ProtocolError` on nonsense.
@@ -78,7 +80,8 @@ class Client:
         cluster: str = "",
         ids: transfer_ids.IdGenerator | None = None,
     ) -> None:
-        hello = Hello(PROTOCOL_VERSION, check_text(cluster, "cluster"), Role.client, 0, check_text(token, "token"), 0)
+        name, identity = split_full_name(check_text(cluster, "cluster"))
+        hello = Hello(PROTOCOL_VERSION, name, Role.client, 0, check_text(token, "token"), 0, identity)
         self._calls = Calls(addresses, hello, timeout, within)
         self._ids = ids or transfer_ids.IdGenerator(lambda: time.time_ns() // 1_000_000, secrets.randbits)
         self._holds: dict[int, tuple[str, str]] = {}
@@ -92,6 +95,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster, as `name/identity`, to be given to a later client as `cluster`; empty before the first connection."""
+        return self._calls.cluster_name
 
     async def close(self) -> None:
         """Gives back all locks that are held, as far as a node answers in a moment, and closes all connections."""

@@ -98,6 +98,24 @@ def test_a_client_never_takes_another_cluster_for_its_own() -> None:
     play(story)
 
 
+def test_a_client_can_be_told_which_cluster_it_must_be() -> None:
+    """What one client has learnt, another one in a later process refuses all others by, at the first word."""
+
+    async def story(world: World) -> None:
+        address = f"127.0.0.1:{BASE_PORT}"
+        name = world.client.cluster_name
+        assert name == f"simulated/{folder(world, 1).identity:016x}"
+        async with Client(address, cluster=name) as again:
+            await again.create_account("a", "EUR")
+        renew(world)
+        with pytest.raises(ProtocolError) as caught:
+            async with Client(address, cluster=name, timeout=20.0):
+                pass
+        assert caught.value.code is ErrorCode.wrong_cluster and name.partition("/")[2] in str(caught.value)
+
+    play(story)
+
+
 def test_a_client_passes_over_a_node_of_another_cluster() -> None:
     """One address of several leads elsewhere: the others answer, whoever leads."""
 

@@ -186,6 +186,13 @@ def test_welcome_is_checked() -> None:
     assert error(HELLO, 1, identity=0) is None
 
 
+@pytest.mark.parametrize("name", ["demo", "a/b", "a/0123456789abcdeg", "", "/", "ümlaut/"])
+@pytest.mark.parametrize("identity", [0, 1, 2**63 - 1])
+def test_a_clusters_full_name(name: str, identity: int) -> None:
+    """Written and read again it is the same, whatever the name is."""
+    assert messages.split_full_name(messages.full_name(name, identity)) == (name, identity)
+
+
 def test_failure_fits_the_wire() -> None:
     """However long an error's text is, its failure can be sent."""
     message = messages.failure(ProtocolError("x" * 10_000, ErrorCode.busy), 5, 20, 3)
