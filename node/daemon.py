@@ -26,6 +26,8 @@ from node.actors.members import Members as MembersActor
 from node.actors.members import MembersPorts, make_hello
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
+from node.actors.recovery import Doubts
+from node.actors.remembering import Remembering
 from node.actors.replacing import Replacing
 from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
@@ -43,7 +45,19 @@ from node.core.machine import Body, Machine
 from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
 from node.core.splits import Splits
-from node.ports import Clock, Connection, Faults, LogStore, LogWrite, NodeFolder, ShardStore, Transport, mending
+from node.ports import (
+    Clock,
+    Connection,
+    Faults,
+    LogStore,
+    LogWrite,
+    NodeFolder,
+    PeerMemory,
+    ShardStore,
+    StartBook,
+    Transport,
+    mending,
+)
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
@@ -69,6 +83,8 @@ class Adapters:
     clock: Clock
     random: random.Random
     folder: NodeFolder
+    starts: StartBook
+    peers: PeerMemory
     connections_max: int = CLIENTS_MAX + STRANGERS_MAX  # that the system lets this process have
     faults: Faults | None = None  # in a cluster under test
 
@@ -93,11 +109,14 @@ class Node:
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._links: dict[int, Link] = {}
+        self.doubts = Doubts(number, adapters.starts, self.replicas)
         self.members = self._make_members()
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
+        self._remembering = Remembering(adapters.peers, adapters.clock, self.replicas, self._links, self._spawn)
         self._sessions = SessionHost(
-            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max
+            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max,
+            self._remembering.hear,
         )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
@@ -122,6 +141,7 @@ class Node:
                 self._links[address.id] = Link(
                     self.members, address, self._adapters.transport, self.config.timing.election_ticks, self._lost_peer,
                     lambda: self.router.placed(self.router.split), self._on_placed,
+                    self.doubts.heard,
                 )  # fmt: skip
 
     def _make_members(self) -> MembersActor:
@@ -130,7 +150,8 @@ class Node:
             self.router.call(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply))
 
         adapters, cluster = self._adapters, self.config.cluster
-        hello = make_hello(cluster.name, self.number, self.config.security.peer_token, cluster.shared)
+        token = self.config.security.peer_token
+        hello = make_hello(cluster.name, self.number, token, cluster.shared, self.doubts.start)
         ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail)
         return MembersActor(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
@@ -208,6 +229,7 @@ class Node:
         if writes := mending(group, stored, restored):
             await self._adapters.log.write(writes)
         replica.raft = Raft(config, restored)
+        self.doubts.restored(replica, restored)
         if meta is not None:
             replica.raft.offer_snapshot(meta)
         return replica
@@ -237,6 +259,7 @@ class Node:
         self._wire()
         try:
             stored = await self._adapters.log.open()
+            self.doubts.opened()
             idle = await self._make_replicas(stored)
             self.router.replicas = self.replicas
             async with asyncio.TaskGroup() as tasks:
@@ -317,7 +340,7 @@ class Node:
         address = self.placement.address(self.number)
         assert address is not None
         security = self.config.security
-        rules = Rules(security.client_token, security.peer_token, self._peers, self.members)
+        rules = Rules(security.client_token, security.peer_token, self._peers, self.members, self._remembering.greet)
 
         def accept(connection: Connection) -> Session:
             return Session(connection, self.router, rules, self._sessions)
@@ -338,6 +361,8 @@ class Node:
             self._handover.tick()
             self._directory.learn_splits()
             self._learn_members()
+            self.doubts.tick()
+            self._remembering.tick()
             self._routes.tick()
 
     def stop(self) -> None:
@@ -419,6 +444,7 @@ class Node:
 
     def _lost_peer(self, node: int) -> None:
         self._directory.lost(node)
+        self._remembering.lost(node)
         for replica in self.replicas.values():
             replica.inbox.push(PeerLost(node))
 

@@ -96,6 +96,47 @@ class LogStore(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of the node's process on its data folder."""
+
+    number: int  # random; peers remember it
+    earlier: frozenset[int] | None  # the folder's starts before; None where that is lost
+    doubt: str  # why the folder may be an older one than this node had, in words; empty where there is no reason
+    is_old: bool  # whether it certainly is, or has lost what it had
+
+
+class StartBook(Protocol):
+    """The starts of a data folder, kept in it: an older copy of the folder lacks those that peers remember."""
+
+    def begin(self) -> Start:
+        """Before the log is opened, which makes what is missing: looks at the folder. Raises StorageFailed."""
+        ...
+
+    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
+        """Durable when it returns: whose files these are now, whether they are in doubt, and a start that they forgot.
+
+        Raises StorageFailed.
+        """
+        ...
+
+
+class PeerMemory(Protocol):
+    """What a node remembers of its peers, as rows of integers; small, and written seldom."""
+
+    def load(self) -> list[list[int]]:
+        """What was saved last; nothing where that is lost or damaged, which makes this node a poorer witness and harms nobody."""
+        ...
+
+    def save(self, rows: list[list[int]]) -> None:
+        """Durable when it returns. Raises StorageFailed."""
+        ...
+
+    async def save_soon(self, rows: list[list[int]]) -> None:
+        """The same, without holding up the loop."""
+        ...
+
+
 class ShardStore(Protocol):
     """A group's checkpoint: tables of (integer key, bytes), written atomically."""
 

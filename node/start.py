@@ -27,6 +27,7 @@ from node.adapters.faults import FaultSwitch, SlowLog
 from node.adapters.folder import DataFolder
 from node.adapters.sqlite_log import SqliteLog
 from node.adapters.sqlite_shard import SqliteShard
+from node.adapters.starts import PeerFile, StartFile
 from node.adapters.tcp import TcpTransport
 from node.config import Config, ConfigError, load
 from node.daemon import Adapters, Node
@@ -149,7 +150,8 @@ async def _serve(config: Config, number: int, folder: Path, identity: DataFolder
     slow = SlowLog(stored)
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
-        SystemClock(), random.Random(secrets.randbits(128)), identity, _connections_max(config),
+        SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder), PeerFile(folder),
+        _connections_max(config),
         FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)

@@ -36,6 +36,8 @@ class Kind(IntEnum):
     raft = 8
     snapshot_piece = 9
     snapshot_ack = 10
+    word = 11
+    remember = 12
 
 
 @unique
@@ -58,6 +60,7 @@ class Hello:
     data_id: int  # names the data folder of a connecting node, 0 for a client
     identity: int = 0  # random number of the cluster that it knows, 0 for none yet
     settings: str = ""  # of a connecting node: what all nodes must have alike, `name=value` with blanks between
+    start: int = 0  # of a connecting node: random number of this start of its process
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,37 @@ class SnapshotAck:
     archived: int  # answering piece 0: rows of each numbered archive that the receiver has already; else 0
 
 
-Message = Hello | Welcome | Request | Reply | Failure | Placed | Goodbye | Raft | SnapshotPiece | SnapshotAck
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Comes before Welcome to a peer: what the sender remembers of the receiver's earlier starts, so that an old disk is found out."""
+
+    start: int  # the last one before this one that it has heard of, 0 for none
+    groups: list[
+        Any
+    ]  # items are [group, term of the sender, term, index, entry term] of the last acknowledgement that it knows
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """What a leader has been told by the replicas of its groups, for others to remember."""
+
+    acknowledged: list[Any]  # items are [node, start, group, term, index, entry term]
+
+
+Message = (
+    Hello
+    | Welcome
+    | Request
+    | Reply
+    | Failure
+    | Placed
+    | Goodbye
+    | Raft
+    | SnapshotPiece
+    | SnapshotAck
+    | Word
+    | Remember
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +226,12 @@ def _is_texts(value: Any) -> bool:
     return type(value) is list and all(map(_TEXT.holds, value))
 
 
+def _is_rows(value: Any, length: int) -> bool:
+    return type(value) is list and all(
+        type(row) is list and len(row) == length and all(map(_LARGE.holds, row)) for row in value
+    )
+
+
 _SMALL = _Check("an integer of 0 to 2**32 - 1", lambda value: type(value) is int and 0 <= value < 2**32)
 _LARGE = _Check("an integer of 0 to 2**63 - 1", lambda value: type(value) is int and 0 <= value < 2**63)
 _POSITIVE = _Check("an integer of 1 to 2**63 - 1", lambda value: type(value) is int and 0 < value < 2**63)
@@ -209,11 +248,13 @@ _LEADERS = _Check("a list of node ids", _is_leaders)
 _TERMS = _Check("a list of terms", _is_terms)
 _TEXTS = _Check("a list of texts", _is_texts)
 _GROUPS = _Check("a list of [group, message]", _is_groups)
+_FIVES = _Check("a list of lists of 5 integers", lambda value: _is_rows(value, 5))
+_SIXES = _Check("a list of lists of 6 integers", lambda value: _is_rows(value, 6))
 _BYTES = _Check("bytes", lambda value: type(value) is bytes)
 _BOOL = _Check("true or false", lambda value: type(value) is bool)
 
 _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
-    Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE, _LARGE, _TEXT)),
+    Kind.hello: (Hello, (_SMALL, _TEXT, _ROLE, _NODE, _TEXT, _LARGE, _LARGE, _TEXT, _LARGE)),
     Kind.welcome: (
         Welcome,
         (_SMALL, _TEXT, _NODE, _SMALL, _LIST, _LEADERS, _SMALL, _SMALL, _TEXTS, _LARGE, _LARGE, _TEXT, _LARGE),
@@ -226,6 +267,8 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
     Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL, _LARGE)),
+    Kind.word: (Word, (_LARGE, _FIVES)),
+    Kind.remember: (Remember, (_SIXES,)),
 }
 _KINDS: Final[dict[type[Message], int]] = {shape[0]: int(kind) for kind, shape in _SHAPES.items()}
 _NAMES: Final[dict[type[Message], tuple[str, ...]]] = {

@@ -94,7 +94,8 @@ class Members:
         """What this node says to a peer."""
         hello, folder = self._hello, self._folder
         return Hello(
-            PROTOCOL_VERSION, hello.cluster, hello.role, hello.node, hello.token, folder.data_id, folder.identity, hello.settings
+            PROTOCOL_VERSION, hello.cluster, hello.role, hello.node, hello.token, folder.data_id, folder.identity, hello.settings,
+            hello.start,
         )  # fmt: skip
 
     def check_hello(self, hello: Hello) -> ProtocolError | None:
@@ -193,6 +194,6 @@ class Members:
         return MembersStatistics(self.identity, self.table.version, self.is_admitted, len(self._refused))
 
 
-def make_hello(cluster: str, node: int, token: str, settings: str) -> Hello:
+def make_hello(cluster: str, node: int, token: str, settings: str, start: int) -> Hello:
     """What a node says to a peer, but for what its data folder knows."""
-    return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings)
+    return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings, start)

@@ -33,6 +33,7 @@ from protocol.messages import (
     SnapshotAck,
     SnapshotPiece,
     Welcome,
+    Word,
     check_welcome,
 )
 from protocol.messages import (
@@ -82,8 +83,10 @@ class Link:
         lost: Callable[[int], None],
         greet: Callable[[], Message],
         placed: Callable[[int, Placed], None],
+        heard: Callable[[int, Word], None],
     ) -> None:
-        """`silence_ticks`: without a word for so long, the peer does not count as up. `placed` hears what the peer knows of leaders.
+        """`silence_ticks`: without a word for so long, the peer does not count as up. `placed` hears what the peer knows of leaders,
+        `heard` what it remembers of this node, before anything else goes out to it.
 
         `lost` is told of a connection that breaks while the peer is up: then its process has ended. After a silence that is no news.
         """
@@ -95,6 +98,7 @@ class Link:
         self._on_lost = lost
         self._greet = greet
         self._placed = placed
+        self._heard = heard
         self._silence_ticks = silence_ticks
         self._ticks = 0
         self._unheard_ticks = 0
@@ -160,6 +164,8 @@ class Link:
             case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
+            case Word():
+                self._heard(self.address.id, message)
             case Placed():
                 self._placed(self.address.id, message)
             case Goodbye() | Failure():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import assert_never
 
 from node.actors.actor import Actor, Failed, not_done
@@ -34,6 +35,7 @@ from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
 from node.actors.snapshots import Incoming, Outgoing
 from node.core.machine import Machine, Need
 from node.core.raft import (
+    Acknowledged,
     Entry,
     EntryKind,
     HardState,
@@ -175,6 +177,14 @@ class Replica(Actor[ReplicaEvent]):
         except ProposalDropped:
             pass
 
+    def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
+        """What a peer has acknowledged to this replica, if that leads; what lies in the inbox included."""
+        told = self.raft.acknowledged_by(node)
+        for event in self.inbox:
+            if told is not None and isinstance(event, Received) and event.message.sender == node:
+                told = self.raft.acknowledged_with(told, event.message)
+        return told
+
     @property
     def membership(self) -> Membership:
         """Who belongs to the group, by all that has been applied here."""
@@ -271,7 +281,14 @@ class Replica(Actor[ReplicaEvent]):
             self.raft.offer_snapshot(persist.snapshot)
         for message in persist.responses:
             if message.to != NodeId(self._ports.node):
-                self._send(message)
+                self._send(message) if not self.raft.state.recovering else self._send_recovering(message)
+
+    def _send_recovering(self, message: Message) -> None:
+        """Found out while the write was under way: the vote is not given, and the acknowledgement does not count."""
+        if message.kind is MessageKind.append_reply:
+            self._send(replace(message, recovering=True))
+        elif message.reject:
+            self._send(message)
 
     def _note_role(self, ready: Ready) -> None:
         seen = (ready.role, ready.leader, ready.term)

@@ -26,11 +26,13 @@ from protocol.messages import (
     Message,
     Placed,
     Raft,
+    Remember,
     Reply,
     Request,
     Role,
     SnapshotPiece,
     Welcome,
+    Word,
     check_hello,
 )
 from protocol.operations import PEER_OPERATIONS
@@ -62,6 +64,7 @@ class Rules:
     peer_token: str
     peers: tuple[int, ...]
     members: Members
+    word: Callable[[Hello], Word]  # what is remembered of a peer that connects
 
 
 class Session:
@@ -98,6 +101,8 @@ class Session:
                 self._on_raft(messages)
             case SnapshotPiece() if self.is_peer:
                 self._host.take_piece(message, self._connection)
+            case Remember() if self.is_peer:
+                self._host.remember(message)
             case Placed() if self.is_peer:
                 self._host.placed(self.hello.node, message)
             case Goodbye():
@@ -153,6 +158,8 @@ class Session:
         self._connection.allow(welcome.frame_bytes_max, PEER_UNSENT_MAX if self.is_peer else CLIENT_UNSENT_MAX)
         self._connection.send(welcome)
         if self.is_peer:
+            self._host.replace(self)
+            self._connection.send(self._rules.word(hello))
             self._connection.send(self._router.placed(()))  # what it forgot with its last connection, with the terms
         self._host.opened(self)
 
@@ -232,6 +239,16 @@ class Session:
         """Ends the connection with a client that takes no answers; what it has asked for is dropped."""
         self._connection.abort()
 
+    def is_earlier_than(self, other: Session) -> bool:
+        """Whether it is a peer's, and the other one is that of a later process of the same peer."""
+        mine, its = self.hello, other.hello
+        assert its is not None
+        return self.is_peer and mine is not None and mine.node == its.node and mine.start != its.start
+
+    def abort(self) -> None:
+        """Ends the connection without a word."""
+        self._connection.abort()
+
     def push(self, message: Message) -> None:
         """Sends what nobody asked for."""
         self._connection.send(message)
@@ -267,8 +284,12 @@ class SessionHost:
         take_piece: Callable[[SnapshotPiece, Connection], None],
         placed: Callable[[int, Placed], None],
         connections_max: int,
+        remember: Callable[[Remember], None],
     ) -> None:
-        """`placed` is given a peer and what it knows of leaders and split accounts. Peers' connections come beside `connections_max`."""
+        """`placed` is given a peer and what it knows of leaders and split accounts, `remember` what one tells of others.
+
+        Peers' connections come beside `connections_max`.
+        """
         self.admission = admission
         self.clock = clock
         self.numbers = itertools.count(1)
@@ -276,6 +297,7 @@ class SessionHost:
         self.take_piece = take_piece
         self.placed = placed
         self.waiting: dict[Session, Hello] = {}  # clients that came before this node belongs to its cluster
+        self.remember = remember
         self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
         self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first
@@ -305,6 +327,12 @@ class SessionHost:
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
             oldest.end(f"expected Hello before {self._strangers_max} others connected")
+
+    def replace(self, session: Session) -> None:
+        """A peer's process has come: what one before it has said and was not read yet comes too late."""
+        for other in list(self.sessions):
+            if other.is_earlier_than(session):
+                other.abort()
 
     def opened(self, session: Session) -> None:
         """The session's hello was accepted."""

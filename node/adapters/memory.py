@@ -14,7 +14,7 @@ from typing import Any
 
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short, promise_kept
-from node.ports import LogWrite, StorageFailed, promise_after
+from node.ports import LogWrite, Start, StorageFailed, promise_after
 
 Row = tuple[str, int, bytes]
 
@@ -36,6 +36,11 @@ class Disk:
         self.groups: dict[int, StoredGroup] = {}
         self.promises: dict[int, Slots] = {}
         self.shards: dict[int, dict[str, dict[int, bytes]]] = {}
+        self.starts: list[int] = []
+        self.files = 1  # identity of the files: a copy has another one
+        self.recorded = 0  # the same, as it was at the last start
+        self.doubt, self.is_old = "", False
+        self.remembered: list[list[int]] = []  # of the peers
         self.is_failing = False
         self._latency = latency
 
@@ -66,6 +71,52 @@ class MemoryFolder:
     def remember(self, table: list[Any]) -> None:
         """Keeps the table."""
         self.table = table
+
+
+class MemoryStarts:
+    """Implements `StartBook`. `number` is that of this start."""
+
+    def __init__(self, disk: Disk, number: int) -> None:
+        self._disk = disk
+        self._number = number
+
+    def begin(self) -> Start:
+        """Stores this start, and says whether the disk's files are those of the last one."""
+        disk = self._disk
+        earlier = frozenset(disk.starts)
+        if disk.recorded and not disk.groups and not disk.promises:
+            disk.doubt, disk.is_old = "all of the log is gone", True
+        elif disk.recorded not in (0, disk.files) and not disk.doubt:
+            disk.doubt = "the folder was copied"
+        disk.starts.append(self._number)
+        return Start(self._number, earlier, disk.doubt, disk.is_old)
+
+    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
+        """At once."""
+        disk = self._disk
+        disk.recorded, disk.doubt, disk.is_old = disk.files, doubt, is_old
+        if forgotten:
+            disk.starts.append(forgotten)
+
+
+class MemoryPeers:
+    """Implements `PeerMemory`."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def load(self) -> list[list[int]]:
+        """What was saved."""
+        return self._disk.remembered
+
+    def save(self, rows: list[list[int]]) -> None:
+        """At once."""
+        self._disk.remembered = rows
+
+    async def save_soon(self, rows: list[list[int]]) -> None:
+        """After one latency."""
+        await self._disk.sync()
+        self._disk.remembered = rows
 
 
 class MemoryLog:

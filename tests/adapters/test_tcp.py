@@ -13,7 +13,7 @@ import uvloop
 
 from node.adapters import tcp
 from node.adapters.clock import SystemClock
-from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryPeers, MemoryShard, MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, SecuritySettings
 from node.core.members import Member, MemberState, MemberTable
@@ -384,6 +384,7 @@ async def port() -> AsyncIterator[int]:
     folder.remember(MemberTable(2, IDENTITY, {2: Member(55, MemberState.member)}).pack())
     adapters = Adapters(
         TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), folder,
+        MemoryStarts(disk, 1), MemoryPeers(disk),
     )  # fmt: skip
     node = Node(1, Config(cluster, SecuritySettings(CLIENT_TOKEN, PEER_TOKEN)), adapters)
     running = asyncio.ensure_future(node.run())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from unittest import mock
 
+from node.adapters.memory import MemoryPeers, MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
 from node.core.ledger import history, holds
@@ -104,6 +105,11 @@ class Host:
         """Whether a process runs, paused or not."""
         return self.owner is not None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its disk was put back, and it may not have found that out."""
+        return self.drive.is_put_back and (self.node is None or not self.node.doubts.is_clear)
+
 
 class Cluster:
     """All hosts."""
@@ -148,6 +154,7 @@ class Cluster:
         adapters = Adapters(
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), drive.folder,
+            MemoryStarts(drive.disk, host.random.getrandbits(62) + 1), MemoryPeers(drive.disk),
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
-from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard, Row
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard, Row, Slots
 from node.core.machine import Change
 from node.core.raft import Entry, StoredGroup
 from node.ports import LogWrite
@@ -18,6 +18,11 @@ READ_SECONDS = 0.0002  # of a query to a healthy one
 READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slow disk slows them less
 MERGE_SHARE = 0.1  # of the log's writes, before which the write-ahead log is merged
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
+
+
+Saved = tuple[
+    dict[int, StoredGroup], dict[int, Slots], dict[int, dict[str, dict[int, bytes]]], list[int], list[list[int]]
+]
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class Drive:
     folder: MemoryFolder = field(init=False)
     damaged: dict[int, dict[int, Entry]] = field(default_factory=dict)  # group -> index -> what was durable and is gone
     are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
+    is_put_back: bool = False  # whether it was ever replaced by an older one as a whole
+    saved: Saved | None = None  # a copy that somebody made
     merged: dict[int, StoredGroup] = field(default_factory=dict)  # the log without its write-ahead log
 
     def __post_init__(self) -> None:
@@ -106,6 +113,33 @@ class Drive:
         """Drops what was written since the last merge, hard states too; the groups that lost something."""
         return self._fall_back(self.merged)
 
+    def copy(self) -> None:
+        """Somebody copies the folder as it is now."""
+        disk = self.disk
+        shards = {group: {table: dict(rows) for table, rows in tables.items()} for group, tables in disk.shards.items()}
+        groups = {group: copy_of(stored) for group, stored in disk.groups.items()}
+        promises = {group: replace(slots) for group, slots in disk.promises.items()}
+        self.saved = (groups, promises, shards, list(disk.starts), disk.remembered)
+
+    def put_back(self, *, as_files: bool) -> None:
+        """The copy takes the folder's place: file by file, or as a machine is put back, where every file stays itself."""
+        assert self.saved is not None
+        disk, (groups, promises, shards, starts, remembered) = self.disk, self.saved
+        self._fall_back(groups)
+        disk.promises = {group: replace(slots) for group, slots in promises.items()}
+        disk.shards = {group: {table: dict(rows) for table, rows in tables.items()} for group, tables in shards.items()}
+        disk.starts, disk.remembered = list(starts), remembered
+        disk.files += as_files
+        disk.recorded = disk.files - as_files
+        self.merged = {}
+        self.is_put_back = True
+
+    def lose_everything(self) -> None:
+        """The log and what was promised are gone; what the shards' checkpoints hold is still there."""
+        self._fall_back({})
+        self.disk.promises.clear()
+        self.is_put_back = True
+
     def lose_log(self) -> list[int]:
         """Drops the log's file; the groups that lost something."""
         return self._fall_back({})
@@ -116,8 +150,9 @@ class Drive:
         self.disk.promises.clear()
 
     def tear_promise(self, group: int) -> None:
-        """The newest slot was being written when the power went: the older one counts."""
-        if (slots := self.disk.promises.get(group)) is not None:
+        """One bit of the newest slot has flipped: the older one counts, and may say that what is back now is still missing."""
+        slots = self.disk.promises.get(group)
+        if slots is not None and slots.before.lost == slots.newest.lost:
             self.are_promises_bare = True
             slots.newest = slots.before
 

@@ -37,8 +37,8 @@ class Faults:
             (self._partition_one_way, 4), (self._cut_link, 8), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
-            (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3),
-            (self._drift, 3),
+            (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3), (self._lose_everything, 2),
+            (self._copy, 8), (self._put_back, 12), (self._drift, 3),
         ]  # fmt: skip
         self._at_coordinator = at_coordinator
         if at_coordinator:
@@ -306,11 +306,48 @@ class Faults:
 
     def _lose_file(self, name: str, lose: Callable[[Host], list[int]]) -> None:
         host = self._random.choice(list(self.cluster.hosts.values()))
-        if all(self._may_damage(host, group) for group in host.drive.disk.groups):
+        if self._may_replace(host):
             self.cluster.crash(host.number)
             if lose(host):
                 self._count(name)
             self._start_later(host)
+
+    def _copy(self) -> None:
+        self._random.choice(list(self.cluster.hosts.values())).drive.copy()
+
+    def _put_back(self) -> None:
+        """An older copy of a folder, or of a whole machine; of that only where the others know a later start of it."""
+        copied = [host for host in self.cluster.hosts.values() if host.drive.saved is not None]
+        if not copied:
+            return
+        host, as_files = self._random.choice(copied), self._random.random() < 0.5
+        if self._may_replace(host) and (as_files or self._is_known_later(host)):
+            self._count("copy put back" if as_files else "machine put back")
+            self.cluster.crash(host.number)
+            host.drive.put_back(as_files=as_files)
+            self._start_later(host)
+
+    def _is_known_later(self, host: Host) -> bool:
+        drive, others = host.drive, [other for other in self.cluster.hosts.values() if other is not host]
+        known = [row[3] for other in others for row in other.drive.disk.remembered if row[:2] == [0, host.number]]
+        last = drive.disk.starts[-1]
+        return (
+            drive.saved is not None
+            and last not in drive.saved[3]
+            and len(known) == len(others)
+            and all(start == last for start in known)
+        )
+
+    def _lose_everything(self) -> None:
+        host = self._random.choice(list(self.cluster.hosts.values()))
+        if host.drive.disk.recorded and self._may_replace(host):
+            self._count("lost log and promises")
+            self.cluster.crash(host.number)
+            host.drive.lose_everything()
+            self._start_later(host)
+
+    def _may_replace(self, host: Host) -> bool:
+        return all(self._may_damage(host, group) for group in host.drive.disk.groups)
 
     def _lose_promises(self) -> None:
         host = self._random.choice(list(self.cluster.hosts.values()))
@@ -345,6 +382,7 @@ class Faults:
     def _may_damage(self, host: Host, group: int) -> bool:
         """Whether a minority at most would be damaged, this replica included."""
         replicas = self.cluster.placement.replicas[group]
-        damaged = [node for node in replicas if group in self.cluster.hosts[node].drive.damaged and node != host.number]
+        others = [self.cluster.hosts[node] for node in replicas if node != host.number]
+        damaged = [other for other in others if group in other.drive.damaged or other.is_doubtful]
         is_mended = not host.drive.are_promises_bare  # log and promises at once are more than a node survives by itself
         return is_mended and host.number in replicas and 2 * (len(damaged) + 1) < len(replicas)

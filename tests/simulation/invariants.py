@@ -230,12 +230,18 @@ class Invariants:
     def _check_votes(self, name: str, host: Host, group: int, replica: Replica) -> None:
         """One vote a term, over all lives of a folder and whatever its disk forgets."""
         state, key = replica.raft.state, (host.drive.folder.data_id, group)
-        self._expect(state.term >= self._terms.get(key, 0), f"{name}: term {state.term} after {self._terms.get(key)}")
+        is_known = not host.drive.is_put_back  # else a term that only it had seen is forgotten, with a vote for itself
+        is_lower = is_known and state.term < self._terms.get(key, 0)
+        self._expect(not is_lower, f"{name}: term {state.term} after {self._terms.get(key)}")
         stored = host.drive.disk.groups.get(group)
         hard = stored.hard_state if stored is not None else HardState(0, NodeId(0), 0)
         self._terms[key] = max(self._terms.get(key, 0), hard.term)
         votes: list[tuple[int, int]] = [(hard.term, int(hard.vote))] if hard.vote not in (0, host.number) else []
-        if state.role.kind in (Role.candidate, Role.leader) and (hard.term, hard.vote) == (state.term, host.number):
+        if (
+            state.role.kind in (Role.candidate, Role.leader)
+            and is_known
+            and (hard.term, hard.vote) == (state.term, host.number)
+        ):
             votes.append((state.term, host.number))  # before it is durable it does not count
         for term, vote in votes:
             other = self._votes.setdefault((*key, term), vote)
@@ -245,9 +251,9 @@ class Invariants:
         """A replica that lost what was committed knows it, over any number of lives, until it has it back; no other says so."""
         damaged = host.drive.damaged.get(group)
         if replica.raft.state.recovering:
-            self._expect(bool(damaged), f"{name}: recovers, and has lost nothing")
+            self._expect(bool(damaged) or host.drive.is_put_back, f"{name}: recovers, and has lost nothing")
             return
-        if not damaged:
+        if not damaged or host.is_doubtful:
             return
         log, committed = replica.raft.state.log, self.groups[group].entries
         lost = [
@@ -264,7 +270,9 @@ class Invariants:
         self._expect(
             lost == there, f"{name}: lost entry {max(lost, default=0)}, ends at {log.last_index}, and forgot that"
         )
-        if log.stable >= max(there, default=0):
+        slots = host.drive.disk.promises.get(group)
+        is_stored = slots is not None and slots.is_told and slots.newest.lost is None
+        if is_stored and log.stable >= max(there, default=0):
             del host.drive.damaged[group]
 
     # -- the machine ----------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ from node.core.raft.ready import (
     Role,
     Status,
 )
+from node.core.raft.remains import Acknowledged, Remains
 from node.core.raft.types import NOBODY, Entry, EntryKind, HardState, NodeId, chain_checksum
 
 __all__ = [
@@ -71,6 +72,8 @@ __all__ = [
     "RaftConfig",
     "Restored",
     "Lost",
+    "Acknowledged",
+    "Remains",
     "LogCut",
     "Promise",
     "StoredGroup",

@@ -9,6 +9,7 @@ from node.core.raft import election, following, reads, reconfigure, replication
 from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.ready import Lost, PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
+from node.core.raft.remains import Acknowledged
 from node.core.raft.state import (
     Candidate,
     Follower,
@@ -195,6 +196,20 @@ class Raft:
         self.state.is_doubted = is_doubted
         if is_doubted and not isinstance(self.state.role, Follower):
             become_follower(self.state, self.state.term, NOBODY)
+
+    def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
+        """What a sound peer has acknowledged to this leader; None elsewhere, or where it has acknowledged nothing."""
+        role = self.state.role
+        peer = role.progress.get(node) if isinstance(role, Leader) else None
+        return None if peer is None or peer.recovering or not peer.match else self._acknowledged(peer.match)
+
+    def acknowledged_with(self, told: Acknowledged, message: Message) -> Acknowledged:
+        """The same, once this message of the peer will have arrived."""
+        is_ack = message.kind is MessageKind.append_reply and not message.reject and message.term == told.term
+        return self._acknowledged(message.index) if is_ack and message.index > told.index else told
+
+    def _acknowledged(self, index: int) -> Acknowledged:
+        return Acknowledged(self.state.term, index, self.state.log.term_at(index) or 0)
 
     def peer_lost(self, node: NodeId) -> None:
         """The connection to a node's process broke."""

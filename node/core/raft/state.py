@@ -192,11 +192,16 @@ def reset_timers(state: State) -> None:
 
 
 def lose(state: State, lost: Lost) -> None:
-    """This replica has acknowledged more than it has: it recovers, and leads or asks for votes no more."""
+    """This replica has acknowledged more than it has: it recovers, and leads or asks for votes no more.
+
+    It may have forgotten a vote as well: nobody gets one in the terms that it may have seen.
+    """
     if state.lost is None or (lost.term, lost.index) > (state.lost.term, state.lost.index):
         state.lost = lost
-    if not isinstance(state.role, Follower):
-        become_follower(state, state.term, NOBODY)
+    if not isinstance(state.role, Follower) or lost.term > state.term:
+        become_follower(state, max(state.term, lost.term), NOBODY)
+    if state.term == lost.term:
+        state.vote = state.id
 
 
 def settle_recovery(state: State) -> None:

@@ -1,0 +1,157 @@
+"""What tells an old copy of a data folder from the folder itself: its starts, its files' identity, and what peers remember."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import structlog
+
+from node.adapters.sqlite import sync_folder
+from node.ports import Start, StorageFailed
+
+STARTS_MAX = 1_000  # a peer that missed so many starts in a row has been away for longer than anything here
+FILES = ("log.db", "log.promises")
+GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: a random number that a file system gives each new file
+
+log = structlog.get_logger()
+
+
+class StartFile:
+    """Implements `StartBook` by `starts.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / "starts.json"
+        self._starts: list[int] = []
+        self._files: dict[str, list[int]] = {}  # identity of each file at the last start
+
+    def begin(self) -> Start:
+        """Looks at the folder, and stores this start before anybody hears of it."""
+        try:
+            return self._begin()
+        except OSError as error:
+            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+
+    def _begin(self) -> Start:
+        found = _load(self._path)
+        number = secrets.randbits(62) + 1
+        earlier: frozenset[int] | None = None
+        doubt, is_old = "", False
+        files = self._look()
+        if isinstance(found, dict):
+            self._starts, self._files = found["starts"], found["files"]
+            earlier = frozenset(self._starts)
+            doubt, is_old = found["doubt"], found["is_old"]
+            if self._files and not files:
+                doubt, is_old = "log.db and log.promises are gone", True
+            elif any(files[name] != self._files[name] for name in files if name in self._files) and not doubt:
+                doubt = "log.db or log.promises is another file than at the last start: the folder was copied"
+        elif self._path.exists():
+            doubt = "starts.json is damaged"
+        elif files:
+            doubt = "starts.json is gone"
+        elif any(self._folder.glob("shard-*.db")) or (self._folder / "remembered.json").exists():
+            doubt, is_old = "log.db, log.promises and starts.json are gone", True
+        else:
+            earlier = frozenset()
+        self._starts = [*self._starts[1 - STARTS_MAX :], number]
+        self._save(doubt, is_old)
+        return Start(number, earlier, doubt, is_old)
+
+    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
+        """Durable when it returns."""
+        if forgotten:
+            self._starts = [forgotten, *self._starts]
+        try:
+            self._files = self._look()
+            self._save(doubt, is_old)
+        except OSError as error:
+            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+
+    def _look(self) -> dict[str, list[int]]:
+        return {name: _identity(self._folder / name) for name in FILES if (self._folder / name).exists()}
+
+    def _save(self, doubt: str, is_old: bool) -> None:
+        _store(self._path, {"starts": self._starts, "files": self._files, "doubt": doubt, "is_old": is_old})
+
+
+class PeerFile:
+    """Implements `PeerMemory` by `remembered.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "remembered.json"
+        self._lock = threading.Lock()
+        self._asked = 0  # saves so far
+        self._saved = 0
+
+    def load(self) -> list[list[int]]:
+        """What was saved last."""
+        rows = _load(self._path)
+        if isinstance(rows, list):
+            return rows
+        if self._path.exists():
+            log.warning("what was remembered of the peers is damaged and forgotten", file=str(self._path))
+        return []
+
+    def save(self, rows: list[list[int]]) -> None:
+        """Durable when it returns."""
+        self._asked += 1
+        self._save(self._asked, rows)
+
+    async def save_soon(self, rows: list[list[int]]) -> None:
+        """In a thread; overtaken by a later one, it is not needed."""
+        self._asked += 1
+        await asyncio.to_thread(self._save, self._asked, rows)
+
+    def _save(self, number: int, rows: list[list[int]]) -> None:
+        with self._lock:
+            if number < self._saved:
+                return
+            self._saved = number
+            try:
+                _store(self._path, rows)
+            except OSError as error:
+                raise StorageFailed(f"{self._path}: {error.strerror}") from error
+
+
+def _identity(path: Path) -> list[int]:
+    """Of the file itself, whatever it holds: a copy has another one."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        generation = bytearray(8)
+        try:
+            fcntl.ioctl(descriptor, GET_VERSION, generation)
+        except OSError:
+            pass  # a file system without it: the inode's number has to do
+        return [os.fstat(descriptor).st_ino, int.from_bytes(generation[:4], "little")]
+    finally:
+        os.close(descriptor)
+
+
+def _store(path: Path, value: object) -> None:
+    """Replaces the file as a whole, with a checksum. Raises OSError."""
+    text = json.dumps(value)
+    temporary = path.with_suffix(".new")
+    with temporary.open("w") as file:
+        file.write(f"{crc32(text.encode()):08x} {text}")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _load(path: Path) -> Any:
+    """What `_store` stored; None where it is missing or damaged."""
+    try:
+        checksum, _, text = path.read_text().partition(" ")
+        return json.loads(text) if int(checksum, 16) == crc32(text.encode()) else None
+    except (FileNotFoundError, ValueError):
+        return None
