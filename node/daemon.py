@@ -115,7 +115,11 @@ class Node:
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
         self._remembering = Remembering(adapters.peers, adapters.clock, self.replicas, self._links, self._spawn)
         self._sessions = SessionHost(
-            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max,
+            self._admission,
+            adapters.clock,
+            self._take_piece,
+            self._on_placed,
+            adapters.connections_max,
             self._remembering.hear,
         )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)

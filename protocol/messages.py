@@ -169,7 +169,7 @@ class SnapshotAck:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Comes before Welcome to a peer: what the sender remembers of the receiver's earlier starts, so that an old disk is found out."""
+    """Comes behind Welcome to a peer, which says nothing before: what the sender remembers of the receiver's earlier starts, so that an old disk is found out."""
 
     start: int  # the last one before this one that it has heard of, 0 for none
     groups: list[

@@ -148,9 +148,6 @@ class Link:
                     raise error
                 self._hear(message.clock_ms)
                 self._named = message.data_id, message.identity
-                self._is_welcome = True
-                self.send(self._greet())
-                self._ping()
             case ReplyMessage(number, body, clock_ms):
                 self._hear(clock_ms)
                 if (call := self._calls.pop(number, None)) is not None:
@@ -165,7 +162,10 @@ class Link:
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
             case Word():
-                self._heard(self.address.id, message)
+                self._heard(self.address.id, message)  # before anything goes out
+                self._is_welcome = True
+                self.send(self._greet())
+                self._ping()
             case Placed():
                 self._placed(self.address.id, message)
             case Goodbye() | Failure():

@@ -11,11 +11,13 @@ from protocol.messages import (
     Message,
     Placed,
     Raft,
+    Remember,
     Reply,
     Request,
     SnapshotAck,
     SnapshotPiece,
     Welcome,
+    Word,
 )
 
 SMALL = st.integers(0, 2**32 - 1)
@@ -30,7 +32,7 @@ TEXTS = st.lists(TEXT, max_size=3)
 LEADERS = st.lists(NODE, max_size=5)
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, SMALL, TEXT, ROLE, NODE, TEXT, LARGE, LARGE, TEXT),
+    st.builds(Hello, SMALL, TEXT, ROLE, NODE, TEXT, LARGE, LARGE, TEXT, LARGE),
     st.builds(Welcome, SMALL, TEXT, NODE, SMALL, BODY, LEADERS, SMALL, SMALL, TEXTS, LARGE, LARGE, TEXT, LARGE),
     st.builds(Request, POSITIVE, TEXT, st.integers(-1, 2**31 - 1), LARGE, LARGE, BODY),
     st.builds(Reply, POSITIVE, BODY, LARGE),
@@ -40,4 +42,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
     st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans(), LARGE),
+    st.builds(Word, LARGE, st.lists(st.lists(LARGE, min_size=5, max_size=5), max_size=3)),
+    st.builds(Remember, st.lists(st.lists(LARGE, min_size=6, max_size=6), max_size=3)),
 )

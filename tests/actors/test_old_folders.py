@@ -1,0 +1,225 @@
+"""Data folders that are older than their node: found out by what peers remember, and never a vote that undoes a payment."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from node.core.raft import (
+    Acknowledged,
+    Entry,
+    EntryKind,
+    HardState,
+    Lost,
+    Membership,
+    NodeId,
+    Remains,
+    Restored,
+    SnapshotMeta,
+)
+from protocol.errors import RingpayError
+from protocol.status import Status
+from tests.actors.quiet import World, play
+
+
+def is_recovering(world: World, number: int) -> bool:
+    """Whether the shard's replica on a node neither votes nor counts."""
+    return world.replica(number, 1).statistics().is_recovering
+
+
+async def pay(world: World, count: int, **options: float) -> None:
+    """So many payments from a to b."""
+    for _ in range(count):
+        assert (await world.client.transfer("a", "b", 1, **options)).status == Status.created  # type: ignore[arg-type]
+
+
+async def paid_behind_the_copy(world: World) -> tuple[int, int, int]:
+    """A copy of one node's folder is made, and a payment that only it and the leader have; leader, that node, the other one."""
+    await world.open("a", "b", funds=1_000)
+    leader = world.leader(1)
+    old, other = world.followers(1)
+    await world.until(lambda: world.is_level(1), "all have the same")
+    world.cluster.hosts[old].drive.copy()
+    world.cluster.crash(other)
+    await pay(world, 5)
+    for number in (leader, old):
+        world.cluster.crash(number)
+    return leader, old, other
+
+
+@pytest.mark.parametrize("harm", ["copied", "gone"])
+def test_an_old_folder_has_no_vote_while_one_who_knows_is_away(harm: str) -> None:
+    """With the node that lacks the payment it would be a majority that forgets it."""
+
+    async def story(world: World) -> None:
+        leader, old, other = await paid_behind_the_copy(world)
+        drive = world.cluster.hosts[old].drive
+        if harm == "copied":
+            drive.put_back(as_files=True)
+        else:
+            drive.lose_everything()
+        for number in (old, other):
+            world.cluster.start(number)
+        await world.until(lambda: world.is_serving(old) and world.is_serving(other), "both run")
+        with pytest.raises(RingpayError):
+            await world.client.transfer("a", "b", 1, timeout=5.0)
+        assert is_recovering(world, old) and not world.replica(other, 1).is_serving
+        world.cluster.start(leader)
+        await world.until(lambda: world.is_home() and not is_recovering(world, old), "all is well again")
+        assert (await world.client.account("b")).posted == 1_005
+        await world.until(lambda: world.is_level(1) and world.node(old).doubts.is_clear, "it has caught up")
+        world.cluster.crash(other)
+        await pay(world, 1)  # it counts again
+
+    play(story)
+
+
+def test_a_machine_that_was_put_back_is_found_out_by_its_starts() -> None:
+    """No file differs; but peers remember a start that the folder does not, or payments."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        old, other = world.followers(1)
+        drive = world.cluster.hosts[old].drive
+        drive.copy()
+        await world.restart(old)
+        await world.until(lambda: world.node(old).doubts.is_clear, "all know of its start")
+        world.cluster.crash(other)
+        await pay(world, 5)
+        world.cluster.crash(old)
+        drive.put_back(as_files=False)
+        with capture_logs() as lines:
+            world.cluster.start(old)
+            await world.until(lambda: world.is_serving(old), "it runs")
+            await world.until(lambda: is_recovering(world, old), "it has heard")
+            world.cluster.start(other)
+            await world.until(
+                lambda: not is_recovering(world, old) and world.node(old).doubts.is_clear, "it has caught up"
+            )
+        found = [line for line in lines if line["event"] == "data folder in doubt"]
+        assert len(found) == 1 and "remembers" in found[0]["reason"] and "replace" in found[0]["remedy"]
+        assert [line["event"] for line in lines if line.get("group") == 1 and "recover" in line["event"]] == [
+            "recovering",
+            "recovered",
+        ]
+        assert (await world.client.account("b")).posted == 1_005
+        await world.restart(old)
+        await world.until(lambda: world.node(old).doubts.is_clear, "nobody doubts it again")
+        assert not is_recovering(world, old)
+
+    structlog.reset_defaults()
+    play(story)
+
+
+def test_a_folder_that_lacks_acknowledgements_of_the_same_start_is_found_out() -> None:
+    """The leader knows what it was told, though no start and no file differs."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        old = world.followers(1)[0]
+        drive = world.cluster.hosts[old].drive
+        drive.copy()
+        await pay(world, 5)
+        world.cluster.crash(old)
+        drive.put_back(as_files=False)
+        world.cluster.start(old)
+        await world.until(lambda: world.is_serving(old) and is_recovering(world, old), "it has heard")
+        await world.until(lambda: not is_recovering(world, old), "it has caught up")
+        assert (await world.client.account("b")).posted == 1_005
+
+    play(story)
+
+
+def test_what_was_acknowledged_is_known_to_others_than_the_leader() -> None:
+    """Leaders tell it, and it is stored: it lasts over the leader's death and the witness's."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        leader, (old, other) = world.leader(1), world.followers(1)
+        drive = world.cluster.hosts[old].drive
+        drive.copy()
+        await pay(world, 5)
+        last = world.replica(leader, 1).statistics().last_index
+        rows = world.cluster.hosts[other].drive.disk
+        await world.until(
+            lambda: any(row[:4] == [1, old, 0, 1] and row[5] == last for row in rows.remembered), "it is stored"
+        )
+        for number in (leader, old, other):
+            world.cluster.crash(number)
+        drive.put_back(as_files=False)
+        for number in (old, other):
+            world.cluster.start(number)
+        await world.until(lambda: world.is_serving(old) and is_recovering(world, old), "the witness has spoken")
+        with pytest.raises(RingpayError):
+            await world.client.transfer("a", "b", 1, timeout=5.0)
+        world.cluster.start(leader)
+        await world.until(lambda: world.is_home() and not is_recovering(world, old), "all is well again")
+        assert (await world.client.account("b")).posted == 1_005
+
+    play(story)
+
+
+def test_a_sound_node_votes_at_once_though_another_is_dead() -> None:
+    """Nobody has to be asked by a node whose folder is its own."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        leader, (sound, other) = world.leader(1), world.followers(1)
+        await pay(world, 5)
+        for number in (leader, sound, other):
+            world.cluster.crash(number)
+        for number in (sound, other):
+            world.cluster.start(number)
+        await pay(world, 1, timeout=20.0)
+        assert not is_recovering(world, sound)
+
+    play(story)
+
+
+def test_a_cluster_that_moved_as_a_whole_serves_again() -> None:
+    """All folders were copied, nobody remembers more than they hold: once all have spoken, all are sound."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        await pay(world, 5)
+        for host in world.cluster.hosts.values():
+            world.cluster.crash(host.number)
+            host.drive.copy()
+            host.drive.put_back(as_files=True)
+        numbers = list(world.cluster.hosts)
+        for number in numbers[:-1]:
+            world.cluster.start(number)
+        await world.until(lambda: all(map(world.is_serving, numbers[:-1])), "two run")
+        await asyncio.sleep(3.0)  # of virtual time: long enough for an election, if there could be one
+        assert world.cluster.leader_of(1) is None
+        world.cluster.start(numbers[-1])
+        await pay(world, 1, timeout=20.0)
+        await world.until(lambda: all(world.node(number).doubts.is_clear for number in numbers), "no doubt is left")
+        assert (await world.client.account("b")).posted == 1_006
+
+    play(story)
+
+
+# -- the comparison -----------------------------------------------------------------------------------------------
+
+ENTRIES = tuple(Entry(term, index, EntryKind.normal, b"", 0) for index, term in ((4, 1), (5, 1), (6, 3), (7, 3)))
+REMAINS = Remains(Restored(HardState(4), ENTRIES, SnapshotMeta(3, 1, 0, Membership((NodeId(1),))), 3))
+COVERED = [(3, 99, 3), (4, 3, 0), (4, 2, 1), (4, 5, 1), (4, 7, 3), (4, 7, 0)]
+NOT_COVERED = [(5, 1, 1), (4, 8, 3), (4, 6, 2), (4, 5, 3), (4, 8, 0)]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_covered"), [*((told, True) for told in COVERED), *((told, False) for told in NOT_COVERED)]
+)
+def test_a_disk_covers_what_it_knows_of(told: tuple[int, int, int], is_covered: bool) -> None:
+    """Nothing is owed after a later term; in its own term, all that was acknowledged; and of a later term it knows nothing."""
+    assert REMAINS.cover(Acknowledged(*told)) == is_covered
+
+
+def test_a_loss_that_is_known_already_covers_what_was_lost() -> None:
+    """The replica recovers up to there anyway."""
+    remains = Remains(Restored(HardState(4), (), SnapshotMeta(), 0, Lost(4, 9)))
+    assert remains.cover(Acknowledged(4, 9, 4)) and not remains.cover(Acknowledged(4, 10, 4))

@@ -1,0 +1,130 @@
+"""What tells a copy of a data folder from the folder itself, and how it is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.adapters.starts import FILES, PeerFile, StartFile
+from node.ports import Start, StorageFailed
+
+
+def start(folder: Path) -> Start:
+    """One start of a node: the log's files are there once it has begun."""
+    book = StartFile(folder)
+    begun = book.begin()
+    for name in FILES:
+        (folder / name).touch()
+    book.record(begun.doubt, begun.is_old)
+    return begun
+
+
+def test_every_start_has_a_number_and_knows_those_before(tmp_path: Path) -> None:
+    """Peers remember the last one; a folder that lacks it is older than that."""
+    first, second = start(tmp_path), start(tmp_path)
+    third = start(tmp_path)
+    assert first.earlier == frozenset() and second.earlier == frozenset({first.number})
+    assert third.earlier == frozenset({first.number, second.number}) and not third.doubt
+    assert len({first.number, second.number, third.number}) == 3
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    """Deletes these files."""
+
+    def do(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return do
+
+
+def flip(folder: Path) -> None:
+    """One bit."""
+    data = bytearray((folder / "starts.json").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "starts.json").write_bytes(bytes(data))
+
+
+def copy(folder: Path) -> None:
+    """Every file is put back from a copy, with the same content."""
+    for name in FILES:
+        shutil.copy(folder / name, folder / "copy")
+        (folder / "copy").replace(folder / name)
+
+
+def remove_all_but_a_shard(folder: Path) -> None:
+    """Only a checkpoint tells that there was something."""
+    remove(*FILES, "starts.json")(folder)
+    (folder / "shard-0001.db").touch()
+
+
+HARMS: dict[str, tuple[Callable[[Path], None], str, bool]] = {
+    "nothing": (lambda folder: None, "", False),
+    "one copy of the log is gone: the other one knows": (remove("log.db"), "", False),
+    "so does this one": (remove("log.promises"), "", False),
+    "both are gone": (remove(*FILES), "log.db and log.promises are gone", True),
+    "all is gone but a checkpoint": (remove_all_but_a_shard, "log.db, log.promises and starts.json are gone", True),
+    "the folder was copied": (copy, "was copied", False),
+    "starts.json is damaged": (flip, "starts.json is damaged", False),
+    "starts.json is gone": (remove("starts.json"), "starts.json is gone", False),
+}
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: str) -> None:
+    """And the doubt lasts over starts until it is settled."""
+    harm, doubt, is_old = HARMS[name]
+    start(tmp_path)
+    harm(tmp_path)
+    for _ in range(2):
+        begun = start(tmp_path)
+        assert doubt in begun.doubt and bool(doubt) == bool(begun.doubt) and begun.is_old == is_old
+    StartFile(tmp_path).begin()  # dies before it has opened the log
+    book = StartFile(tmp_path)
+    assert bool(book.begin().doubt) == bool(doubt)
+    book.record("", False)
+    assert not start(tmp_path).doubt
+
+
+def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) -> None:
+    """Before the log was made, and behind that."""
+    StartFile(tmp_path).begin()
+    assert not StartFile(tmp_path).begin().doubt
+    for name in FILES:
+        (tmp_path / name).touch()
+    assert not start(tmp_path).doubt
+
+
+def test_a_forgotten_start_is_known_from_then_on(tmp_path: Path) -> None:
+    """It was found out once, and is settled."""
+    book = StartFile(tmp_path)
+    book.begin()
+    book.record("an older folder", True, 4711)
+    assert 4711 in (StartFile(tmp_path).begin().earlier or ())
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """Nobody hears of a start that is not stored."""
+    with pytest.raises(StorageFailed, match="starts"):
+        StartFile(tmp_path / "nowhere").begin()
+
+
+async def test_what_is_remembered_of_peers_is_read_back(tmp_path: Path) -> None:
+    """Whichever way it was saved; the last save counts."""
+    memory = PeerFile(tmp_path)
+    assert memory.load() == []
+    await memory.save_soon([[0, 2, 55, 1, 0]])
+    assert PeerFile(tmp_path).load() == [[0, 2, 55, 1, 0]]
+    memory.save([[0, 2, 55, 3, 1]])
+    assert PeerFile(tmp_path).load() == [[0, 2, 55, 3, 1]]
+
+
+def test_a_damaged_memory_is_forgotten(tmp_path: Path) -> None:
+    """The node is a poorer witness, and nobody is harmed."""
+    PeerFile(tmp_path).save([[0, 2, 55, 1, 0]])
+    path = tmp_path / "remembered.json"
+    path.write_text(path.read_text().replace("55", "56"))
+    assert PeerFile(tmp_path).load() == []
