@@ -169,12 +169,12 @@ class SnapshotAck:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Comes behind Welcome to a peer, which says nothing before: what the sender remembers of the receiver's earlier starts, so that an old disk is found out."""
+    """Comes behind Welcome to a peer, which says nothing before: what an old disk of the receiver would not know."""
 
     start: int  # the last one before this one that it has heard of, 0 for none
     groups: list[
         Any
-    ]  # items are [group, term of the sender, term, index, entry term] of the last acknowledgement that it knows
+    ]  # items are [group, sender's term, last term, last index, then term, index, entry term] of what was acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ _LEADERS = _Check("a list of node ids", _is_leaders)
 _TERMS = _Check("a list of terms", _is_terms)
 _TEXTS = _Check("a list of texts", _is_texts)
 _GROUPS = _Check("a list of [group, message]", _is_groups)
-_FIVES = _Check("a list of lists of 5 integers", lambda value: _is_rows(value, 5))
+_SEVENS = _Check("a list of lists of 7 integers", lambda value: _is_rows(value, 7))
 _SIXES = _Check("a list of lists of 6 integers", lambda value: _is_rows(value, 6))
 _BYTES = _Check("bytes", lambda value: type(value) is bytes)
 _BOOL = _Check("true or false", lambda value: type(value) is bool)
@@ -267,7 +267,7 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
     Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL, _LARGE)),
-    Kind.word: (Word, (_LARGE, _FIVES)),
+    Kind.word: (Word, (_LARGE, _SEVENS)),
     Kind.remember: (Remember, (_SIXES,)),
 }
 _KINDS: Final[dict[type[Message], int]] = {shape[0]: int(kind) for kind, shape in _SHAPES.items()}

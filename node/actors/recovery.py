@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,9 +41,10 @@ class Doubts:
 
     There are four reasons: its files are other ones than at its last start, so they were copied; both copies of the log are gone;
     a peer remembers a start that the folder does not; or an acknowledgement that it does not. Then no replica here votes or
-    counts until every other member of its group has spoken. Where all of them agree with a folder that was merely copied, it was
-    sound. Otherwise each replica recovers from a leader, up to what anybody remembers, and votes in none of the terms that
-    anybody has seen. The doubt is stored, and ends when all replicas have recovered.
+    counts until every other member of its group has spoken, and it votes in none of the terms that they have seen. Where none of
+    them contradicts a folder that was merely copied, its replicas take part again, but vote for nobody whose log ends before the
+    furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise each
+    replica recovers from a leader, up to what anybody remembers. The doubt is stored, and ends when all replicas have caught up.
     """
 
     def __init__(self, node: int, book: StartBook, replicas: Mapping[int, Replica]) -> None:
@@ -87,7 +88,7 @@ class Doubts:
         earlier = self._start.earlier
         if word.start not in (0, self.start) and earlier is not None and word.start not in earlier:
             self._is_found_old(f"node {node} remembers a start of this node that its folder does not", word.start)
-        for group, _, *told in word.groups:
+        for group, _, _, _, *told in word.groups:
             if group in self._remains and told[0] and not self._remains[group].cover(Acknowledged(*told)):
                 self._is_found_old(f"node {node} remembers more of group {group} than the folder of this node")
         self._settle()
@@ -123,23 +124,21 @@ class Doubts:
                 raise StorageFailed(
                     f"{self._reason}, and no other node has group {group}: put the data folder back as it was last"
                 )
+            rows = [row for node in others for row in self._words[node].groups if row[0] == group]
+            term = max((row[1] for row in rows), default=0)
             if self._is_old:
-                replica.raft.lose(self._worst(group, others))
-            replica.raft.doubt(False)
+                acknowledged = [(row[4], row[5]) for row in rows]
+                replica.raft.lose(Lost(*max([(term, 0), *acknowledged])))
+            replica.raft.trust(term, max(((row[2], row[3]) for row in rows), default=(0, 0)))
             replica.handle([])
-
-    def _worst(self, group: int, others: Sequence[int]) -> Lost:
-        """The furthest that this replica can have got, as far as anybody knows."""
-        rows = [row for node in others for row in self._words[node].groups if row[0] == group]
-        known = [(term, 0) for _, term, *_ in rows] + [(term, index) for _, _, term, index, _ in rows]
-        return Lost(*max(known, default=(0, 0)))
 
     def tick(self) -> None:
         """Ends the doubt once all replicas are sound again. Raises StorageFailed where nobody can help."""
         self._settle()
         if not self._settled.keys() >= self._remains.keys():
             return
-        if self._reason and not any(replica.raft.state.recovering for replica in self._replicas.values()):
+        rafts = [replica.raft for replica in self._replicas.values()]
+        if self._reason and not any(raft.state.recovering or raft.is_behind_others for raft in rafts):
             self._reason, self._is_old = "", False
             self._book.record("", False)
             log.info("data folder no longer in doubt", node=self._node)

@@ -93,7 +93,8 @@ class Remembering:
         rows: list[list[int]] = []
         for group, replica in self._replicas.items():
             told = known.before.get(group, Acknowledged(0, 0, 0))
-            rows.append([group, replica.raft.state.term, told.term, told.index, told.entry_term])
+            term, last_term, last_index = replica.raft.durable_end
+            rows.append([group, term, last_term, last_index, told.term, told.index, told.entry_term])
         return Word(known.last, rows)
 
     def hear(self, message: Remember) -> None:

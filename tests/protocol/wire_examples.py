@@ -42,6 +42,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
     st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans(), LARGE),
-    st.builds(Word, LARGE, st.lists(st.lists(LARGE, min_size=5, max_size=5), max_size=3)),
+    st.builds(Word, LARGE, st.lists(st.lists(LARGE, min_size=7, max_size=7), max_size=3)),
     st.builds(Remember, st.lists(st.lists(LARGE, min_size=6, max_size=6), max_size=3)),
 )

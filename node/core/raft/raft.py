@@ -19,6 +19,7 @@ from node.core.raft.state import (
     lose,
     reset_timers,
     respond_append,
+    trust,
 )
 from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
 
@@ -196,6 +197,25 @@ class Raft:
         self.state.is_doubted = is_doubted
         if is_doubted and not isinstance(self.state.role, Follower):
             become_follower(self.state, self.state.term, NOBODY)
+
+    def trust(self, term: int, end: tuple[int, int]) -> None:
+        """The disk may be old, and does not know it: others have told the highest term and log end, as term and index, that they know.
+
+        Whatever this replica can have acknowledged for a commit is in the furthest of their logs. So it votes for nobody whose log ends
+        before that, nor in a term that others have seen.
+        """
+        trust(self.state, term, end)
+
+    @property
+    def is_behind_others(self) -> bool:
+        """Whether its log ends before what others had when it was last in doubt."""
+        return (self.state.log.last_term, self.state.log.last_index) < self.state.floor
+
+    @property
+    def durable_end(self) -> tuple[int, int, int]:
+        """The current term, and term and index of the last entry that is on disk."""
+        log = self.state.log
+        return self.state.term, log.term_at(log.stable) or 0, log.stable
 
     def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
         """What a sound peer has acknowledged to this leader; None elsewhere, or where it has acknowledged nothing."""

@@ -53,7 +53,7 @@ class State:
     """Everything that a replica is. The functions of this package's other modules work on it."""
 
     __slots__ = (
-        "chain_refused", "config", "election_elapsed", "election_timeout", "heartbeat_elapsed", "hurried", "id",
+        "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "heartbeat_elapsed", "hurried", "id",
         "is_doubted", "leader", "lets_others_lead", "log", "lost", "membership", "messages", "offered_snapshot", "read_context",
         "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
@@ -83,6 +83,7 @@ class State:
         self.refused: Message | None = None
         self.lost = restored.lost
         self.is_doubted = False
+        self.floor = (0, 0)  # a log that ends before it, by term and index, gets no vote
         for entry in self.log.entries[: restored.applied - self.log.base_index]:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
@@ -103,7 +104,8 @@ class State:
     @property
     def is_promotable(self) -> bool:
         """Whether this replica may campaign."""
-        return self.id in self.membership.all_voters and self.log.pending_snapshot is None and not self.recovering
+        has_all = not self.recovering and (self.log.last_term, self.log.last_index) >= self.floor
+        return has_all and self.id in self.membership.all_voters and self.log.pending_snapshot is None
 
 
 def send(
@@ -201,6 +203,16 @@ def lose(state: State, lost: Lost) -> None:
     if not isinstance(state.role, Follower) or lost.term > state.term:
         become_follower(state, max(state.term, lost.term), NOBODY)
     if state.term == lost.term:
+        state.vote = state.id
+
+
+def trust(state: State, term: int, end: tuple[int, int]) -> None:
+    """Ends the doubt: the others have spoken, and none has contradicted."""
+    state.is_doubted = False
+    state.floor = max(state.floor, end)
+    if term > state.term:
+        become_follower(state, term, NOBODY)
+    if state.term == term:
         state.vote = state.id
 
 
