@@ -101,7 +101,10 @@ def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> 
     found: list[Lost] = []
     if stored.hard_state.commit > last:
         found.append(Lost(stored.written, stored.hard_state.commit))
-    if stored.end[0] > last:  # behind a hole, or an entry that is damaged
+    is_told = promise is not None and promise.written == stored.written
+    if (
+        stored.end[0] > last and not is_told
+    ):  # behind a hole or a damaged entry; the promise, if there is one, says more exactly
         found.append(Lost(stored.written, stored.end[0]))
     if promise is not None and promise.written >= stored.written:
         position = promise.index - base.index - 1

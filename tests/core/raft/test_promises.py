@@ -83,6 +83,7 @@ SOUND_DISKS: dict[str, tuple[Restored, int]] = {
         started([*LOG[:7], *chain(8, 13, 2, 4711)], written=2, promise=Promise(2, OTHER, 2, 20, 2), checkpoint=META), 20,
     ),
     "a broken entry below the checkpoint": (started(broken(LOG, 4), promise=SOUND, checkpoint=at(6)), 10),
+    "a broken entry that nobody was told of": (started(broken(LOG, 10), promise=replace(SOUND, index=9)), 9),
     "a hole below the checkpoint": (started([*LOG[:2], *LOG[4:]], promise=SOUND, checkpoint=at(6)), 10),
     "all of the log is in the checkpoint": (started(cut=LogCut(10, 1, 0), promise=SOUND, checkpoint=at(10)), 10),
 }  # fmt: skip
