@@ -25,6 +25,7 @@ from node.adapters import descriptors
 from node.adapters.clock import SystemClock
 from node.adapters.faults import FaultSwitch, SlowLog
 from node.adapters.folder import DataFolder
+from node.adapters.sqlite import make_folder
 from node.adapters.sqlite_log import SqliteLog
 from node.adapters.sqlite_shard import SqliteShard
 from node.adapters.starts import PeerFile, StartFile
@@ -102,7 +103,7 @@ def _configure_logging() -> None:
 def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
     """Locks the data folder, and checks that it is this node's."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = (folder / "lock").open("a+")
     except OSError as error:
         raise RefusedToStart(f"{folder}: {error.strerror}") from error

@@ -21,6 +21,11 @@ RAFT_TABLE = "raft"  # one row: the log position that the checkpoint belongs to
 SNAPSHOT_BITS = 32  # an attempt's id is its sender's number and so many bits of a count: two senders never share one
 PIECE_BYTES = 1 << 20  # large enough to stream at disk speed, small enough not to delay heartbeats behind it
 
+PATIENCE_SECONDS = 30.0  # after which a peer must have kept up with the pace on the whole
+PACE_BYTES = (
+    256 << 10
+)  # a second: a tenth of a slow disk's; for a slower peer the log here would grow without a checkpoint for ever
+
 Row = tuple[str, int, bytes]
 
 _snapshot_ids: Final = itertools.count(1)
@@ -178,12 +183,14 @@ class Outgoing:
 async def export(store: ShardStore, group: int, message: Message, ports: ReplicaPorts) -> bool:
     """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile.
 
+    So it is given up for a peer that does not answer, or answers so slowly that it would never end.
     The first piece is empty: its acknowledgement says how much of the archives the peer has, and only the rest is sent.
     """
     assert message.snapshot is not None
     snapshot_id = ports.node << SNAPSHOT_BITS | next(_snapshot_ids)
     after: tuple[str, int] | None = None
-    checksum = archived = 0
+    checksum = archived = sent = 0
+    began = ports.clock.monotonic()
     for number in itertools.count():
         rows = await store.export(after, PIECE_BYTES, archived) if number else []
         is_last = number > 0 and not rows
@@ -195,6 +202,12 @@ async def export(store: ShardStore, group: int, message: Message, ports: Replica
         had = await ports.send_piece(message.to, piece)
         if had is None or is_last:
             return had is not None
+        sent, lasted = sent + len(data), ports.clock.monotonic() - began
+        if lasted > PATIENCE_SECONDS and sent < lasted * PACE_BYTES:
+            log.warning(
+                "a peer takes a checkpoint too slowly", node=int(message.to), group=group, bytes=sent, seconds=lasted
+            )
+            return False
         if number == 0:
             archived = had
         else:

@@ -215,6 +215,11 @@ class Cluster:
             2 * sum(self.hosts[host].is_up for host in group) > len(group) for group in self.placement.replicas
         )
 
+    def is_recovering(self) -> bool:
+        """Whether a replica has not yet got back what its disk has lost: it cannot vote, and promises on time wait for it."""
+        replicas = [replica for node in self.nodes().values() for replica in node.replicas.values()]
+        return any(replica.raft.state.recovering for replica in replicas)
+
     # -- clients --------------------------------------------------------------------------------------------------
 
     def client(self, *, timeout: float) -> tuple[Owner, Client]:

@@ -368,7 +368,7 @@ class Invariants:
         """Call it often: no round, hold or lease stays for longer than it may, once a majority of all groups runs in a calm."""
         now = self.cluster.loop.time()
         self._opened = {key: self._opened.get(key, now) for key in self._open_rounds()}
-        if not is_calm or not self.cluster.has_majorities():
+        if not is_calm or not self.cluster.has_majorities() or self.cluster.is_recovering():
             self._calm_since = None
             return
         self._calm_since = now if self._calm_since is None else self._calm_since

@@ -17,7 +17,8 @@ from node.actors.replica import Replica
 from node.actors.router import Router
 from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
-from node.adapters.memory import MemoryFolder, MemoryLog
+from node.adapters import memory
+from node.adapters.memory import MemoryFolder, MemoryLog, MemoryStarts
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
@@ -29,10 +30,10 @@ from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
 from node.core.machine import At, Body, Machine, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
-from node.core.raft import HardState, NodeId, Persist, StoredGroup, replication
+from node.core.raft import HardState, NodeId, Persist, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
-from node.ports import LogWrite
+from node.ports import LogWrite, Start
 from protocol.messages import NEVER_MS, Request
 from protocol.status import Status
 from tests.simulation import folders
@@ -75,11 +76,40 @@ def forget_vote(patch: pytest.MonkeyPatch) -> None:
     async def open(self: MemoryLog) -> dict[int, StoredGroup]:
         groups = await honest(self)
         for stored in groups.values():
-            hard = stored.hard_state
+            hard, promise = stored.hard_state, stored.promise
             stored.hard_state = HardState(hard.term, NodeId(0), hard.commit)
+            stored.promise = replace(promise, vote=NodeId(0)) if promise is not None else None
         return groups
 
     patch.setattr(MemoryLog, "open", open)
+
+
+def forget_promises(patch: pytest.MonkeyPatch) -> None:
+    """A restarted replica believes its log, whatever that has forgotten."""
+    honest = MemoryLog.open
+
+    async def open(self: MemoryLog) -> dict[int, StoredGroup]:
+        groups = await honest(self)
+        for stored in groups.values():
+            stored.promise = None
+        return groups
+
+    patch.setattr(MemoryLog, "open", open)
+
+
+def believe_every_promise(patch: pytest.MonkeyPatch) -> None:
+    """What was about to be promised when the node died counts as promised, and the log as damaged."""
+    patch.setattr(memory, "is_cut_short", lambda stored, newest, before: False)
+
+
+def believe_old_folder(patch: pytest.MonkeyPatch) -> None:
+    """A folder that was put back votes like any other."""
+
+    def begin(self: MemoryStarts) -> Start:
+        return Start(self._number, None, "", False)
+
+    patch.setattr(MemoryStarts, "begin", begin)
+    patch.setattr(Remains, "cover", lambda self, told: True)
 
 
 def skip_fence(patch: pytest.MonkeyPatch) -> None:
@@ -306,7 +336,8 @@ def serve_overdue(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, skip_fence, decide_early, lose_decision,
+    acknowledge_before_write, commit_old_term, forget_vote, forget_promises, believe_every_promise,
+    believe_old_folder, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
     forget_updates, forget_ended_claims, serve_overdue, let_new_folder_vote,

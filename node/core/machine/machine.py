@@ -246,7 +246,7 @@ class Machine:
 
     def digest(self) -> int:
         """A digest of all state that replicas share; equal logs give equal digests."""
-        opened = [[number, self.rounds[number].attempt] for number in sorted(self.rounds)]
+        opened = [[number, self.rounds[number].pack()] for number in sorted(self.rounds)]
         finished = sorted(self._finished.items())
         own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over, opened, finished]
         digest = zlib.crc32(msgpack.packb(own))

@@ -209,6 +209,19 @@ def test_a_precommit_is_kept_with_the_epoch_that_proposed_it(shard: Shard) -> No
     assert attempts(shard, 2) == [] and shard.balances("a") == (100, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "field", ["protocol", "groups", "place", "parts", "count", "answer", "opened_ns", "attempt", "precommitted"]
+)
+def test_the_digest_covers_all_that_is_kept_of_an_open_round(shard: Shard, field: str) -> None:
+    """What it proposes and what it was answered decide how it is finished: replicas that differ there differ."""
+    shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc")
+    shard.precommit(5, decision(0))
+    before, opened = shard.machine.digest(), shard.machine.rounds[5]
+    changed = {int: 4711, str: "another", bytes: b"another", list: ["another"]}
+    setattr(opened, field, changed[type(getattr(opened, field))])
+    assert shard.machine.digest() != before
+
+
 def test_a_precommit_where_nothing_was_prepared_makes_the_prepare_void(shard: Shard) -> None:
     """The shard had not voted when the round was concluded: it holds the attempt and reserves nothing any more."""
     shard.precommit(5, decision(Status.retry))
