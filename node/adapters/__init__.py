@@ -1,6 +1,9 @@
 """What touches the outside: SQLite files, TCP, the clock; and in-memory twins of the stores.
 
 `sqlite.py` opens a file the one way we open files; `sqlite_log.py` is the node's log, `sqlite_shard.py` a group's checkpoint;
+`promises.py` holds what the node has promised by its log a second time (`log.promises`; what a start makes of the two stands in
+`node.core.raft.promises`); `starts.py` what tells an old copy of the folder from the folder itself: its starts and its files'
+identity (`starts.json`), and what its peers have acknowledged (`remembered.json`); the doubts that follow are `node.actors.recovery`;
 `folder.py` keeps what a data folder says of itself and of the others;
 `memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced; `tcp.py` cuts a byte
 stream into frames and messages; `clock.py` is the machine's time; `faults.py` breaks a node under test. What the actors may ask
@@ -12,6 +15,10 @@ than most statements. A call that has started runs to its end on that thread, ev
 
 Invariants: what a store's `write` was given is on disk as a whole when it returns (`synchronous=FULL`); a foreign, newer or damaged
 file is refused; a frame that breaks the protocol closes its connection and nothing else.
+
+A loss of power in the middle of a write may leave the promise without its log, or the note that both were told behind: then the
+last write counts as never told. Only a disk that loses just that write at the same time, and no other, is not noticed here; its
+leader notices it when the node connects again.
 
 Left out: retries. A failed write or fsync stops the node, since nobody knows what the disk holds then.
 """

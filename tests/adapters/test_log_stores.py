@@ -109,7 +109,7 @@ async def test_a_restart_forgets_everything(reopen: Open) -> None:
 
 
 async def test_a_log_that_lost_its_end_is_noticed(tmp_path: Path) -> None:
-    """The database was put back from a copy; the watermark beside it was not."""
+    """The database was put back from a copy; the promises beside it were not."""
     entries = chain(1, 5)
     await write(lambda: SqliteLog(tmp_path, STAMP), [LogWrite(1, None, entries)])
     connection = sqlite3.connect(tmp_path / "log.db")

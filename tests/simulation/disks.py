@@ -72,7 +72,7 @@ class Drive:
         return lost is not None and lost.checksum == entry.checksum
 
     def lose_tail(self, group: int) -> bool:
-        """Drops the last entries although they were acknowledged; the watermark stays. False where there are none."""
+        """Drops the last entries although they were acknowledged; what was promised stays. False where there are none."""
         stored = self.disk.groups.get(group)
         if stored is None or not stored.entries:
             return False
