@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -24,6 +23,7 @@ from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.members import Members as MembersActor
 from node.actors.members import MembersPorts, make_hello
+from node.actors.outside import Adapters
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
 from node.actors.recovery import Doubts
@@ -33,7 +33,7 @@ from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
 from node.actors.router import Call, Router
 from node.actors.routes import Routes
-from node.actors.session import CLIENTS_MAX, STRANGERS_MAX, Rules, Session, SessionHost
+from node.actors.session import Rules, Session, SessionHost
 from node.actors.snapshots import RAFT_TABLE, restore
 from node.actors.split import SplitAccounts
 from node.actors.tracing import Tracer
@@ -46,16 +46,9 @@ from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
 from node.core.splits import Splits
 from node.ports import (
-    Clock,
     Connection,
-    Faults,
-    LogStore,
     LogWrite,
-    NodeFolder,
-    PeerMemory,
     ShardStore,
-    StartBook,
-    Transport,
     mending,
 )
 from protocol.columns import Transfers
@@ -71,22 +64,6 @@ FIRST_WAIT_TICKS = (
 )
 RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
-
-
-@dataclass(frozen=True, slots=True)
-class Adapters:
-    """The outside of a node."""
-
-    transport: Transport
-    log: LogStore
-    shard: Callable[[int], ShardStore]
-    clock: Clock
-    random: random.Random
-    folder: NodeFolder
-    starts: StartBook
-    peers: PeerMemory
-    connections_max: int = CLIENTS_MAX + STRANGERS_MAX  # that the system lets this process have
-    faults: Faults | None = None  # in a cluster under test
 
 
 def make_machine(group: int) -> Machine:
@@ -114,13 +91,9 @@ class Node:
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
         self._remembering = Remembering(adapters.peers, adapters.clock, self.replicas, self._links, self._spawn)
+        take, told = self._take_piece, self._remembering.hear
         self._sessions = SessionHost(
-            self._admission,
-            adapters.clock,
-            self._take_piece,
-            self._on_placed,
-            adapters.connections_max,
-            self._remembering.hear,
+            self._admission, adapters.clock, take, self._on_placed, adapters.connections_max, told
         )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()

@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from node.actors.members import NotAdmitted
+from node.actors.outside import Adapters
 from node.adapters import descriptors
 from node.adapters.clock import SystemClock
 from node.adapters.faults import FaultSwitch, SlowLog
@@ -31,7 +32,7 @@ from node.adapters.sqlite_shard import SqliteShard
 from node.adapters.starts import PeerFile, StartFile
 from node.adapters.tcp import TcpTransport
 from node.config import Config, ConfigError, load
-from node.daemon import Adapters, Node
+from node.daemon import Node
 from node.ports import Damaged, StorageFailed
 
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request

@@ -11,13 +11,14 @@ from dataclasses import replace
 import pytest
 import uvloop
 
+from node.actors.outside import Adapters
 from node.adapters import tcp
 from node.adapters.clock import SystemClock
 from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryPeers, MemoryShard, MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, SecuritySettings
 from node.core.members import Member, MemberState, MemberTable
-from node.daemon import Adapters, Node
+from node.daemon import Node
 from node.ports import Connection
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, encode_body

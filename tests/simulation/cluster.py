@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from unittest import mock
 
+from node.actors.outside import Adapters
 from node.adapters.memory import MemoryPeers, MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
 from node.core.ledger import history, holds
 from node.core.ledger.limits import SEGMENT_TRANSFERS, WINDOW_SEGMENTS
 from node.core.raft import RaftConfig
-from node.daemon import Adapters, Node
+from node.daemon import Node
 from node.ports import StorageFailed
 from protocol.client import Client
 from protocol.ids import IdGenerator
