@@ -41,6 +41,7 @@ class Nemesis:
     faults: Sequence[Fault]  # that may fall
     random: random.Random
     away_max: int  # nodes
+    accounts: Sequence[str]  # that there are
     say: Callable[[str], None]
     counts: Counter[str] = field(default_factory=Counter)
     episodes: list[Episode] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Nemesis:
         self.episodes.append(Episode(tuple(fault.name for fault in chosen), time.monotonic(), math.inf))
         self.counts.update(fault.name for fault in chosen)
         self.counts.update([SEVERAL] * (len(struck) > 1))
-        stage = Stage(self.cluster, self.random)
+        stage = Stage(self.cluster, self.random, self.accounts)
         async with AsyncExitStack() as stack:
             for name, (fault, nodes) in struck.items():
                 whom = await stack.enter_async_context(fault.strike(stage, nodes))

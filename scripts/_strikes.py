@@ -10,11 +10,12 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from _cluster import LocalCluster
 from _faults import cut_link, heal, partition, slow_disk
+from _greedy import greedy_client
 from _wrong_clocks import find_library, set_ahead
 
 LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
@@ -32,6 +33,7 @@ class Stage:
 
     cluster: LocalCluster
     random: random.Random
+    accounts: Sequence[str]  # that there are
 
 
 Strike = Callable[[Stage, Sequence[int]], AbstractAsyncContextManager[str]]
@@ -128,6 +130,14 @@ async def _wrong_clock(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]
 
 
 @asynccontextmanager
+async def _be_greedy(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    async with AsyncExitStack() as stack:
+        for node in nodes:
+            await stack.enter_async_context(greedy_client(stage.cluster, node, stage.accounts))
+        yield f"of {_listed(nodes)}"
+
+
+@asynccontextmanager
 async def _restart(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
     """They lose their power at once, and come back at once."""
     _send(stage, nodes, signal.SIGKILL)
@@ -157,6 +167,7 @@ FAULTS = (
     Fault("stop", 2, _stop),
     Fault("slow disk", 2, _slow_disk),
     *([Fault("wrong clock", 2, _wrong_clock)] if find_library() else []),
+    Fault("greedy client", 2, _be_greedy),
     Fault("cut link", 3, _cut_link, True, LINK_SECONDS, LINK_STANDSTILL_MS),
     Fault("one-way link", 3, _cut_one_way, True, LINK_SECONDS, LINK_STANDSTILL_MS),
     Fault("restart one", 2, _restart, True, AT_ONCE),

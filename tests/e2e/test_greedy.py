@@ -9,11 +9,13 @@ from functools import partial
 
 import pytest
 from _cluster import LocalCluster
+from _greedy import greedy_client
 
 from node.actors.session import CLIENTS_MAX
 from protocol.client import Client
 from protocol.errors import Busy, ErrorCode
 from protocol.messages import NEVER_MS, Failure, Reply, Request, encode
+from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, Status
 from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.mutations import frame
@@ -92,6 +94,12 @@ async def politely(call: Callable[[], Awaitable[object]]) -> None:
     raise AssertionError("busy all the time")
 
 
+async def refused_by(cluster: LocalCluster, number: int) -> int:
+    """What a node has refused since its start."""
+    admission = (await cluster.ask(number, Operation.cluster, [], PATIENCE_SECONDS))[6]
+    return int(admission[2])
+
+
 def memory_bytes(cluster: LocalCluster) -> list[int]:
     """What each node has in memory."""
     found = []
@@ -117,6 +125,18 @@ async def test_a_thousand_reads_at_once(cluster: LocalCluster, request_: Request
     refused = [answer for answer in answers if isinstance(answer, Failure)]
     assert read and refused and all(answer.code == ErrorCode.busy and answer.retry_after_ms > 0 for answer in refused)
     assert all(now < then + GROWTH_BYTES for now, then in zip(memory_bytes(cluster), before, strict=True))
+
+
+async def test_the_greedy_client_of_chaos(cluster: LocalCluster) -> None:
+    """It is refused again and again, and payments go on."""
+    address = await leader_of(cluster)
+    number = cluster.addresses.index(address) + 1
+    before = await refused_by(cluster, number)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    async with greedy_client(cluster, number, NAMES[:10]):
+        await pay(cluster, "beside-chaos")
+        while await refused_by(cluster, number) == before:
+            assert time.monotonic() < deadline, "nothing is refused"
 
 
 async def test_a_client_that_never_takes_its_answers(cluster: LocalCluster) -> None:
