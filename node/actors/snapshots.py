@@ -20,6 +20,7 @@ from protocol.messages import SnapshotPiece
 RAFT_TABLE = "raft"  # one row: the log position that the checkpoint belongs to
 SNAPSHOT_BITS = 32  # an attempt's id is its sender's number and so many bits of a count: two senders never share one
 PIECE_BYTES = 1 << 20  # large enough to stream at disk speed, small enough not to delay heartbeats behind it
+ROW_BYTES_MAX = 1 << 30  # what a SQLite file takes; most rows are shorter than a piece, some grow with the books
 
 PATIENCE_SECONDS = 30.0  # after which a peer must have kept up with the pace on the whole
 PACE_BYTES = (
@@ -48,6 +49,7 @@ class Incoming:
         self._checksum = 0
         self._meta: SnapshotMeta | None = None  # of the rows that have come
         self._applied = 0  # of the machine in them
+        self._rows = _unpacker()
         self._complete: tuple[int, int, int] | None = None  # what lies ready
         self._is_installing = False
         self.latest: SnapshotMeta | None = None
@@ -71,6 +73,7 @@ class Incoming:
         if piece.number == 0:
             self._snapshot_id, self._named, self._next, self._checksum = piece.snapshot_id, named, 0, 0
             self._meta, self._applied, self._complete = None, 0, None
+            self._rows = _unpacker()
             await self._store.begin_import()
         if (piece.snapshot_id, piece.number, named) != (self._snapshot_id, self._next, self._named):
             return False
@@ -78,10 +81,8 @@ class Incoming:
         if self._checksum != piece.checksum:
             return False
         self._next += 1
-        rows = [
-            (table, key, value)
-            for table, key, value in msgpack.unpackb(piece.data, max_bin_len=len(piece.data), max_str_len=1024)
-        ]
+        self._rows.feed(piece.data)
+        rows = [(table, key, value) for table, key, value in self._rows]
         self._note(rows)
         await self._store.add_import(rows)
         if piece.last and piece.snapshot_id == self._snapshot_id:  # else another attempt has begun meanwhile
@@ -123,6 +124,10 @@ class Incoming:
         self.latest = meta
         assert machine.applied == meta.index, f"snapshot of {meta.index} holds {machine.applied}"
         return machine
+
+
+def _unpacker() -> msgpack.Unpacker:
+    return msgpack.Unpacker(max_buffer_size=ROW_BYTES_MAX + 2 * PIECE_BYTES)
 
 
 def _name(meta: SnapshotMeta) -> tuple[int, int, int]:
@@ -180,6 +185,36 @@ class Outgoing:
                 del self._streams[node]
 
 
+class RowStream:
+    """A store's rows as one stream of bytes, cut into pieces whatever the length of a row."""
+
+    def __init__(self, store: ShardStore) -> None:
+        self._store = store
+        self._after: tuple[str, int] | None = None
+        self._packed = bytearray()
+        self._is_read = False
+        self.archived = 0  # rows of each archive that the receiver has
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left."""
+        return self._is_read and not self._packed
+
+    async def next(self) -> bytes:
+        """The next piece."""
+        while len(self._packed) < PIECE_BYTES and not self._is_read:
+            rows = await self._store.export(self._after, PIECE_BYTES, self.archived)
+            for row in rows:
+                self._packed += msgpack.packb(row)
+            if rows:
+                self._after = rows[-1][0], rows[-1][1]
+            else:
+                self._is_read = True
+        piece = bytes(self._packed[:PIECE_BYTES])
+        del self._packed[:PIECE_BYTES]
+        return piece
+
+
 async def export(store: ShardStore, group: int, message: Message, ports: ReplicaPorts) -> bool:
     """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile.
 
@@ -188,13 +223,11 @@ async def export(store: ShardStore, group: int, message: Message, ports: Replica
     """
     assert message.snapshot is not None
     snapshot_id = ports.node << SNAPSHOT_BITS | next(_snapshot_ids)
-    after: tuple[str, int] | None = None
-    checksum = archived = sent = 0
+    stream, checksum, sent = RowStream(store), 0, 0
     began = ports.clock.monotonic()
     for number in itertools.count():
-        rows = await store.export(after, PIECE_BYTES, archived) if number else []
-        is_last = number > 0 and not rows
-        data: bytes = msgpack.packb(rows)
+        data = await stream.next() if number else b""
+        is_last = number > 0 and stream.is_over
         checksum = zlib.crc32(data, checksum)
         piece = SnapshotPiece(
             group, snapshot_id, *_name(message.snapshot), number, is_last, data, checksum
@@ -209,7 +242,5 @@ async def export(store: ShardStore, group: int, message: Message, ports: Replica
             )
             return False
         if number == 0:
-            archived = had
-        else:
-            after = rows[-1][0], rows[-1][1]
+            stream.archived = had
     raise AssertionError("the count never ends")

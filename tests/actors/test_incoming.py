@@ -11,10 +11,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from node.actors.snapshots import RAFT_TABLE, Incoming
+from node.actors.snapshots import PIECE_BYTES, RAFT_TABLE, Incoming, RowStream
 from node.adapters.memory import Disk, MemoryShard
-from node.core.machine import TABLE, Machine
+from node.core.machine import TABLE, Change, Machine
 from node.core.raft import Membership, Message, MessageKind, NodeId, SnapshotMeta
+from protocol.frames import FRAME_BYTES_MAX
 from protocol.messages import SnapshotPiece
 
 META = SnapshotMeta(5, 1, 99, Membership((NodeId(1), NodeId(2))))
@@ -39,10 +40,10 @@ def raft_row(meta: SnapshotMeta) -> list[Any]:
 
 
 def attempt(snapshot_id: int, *pieces: list[list[Any]], meta: SnapshotMeta = META) -> list[SnapshotPiece]:
-    """An empty piece, these, and an empty last one."""
+    """An empty piece, these, and an empty last one; their data is one stream of rows."""
     checksum, made = 0, []
     for number, rows in enumerate([[], *pieces, []]):
-        data: bytes = msgpack.packb(rows)
+        data = b"".join(map(msgpack.packb, rows))
         checksum = zlib.crc32(data, checksum)
         is_last = number == len(pieces) + 1
         made.append(
@@ -158,3 +159,55 @@ def test_the_end_of_an_attempt_that_another_one_has_replaced() -> None:
         assert not incoming.holds(NAMING)
 
     play(story, SlowShard())
+
+
+def test_rows_of_any_length_travel_in_pieces_that_fit_a_frame() -> None:
+    """Longer than a frame, than a piece, or short: they come whole and in order, and no piece is longer than it should be."""
+
+    async def story() -> None:
+        sender = MemoryShard(Disk(), 1)
+        rows = [
+            (0, bytes(FRAME_BYTES_MAX + 1)),
+            (1, b""),
+            (2, b"x" * PIECE_BYTES),
+            (3, b"short"),
+            (9, bytes(3 * PIECE_BYTES)),
+        ]
+        await sender.open([RAFT_TABLE])
+        await sender.write([Change(RAFT_TABLE, key, value) for key, value in rows])
+        stream, pieces = RowStream(sender), []
+        while not stream.is_over:
+            pieces.append(await stream.next())
+        assert len(pieces) > 20 and max(map(len, pieces)) <= PIECE_BYTES
+        received = msgpack.Unpacker(max_buffer_size=2 * FRAME_BYTES_MAX)
+        received.feed(b"".join(pieces))
+        assert [(key, value) for _, key, value in received] == rows
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_rows_that_are_cut_anywhere(size: int) -> None:
+    """Pieces of a few bytes make the same snapshot; one that ends within a row makes none."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        data = b"".join(map(msgpack.packb, [machine_row(5), raft_row(META)]))
+        made = cut_up(data[:-1], size)
+        assert [await incoming.take(piece) for piece in made] == [True] * (len(made) - 1) + [False]
+        assert not incoming.holds(NAMING)
+        for piece in cut_up(data, size):
+            assert await incoming.take(piece)
+        assert incoming.holds(NAMING)
+
+    play(story)
+
+
+def cut_up(data: bytes, size: int) -> list[SnapshotPiece]:
+    """An empty piece, then so many bytes each."""
+    parts = [b"", *(data[start : start + size] for start in range(0, len(data), size))]
+    checksum, made = 0, []
+    for number, part in enumerate(parts):
+        checksum = zlib.crc32(part, checksum)
+        is_last = number == len(parts) - 1
+        made.append(SnapshotPiece(1, 1, META.index, META.term, META.checksum, number, is_last, part, checksum))
+    return made
