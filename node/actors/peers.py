@@ -18,6 +18,7 @@ from typing import Any
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.members import Members
+from node.core.raft import ENTRY_OVERHEAD_BYTES
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
 from protocol.clocks import RemoteClock
@@ -57,7 +58,7 @@ PING_MS = 1_000  # one that is answered later has done its service: something wa
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
-FLUSH_BYTES = 4 << 20  # a frame takes 16 MiB; one append more than this must still fit
+FLUSH_BYTES = 4 << 20  # of one frame, unless one message alone is longer: others wait behind it
 RAFT_MESSAGES_MAX = 8_192  # for one peer in one turn of the loop; beyond it they are dropped, as by a network
 
 
@@ -202,12 +203,13 @@ class Link:
         if not self._is_welcome or len(self._collected) >= RAFT_MESSAGES_MAX:
             self._dropped += 1
             return
+        size = sum([len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in message.entries])
+        if self._collected_bytes + size > FLUSH_BYTES:
+            self._flush()
         if not self._collected:
             asyncio.get_running_loop().call_soon(self._flush)
         self._collected.append([group, message.pack()])
-        self._collected_bytes += sum(len(entry.data) for entry in message.entries)
-        if self._collected_bytes > FLUSH_BYTES:
-            self._flush()
+        self._collected_bytes += size
 
     def _flush(self) -> None:
         if self._collected:
@@ -224,8 +226,12 @@ class Link:
         else:
             number, now = next(self._numbers), asyncio.get_running_loop().time()
             deadline = now + left_ms / 1000
+            try:
+                self._connection.send(Request(number, operation, group, self._clock.at(deadline, now), version, body))
+            except ProtocolError as error:
+                reply(not_done(error.code, str(error)))
+                return
             self._calls[number] = deadline, reply
-            self._connection.send(Request(number, operation, group, self._clock.at(deadline, now), version, body))
 
     def tick(self) -> None:
         """Call it every tick: pings, ends calls whose time is over, and renews a connection on which nothing is heard."""

@@ -16,6 +16,7 @@ from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
 from protocol.columns import Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError
+from protocol.frames import FRAME_BYTES_MAX
 from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight,
 REQUESTS_PER_ENTRY_MAX = 1_024  # bounds what one entry makes every replica do at once
 ENTRY_BYTES_MAX = 8 << 20  # unless one command alone is longer: half of a frame between nodes
 NEVER_NS = 1 << 62  # that no log counts: what is due by then is all that lives for a while
+LONGEST_ENTRY_BYTES = FRAME_BYTES_MAX - (1 << 16)  # with what a frame has around it; no peer could be sent a longer one
 WAITING_MAX = 8_192  # requests that wait for their entry; beyond it clients are told `busy`
 
 
@@ -155,6 +157,10 @@ class Pipeline:
             middle = len(bundles) // 2
             is_first_out = self._propose_entry(bundles[:middle], transfers)
             return self._propose_entry(bundles[middle:], transfers) and is_first_out
+        if len(data) > LONGEST_ENTRY_BYTES:
+            text = f"an entry of {len(data)} bytes: at most {LONGEST_ENTRY_BYTES}"
+            _fail(bundles[0], Failed(ErrorCode.frame_too_large, text))
+            return True
         try:
             first, _ = self._replica.raft.propose([data])
         except ProposalDropped as dropped:

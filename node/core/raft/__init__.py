@@ -65,9 +65,10 @@ from node.core.raft.ready import (
     Status,
 )
 from node.core.raft.remains import Acknowledged, Remains
-from node.core.raft.types import NOBODY, Entry, EntryKind, HardState, NodeId, chain_checksum
+from node.core.raft.types import ENTRY_OVERHEAD_BYTES, NOBODY, Entry, EntryKind, HardState, NodeId, chain_checksum
 
 __all__ = [
+    "ENTRY_OVERHEAD_BYTES",
     "Raft",
     "RaftConfig",
     "Restored",

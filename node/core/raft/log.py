@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from node.core.raft.membership import SnapshotMeta
 from node.core.raft.types import ENTRY_OVERHEAD_BYTES, Entry, chain_checksum
 
+ENTRIES_AT_ONCE_MAX = 8_192  # in one message, however short they are: half of what a list on the wire may hold
+
 
 class Log:
     """Entries from `base_index` + 1 on. Invariant: base <= applied <= applying <= commit <= last, stable <= last.
@@ -63,9 +65,9 @@ class Log:
         return self.base_checksum if index == self.base_index else self.entries[index - self.base_index - 1].checksum
 
     def slice(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
-        """Entries from `first` to `last`, as many as fit into the bytes, one at least."""
+        """Entries from `first` to `last`, as many as fit into the bytes and a message, one at least."""
         base = self.base_index + 1
-        found = self.entries[first - base : last - base + 1]
+        found = self.entries[first - base : min(last + 1, first + ENTRIES_AT_ONCE_MAX) - base]
         size = 0
         for position, entry in enumerate(found):
             size += len(entry.data) + ENTRY_OVERHEAD_BYTES
