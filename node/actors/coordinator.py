@@ -194,7 +194,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_tick()
                 case _:
                     assert_never(event)
-        self._carry_out(self.core.go_on())
+        now = self._ports.clock.monotonic()
+        self._carry_out(self.core.go_on(lambda ticket: self._tickets[ticket].deadline >= now))
         if self._finishing is not None and not self.core.in_flight:
             then, self._finishing = self._finishing, None
             then()
@@ -316,8 +317,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if self._ticks % DECIDE_TICKS == 0:
             self.core.hurry()
             self._carry_out(self.core.record_lingering())
-            for ticket in [ticket for ticket, submit in self._tickets.items() if submit.deadline < now]:
-                self._carry_out(self.core.give_up(ticket))
+            self._carry_out(self.core.give_up({t for t, submit in self._tickets.items() if submit.deadline < now}))
         for round_id, since in list(self._voting.items()):
             if not self.core.is_voting(round_id):
                 del self._voting[round_id]
@@ -352,8 +352,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 case Forget(round_ids):
                     request = [Kind.apply, "decisions", ["forget", list(round_ids)]]
                     self._ports.call(COORDINATOR, request, lambda _: None)
-                case Answered(ticket, statuses):
-                    self._answer(ticket, statuses)
+                case Answered(ticket, statuses, is_begun):
+                    self._answer(ticket, statuses, is_begun=is_begun)
                 case Marked(name, answers):
                     self._marks.pop(name)[0].reply(name, answers)
                 case _:
@@ -383,7 +383,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         request = [Kind.apply, "decisions", body]
         self._ports.call(COORDINATOR, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
 
-    def _answer(self, ticket: Ticket, statuses: bytes) -> None:
+    def _answer(self, ticket: Ticket, statuses: bytes, *, is_begun: bool) -> None:
         submit = self._tickets.pop(ticket)
         self._transfers[submit.source] -= len(submit.batch)
         if not self._transfers[submit.source]:
@@ -391,6 +391,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         waiting = statuses.count(Status.undecided) + statuses.count(Status.retry)
         if not waiting:
             submit.reply([statuses])
+        elif not is_begun:
+            submit.reply(Failed(ErrorCode.busy, "no round took these transfers before their deadline", RETRY_LATER_MS))
         elif waiting == len(statuses):
             submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time"))
         else:  # `busy` would say that nothing has happened

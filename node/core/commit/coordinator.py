@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import assert_never
 
 import numpy as np
@@ -77,10 +78,17 @@ class Coordinator:
 
     def resign(self) -> list[Ticket]:
         """No longer coordinator: the submissions whose outcome is unknown to this node."""
-        pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
-        tickets = dict.fromkeys(piece.submission.ticket for piece in [*self._gathering.pieces, *pieces])
+        tickets = dict.fromkeys(piece.submission.ticket for piece in self._unanswered())
         self._begin(0, ())
         return list(tickets)
+
+    def begun(self) -> set[Ticket]:
+        """Of the submissions that are not answered, those that were in a round: of the others nothing has happened."""
+        return {piece.submission.ticket for piece in self._unanswered() if piece.submission.is_begun}
+
+    def _unanswered(self) -> list[Piece]:
+        pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
+        return [*self._gathering.pieces, *pieces]
 
     def _accepted(self, group: int, opened: list[Body], finished: list[Body]) -> None:
         """A group refuses lower epochs from now on: what is open or finished there of theirs stays as it is told.
@@ -116,9 +124,9 @@ class Coordinator:
         """Takes a batch of up to `TRANSFERS_MAX` transfers with the groups of their accounts."""
         return self._gathering.add(ticket, batch, debit_groups, credit_groups)
 
-    def give_up(self, ticket: Ticket) -> list[Effect]:
-        """Its client waits no longer: rows that are in no round stay undecided."""
-        return self._gathering.give_up(ticket)
+    def give_up(self, tickets: Collection[Ticket]) -> list[Effect]:
+        """Their clients wait no longer: rows that are in no round stay undecided."""
+        return self._gathering.give_up(tickets)
 
     @property
     def in_flight(self) -> int:
@@ -134,17 +142,21 @@ class Coordinator:
         pieces = [piece for opened in self.rounds.values() for piece in opened.pieces]
         return any(lock in piece.submission.batch.lock for piece in [*self._gathering.pieces, *pieces])
 
-    def _start_rounds(self) -> list[Effect]:
+    def _start_rounds(self, is_wanted: Callable[[Ticket], bool]) -> list[Effect]:
         effects: list[Effect] = []
-        while self.in_flight < self.rounds_max and (pieces := self._take_pieces()):
+        while self.in_flight < self.rounds_max and (pieces := self._take_pieces(is_wanted)):
             effects += self._prepare(pieces)
         return effects
 
-    def _take_pieces(self) -> list[Piece]:
-        """The next round's rows: those whose groups have all accepted the epoch and whose turn has come."""
+    def _take_pieces(self, is_wanted: Callable[[Ticket], bool]) -> list[Piece]:
+        """The next round's rows: those that are waited for, whose groups have all accepted the epoch and whose turn has come."""
         oldest = min((opened.round_id for opened in self.rounds.values() if opened.pieces), default=self._following)
         first = self.epoch << ROUND_BITS
-        return self._gathering.take(lambda piece: (first | piece.after) < oldest and self._is_ready(piece))
+
+        def may_join(piece: Piece) -> bool:
+            return (first | piece.after) < oldest and is_wanted(piece.submission.ticket) and self._is_ready(piece)
+
+        return self._gathering.take(may_join)
 
     @property
     def _is_complete(self) -> bool:
@@ -215,14 +227,14 @@ class Coordinator:
         wanted = [group] if group is not None else list(self._decisions)
         self._hurried.update((one, None) for one in wanted if one in self._decisions)
 
-    def go_on(self) -> list[Effect]:
-        """Starts what can start; call it after a drain of events, so that they share a round.
+    def go_on(self, is_wanted: Callable[[Ticket], bool] = lambda _: True) -> list[Effect]:
+        """Starts what can start and somebody waits for; call it after a drain of events, so that they share a round.
 
         Decisions wait for a PREPARE to ride with, unless somebody hurries them: that halves the entries of lone payments.
         """
         if not self.active:
             return []
-        effects = self._start_rounds()
+        effects = self._start_rounds(is_wanted)
         told = [group for group in self._hurried if not self._cuts.holds(group)]
         told = [group for group in dict.fromkeys([*told, *self._precommits]) if group not in self._resting]
         effects += [self._ask_round(group, None) for group in told]

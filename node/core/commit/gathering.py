@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,10 @@ class Gathering:
         _answer(submission, effects)
         return effects
 
-    def give_up(self, ticket: Ticket) -> list[Effect]:
-        """Its client waits no longer: rows that are in no round stay undecided."""
-        mine = [piece for piece in self.pieces if piece.submission.ticket == ticket]
-        self.pieces = [piece for piece in self.pieces if piece.submission.ticket != ticket]
+    def give_up(self, tickets: Collection[Ticket]) -> list[Effect]:
+        """Their clients wait no longer: rows that are in no round stay undecided."""
+        mine = [piece for piece in self.pieces if piece.submission.ticket in tickets]
+        self.pieces = [piece for piece in self.pieces if piece.submission.ticket not in tickets]
         effects: list[Effect] = []
         for piece in mine:
             _settle_rows(piece, np.full(len(piece.rows), Status.retry, np.uint8), effects)
@@ -59,12 +59,16 @@ class Gathering:
         taken: list[Piece] = []
         left: list[Piece] = []
         size, length = 0, 0
-        for piece in self.pieces:
+        for place, piece in enumerate(self.pieces):
+            if size == TRANSFERS_MAX:
+                left += self.pieces[place:]
+                break
             is_alike = not taken or self.protocol_of(piece) == self.protocol_of(taken[0])
             more = piece.length()
             fits = size + len(piece.rows) <= TRANSFERS_MAX and (not taken or length + more <= MERGED_LENGTH_MAX)
             if is_alike and fits and may_join(piece):
                 taken.append(piece)
+                piece.submission.is_begun = True
                 size, length = size + len(piece.rows), length + more
             else:
                 left.append(piece)
@@ -110,4 +114,4 @@ def _settle_rows(piece: Piece, statuses: Statuses, effects: list[Effect]) -> Non
 def _answer(submission: Submission, effects: list[Effect]) -> None:
     if submission.left == 0:
         submission.left = -1
-        effects.append(Answered(submission.ticket, submission.statuses.tobytes()))
+        effects.append(Answered(submission.ticket, submission.statuses.tobytes(), submission.is_begun))

@@ -62,6 +62,7 @@ class Answered:
 
     ticket: Ticket
     statuses: bytes
+    is_begun: bool  # whether any of them was in a round: else surely nothing has happened
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Submission:
     groups: NDArray[np.int32]  # of the debit accounts, then of the credit accounts
     statuses: Statuses
     left: int  # transfers without a final status
+    is_begun: bool = False  # whether any of them has been in a round
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Bench:
         self.records: list[Record] = []
         self.forgets: list[Forget] = []
         self.answers: dict[int, list[int]] = {}
+        self.untouched: list[int] = []  # of those that were answered: none of their rows was ever in a round
         self.marks: dict[str, dict[int, Body]] = {}
         self.take(self.core.lead(epoch, groups, records or {}))
 
@@ -72,9 +73,11 @@ class Bench:
                     self.records.append(effect)
                 case Forget():
                     self.forgets.append(effect)
-                case Answered(ticket, statuses):
+                case Answered(ticket, statuses, is_begun):
                     assert ticket not in self.answers, "a ticket is answered once"
                     self.answers[ticket] = list(statuses)
+                    if not is_begun:
+                        self.untouched.append(ticket)
                 case Marked(name, answers):
                     self.marks[name] = answers
 
@@ -90,9 +93,9 @@ class Bench:
         groups = np.array(debits, np.int32), np.array(credits, np.int32)
         self.take(self.core.submit(Ticket(ticket), transfers, *groups))
 
-    def go_on(self) -> None:
-        """The end of a drain."""
-        self.take(self.core.go_on())
+    def go_on(self, *unwanted: int) -> None:
+        """The end of a drain; nobody waits for these tickets any more."""
+        self.take(self.core.go_on(lambda ticket: ticket not in unwanted))
 
     def answer(self, ask: Ask, body: Body) -> None:
         """A group answers."""

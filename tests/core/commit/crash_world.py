@@ -254,7 +254,7 @@ class CrashWorld:
                 case Forget(round_ids):
                     body = ["forget", list(round_ids)]
                     self._send(seat, Call(0, [Kind.apply, "decisions", body], lambda answer: []))
-                case Answered(ticket, statuses):
+                case Answered(ticket, statuses, _):
                     if seat is self.seat:
                         self._step("answer")
                     self.answers.append((seat.tickets.pop(ticket), list(statuses)))

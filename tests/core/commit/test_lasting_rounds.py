@@ -17,7 +17,7 @@ def test_the_rounds_behind_one_that_lasts_are_told_to_be_over() -> None:
     """Only the round that waits for the group is named, whatever ends behind it."""
     bench, lasting = with_group_3_away(1)
     bench.record_all()
-    bench.take(bench.core.give_up(Ticket(1)))
+    bench.take(bench.core.give_up([Ticket(1)]))
     bench.tick()
     bench.asks = [ask for ask in bench.asks if ask.group != 3]
     bench.decide_all()

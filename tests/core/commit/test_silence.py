@@ -12,7 +12,7 @@ def test_work_for_a_silent_group_holds_up_nobody_else() -> None:
     bench.submit(8, (2, 1, 2), (3, 2, 1))
     bench.round()
     assert bench.answers == {8: [0, 0]}
-    bench.take(bench.core.give_up(Ticket(7)))
+    bench.take(bench.core.give_up([Ticket(7)]))
     assert bench.answers[7] == [RETRY]
 
 

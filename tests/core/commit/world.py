@@ -139,7 +139,7 @@ class World:
                 case Forget(round_ids):
                     forget = [Kind.apply, "decisions", ["forget", list(round_ids)]]
                     self._post(lambda request=forget: self._tell_zero(request))  # type: ignore[misc]
-                case Answered(ticket, statuses):
+                case Answered(ticket, statuses, _):
                     batch = leader.tickets.pop(ticket)
                     batch.answers.append(list(statuses))
                     if max(statuses) >= Status.undecided:
