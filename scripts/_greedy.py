@@ -22,21 +22,29 @@ TURN_SECONDS = 1.0  # on one connection
 DEADLINE_MS = 10_000  # of a request
 
 
-def read_greedily(cluster: LocalCluster, number: int, accounts: Sequence[str], seconds: float) -> None:
-    """Until the time is over; in a thread of its own, so that it holds up nobody on this side."""
-    asyncio.run(_read_all(cluster, number, accounts, time.monotonic() + seconds))
+@asynccontextmanager
+async def greedy_client(cluster: LocalCluster, number: int, accounts: Sequence[str]) -> AsyncIterator[None]:
+    """Reads meanwhile; in a thread of its own, so that it holds up nobody on this side."""
+    is_over = threading.Event()
+    reading = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(_read_all(cluster, number, accounts, is_over))))
+    try:
+        yield
+    finally:
+        is_over.set()
+        await reading
 
 
-async def _read_all(cluster: LocalCluster, number: int, accounts: Sequence[str], end: float) -> None:
-    reading = [
-        _read(cluster, number, accounts, end, is_silent=place == CONNECTIONS - 1) for place in range(CONNECTIONS)
-    ]
+async def _read_all(cluster: LocalCluster, number: int, accounts: Sequence[str], is_over: threading.Event) -> None:
+    places = range(CONNECTIONS)
+    reading = [_read(cluster, number, accounts, is_over, is_silent=place == CONNECTIONS - 1) for place in places]
     await asyncio.gather(*reading)
 
 
-async def _read(cluster: LocalCluster, number: int, accounts: Sequence[str], end: float, *, is_silent: bool) -> None:
+async def _read(
+    cluster: LocalCluster, number: int, accounts: Sequence[str], is_over: threading.Event, *, is_silent: bool
+) -> None:
     requests = _requests(accounts)
-    while (left := end - time.monotonic()) > 0:
+    while not is_over.is_set():
         connection = _connection(cluster, number)
         try:
             async with asyncio.timeout(TURN_SECONDS):

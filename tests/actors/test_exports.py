@@ -92,7 +92,7 @@ def test_a_stream_of_a_checkpoint_ends_with_the_leadership(monkeypatch: pytest.M
 
 
 def _slow(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(snapshots, "PIECE_BYTES", 1)
+    patch.setattr(snapshots, "PIECE_BYTES", 2_000)
     patch.setattr(quiet, "WAIT_SECONDS", 900.0)
     patch.setattr(disks, "READ_SLOWNESS_MAX", 1e9)
 

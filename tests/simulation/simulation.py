@@ -2,10 +2,10 @@
 
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
 them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
-wrong, `links` a last spell of cut links that nobody may notice, `records` what clients saw. Checkers look at the logs
-(`invariants`, `decisions`) and at the records (`histories`, `linearizability`, `list_append`, `snapshots`, `fencing`, `times`);
-`mutants` are what they must find. A seed decides everything: the same seed gives the same run, down to the last byte on
-the network.
+wrong, `links` a last spell of cut links that nobody may notice, `greed` one of clients that ask for too much, `records` what
+clients saw. Checkers look at the logs (`invariants`, `decisions`) and at the records (`histories`, `linearizability`,
+`list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything: the same seed gives the
+same run, down to the last byte on the network.
 
 `folders` is a spell with a lost data folder, `checkpoints` looks at what lies on the disks.
 Left out: real sockets, threads and files (the adapters' own tests have them).
@@ -37,6 +37,7 @@ from tests.simulation.cluster import BASE_PORT, Cluster, Shape, small_segments
 from tests.simulation.faults import Faults
 from tests.simulation.folders import Folders
 from tests.simulation.ghosts import Ghosts
+from tests.simulation.greed import Greed
 from tests.simulation.invariants import Invariants
 from tests.simulation.links import Links
 from tests.simulation.locking import Locking
@@ -228,6 +229,7 @@ class Simulation:
         await asyncio.sleep(BUSY_SECONDS)
         await Links(self.cluster, Random(f"links of {self.result.seed}"), self.faults.counts, self._fail).run()
         await Folders(self.cluster, Random(f"folders of {self.result.seed}"), self.faults.counts, self._fail).run()
+        await Greed(self.cluster, Random(f"greed of {self.result.seed}"), self.faults.counts, self._fail).run()
         for worker in self.workers:
             worker.stop()
         await asyncio.gather(*running)
