@@ -12,14 +12,13 @@ from _cluster import LocalCluster
 
 from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
-from protocol.messages import PROTOCOL_VERSION, Hello, Request, Role
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Request, Role
 from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX
 
 CONNECTIONS = 3  # the last one never takes what it is answered
 AT_ONCE = 1_000  # requests of a connection, told busy or not
 TURN_SECONDS = 1.0  # on one connection
-DEADLINE_MS = 10_000  # of a request
 
 
 @asynccontextmanager
@@ -78,6 +77,6 @@ def _requests(accounts: Sequence[str]) -> Iterator[Request]:
     for number in itertools.count(1):
         if number % 10:
             body = [accounts[number % len(accounts)], None, HISTORY_ROWS_MAX, bool(number % 2)]
-            yield Request(number, Operation.history, -1, DEADLINE_MS, 0, body)
+            yield Request(number, Operation.history, -1, NEVER_MS, 0, body)
         else:
-            yield Request(number, Operation.balances, -1, DEADLINE_MS, 0, many)
+            yield Request(number, Operation.balances, -1, NEVER_MS, 0, many)

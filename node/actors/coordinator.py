@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import numpy as np
@@ -226,11 +226,12 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._narrow(1, FIRST_TICKS)
 
     def _resign(self) -> None:
-        failed = Failed(ErrorCode.not_leader, "the coordinator has changed")
+        failed = not_done(ErrorCode.not_leader, "the coordinator has changed")
+        begun = self.core.begun()
         self.core.resign()
         tickets, self._tickets = self._tickets, {}
-        for submit in tickets.values():
-            submit.reply(failed)
+        for ticket, submit in tickets.items():
+            submit.reply(replace(failed, may_have_happened=ticket in begun))
         marks, self._marks = self._marks, {}
         for name, (mark, _) in marks.items():
             mark.reply(name, failed)
@@ -392,7 +393,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not waiting:
             submit.reply([statuses])
         elif not is_begun:
-            submit.reply(Failed(ErrorCode.busy, "no round took these transfers before their deadline", RETRY_LATER_MS))
+            submit.reply(not_done(ErrorCode.busy, "no round took these transfers in time", RETRY_LATER_MS))
         elif waiting == len(statuses):
             submit.reply(Failed(ErrorCode.outcome_unknown, "some transfers could not be decided in time"))
         else:  # `busy` would say that nothing has happened

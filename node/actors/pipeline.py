@@ -159,7 +159,7 @@ class Pipeline:
             return self._propose_entry(bundles[middle:], transfers) and is_first_out
         if len(data) > LONGEST_ENTRY_BYTES:
             text = f"an entry of {len(data)} bytes: at most {LONGEST_ENTRY_BYTES}"
-            _fail(bundles[0], Failed(ErrorCode.frame_too_large, text))
+            _fail(bundles[0], not_done(ErrorCode.frame_too_large, text))
             return True
         try:
             first, _ = self._replica.raft.propose([data])

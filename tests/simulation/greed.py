@@ -19,7 +19,7 @@ from protocol.client import Client
 from protocol.client.connection import Connection
 from protocol.errors import RingpayError
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, HEADER_BYTES
-from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Failure, Hello, Reply, Request
 from protocol.placement import group_of
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX
 from tests.simulation.cluster import Cluster
@@ -101,9 +101,9 @@ class Greed:
 
     def _requests(self) -> list[Request]:
         page = [self._names[0], None, HISTORY_ROWS_MAX, self._random.random() < 0.5]
-        asked = [Request(number, "history", -1, 60_000, 0, page) for number in range(1, PAGES + 1)]
+        asked = [Request(number, "history", -1, NEVER_MS, 0, page) for number in range(1, PAGES + 1)]
         many = [self._names[0]] * BALANCES_MAX
-        return asked + [Request(PAGES + number, "balances", -1, 60_000, 0, many) for number in range(1, READS + 1)]
+        return asked + [Request(PAGES + number, "balances", -1, NEVER_MS, 0, many) for number in range(1, READS + 1)]
 
     async def _read(self) -> None:
         for _ in range(ROUNDS):
