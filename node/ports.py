@@ -234,8 +234,12 @@ class Connection(Protocol):
         """Sets what the other side may send in one frame, and leave unread before it is cut off, after its handshake."""
         ...
 
+    def pause_reading(self, seconds: float) -> None:
+        """Takes nothing from the other side for so long; what it sends waits in the network."""
+        ...
+
     def send(self, message: Message) -> None:
-        """Sends, in order; does nothing on a closed connection."""
+        """Sends, in order; does nothing on a closed connection. Raises ProtocolError(frame_too_large), having sent nothing."""
         ...
 
     def refuse(self, error: ProtocolError) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import Failed, Outcome, not_done
-from node.actors.admission import Admission, Load
+from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.events import Received
 from node.actors.members import Members
 from node.actors.operations import demand_of
@@ -48,6 +48,9 @@ PEER_REQUESTS_MAX = 8_192  # of one peer, which speaks for all its clients
 PEER_BYTES_MAX = 16 << 20  # half of what a node takes: a peer with many clients shares it with this node's own
 PEER_ANSWERS_MAX = 24 << 20  # likewise, of answers
 PEER_UNSENT_MAX = 64 << 20  # a peer that stands still for seconds must not lose its connection for it
+REFUSALS_PER_PAUSE = (
+    8  # of a connection that is full; then what it sends waits in the network, and is not even unpacked
+)
 CLIENTS_MAX = 1_000  # connected at once; each may hold some megabytes, and a descriptor
 STRANGERS_MAX = 200  # that have not said hello yet; the oldest makes room, so that a peer is always let in
 STRANGERS_PART = 4  # one connection in so many is for them, where the system allows fewer than that
@@ -80,6 +83,7 @@ class Session:
         self._taken_bytes = 0  # of answers
         self._taken_at = 0.0  # when that was last seen to grow
         self._in_flight: dict[int, None] = {}
+        self._refused = 0  # because this connection had as much under way as it may
         self.hello: Hello | None = None
         self._patience = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._no_hello)
         host.connected(self)
@@ -192,6 +196,8 @@ class Session:
             refusal = admission.admit(self._load, demand)
             if refusal is not None:
                 self._send_failure(request.id, refusal)
+                if not self.is_peer and self._load.excess(demand) is not None:
+                    self._hold_back()
                 return
         self._in_flight[request.id] = None
 
@@ -209,6 +215,12 @@ class Session:
         except ProtocolError as error:
             code = error.code if not error.code.closes else ErrorCode.bad_request
             reply(not_done(code, str(error)))
+
+    def _hold_back(self) -> None:
+        """Reads no more for a moment, now and then: who asks on and on for more than it may have costs more than a refusal."""
+        self._refused += 1
+        if self._refused % REFUSALS_PER_PAUSE == 0:
+            self._connection.pause_reading(FULL_RETRY_MS / 1000)
 
     def _send_reply(self, number: int, body: list[object]) -> None:
         try:

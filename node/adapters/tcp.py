@@ -9,6 +9,7 @@ connections.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
@@ -41,6 +42,8 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
+        self._unhandled: deque[memoryview] = deque()  # bodies of frames; not empty in a pause only
+        self._is_paused = False  # whether nothing is read for a moment
         self._sent_bytes = 0  # handed over since the beginning
 
     # -- from asyncio ---------------------------------------------------------------------------------------------
@@ -55,20 +58,30 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cuts frames and hands on their messages; whatever is wrong ends the connection with an error."""
-        handler = self._handler
-        if handler is None or not self.is_open:
+        if self._handler is None or not self.is_open:
             return
         try:
-            for body in self._decoder.feed(data):
-                if self._is_still_open():
-                    self.frame_bytes = len(body)
-                    message = decode(body)
-                    if self.peer == UNKNOWN:
-                        self.peer = message.node if isinstance(message, (Hello, Welcome)) else CLIENT
-                    if self.peer not in self._unheard:
-                        handler.received(message)
+            self._unhandled += self._decoder.feed(data)
         except ProtocolError as error:
             self.refuse(error)
+        else:
+            self._handle()
+
+    def _handle(self) -> None:
+        """Hands on what has come whole, until the handler wants a pause."""
+        try:
+            while self._unhandled and self.is_open and not self._is_paused:
+                self._hand_on(self._unhandled.popleft())
+        except ProtocolError as error:
+            self.refuse(error)
+
+    def _hand_on(self, body: memoryview) -> None:
+        self.frame_bytes = len(body)
+        message = decode(body)
+        if self.peer == UNKNOWN:
+            self.peer = message.node if isinstance(message, (Hello, Welcome)) else CLIENT
+        if self.peer not in self._unheard and self._handler is not None:
+            self._handler.received(message)
 
     def pause_writing(self) -> None:
         """The other side does not read."""
@@ -113,6 +126,20 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.set_write_buffer_limits(unsent_bytes_max)
 
+    def pause_reading(self, seconds: float) -> None:
+        """Takes nothing from the other side for so long; what it sends waits in the network."""
+        if self._transport is not None and self.is_open and not self._is_paused:
+            self._is_paused = True
+            if self._transport.is_reading():
+                self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        self._is_paused = False
+        self._handle()
+        if self._transport is not None and not self._transport.is_closing() and not self._is_paused:
+            self._transport.resume_reading()
+
     def send(self, message: Message) -> None:
         """Sends, in order; what one turn of the loop sends is one write. Does nothing on a closed connection.
 
@@ -131,10 +158,6 @@ class Wire(asyncio.Protocol):
         outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
         if outgoing and self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(outgoing)
-
-    def _is_still_open(self) -> bool:
-        """A handler may have closed the connection over the message before."""
-        return self.is_open
 
     def refuse(self, error: ProtocolError) -> None:
         """Tells the other side why, then closes.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from node.actors import session
+from node.actors.admission import FULL_RETRY_MS
 from node.actors.session import SILENT_SECONDS
 from node.adapters import tcp
 from protocol import frames
@@ -16,11 +17,12 @@ from protocol.client.connection import Connection
 from protocol.columns import Flag
 from protocol.errors import ErrorCode, ProtocolError, Unreachable
 from protocol.messages import NEVER_MS, Failure, Reply, Request
-from protocol.status import BALANCES_MAX, TRANSFERS_MAX, AccountStatus, Status
+from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, AccountStatus, Status
 from tests.actors.quiet import World, play, together
 from tests.actors.test_admission import Stranger
 
 FEW = 3
+PAGES = 400  # at once, ten times what one may have under way
 LONG_NAME = "x" * 60
 
 
@@ -116,6 +118,28 @@ def test_a_node_that_stood_still_does_not_take_its_clients_for_silent() -> None:
         world.cluster.resume(node.number)
         await asyncio.sleep(SILENT_SECONDS / 2)
         assert node._sessions.statistics().cut_off == 0 and busy.is_open
+
+    play(story)
+
+
+def test_who_asks_on_and_on_is_held_back() -> None:
+    """A few refusals, then nothing is read from it for a moment; in the end all is answered, and the others are served meanwhile."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=50)
+        greedy = await world.dial(world.leader(1))
+        page = ["a", None, HISTORY_ROWS_MAX, True]
+        node = world.node(world.leader(1))
+        asked = [asyncio.ensure_future(world.ask(greedy, "history", 1, page)) for _ in range(PAGES)]
+        before = world.loop.time()
+        await world.until(lambda: node._admission.statistics().shed_full, "it is refused", look_every=0.000_1)
+        while world.loop.time() - before < FULL_RETRY_MS / 1000 - 0.01:
+            assert node._admission.statistics().shed_full <= session.REFUSALS_PER_PAUSE
+            await asyncio.sleep(0.001)
+        assert (await world.client.transfer("a", "b", 1)).status == Status.created
+        answers = await asyncio.gather(*asked)
+        codes = [answer.code for answer in answers if isinstance(answer, Failure)]
+        assert set(codes) <= {"busy"} and len(codes) < PAGES // 2 and node._sessions.statistics().cut_off == 0
 
     play(story)
 

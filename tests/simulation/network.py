@@ -80,6 +80,9 @@ class Wire(asyncio.Transport):
         """The network takes everything; what the other end does not read lies here."""
         return self.other.unread_bytes
 
+    def is_reading(self) -> bool:
+        return self.unread is None
+
     def pause_reading(self) -> None:
         if self.unread is None:
             self.unread = []
