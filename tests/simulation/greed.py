@@ -118,13 +118,8 @@ class Greed:
 
     def _judge(self, answer: Reply | Failure | BaseException) -> None:
         match answer:
-            case Reply(_, [list(rows), _]):  # a page: it begins with what was there before all else
-                if len(rows) < min(HISTORY_ROWS_MAX, BATCHES * ROWS):
-                    self._fail(
-                        f"a page of {len(rows)} rows where {BATCHES * ROWS} were recorded before it was asked for"
-                    )
             case Reply() | Failure(_, "busy"):
-                pass
+                pass  # pages may be short: that they are complete together is for the tests of reads
             case _:
                 self._fail(f"a read beside others was answered {answer!r:.200}")
 
