@@ -8,20 +8,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from _cluster import LocalCluster
+from _cluster import ClusterError, LocalCluster, until
 from _faults import cut_link, heal, partition, slow_disk
 from _greedy import greedy_client
+from _replace import replace
 from _wrong_clocks import find_library, set_ahead
 
 LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
 LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
 SLOW_DISK_MS = (20, 100, 400)
 AHEAD_SECONDS = (-3_600, 3_600, 20)  # of a wrong clock
+OLD_AND_SOUND = "data folder no longer in doubt"  # what a node says that was sent what it had forgotten
+SOUND_SECONDS = 60.0  # until it says so, on a busy machine
 GONE_SECONDS = 5.0  # for a process that was killed
 STANDSTILL_MS = 10_000  # without an acknowledgement, with a majority up: four elections, on a busy machine
 LINK_STANDSTILL_MS = 3_000  # the promise is 2 s on a machine that is not busy with all nodes and clients at once
@@ -159,6 +163,39 @@ async def _cut_one_way(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]
         yield text
 
 
+@asynccontextmanager
+async def _lose_folder(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    """Its disk is gone: it comes back as a new member of its groups."""
+    await asyncio.to_thread(stage.cluster.kill, nodes[0])
+    await asyncio.to_thread(shutil.rmtree, stage.cluster.node(nodes[0]).data)
+    yield _listed(nodes)
+    await replace(stage.cluster, nodes[0], lambda _: None)
+
+
+@asynccontextmanager
+async def _roll_back_folder(stage: Stage, nodes: Sequence[int]) -> AsyncIterator[str]:
+    """An older copy of its folder is put back, from before acknowledgements that are forgotten then. It must find that out."""
+    cluster, node = stage.cluster, stage.cluster.node(nodes[0])
+    older = node.data.with_name(f"{node.data.name}.older")
+    await asyncio.to_thread(cluster.kill, node.number)
+    await asyncio.to_thread(shutil.copytree, node.data, older)
+    cluster.start(node.number)
+    await cluster.wait_until_caught_up()
+    await asyncio.sleep(stage.random.uniform(*LASTING_SECONDS))
+    await asyncio.to_thread(cluster.kill, node.number)
+    await asyncio.to_thread(shutil.rmtree, node.data)
+    older.rename(node.data)
+    yield _listed(nodes)
+    said = len(node.log.read_text())
+    cluster.start(node.number)
+    try:
+        await until(lambda: OLD_AND_SOUND in node.log.read_text()[said:], SOUND_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"node {node.number} has an older folder and does not get over it; see {node.log}"
+        ) from error
+
+
 AT_ONCE = 0.0, 0.0
 FAULTS = (
     Fault("kill", 4, _kill),
@@ -170,6 +207,8 @@ FAULTS = (
     Fault("greedy client", 2, _be_greedy),
     Fault("cut link", 3, _cut_link, True, LINK_SECONDS, LINK_STANDSTILL_MS),
     Fault("one-way link", 3, _cut_one_way, True, LINK_SECONDS, LINK_STANDSTILL_MS),
+    Fault("lost folder", 2, _lose_folder, True),
+    Fault("old folder", 2, _roll_back_folder, True),
     Fault("restart one", 2, _restart, True, AT_ONCE),
     Fault("restart all", 1, _restart_all, True, AT_ONCE, None),
 )

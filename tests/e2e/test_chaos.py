@@ -77,6 +77,15 @@ def test_chaos_lets_only_fall_what_it_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["lost-folder", "old-folder"])
+def test_chaos_takes_a_nodes_folder(kind: str) -> None:
+    """Away or put back as it was earlier: the node has its place again, and nothing that was acknowledged is lost."""
+    options = ["--nodes", 3, "--shards", 2, "--accounts", 20, "--clients", 2, "--faults", kind, "--seed", 2]
+    done = run("chaos", "--minutes", "0.1", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"(?m)^faults        [1-9]\d* {kind.replace('-', ' ')}: ", done.stdout)
+
+
 @pytest.mark.parametrize("kinds", ["", "pause,", "pause,earthquake", "slow disk"])
 def test_chaos_knows_its_faults(kinds: str) -> None:
     """What is none of them is a usage error that lists them."""
