@@ -29,8 +29,8 @@ async def send(calls: Calls, batch: Transfers, timeout: float | None) -> bytes:
 
 
 async def _send(calls: Calls, batch: Transfers, group: int, deadline: float) -> bytes:
-    left = max(0.0, deadline - calls.now())
-    (statuses,) = await calls.call(Operation.transfers, group, batch.pack(), left, Change("transfer", batch.ids))
+    change = Change("transfer", batch.ids)
+    (statuses,) = await calls.call(Operation.transfers, group, batch.pack(), calls.left(deadline), change)
     assert isinstance(statuses, bytes)
     return statuses
 

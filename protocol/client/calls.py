@@ -112,6 +112,10 @@ class Calls:
             self._until = now + self._within
         return min(now + seconds, self._until)
 
+    def left(self, deadline: float) -> float:
+        """Seconds until then, 0 when it is over."""
+        return max(0.0, deadline - self.now())
+
     async def table(self, timeout: float | None = None) -> Placement:
         """The placement, which the first connection brings. Raises Unreachable."""
         if self.placement is None:

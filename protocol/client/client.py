@@ -262,7 +262,7 @@ class Client:
         guards = pack_guards(1, if_version, lock, commit)
         deadline = self._calls.deadline(timeout)
         debit, credit = await self._accounts_of_hold(hold, timeout)
-        given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._left(deadline)}
+        given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._calls.left(deadline)}
         return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, **given)
 
     async def void(
@@ -279,7 +279,9 @@ class Client:
         guards = pack_guards(1, if_version, lock, commit)
         deadline = self._calls.deadline(timeout)
         debit, credit = await self._accounts_of_hold(hold, timeout)
-        return await self._one(debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=self._left(deadline))
+        return await self._one(
+            debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=self._calls.left(deadline)
+        )
 
     def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
         self._holds[hold] = debit, credit
@@ -290,9 +292,6 @@ class Client:
         if hold not in self._holds and await self.find(hold, timeout=timeout) is None:
             raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
         return self._holds[hold]
-
-    def _left(self, deadline: float) -> float:
-        return max(0.0, deadline - self._calls.now())
 
     async def _one(
         self,
@@ -377,7 +376,7 @@ class Client:
     async def _debit_now(self, id: int, debit: str, deadline: float) -> str:
         """The debit account that an id happened with, `debit` if it did not: all shards have been asked."""
         try:
-            found = await self.find(id, timeout=self._left(deadline))
+            found = await self.find(id, timeout=self._calls.left(deadline))
         except RingpayError as error:
             text = f"with {debit} it is cancelled for good; whether it happened with another debit account is not known: {error}"
             raise OutcomeUnknown(id, text) from error

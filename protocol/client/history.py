@@ -36,7 +36,7 @@ class Pages:
     def seconds(self, calls: Calls) -> float:
         """For the next page."""
         limit = calls.deadline(self.page_timeout)
-        return max(0.0, (limit if self.deadline is None else min(limit, self.deadline)) - calls.now())
+        return calls.left(limit if self.deadline is None else min(limit, self.deadline))
 
 
 async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:

@@ -37,9 +37,8 @@ async def _open_piece(calls: Calls, piece: list[list[Any]], deadline: float, *, 
     """Behind others that were opened, a busy shard is asked again."""
     names = [row[0] for row in piece]
     while True:
-        left = max(0.0, deadline - calls.now())
         try:
-            return await calls.ask(Operation.accounts, names, piece, left, OPENING)
+            return await calls.ask(Operation.accounts, names, piece, calls.left(deadline), OPENING)
         except Busy as busy:
             if not may_wait or calls.now() + busy.retry_after >= deadline:
                 raise
@@ -66,7 +65,7 @@ async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None)
     pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)] or [[]]
     rows: list[Any] = []
     for start in range(0, len(pieces), PIECES_AT_ONCE):
-        left = max(0.0, deadline - calls.now())
+        left = calls.left(deadline)
         asked = [calls.ask(Operation.balances, piece, piece, left) for piece in pieces[start : start + PIECES_AT_ONCE]]
         for answer in await asyncio.gather(*asked):
             rows += answer

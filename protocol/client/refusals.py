@@ -32,7 +32,7 @@ async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: f
 async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> Any:
     """The one row of an answer, None where there is none in time."""
     try:
-        (row,) = await calls.ask(operation, [debit], body, deadline - calls.now())
+        (row,) = await calls.ask(operation, [debit], body, calls.left(deadline))
     except RingpayError:
         return None
     return row

@@ -20,7 +20,7 @@ async def survey(calls: Calls, timeout: float | None) -> ClusterStatus:
     first = await calls.call(Operation.cluster, -1, [], timeout)
     placement, number = Placement.unpack(first[0]), first[2]
     others = [node for node in placement.nodes if node.id != number]
-    seconds = max(0.0, min(ASK_SECONDS, deadline - calls.now()))
+    seconds = min(ASK_SECONDS, calls.left(deadline))
     answers = await asyncio.gather(*(_ask(calls, node, seconds) for node in others))
     found = {number: first} | {node.id: answer for node, answer in zip(others, answers, strict=True) if answer}
     return combine(placement, found, number)

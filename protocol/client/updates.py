@@ -47,8 +47,7 @@ async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, 
     while True:
         after = None if "if_version" in fields else await _last_update(calls, account, deadline)
         body = [account, fields, id, after]
-        left = max(0.0, deadline - calls.now())
-        number, version = await calls.ask(Operation.update, [account], body, left, change)
+        number, version = await calls.ask(Operation.update, [account], body, calls.left(deadline), change)
         status = AccountStatus(number)
         is_conflict = status == AccountStatus.version_conflict
         if status == AccountStatus.updated:
@@ -58,7 +57,7 @@ async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, 
 
 
 async def _last_update(calls: Calls, account: str, deadline: float) -> bytes:
-    (row,) = await calls.ask(Operation.balances, [account], [account], max(0.0, deadline - calls.now()))
+    (row,) = await calls.ask(Operation.balances, [account], [account], calls.left(deadline))
     if row is None:
         raise Refused(AccountStatus.account_not_found.name, "an account that was created")
     found: bytes = row[LAST_UPDATE]
