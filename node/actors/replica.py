@@ -180,8 +180,10 @@ class Replica(Actor[ReplicaEvent]):
     def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
         """What a peer has acknowledged to this replica, if that leads; what lies in the inbox included."""
         told = self.raft.acknowledged_by(node)
+        if told is None:
+            return None
         for event in self.inbox:
-            if told is not None and isinstance(event, Received) and event.message.sender == node:
+            if isinstance(event, Received) and event.message.sender == node:
                 told = self.raft.acknowledged_with(told, event.message)
         return told
 
