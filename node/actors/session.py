@@ -247,10 +247,6 @@ class Session:
             self._taken_bytes, self._taken_at = taken, now
         return now - self._taken_at > SILENT_SECONDS
 
-    def cut_off(self) -> None:
-        """Ends the connection with a client that takes no answers; what it has asked for is dropped."""
-        self._connection.abort()
-
     def is_earlier_than(self, other: Session) -> bool:
         """Whether it is a peer's, and the other one is that of a later process of the same peer."""
         mine, its = self.hello, other.hello
@@ -258,7 +254,7 @@ class Session:
         return self.is_peer and mine is not None and mine.node == its.node and mine.start != its.start
 
     def abort(self) -> None:
-        """Ends the connection without a word."""
+        """Ends the connection without a word; what the other side has asked for is dropped."""
         self._connection.abort()
 
     def push(self, message: Message) -> None:
@@ -383,7 +379,7 @@ class SessionHost:
             total -= held.pop(most)
             cut[most] = None
         for session in cut:
-            session.cut_off()
+            session.abort()
         self._cut_off += len(cut)
         self._unsent_bytes = total
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from node.adapters.sqlite import sync_folder
 from node.ports import Damaged, StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
@@ -71,11 +72,7 @@ def write_checked(path: Path, value: Mapping[str, object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageFailed(f"{path}: {error.strerror}") from error
 

@@ -41,8 +41,7 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(FRAME_BYTES_MAX)
         self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self._transport: asyncio.Transport | None = None
-        self.clock = RemoteClock()
-        self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
+        self._clock = RemoteClock()
         self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._error = "connection lost"
         self.is_open = False
@@ -87,7 +86,7 @@ class Connection(asyncio.Protocol):
                 raise ProtocolError(f"unexpected {type(message).__name__} from a node")
 
     def _hear(self, clock_ms: int) -> None:
-        self.clock.hear(clock_ms, asyncio.get_running_loop().time())
+        self._clock.hear(clock_ms, asyncio.get_running_loop().time())
 
     def _end(self, error: ProtocolError) -> None:
         if not self.welcome.done():
@@ -121,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def expires_ms(self, when: float) -> int:
         """What a request is to say that is void at that time of the loop."""
-        return self.clock.at(when, asyncio.get_running_loop().time())
+        return self._clock.at(when, asyncio.get_running_loop().time())
 
     def send(self, request: Request) -> asyncio.Future[Reply | Failure]:
         """Sends it, or raises and has sent nothing: OSError, or ProtocolError for what fits no frame."""

@@ -50,7 +50,7 @@ class Members:
         assert body == ["table"], f"unknown question {body[:1]}"
         return Answer(["members", self.table.pack()])
 
-    def due(self, now_ns: int) -> Body | None:
+    def due(self, elapsed_ns: int) -> Body | None:
         """Nothing here depends on the time."""
         return None
 
