@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.events import ChangeMembership
 from node.actors.members import Members
 from node.actors.replica import Replica
@@ -88,7 +88,7 @@ class Replacing:
         """`[node]`: what the node is in a group that is led here: `["out"]`, `["learner"]` or `["voter"]`."""
         replica = self._replicas.get(call.group)
         if replica is None or not replica.is_serving:
-            call.reply(Failed(ErrorCode.not_leader, f"group {call.group}"))
+            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}"))
             return
         membership, node = replica.membership, NodeId(call.body[0])
         known = "voter" if node in membership.voters else "learner"
@@ -130,13 +130,13 @@ class Replacing:
         node, data_id = call.body
         row = self._members.table.rows.get(node)
         if not self._leads():
-            call.reply(Failed(ErrorCode.not_leader, "not the coordinator"))
+            call.reply(not_done(ErrorCode.not_leader, "not the coordinator"))
         elif row is None:
-            call.reply(Failed(ErrorCode.bad_request, f"node {node}: expected one that has registered a data folder"))
+            call.reply(not_done(ErrorCode.bad_request, f"node {node}: expected one that has registered a data folder"))
         elif data_id == 0 or data_id != row.data_id or row.state in AWAY:
             call.reply(self._told(node, row))
         elif self._is_up(node):
-            call.reply(Failed(ErrorCode.bad_request, f"node {node} runs: expected it to be stopped for good"))
+            call.reply(not_done(ErrorCode.bad_request, f"node {node} runs: expected it to be stopped for good"))
         else:
             self._members.propose(MemberEvent.leave, node, data_id, self._after(node, call.reply))
 
