@@ -421,8 +421,8 @@ class Client:
         """`async with` it: waits at most `wait` seconds (None: without end), renews itself every third of `ttl` seconds, releases.
 
         `owner` is shared by locks that are taken together. With `must_hold` the end of the block raises
-        Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a wait or an owner that
-        cannot be.
+        Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a name, a wait or an owner
+        that cannot be.
         """
         return self._locks.add(Lock(self._calls, name, ttl, wait, owner, must_hold))
 

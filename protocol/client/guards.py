@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from protocol.client.arguments import check_text, wrong
 from protocol.columns import COMMIT_PROTOCOLS, FINAL_VERSION, SEPARATOR
-from protocol.errors import ErrorCode, ProtocolError
 from protocol.status import LOCK_NAME_BYTES_MAX
 
 NUMBER_MAX = FINAL_VERSION - 1  # of versions and tokens
@@ -29,12 +29,12 @@ class Guard(Protocol):
 def pack_guards(count: int, if_version: int | Sequence[int] | None, lock: Guard | None, commit: str | None) -> Guards:
     """Columns of `count` rows. Raises ProtocolError(bad_request), saying what was expected."""
     if commit is not None and commit not in COMMIT_PROTOCOLS:
-        raise _wrong(f"commit protocol {commit!r}: expected {' or '.join(COMMIT_PROTOCOLS)}, or None")
+        raise wrong(f"commit protocol {commit!r}: expected {' or '.join(COMMIT_PROTOCOLS)}, or None")
     versions = b"" if if_version is None else _pack_versions(count, if_version)
     if lock is None:
         return versions, "", b"", commit or ""
     if not (hasattr(lock, "name") and hasattr(lock, "token")):
-        raise _wrong(f"lock {lock!r}: expected one that `client.lock` gives, or an object with its name and token")
+        raise wrong(f"lock {lock!r}: expected one that `client.lock` gives, or an object with its name and token")
     return versions, SEPARATOR.join([_check_name(lock.name)] * count), _token(lock.token) * count, commit or ""
 
 
@@ -47,7 +47,7 @@ def _pack_versions(count: int, if_version: int | Sequence[int]) -> bytes:
     if not isinstance(if_version, (Sequence, np.ndarray)):
         return check_version(if_version).to_bytes(8, "little") * count
     if len(if_version) != count:
-        raise _wrong(f"if_version: expected {count} versions, one a row, got {len(if_version)}")
+        raise wrong(f"if_version: expected {count} versions, one a row, got {len(if_version)}")
     checked = [_check_number(version, "if_version", 0, "0 for any") for version in if_version]
     return np.array(checked, "<u8").tobytes()
 
@@ -58,16 +58,12 @@ def _token(token: object) -> bytes:
 
 def _check_number(number: object, name: str, least: int, more: str) -> int:
     if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or not least <= number <= NUMBER_MAX:
-        raise _wrong(f"{name} {number!r}: expected an integer of {least} to {NUMBER_MAX}, {more}")
+        raise wrong(f"{name} {number!r}: expected an integer of {least} to {NUMBER_MAX}, {more}")
     return int(number)
 
 
 def _check_name(name: object) -> str:
     size = len(name.encode(errors="replace")) if isinstance(name, str) else 0
     if not isinstance(name, str) or SEPARATOR in name or not 1 <= size <= LOCK_NAME_BYTES_MAX:
-        raise _wrong(f"lock name {str(name)[:80]!r}: expected one line of 1 to {LOCK_NAME_BYTES_MAX} bytes")
-    return name
-
-
-def _wrong(text: str) -> ProtocolError:
-    return ProtocolError(text, ErrorCode.bad_request)
+        raise wrong(f"lock name {str(name)[:80]!r}: expected one line of 1 to {LOCK_NAME_BYTES_MAX} bytes")
+    return check_text(name, "lock name")

@@ -10,8 +10,9 @@ import weakref
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from protocol.client.arguments import check_text, wrong
 from protocol.client.calls import RETRY_SECONDS, Calls
-from protocol.errors import Busy, ErrorCode, ProtocolError, Refused, RingpayError
+from protocol.errors import Busy, Refused, RingpayError
 from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
@@ -19,7 +20,7 @@ from protocol.status import LockStatus
 
 RENEWALS_PER_TTL = 3  # two may be lost before the lease is
 RENEWAL_SECONDS_MIN = 0.1  # for one try: an answer of a busy cluster is not given up before
-SECONDS_MAX = 1e12  # that the wire can carry
+MILLISECONDS_MAX = 1e12  # of a time to live that is sent: far above any that a node takes
 WITHDRAW_SECONDS = 1.0  # for a wait that is given up; if nobody answers, the time to live cleans up
 
 
@@ -45,7 +46,7 @@ class Lock:
         self, calls: Calls, name: str, ttl: float, wait: float | None, owner: LockOwner | None, must_hold: bool
     ) -> None:
         _check(wait, owner)
-        self.name = name
+        self.name = check_text(name, "lock")
         self.ttl = ttl
         self.token = 0
         self._calls = calls
@@ -82,7 +83,7 @@ class Lock:
     async def acquire(self) -> None:
         """Waits for the lock, at most `wait` seconds. Raises Refused, Unreachable."""
         if self._claim:
-            raise ProtocolError(f"lock {self.name!r}: expected to be acquired once", ErrorCode.bad_request)
+            raise wrong(f"lock {self.name!r}: expected to be acquired once")
         self._make_claim()
         try:
             async with asyncio.timeout(self._wait or None):
@@ -249,18 +250,16 @@ class OpenLocks:
 
 def _check(wait: object, owner: object) -> None:
     if wait is not None and not (isinstance(wait, (int, float)) and wait >= 0):
-        text = f"wait {wait!r}: expected seconds of 0 or more, or None for without end"
-        raise ProtocolError(text, ErrorCode.bad_request)
+        raise wrong(f"wait {wait!r}: expected seconds of 0 or more, or None for without end")
     if owner is not None and not isinstance(owner, LockOwner):
-        text = f"owner {owner!r}: expected one that `client.lock_owner` gives, or None"
-        raise ProtocolError(text, ErrorCode.bad_request)
+        raise wrong(f"owner {owner!r}: expected one that `client.lock_owner` gives, or None")
 
 
 def _milliseconds(seconds: object) -> int:
     """What is out of the wire's range becomes the nearest in it; the node refuses it by its status."""
     if not isinstance(seconds, (int, float)) or math.isnan(seconds):
-        raise ProtocolError(f"ttl {seconds!r}: expected seconds", ErrorCode.bad_request)
-    return round(max(0.0, min(seconds * 1_000, SECONDS_MAX)))
+        raise wrong(f"ttl {seconds!r}: expected seconds")
+    return round(max(0.0, min(seconds * 1_000, MILLISECONDS_MAX)))
 
 
 def _refused(status: LockStatus, expected: str = "") -> Refused:

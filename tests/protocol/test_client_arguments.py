@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,14 @@ async def test_accounts_that_cannot_be(rows: Any, expected: str) -> None:
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock as a caller may name it."""
+
+    name: str
+    token: int
+
+
 SURROGATE = "\ud800"
 ODD: dict[str, tuple[Callable[[Client], Awaitable[object]], str]] = {
     "account": (lambda client: client.account(SURROGATE), "lone surrogates"),
@@ -149,6 +158,9 @@ ODD: dict[str, tuple[Callable[[Client], Awaitable[object]], str]] = {
     "a page of nothing": (lambda client: client.history("a", page=0).__anext__(), "page 0: expected 1 to 1000 rows"),
     "transfer": (lambda client: client.transfer("a", SURROGATE, 1), "lone surrogates"),
     "update": (lambda client: client.update_account(SURROGATE, owner="x"), "lone surrogates"),
+    "a lock": (lambda client: client.lock(SURROGATE).acquire(), "lone surrogates"),
+    "a lock of a number": (lambda client: client.lock(5).acquire(), "lock 5: expected text"),  # type: ignore[arg-type]
+    "under a lock": (lambda client: client.transfer("a", "b", 1, lock=Held(SURROGATE, 1)), "lone surrogates"),
     "a limit beyond 64 bits": (lambda client: client.update_account("a", minimum_balance=2**70), "within 64 bits"),
     "an owner that is none": (lambda client: client.update_account("a", owner=5), "owner 5: expected text"),
     "metadata that is text": (lambda client: client.update_account("a", metadata="x"), "metadata 'x': expected bytes"),
