@@ -2,7 +2,7 @@
 
 An actor is one task, one machine and one bounded inbox (`actor.py`). It drains what has come, steps its machine, lets the
 effects out in their fixed order, and never waits inside a step. The actors meet in `node/daemon.py` only; the outside is
-`node/ports.py`.
+`node/ports.py`, and what of it a node is given stands in `outside.py`.
 
 The way of a payment::
 
@@ -17,7 +17,8 @@ The way of a payment::
 - `router.py`, `operations.py`: what a request must look like, and which replica, node or coordinator it goes to.
 - `replica.py`: one group on this node, its log (`node.core.raft`) and its machine (`node.core.machine`) side by side.
   `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; in `waiting.py` connections
-  take turns; `questions.py` answers reads; `events.py` is its inbox's union; `snapshots.py` streams a checkpoint out and takes one in.
+  take turns; `questions.py` answers reads; `events.py` is its inbox's union, `replica_ports.py` what it
+  is connected to; `snapshots.py` streams a checkpoint out and takes one in.
 - `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
 - `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
 - `handover.py`: leaderships move while all is well: home to their preferred nodes, one at a time, and away from a node that stops or
@@ -35,6 +36,8 @@ The way of a payment::
   takes part. Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
 - `replacing.py`: brings a node back whose data folder is lost: whoever leads a group makes its membership what the table of
   members asks for.
+- `remembering.py`: what peers have acknowledged and when they started, stored for them; `recovery.py`: what a node does about a disk
+  that has lost something, by its own files or by what its peers remember. Neither has a task.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
   the way of a call to another node, over a third one while the link between the two is silent.
 
