@@ -45,12 +45,7 @@ from node.core.machine import Body, Machine
 from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
 from node.core.splits import Splits
-from node.ports import (
-    Connection,
-    LogWrite,
-    ShardStore,
-    mending,
-)
+from node.ports import Connection, LogWrite, ShardStore, mending
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece

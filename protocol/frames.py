@@ -16,9 +16,7 @@ from protocol.errors import ErrorCode, ProtocolError
 
 HEADER_BYTES: Final = 8
 FRAME_BYTES_MAX: Final = 16 * 2**20  # a body between nodes: one append of the largest entries, or a piece of a snapshot
-CLIENT_FRAME_BYTES_MAX: Final = (
-    4 * 2**20
-)  # a body from a client: a full batch with every column and text at its longest
+CLIENT_FRAME_BYTES_MAX: Final = 4 * 2**20  # a body from a client: a full batch with all columns at their longest
 HELLO_FRAME_BYTES_MAX: Final = 8 * 2**10  # the first body of a connection, so that strangers cannot fill the memory
 ARRAY_ITEMS_MAX: Final = 16_384  # twice the largest request; bounds what a forged array header makes us allocate
 MAP_ITEMS_MAX: Final = 1_024  # maps carry named settings, never data

@@ -172,9 +172,8 @@ class Word:
     """Comes behind Welcome to a peer, which says nothing before: what an old disk of the receiver would not know."""
 
     start: int  # the last one before this one that it has heard of, 0 for none
-    groups: list[
-        Any
-    ]  # items are [group, sender's term, last term, last index, then term, index, entry term] of what was acknowledged
+    groups: list[Any]
+    """Items are [group, sender's term, last term, last index], then [term, index, entry term] of what was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,5 @@ LOCK_TTL_MS_MIN = 100  # a shorter lease would end while its owner waits for an 
 LOCK_TTL_MS_MAX = 3_600_000  # so long may a dead owner keep others waiting
 TTL_SECONDS_MAX = 366 * 86_400  # a card authorisation lives for days; a year bounds the memory that a hold keeps
 SPLIT_ACCOUNTS_MAX = 1_024  # every node and client knows their ids; merchants and platforms are few
-BALANCES_MAX = (
-    1_024  # accounts in one read: a millisecond of a node's time, and an answer of about a megabyte at the most
-)
+BALANCES_MAX = 1_024  # accounts in one read: a millisecond of a node's time, an answer of a megabyte at the most
 HISTORY_ROWS_MAX = 1_000  # a page: one segment's worth of work at the most, well under a frame

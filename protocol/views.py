@@ -141,9 +141,8 @@ class ClusterStatus:
     node: int  # who answered first; what follows `recovering` is its own
     up: tuple[int, ...]  # nodes that have answered
     recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
-    groups: tuple[
-        tuple[Any, ...], ...
-    ]  # its replicas: group, role, term, leader, commit, applied, last index, waiting, recovering
+    groups: tuple[tuple[Any, ...], ...]
+    """Its replicas: group, role, term, leader, commit, applied, last index, waiting, recovering."""
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
     clocks: tuple[NodeClock, ...]  # of the nodes that have been compared

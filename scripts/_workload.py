@@ -17,9 +17,7 @@ from protocol.status import TRANSFERS_MAX
 Rows = NDArray[np.int64]
 
 AMOUNT_MAX = 10_000  # minor units of one transfer
-PREPARED_MAX = (
-    1_000_000  # transfers of all clients made beforehand: 50 MB; a longer load sends them again under new ids
-)
+PREPARED_MAX = 1_000_000  # transfers of all clients made beforehand: 50 MB; then they are sent again under new ids
 ZIPF_EXPONENT = 0.99  # YCSB's
 DISTRIBUTIONS = ("uniform", "zipfian", "latest")
 ID_ORDERS = ("tbid", "sequential", "random", "reversed")

@@ -31,9 +31,7 @@ def _is_limit(value: object) -> bool:
 
 ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
 ENTRY_BYTES = 320  # a row of history at its longest: two account ids, a reference and six numbers
-SEARCH_BYTES = (
-    64 << 10
-)  # what a read is counted for that looks into the record, beside what it finds: segments take their time
+SEARCH_BYTES = 64 << 10  # for which a look into the record counts beside what it finds: segments take their time
 ROUNDS_BYTES = 1 << 20  # what is undecided, at its longest; an audit is counted for as much
 SHARDS_ASKED = 4  # for so many searches one that goes through all shards is counted: most look into memory only
 

@@ -44,15 +44,9 @@ from protocol.operations import PEER_OPERATIONS, PeerOperation
 from protocol.placement import NodeAddress
 
 PING_TICKS = 2  # a tenth of a second; an answer is some microseconds' work
-RENEWAL_SILENCES = (
-    3  # as long as until a link counts as silent: a peer that stood still for a moment keeps its connection
-)
+RENEWAL_SILENCES = 3  # times what makes a link silent: a peer that stood still for a moment keeps its connection
 PATIENCE_DOUBLINGS_MAX = 3  # where a link is so slow that a frame holds up all pings, renewals would never end
-REFUSALS = (
-    ErrorCode.unknown_peer,
-    ErrorCode.wrong_cluster,
-    ErrorCode.wrong_settings,
-)  # of this node, not of its connection
+REFUSALS = (ErrorCode.unknown_peer, ErrorCode.wrong_cluster, ErrorCode.wrong_settings)  # of this node itself
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
 PING_MS = 1_000  # one that is answered later has done its service: something was heard
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone

@@ -18,9 +18,7 @@ from node.ports import Clock, PeerMemory
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Hello, Remember, Word
 
-REMEMBER_SECONDS = (
-    2.0  # what was acknowledged later is known to its leader alone; each time costs an fsync of some kilobytes
-)
+REMEMBER_SECONDS = 2.0  # until then only the leader knows what was acknowledged; each time costs an fsync of kilobytes
 _PEER, _ACKNOWLEDGED = 0, 1  # kinds of rows in the store
 
 

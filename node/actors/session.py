@@ -40,17 +40,13 @@ from protocol.operations import PEER_OPERATIONS
 HELLO_SECONDS = 5.0  # who connects speaks at once; a slow link and a paused program are forgiven, a squatter is not
 CLIENT_REQUESTS_MAX = 1_024  # unanswered requests of one client: ten times what keeps a shard busy
 CLIENT_BYTES_MAX = 8 << 20  # of their frames: some 20 full batches, twice what keeps a shard busy
-CLIENT_ANSWERS_MAX = (
-    12 << 20
-)  # bytes of answers to its reads: one of the longest, of 8,192 accounts at one cut, or 30 pages
+CLIENT_ANSWERS_MAX = 12 << 20  # bytes of answers to its reads: one of 8,192 accounts at one cut, or 30 pages
 CLIENT_UNSENT_MAX = 16 << 20  # who leaves so much unread is cut off: more than its reads may be answered with
 PEER_REQUESTS_MAX = 8_192  # of one peer, which speaks for all its clients
 PEER_BYTES_MAX = 16 << 20  # half of what a node takes: a peer with many clients shares it with this node's own
 PEER_ANSWERS_MAX = 24 << 20  # likewise, of answers
 PEER_UNSENT_MAX = 64 << 20  # a peer that stands still for seconds must not lose its connection for it
-REFUSALS_PER_PAUSE = (
-    8  # of a connection that is full; then what it sends waits in the network, and is not even unpacked
-)
+REFUSALS_PER_PAUSE = 8  # of a connection that is full; then what it sends waits in the network, still packed
 CLIENTS_MAX = 1_000  # connected at once; each may hold some megabytes, and a descriptor
 STRANGERS_MAX = 200  # that have not said hello yet; the oldest makes room, so that a peer is always let in
 STRANGERS_PART = 4  # one connection in so many is for them, where the system allows fewer than that
@@ -313,9 +309,7 @@ class SessionHost:
         self._numbers: dict[int, None] = {}  # of all that stand
         self._look_at = 0.0
         self._looked = 0.0
-        self._awake = (
-            0.0  # seconds: a node that stood still could not send, so its clients have not been silent meanwhile
-        )
+        self._awake = 0.0  # seconds: while a node stands still it sends nothing, so its clients are not silent
         self._unsent_bytes = 0
         self._cut_off = 0
 

@@ -21,11 +21,8 @@ RAFT_TABLE = "raft"  # one row: the log position that the checkpoint belongs to
 SNAPSHOT_BITS = 32  # an attempt's id is its sender's number and so many bits of a count: two senders never share one
 PIECE_BYTES = 1 << 20  # large enough to stream at disk speed, small enough not to delay heartbeats behind it
 ROW_BYTES_MAX = 1 << 30  # what a SQLite file takes; most rows are shorter than a piece, some grow with the books
-
 PATIENCE_SECONDS = 30.0  # after which a peer must have kept up with the pace on the whole
-PACE_BYTES = (
-    256 << 10
-)  # a second: a tenth of a slow disk's; for a slower peer the log here would grow without a checkpoint for ever
+PACE_BYTES = 256 << 10  # a second: a tenth of a slow disk's; for a slower peer the log here would grow for ever
 
 Row = tuple[str, int, bytes]
 

@@ -155,11 +155,7 @@ def amount_column(column: Any, count: int) -> bytes:
     """Amounts, as 64-bit integers."""
     _check_count(column, "amount", count)
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
-        return (
-            np.minimum(column, INT64_MAX).astype("<i8").tobytes()
-            if column.dtype == np.uint64
-            else _packed(column, "<i8")
-        )
+        return _packed(np.minimum(column, INT64_MAX) if column.dtype == np.uint64 else column, "<i8")
     if isinstance(column, np.ndarray):
         raise wrong(f"amounts: expected integers of minor units, got {column.dtype}")
     if set(map(type, column)) == {int}:
@@ -178,9 +174,7 @@ def number_column(column: Any, name: str, count: int, width: int) -> bytes:
     numbers = _integers(column)
     if numbers is not None and int(numbers.min()) >= 0 and not int(numbers.max()) >> 8 * width:
         return _packed(numbers, f"<u{width}")
-    values = (
-        column.tolist() if isinstance(column, np.ndarray) else column
-    )  # members of enums and numpy's own among them
+    values = column.tolist() if isinstance(column, np.ndarray) else column  # members of enums, too, and numpy's own
     return b"".join(fixed(f"{name} of row {place}", number, width) for place, number in enumerate(values))
 
 

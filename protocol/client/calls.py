@@ -24,9 +24,7 @@ RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenth
 ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
 SILENT_SECONDS = 5.0  # who did not answer is asked last for so long: every call would wait for it anew
 FULL_SECONDS = 0.05  # after which to try again what this client itself had no room for
-LAST_PART = (
-    10  # of its time, one part in so many: what has no turn until then is not begun, as it would hardly be answered
-)
+LAST_PART = 10  # one part in so many of its time: what gets its turn then is not begun, as no answer would come
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
 NO_ANSWER = "no node answers in time"

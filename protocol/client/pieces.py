@@ -12,9 +12,7 @@ from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, TRANSFERS_MAX
 
-PIECE_BYTES_MAX = (
-    frames.CLIENT_FRAME_BYTES_MAX // 2
-)  # of the rows of one request: half a frame, so that another one fits beside it
+PIECE_BYTES_MAX = frames.CLIENT_FRAME_BYTES_MAX // 2  # of the rows of one request, so that another one fits beside it
 OPENING = Change("opening accounts")
 PIECES_AT_ONCE = 4  # reads of a thousand accounts; more would only wait in the node
 

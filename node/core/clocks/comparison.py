@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SKEW_NS_MAX = (
-    5 * 10**9
-)  # far above what a time service leaves and a busy network hides, far below what people would call wrong
+SKEW_NS_MAX = 5 * 10**9  # far above what time services and busy networks leave, far below what people call wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PACE = 0.5  # by which timestamps run slower or faster than time until they are true: half, so that they still rise like time
-QUIET_NS = (
-    10 * 10**9
-)  # between two entries of a log that has open lifetimes: six writes a minute, for at most so much uncounted
+QUIET_NS = 10 * 10**9  # between two entries of a log with open lifetimes: at most so much time is not counted
 ROWS_MAX = 1 << 15  # stamps that the rows of one entry take, one nanosecond each: two full batches and to spare
 
 
