@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from node.adapters.sqlite import sync_folder
+from node.adapters.checked import read_checked, write_checked
 from node.ports import Damaged, StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
@@ -35,11 +32,11 @@ class DataFolder:
         self.data_id: int = found["data_id"]
         self.identity: int = found["identity"]
         self.is_replacement: bool = found["is_replacement"]
-        remembered, is_sound = _read_json(self._members)
+        remembered, is_sound = read_checked(self._members)
         self.table: list[Any] = remembered["table"] if is_sound else []
 
     def _read(self) -> dict[str, Any]:
-        found, is_sound = _read_json(self._path)
+        found, is_sound = read_checked(self._path)
         version = found.get("format")
         if type(version) is int and version > DATA_FORMAT:
             text = f"{self._path}: written by a newer version (format {version}, this is {DATA_FORMAT})"
@@ -61,37 +58,3 @@ class DataFolder:
         """Keeps the table of all nodes' folders. A file that is damaged counts as none: group 0 and the peers tell it again."""
         write_checked(self._members, {"table": table})
         self.table = table
-
-
-def write_checked(path: Path, value: Mapping[str, object]) -> None:
-    """Replaces the file, durably: after a crash it holds the old value or the new one. Raises StorageFailed."""
-    temporary = path.with_suffix(".new")
-    try:
-        with temporary.open("w") as file:
-            json.dump({**value, "crc": _checksum(value)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}") from error
-
-
-def _read_json(path: Path) -> tuple[dict[str, Any], bool]:
-    """What stands there, nothing if that is no object, and whether its checksum is right. Raises StorageFailed where it cannot be read."""
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}, False
-    except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError):
-        return {}, False
-    if not isinstance(found, dict):
-        return {}, False
-    checksum = found.pop("crc", None)
-    return found, checksum == _checksum(found)
-
-
-def _checksum(value: Mapping[str, object]) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import secrets
 import threading
 from pathlib import Path
-from typing import Any
-from zlib import crc32
 
 import structlog
 
-from node.adapters.sqlite import sync_folder
+from node.adapters.checked import read_checked, write_checked
 from node.ports import Start, StorageFailed
 
 STARTS_MAX = 1_000  # a peer that missed so many starts in a row has been away for longer than anything here
@@ -41,12 +38,12 @@ class StartFile:
             raise StorageFailed(f"{self._path}: {error.strerror}") from error
 
     def _begin(self) -> Start:
-        found = _load(self._path)
+        found, is_sound = read_checked(self._path)
         number = secrets.randbits(62) + 1
         earlier: frozenset[int] | None = None
         doubt, is_old = "", False
         files = self._look()
-        if isinstance(found, dict):
+        if is_sound:
             self._starts, self._files = found["starts"], found["files"]
             earlier = frozenset(self._starts)
             doubt, is_old = found["doubt"], found["is_old"]
@@ -80,7 +77,7 @@ class StartFile:
         return {name: _identity(self._folder / name) for name in FILES if (self._folder / name).exists()}
 
     def _save(self, doubt: str, is_old: bool) -> None:
-        _store(self._path, {"starts": self._starts, "files": self._files, "doubt": doubt, "is_old": is_old})
+        write_checked(self._path, {"starts": self._starts, "files": self._files, "doubt": doubt, "is_old": is_old})
 
 
 class PeerFile:
@@ -94,8 +91,9 @@ class PeerFile:
 
     def load(self) -> list[list[int]]:
         """What was saved last."""
-        rows = _load(self._path)
-        if isinstance(rows, list):
+        found, is_sound = read_checked(self._path)
+        if is_sound:
+            rows: list[list[int]] = found["rows"]
             return rows
         if self._path.exists():
             log.warning("what was remembered of the peers is damaged and forgotten", file=str(self._path))
@@ -116,10 +114,7 @@ class PeerFile:
             if number < self._saved:
                 return
             self._saved = number
-            try:
-                _store(self._path, rows)
-            except OSError as error:
-                raise StorageFailed(f"{self._path}: {error.strerror}") from error
+            write_checked(self._path, {"rows": rows})
 
 
 def _identity(path: Path) -> list[int]:
@@ -134,24 +129,3 @@ def _identity(path: Path) -> list[int]:
         return [os.fstat(descriptor).st_ino, int.from_bytes(generation[:4], "little")]
     finally:
         os.close(descriptor)
-
-
-def _store(path: Path, value: object) -> None:
-    """Replaces the file as a whole, with a checksum. Raises OSError."""
-    text = json.dumps(value)
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
-        file.write(f"{crc32(text.encode()):08x} {text}")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def _load(path: Path) -> Any:
-    """What `_store` stored; None where it is missing or damaged."""
-    try:
-        checksum, _, text = path.read_text().partition(" ")
-        return json.loads(text) if int(checksum, 16) == crc32(text.encode()) else None
-    except (FileNotFoundError, ValueError):
-        return None
