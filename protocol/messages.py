@@ -334,7 +334,7 @@ def check_hello(
         return ProtocolError(f"a client must give node 0, not {hello.node}")
     if hello.identity and expected.identity and hello.identity != expected.identity:
         who = f"node {hello.node} belongs to" if is_peer else "this client was with"
-        return _other_cluster(f"{who} {named(hello.cluster, hello.identity)}", expected)
+        return _other_cluster(f"{who} cluster {full_name(hello.cluster, hello.identity)}", expected)
     return None
 
 
@@ -351,7 +351,7 @@ def check_welcome(welcome: Welcome, hello: Hello, node: int = 0) -> ProtocolErro
         return _other_settings(f"node {welcome.node}", welcome.settings, f"node {hello.node}", hello.settings)
     if hello.identity and welcome.identity and hello.identity != welcome.identity:
         who = f"node {hello.node} belongs to" if node else "this client was with"
-        return _other_cluster(f"{who} {named(hello.cluster, hello.identity)}", welcome)
+        return _other_cluster(f"{who} cluster {full_name(hello.cluster, hello.identity)}", welcome)
     return None
 
 
@@ -367,13 +367,8 @@ def split_full_name(text: str) -> tuple[str, int]:
     return (name, int(identity, 16)) if is_full else (text, 0)
 
 
-def named(cluster: str, identity: int) -> str:
-    """A cluster in full: its name and its random number."""
-    return f"cluster {cluster!r} {identity:016x}"
-
-
 def _other_cluster(who: str, welcome: Welcome) -> ProtocolError:
-    text = f"{who}, but node {welcome.node} to {named(welcome.cluster, welcome.identity)}"
+    text = f"{who}, but node {welcome.node} to cluster {full_name(welcome.cluster, welcome.identity)}"
     meaning = "another cluster has taken these addresses, and its books say nothing of the first one's"
     return ProtocolError(f"{text}: {meaning}", ErrorCode.wrong_cluster)
 
