@@ -13,8 +13,9 @@ import pytest
 
 from node.adapters.memory import Disk, MemoryLog
 from node.adapters.sqlite_log import SqliteLog
-from node.core.raft import Entry, EntryKind, HardState, LogCut, Membership, NodeId, Promise, chain_checksum, restore_log
+from node.core.raft import HardState, LogCut, Membership, NodeId, Promise, restore_log
 from node.ports import LogStore, LogWrite, StorageFailed
+from tests.core.raft.entries import chain
 
 STAMP = "test node 1"
 Open = Callable[[], LogStore]
@@ -27,15 +28,6 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         return lambda: SqliteLog(tmp_path, STAMP)
     disk = Disk()
     return lambda: MemoryLog(disk)
-
-
-def chain(first: int, count: int, term: int = 1, checksum: int = 0, data: bytes = b"x") -> list[Entry]:
-    """Entries from `first` on whose checksums are chained behind `checksum`."""
-    entries = []
-    for index in range(first, first + count):
-        checksum = chain_checksum(checksum, term, index, EntryKind.normal, data)
-        entries.append(Entry(term, index, EntryKind.normal, data, checksum))
-    return entries
 
 
 async def write(reopen: Open, *drains: list[LogWrite]) -> None:

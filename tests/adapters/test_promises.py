@@ -15,8 +15,6 @@ from node.adapters import promises
 from node.adapters.promises import BLOCK_BYTES, FILE_BYTES, HALF_BYTES, SLOT, PromiseFile
 from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import (
-    Entry,
-    EntryKind,
     HardState,
     LogCut,
     Lost,
@@ -25,23 +23,14 @@ from node.core.raft import (
     Promise,
     Restored,
     SnapshotMeta,
-    chain_checksum,
     restore_log,
 )
 from node.ports import LogWrite, StorageFailed, mending
+from tests.core.raft.entries import chain
 
 STAMP = "test node 2"
 ME, ONE, THREE = NodeId(2), NodeId(1), NodeId(3)
 MEMBERS = Membership(voters=(ONE, ME, THREE))
-
-
-def chain(first: int, count: int, term: int = 1, checksum: int = 0, data: bytes = b"x") -> list[Entry]:
-    """Entries from `first` on whose checksums are chained behind `checksum`."""
-    entries = []
-    for index in range(first, first + count):
-        checksum = chain_checksum(checksum, term, index, EntryKind.normal, data)
-        entries.append(Entry(term, index, EntryKind.normal, data, checksum))
-    return entries
 
 
 async def write(folder: Path, *drains: Sequence[LogWrite]) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from node.core.raft import (
     Entry,
-    EntryKind,
     HardState,
     LogCut,
     Lost,
@@ -19,22 +18,13 @@ from node.core.raft import (
     Restored,
     SnapshotMeta,
     StoredGroup,
-    chain_checksum,
     is_cut_short,
     restore_log,
 )
+from tests.core.raft.entries import chain
 
 ME, OTHER = NodeId(1), NodeId(2)
 MEMBERS = Membership(voters=(ME, OTHER, NodeId(3)))
-
-
-def chain(first: int, count: int, term: int = 1, checksum: int = 0) -> list[Entry]:
-    """Entries from `first` on whose checksums are chained behind `checksum`."""
-    entries = []
-    for index in range(first, first + count):
-        checksum = chain_checksum(checksum, term, index, EntryKind.normal, b"x")
-        entries.append(Entry(term, index, EntryKind.normal, b"x", checksum))
-    return entries
 
 
 def started(
