@@ -13,6 +13,7 @@ import queue
 import struct
 import threading
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -77,14 +78,12 @@ class PromiseFile:
         self._drain = newest
         kept: dict[int, Kept] = {}
         for group, pair in slots.items():
-            (drain, promise), (drain_before, before) = sorted((found or (0, Promise()) for found in pair), key=_drain)[
-                ::-1
-            ]
+            found = sorted((slot or (0, Promise()) for slot in pair), key=itemgetter(0))
+            (drain_before, before), (drain, promise) = found
             if drain:
                 self._half[group] = pair.index((drain, promise))
-                kept[group] = Kept(
-                    promise, before if drain > told and (drain_before or self._is_blank(group)) else None
-                )
+                may_be_untold = drain > told and (drain_before or self._is_blank(group))
+                kept[group] = Kept(promise, before if may_be_untold else None)
         return kept
 
     def _slot(self, group: int, half: int) -> tuple[int, Promise] | None:
@@ -173,10 +172,6 @@ def _write(descriptor: int, data: bytearray, offset: int) -> None:
     written = 0
     while written < len(data):
         written += os.pwrite(descriptor, data[written:] if written else data, offset + written)
-
-
-def _drain(found: tuple[int, Promise]) -> int:
-    return found[0]
 
 
 def _place(group: int, half: int) -> int:
