@@ -89,6 +89,7 @@ class Link:
         self.reach: dict[int, int] = {}  # links from the peer to other nodes, as it said last
         self._dropped = 0
         self._members = members
+        self._hello = members.hello()  # as it was said last
         self._transport = transport
         self._on_lost = lost
         self._greet = greet
