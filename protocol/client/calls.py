@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from protocol.client.arguments import wrong
 from protocol.client.connection import Address, Connection
 from protocol.client.pace import Pace
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, RingpayError, Unreachable, error_code
@@ -249,7 +250,7 @@ class Calls:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ProtocolError("the client is closed: expected one that is open", ErrorCode.bad_request)
+            raise wrong("the client is closed: expected one that is open")
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -369,16 +370,14 @@ def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:
 def check_seconds(seconds: object) -> float:
     """A time limit. Raises ProtocolError(bad_request) for anything but a number of seconds from 0."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or math.isnan(seconds) or seconds < 0:
-        raise ProtocolError(
-            f"timeout {seconds!r:.40}: expected a number of seconds of 0 or more", ErrorCode.bad_request
-        )
+        raise wrong(f"timeout {seconds!r:.40}: expected a number of seconds of 0 or more")
     return min(seconds, SECONDS_MAX)
 
 
 def _parse_addresses(addresses: str | Sequence[str]) -> list[Address]:
     given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
     if not given:
-        raise ProtocolError("addresses: expected at least one host:port", ErrorCode.bad_request)
+        raise wrong("addresses: expected at least one host:port")
     return [_parse_address(address) for address in given]
 
 
@@ -386,6 +385,5 @@ def _parse_address(text: object) -> Address:
     host, colon, port = text.strip().rpartition(":") if isinstance(text, str) else ("", "", "")
     is_port = port.isascii() and port.isdecimal() and 1 <= len(port) <= 5 and 0 < int(port) < 1 << 16
     if not (colon and host and is_port):
-        text = f"address {text!r:.80}: expected host:port, with a port of 1 to 65535"
-        raise ProtocolError(text, ErrorCode.bad_request)
+        raise wrong(f"address {text!r:.80}: expected host:port, with a port of 1 to 65535")
     return host.strip("[]"), int(port)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol import ids as transfer_ids
+from protocol.client.arguments import wrong
 from protocol.client.calls import Calls
-from protocol.errors import ErrorCode, ProtocolError, Refused
+from protocol.errors import Refused
 from protocol.operations import Operation
 from protocol.status import HISTORY_ROWS_MAX, AccountStatus
 from protocol.views import Entry
@@ -30,8 +31,7 @@ class Pages:
 
     def __post_init__(self) -> None:
         if type(self.rows) is not int or not 1 <= self.rows <= HISTORY_ROWS_MAX:
-            text = f"page {self.rows!r:.40}: expected 1 to {HISTORY_ROWS_MAX} rows"
-            raise ProtocolError(text, ErrorCode.bad_request)
+            raise wrong(f"page {self.rows!r:.40}: expected 1 to {HISTORY_ROWS_MAX} rows")
 
     def seconds(self, calls: Calls) -> float:
         """For the next page."""

@@ -10,9 +10,10 @@ from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Any, TypeVar
 
+from protocol.client.arguments import wrong
 from protocol.client.client import Client
 from protocol.client.locks import Lock
-from protocol.errors import ErrorCode, ProtocolError, RingpayError
+from protocol.errors import RingpayError
 from protocol.views import Entry
 
 INTERRUPT_SECONDS = 1.0  # an interrupt that comes just before the thread sleeps does not wake it; it is seen then
@@ -106,7 +107,7 @@ class SyncClient:
         """Its result. An interrupt cancels it and is raised when its own cleaning up has ended; a second one does not wait."""
         if (reason := self._why_not()) is not None:
             work.close()
-            raise ProtocolError(reason, ErrorCode.bad_request)
+            raise wrong(reason)
         tasks: list[asyncio.Task[Result]] = []
         ended = threading.Event()
 
