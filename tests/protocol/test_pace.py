@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from protocol.client.pace import CALLS_MAX, CALLS_MIN, Pace
 from protocol.errors import Busy, OutcomeUnknown
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role
 from protocol.operations import Operation
+from tests.simulation.loop import SimLoop, run
 
 MANY = CALLS_MAX + 200
 
@@ -44,14 +46,28 @@ def calls_to(node: Silent, timeout: float) -> Calls:
     return calls
 
 
-async def test_what_was_not_begun_is_busy_and_never_unknown() -> None:
-    """Many payments at once to nodes that stand still: those that were sent are in doubt, the others have not happened."""
+@pytest.mark.parametrize(
+    ("seconds", "sent"),
+    [(1.0, CALLS_MAX), (1.05, CALLS_MAX), (2.0, MANY)],
+    ids=["none of their time is left", "hardly any is left", "half of it is left"],
+)
+def test_what_was_not_begun_is_busy_and_never_unknown(seconds: float, sent: int) -> None:
+    """Many payments at once to nodes that stand still: those that were sent are in doubt, the others have not happened.
+
+    All turns are taken for a second of virtual time; by then those that wait for one have little time left, or enough to be sent.
+    """
     node = Silent()
-    calls = calls_to(node, 1.0)
-    payments = [calls.call(Operation.transfers, 1, [], None, Change("transfer", bytes(16))) for _ in range(MANY)]
-    answers = await asyncio.gather(*payments, return_exceptions=True)
-    assert len(node.asked) == CALLS_MAX
-    assert [type(answer) for answer in answers] == [OutcomeUnknown] * CALLS_MAX + [Busy] * (MANY - CALLS_MAX)
+
+    async def pay() -> list[list[Any] | BaseException]:
+        calls = calls_to(node, 1.0)
+        limits = [1.0] * CALLS_MAX + [seconds] * (MANY - CALLS_MAX)
+        change = Change("transfer", bytes(16))
+        payments = [calls.call(Operation.transfers, 1, [], limit, change) for limit in limits]
+        return await asyncio.gather(*payments, return_exceptions=True)
+
+    answers = run(SimLoop(), pay())
+    assert len(node.asked) == sent
+    assert [type(answer) for answer in answers] == [OutcomeUnknown] * sent + [Busy] * (MANY - sent)
 
 
 async def test_questions_wait_for_no_turn() -> None:
@@ -70,20 +86,24 @@ async def test_questions_wait_for_no_turn() -> None:
     await asyncio.wait(payments)
 
 
-async def test_a_client_has_less_under_way_when_nodes_are_busy_and_more_again_when_they_answer() -> None:
-    """Many that are shed together count once; it never comes to a stop."""
+def test_a_client_has_less_under_way_when_nodes_are_busy_and_more_again_when_they_answer() -> None:
+    """Many that are shed together count once; it never comes to a stop. In virtual time, so that together is together."""
     pace = Pace()
-    for _ in range(100):
-        pace.shed(0.001)
-    assert pace.limit == CALLS_MAX / 2
-    for _ in range(20):
-        await pace.begin()
-        pace.end()
-        pace.shed(0.001)
-    assert pace.limit == CALLS_MIN
-    for _ in range(100):
-        pace.served()
-    assert CALLS_MIN < pace.limit < CALLS_MAX
+
+    async def work() -> None:
+        for _ in range(100):
+            pace.shed(0.001)
+        assert pace.limit == CALLS_MAX / 2
+        for _ in range(20):
+            await pace.begin()
+            pace.end()
+            pace.shed(0.001)
+        assert pace.limit == CALLS_MIN
+        for _ in range(100):
+            pace.served()
+        assert CALLS_MIN < pace.limit < CALLS_MAX
+
+    run(SimLoop(), work())
 
 
 async def test_turns_come_in_order() -> None:
