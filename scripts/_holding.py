@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _arguments import decimal
+from _arguments import NUMBER_MAX, decimal, fail_usage, is_text
 from _guard import adopt_orphans, end_all
 from _output import EXIT_FAILED, complain, show
 
@@ -21,6 +22,7 @@ from protocol.errors import Refused
 from protocol.status import LockStatus
 
 OWNERS = "RINGPAY_LOCK_OWNERS"  # of the locks that a command runs under, outermost first: lines of owner, age and name
+OWNER = re.compile(r"([0-9a-f]{32}) ([0-9]{1,19}) (.+)")  # such a line
 TTL_SECONDS_MAX = 86_400.0  # the nodes say what they take, in full
 WAIT_SECONDS_MAX = 31_536_000.0  # a year: as good as without end
 POLL_SECONDS = 0.1  # between two looks at the lease while the command runs
@@ -62,7 +64,7 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
     """lock. The exit code. An interrupt ends first the command, then the lock or the place in its queue."""
-    outer = _outer_owners()
+    outer = options.outer_owners
     for number in INTERRUPTS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, signal.default_int_handler)
@@ -75,10 +77,16 @@ def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
         raise Refused(error.status, expected) from error
 
 
-def _outer_owners() -> dict[str, LockOwner]:
+def read_outer_owners(parser: argparse.ArgumentParser) -> dict[str, LockOwner]:
     """By the names of the locks that this command runs under, the outermost first."""
-    rows = [line.split(" ", 2) for line in os.environ.get(OWNERS, "").splitlines()]
-    return {name: LockOwner(bytes.fromhex(id), int(age_ns)) for id, age_ns, name in rows}
+    owners: dict[str, LockOwner] = {}
+    for line in filter(None, os.environ.get(OWNERS, "").split("\n")):
+        found = OWNER.fullmatch(line)
+        if found is None or not is_text(line) or int(found[2]) > NUMBER_MAX:
+            text = "expected lines of an owner of 32 hexadecimal digits, its age in ns and the name of a lock"
+            fail_usage(parser, f"{OWNERS}: {line!r:.60}: {text}, as the outer pay lock sets them; else unset it")
+        owners[found[3]] = LockOwner(bytes.fromhex(found[1]), int(found[2]))
+    return owners
 
 
 def _choose_owner(name: str, outer: dict[str, LockOwner]) -> LockOwner:

@@ -146,6 +146,17 @@ def test_a_token_that_is_no_text_is_a_usage_error(script: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "owners",
+    [b"x", b"zz 1 a", b"00" * 16 + b" -1 a", b"00" * 16 + b" 9999999999999999999 a", b"00" * 16 + b" 1 ", b"00 1 a", b"00" * 16 + b" 1 \xff"],
+)  # fmt: skip
+def test_owners_of_outer_locks_that_cannot_be_are_a_usage_error(owners: bytes) -> None:
+    """What a lock's command finds of the locks around it is checked before anybody is asked, and named."""
+    code, complaint = run_bytes("pay", b"lock", b"a", b"--", b"true", RINGPAY_LOCK_OWNERS=owners)
+    (sentence,) = complaint.splitlines()
+    assert code == 2 and sentence.startswith("pay: RINGPAY_LOCK_OWNERS: ") and "expected lines of" in sentence
+
+
 def test_addresses_of_the_environment_are_checked_too() -> None:
     """A mistyped RINGPAY_ADDRESSES is told as one of the command line is."""
     refused = run("pay", "status", addresses="localhost")
