@@ -148,7 +148,7 @@ def test_a_token_that_is_no_text_is_a_usage_error(script: str) -> None:
 
 @pytest.mark.parametrize(
     "owners",
-    [b"x", b"zz 1 a", b"00" * 16 + b" -1 a", b"00" * 16 + b" 9999999999999999999 a", b"00" * 16 + b" 1 ", b"00 1 a", b"00" * 16 + b" 1 \xff"],
+    [b"x", b"zz 1 a", b"00 1 a", *(b"00" * 16 + rest for rest in (b" -1 a", b" 9999999999999999999 a", b" 1 ", b" 1 \xff"))],
 )  # fmt: skip
 def test_owners_of_outer_locks_that_cannot_be_are_a_usage_error(owners: bytes) -> None:
     """What a lock's command finds of the locks around it is checked before anybody is asked, and named."""

@@ -21,6 +21,7 @@ FUNDS = 1_000
 AMOUNT_MAX = 300  # large enough to be refused now and then
 OVERTIME_SECONDS = 3.0  # that a call may take beyond its time-out: one attempt to connect
 HOLD_TTL_SECONDS = (2, 3_600)
+NOBODY = 0.2  # probability that a credit account does not exist: its shard refuses, whoever has the debit
 SOURCES = ("world", "source")  # of all money: they never freeze
 
 
@@ -63,6 +64,8 @@ class Bank:
 
     def _new(self, kind: str = "plain") -> Transfer:
         debit, credit = self._pair()
+        if self._random.random() < NOBODY:
+            credit = f"nobody{self._random.randrange(CUSTOMERS)}:{self._records.accounts[debit]}"
         ttl = self._random.choice(HOLD_TTL_SECONDS) if kind == "hold" else 0
         return Transfer(self.client.new_id(), debit, credit, self._random.randint(1, AMOUNT_MAX), kind, ttl=ttl)
 

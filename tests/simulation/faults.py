@@ -18,13 +18,14 @@ PAUSE_BETWEEN_SECONDS = 0.9  # mean, between two faults
 CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises on time to be checked
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
+AIMS = ("coordinator", "shards")  # whoever leads group 0; leaders of shards beside it
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
 
 
 class Faults:
-    """The bringer of faults; `counts` says what it did. `at_coordinator`: all of them hit whoever leads group 0."""
+    """The bringer of faults; `counts` says what it did. `at`: whom all of them hit, one of AIMS; None: anybody."""
 
-    def __init__(self, cluster: Cluster, random: Random, clients: int, *, at_coordinator: bool = False) -> None:
+    def __init__(self, cluster: Cluster, random: Random, clients: int, *, at: str | None = None) -> None:
         self.cluster = cluster
         self.counts: Counter[str] = Counter()
         self.is_calm = True  # no fault is active and none is planned
@@ -38,16 +39,18 @@ class Faults:
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
             (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
             (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3), (self._lose_everything, 2),
-            (self._copy, 8), (self._put_back, 12), (self._drift, 3),
+            (self._copy, 8), (self._put_back, 12), (self._drift, 3), (self._delay_calls, 6),
         ]  # fmt: skip
-        self._at_coordinator = at_coordinator
-        if at_coordinator:
+        self._at_coordinator = at == "coordinator"
+        if at == "coordinator":
             self._kinds = [
                 (self._crash_leader, 3),
                 (self._isolate_leader, 3),
                 (self._pause, 3),
                 (self._slow_network, 1),
             ]
+        if at == "shards":
+            self._kinds = [(self._delay_calls, 8), (self._silence_shard, 1)]
 
     async def run(self, seconds: float) -> None:
         """Brings faults for so long, in two spells with a calm between them, then ends them all."""
@@ -185,14 +188,17 @@ class Faults:
 
     def _silence_shard(self) -> None:
         """A shard's leader stands still for longer than votes are waited for, while the coordinator goes on."""
-        coordinator = self.cluster.leader_of(0)
-        leaders = [self.cluster.leader_of(group) for group in range(1, self.cluster.shape.shards + 1)]
-        others = [number for number in leaders if number is not None and number != coordinator]
-        if others:
+        if (found := self._shard_beside()) is not None:
             self._count("silent shard")
-            number = self._random.choice(others)
-            self.cluster.pause(number)
-            self._after(self._random.uniform(2.5, 6.0), lambda: self.cluster.resume(number))
+            self.cluster.pause(found[1])
+            self._after(self._random.uniform(2.5, 6.0), lambda: self.cluster.resume(found[1]))
+
+    def _shard_beside(self) -> tuple[int, int] | None:
+        """A shard that another node than the coordinator leads, and that node."""
+        coordinator = self.cluster.leader_of(0)
+        leaders = [(group, self.cluster.leader_of(group)) for group in range(1, self.cluster.shape.shards + 1)]
+        found = [(group, number) for group, number in leaders if number is not None and number != coordinator]
+        return self._random.choice(found) if found else None
 
     # -- network --------------------------------------------------------------------------------------------------
 
@@ -252,6 +258,13 @@ class Faults:
             random.choice((0, 0.05, 0.3)), random.choice((0.05, 1.0, 5.0)),
         )  # fmt: skip
         self._after(random.expovariate(1 / 4.0), self._calm)
+
+    def _delay_calls(self) -> None:
+        """To one shard, mostly for longer than votes are waited for; its leader is heard all the time, so none replaces it."""
+        if (found := self._shard_beside()) is not None:
+            self._count("tardy shard")
+            self.cluster.network.weather = Weather(tardy_group=found[0])
+            self._after(self._random.uniform(0.5, 2.0), self._calm)
 
     def _slow_network(self) -> None:
         self._count("slow network")

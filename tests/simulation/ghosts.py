@@ -16,13 +16,12 @@ from random import Random
 from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
 from protocol.frames import HEADER_BYTES
-from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Kind, Reply, Request, Role, decode
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Reply, Request, Role, decode
 from protocol.operations import Operation
 from tests.simulation.cluster import BASE_PORT, FIRST_CLIENT_HOST, Cluster
 from tests.simulation.loop import Owner
-from tests.simulation.network import Wire, frames_of
+from tests.simulation.network import REQUEST_PREFIX, Wire, frames_of
 
-REQUEST_PREFIX = bytes((0x97, Kind.request))  # msgpack of the list that a request is
 CHANGES = (
     Operation.accounts, Operation.update, Operation.transfers, Operation.outcome, Operation.lock, Operation.split_account,
 )  # fmt: skip

@@ -1,9 +1,9 @@
 """A simulated network under unmodified asyncio protocols: seeded latency, partitions, resets, and lossy peers.
 
-One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log
-between nodes may be lost, doubled or overtaken, which the log must bear. A partition holds units back, the end of a connection
-among them; when it is over, a connection either breaks or delivers them late, up to as long after it as it had stood still, as
-TCP does. A host that loses power says nothing: its peers learn of it when it is back.
+One write is one unit of delivery. A connection delivers in order, as TCP does; only frames of the replicated log between nodes may be
+lost, doubled or overtaken, which the log must bear, and calls to a tardy shard come late or twice, as by two ways. A partition holds
+units back, the end of a connection among them; when it is over, a connection either breaks or delivers them late, up to as long after
+it as it had stood still, as TCP does. A host that loses power says nothing: its peers learn of it when it is back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from typing import Any
 from zlib import crc32
 
 from protocol.frames import HEADER_BYTES
-from protocol.messages import Kind
+from protocol.messages import Kind, Request, decode
 from tests.simulation.loop import Owner, SimLoop
 
 RAFT_PREFIX = bytes((0x92, Kind.raft))  # msgpack of the list that a frame of the replicated log is
+REQUEST_PREFIX = bytes((0x97, Kind.request))  # the same of a request, of a client or between nodes
+TARDY_SECONDS = (1.5, 4.0)  # mostly longer than votes are waited for, and often than answers to any call
+TARDY_TWICE = 0.3  # probability that a call comes at once, and once more
+TWICE_SECONDS = (0.0, 2.5)  # later, mostly when it is not void yet and its round is over
 REFUSED_SECONDS = 0.001  # until a connection to a port without a listener is refused
 WAIT_SECONDS = 3_600.0  # a connection attempt into a partition waits for its caller's patience to end
 BREAKS_AFTER_PARTITION = 0.3  # probability that a connection does not outlive a partition in which it was used
@@ -36,6 +40,7 @@ class Weather:
     doubled: float = 0.0
     late: float = 0.0  # overtaken by later ones
     late_seconds: float = 0.5  # at most
+    tardy_group: int = 0  # a shard that the calls of other nodes reach late, or twice, as over two ways; 0: none
 
 
 @dataclass(slots=True)
@@ -47,6 +52,7 @@ class Counts:
     doubled: int = 0
     late: int = 0
     resets: int = 0
+    tardy: int = 0  # calls that came late
 
 
 class Wire(asyncio.Transport):
@@ -257,10 +263,16 @@ class Network:
     def _weathered(self, wire: Wire, data: bytes) -> bytes:
         """What goes on at once, after loss, doubling and delay of the log's frames."""
         weather, random = self.weather, self._random
-        if not (weather.lost or weather.doubled or weather.late):
+        if not (weather.lost or weather.doubled or weather.late or weather.tardy_group):
             return data
         kept = []
         for frame in frames_of(data):
+            if self._is_tardy(frame):
+                self.counts.tardy += 1
+                is_twice = random.random() < TARDY_TWICE
+                self._later(wire, frame, random.uniform(*(TWICE_SECONDS if is_twice else TARDY_SECONDS)))
+                if not is_twice:
+                    continue
             chance = random.random() if frame[HEADER_BYTES : HEADER_BYTES + 2] == RAFT_PREFIX else 1.0
             if chance < weather.lost:
                 self.counts.lost += 1
@@ -268,16 +280,23 @@ class Network:
             chance -= weather.lost
             if chance < weather.late:
                 self.counts.late += 1
-                self._later(wire, frame)
+                self._later(wire, frame, random.uniform(0, weather.late_seconds))
                 continue
             kept.append(frame)
             if chance - weather.late < weather.doubled:
                 self.counts.doubled += 1
-                self._later(wire, frame)
+                self._later(wire, frame, random.uniform(0, weather.late_seconds))
         return b"".join(kept)
 
-    def _later(self, wire: Wire, frame: bytes) -> None:
-        when = self.loop.time() + self._random.uniform(0, self.weather.late_seconds)
+    def _is_tardy(self, frame: bytes) -> bool:
+        body = frame[HEADER_BYTES:]
+        if not self.weather.tardy_group or body[:2] != REQUEST_PREFIX:
+            return False
+        request = decode(body)
+        return isinstance(request, Request) and request.group == self.weather.tardy_group
+
+    def _later(self, wire: Wire, frame: bytes, seconds: float) -> None:
+        when = self.loop.time() + seconds
         self.loop.call_at(when, self._arrive, wire, frame, context=self.loop.root.copy())
 
     def _latency(self) -> float:

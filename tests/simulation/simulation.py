@@ -76,13 +76,12 @@ class Plan:
     seconds: float = FAULTS_SECONDS  # of faults
     workload: str | None = None  # one of WORKLOADS
     commit: str | None = None  # 2pc or 3pc
-    at_coordinator: bool = False  # whether all faults hit the coordinator
+    at: str | None = None  # whom all faults hit, one of AIMS; None: anybody
 
     def arguments(self) -> str:
         """As given to scripts/simulate."""
-        given = {"seconds": f"{self.seconds:g}", "workload": self.workload, "commit": self.commit}
-        words = [f"--{name} {value}" for name, value in given.items() if value is not None]
-        return " ".join([*words, "--at-coordinator"] if self.at_coordinator else words)
+        given = {"seconds": f"{self.seconds:g}", "workload": self.workload, "commit": self.commit, "at": self.at}
+        return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
 
 
 @dataclass(slots=True)
@@ -136,10 +135,11 @@ class Simulation:
         self.loop = SimLoop()
         self.network = self.loop.network = Network(self.loop, Random(random.getrandbits(64)), BASE_PORT)
         shape = replace(Shape.draw(random), commit=plan.commit)
+        if plan.at == "shards":
+            shape = replace(shape, shards=max(2, shape.shards))  # one that is silent beside one that is not
         self.cluster = Cluster(self.loop, self.network, shape, Random(random.getrandbits(64)))
         self.invariants = Invariants(self.cluster, self._fail)
-        chance = Random(random.getrandbits(64))
-        self.faults = Faults(self.cluster, chance, WORKERS, at_coordinator=plan.at_coordinator)
+        self.faults = Faults(self.cluster, Random(random.getrandbits(64)), WORKERS, at=plan.at)
         self.ghosts = Ghosts(self.cluster, Random(random.getrandbits(64)), self._fail)
         self.records = Records()
         self._random = random
@@ -193,7 +193,9 @@ class Simulation:
         result.faults = (
             self.faults.counts
             + self.ghosts.counts
-            + Counter({name: getattr(self.network.counts, name) for name in ("lost", "doubled", "late", "resets")})
+            + Counter(
+                {name: getattr(self.network.counts, name) for name in ("lost", "doubled", "late", "tardy", "resets")}
+            )
         )
         return result
 

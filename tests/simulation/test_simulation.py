@@ -13,6 +13,7 @@ from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
 RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
 SHORT = Plan(16.0)  # seconds of faults; scripts/simulate does more
+TARDY = Plan(12.0, "bank", at="shards")
 AGAINST_VOTES = (
     "against the votes|commits unrecorded|decided unlike its votes|books|transfer|adds up|history of|balanced=False"
 )
@@ -27,6 +28,14 @@ def test_promises_hold_under_faults(workload: str, commit: str) -> None:
     assert result.holds, result.report()
     assert result.created or result.operations or result.guarded
     assert result.faults
+
+
+@pytest.mark.parametrize(("seed", "commit"), [(3, "2pc"), (7, "2pc"), (3, "3pc")])
+def test_promises_hold_where_shards_are_tardy(seed: int, commit: str) -> None:
+    """Calls to one shard come late again and again: the others' refusals are not final without its word."""
+    result = simulate(seed, replace(TARDY, commit=commit))
+    assert result.holds, result.report()
+    assert result.faults["tardy"] and result.created
 
 
 def test_a_seed_gives_the_same_run_again() -> None:
@@ -52,7 +61,7 @@ def test_a_planted_bug_of_rounds_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], found_by: str, commit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With either protocol, within a bounded number of seeds, and by the checker that is meant for it."""
-    check_found(plant, found_by, Plan(12.0, "bank", commit, at_coordinator=True), monkeypatch)
+    check_found(plant, found_by, Plan(12.0, "bank", commit, at="coordinator"), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +81,7 @@ def test_a_planted_bug_of_rounds_is_found(
             "the log ends before the commit index|lacks committed",
             Plan(4.0, workload="bank"),
         ),
-        (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at_coordinator=True)),
+        (mutants.guard_nothing, "happened under token", Plan(12.0, "lock", at="coordinator")),
         (mutants.forget_version, "not linearizable", Plan(workload="register")),
         (mutants.forget_version, "does not agree|misses|loss", Plan(workload="append")),
         (mutants.record_whole_chains, "in the end", Plan(12.0, "bank")),
@@ -93,11 +102,30 @@ def test_a_planted_bug_is_found(
     check_found(plant, found_by, plan, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("plant", "found_by", "seed"),
+    [
+        (mutants.refuse_without_the_debit, "in the end|accepted, and", 3),
+        (more_mutants.take_late_prepares, "is undecided for", 7),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_bug_about_tardy_shards_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a seed that holds without it, or a few more."""
+    check_found(plant, found_by, TARDY, monkeypatch, first_seed=seed)
+
+
 def check_found(
-    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, patch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None],
+    found_by: str,
+    plan: Plan,
+    patch: pytest.MonkeyPatch,
+    first_seed: int = 0,
 ) -> None:
     plant(patch)
-    for seed in range(SEEDS_MAX):
+    for seed in range(first_seed, first_seed + SEEDS_MAX):
         result = simulate(seed, plan)
         found = [broken for broken in result.broken if any(words in broken for words in found_by.split("|"))]
         if found:
