@@ -16,7 +16,7 @@ from node.core.commit import Answered, Ask, Coordinator, Cut, Decisions, Effect,
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
 from protocol.columns import Flag, Transfers
-from protocol.status import Status
+from protocol.status import Status, split_status
 from tests.core.ledger.driving import columns
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
@@ -141,8 +141,9 @@ class World:
                     self._post(lambda request=forget: self._tell_zero(request))  # type: ignore[misc]
                 case Answered(ticket, statuses, _):
                     batch = leader.tickets.pop(ticket)
-                    batch.answers.append(list(statuses))
-                    if max(statuses) >= Status.undecided:
+                    told = [split_status(status)[0] for status in statuses]
+                    batch.answers.append(list(told))
+                    if max(told) >= Status.undecided:
                         self.submit(batch)  # it was busy for too long
                 case Marked(name, answers):
                     self._check_cut(name, answers)
