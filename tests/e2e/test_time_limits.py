@@ -17,7 +17,9 @@ from tests.e2e.nodes import running
 from tests.e2e.programs import run
 
 LIMIT_SECONDS = 0.7
-SLACK_SECONDS = 2.2  # of a busy machine, and of a lock that is withdrawn; less than the least that a paused node used to cost
+SLACK_SECONDS = (
+    2.2  # of a busy machine, and of a lock that is withdrawn; less than the least that a paused node used to cost
+)
 WAIT_SECONDS = 20.0  # until nodes that have stood still serve again
 PROGRAM_SECONDS = 6.0  # for a program to start and end on a busy machine
 CALLS: dict[str, Callable[[SyncClient], object]] = {

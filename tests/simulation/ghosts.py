@@ -29,6 +29,7 @@ GHOSTS = 0.04  # probability that a request is sent again
 LATE_SECONDS = (0.02, 1.0, 10.0)  # means
 LATE_SECONDS_MAX = 30.0
 PATIENCE_SECONDS = 3.0  # in which a ghost finds a node and is answered
+DRIFT_SECONDS = 0.1  # by which two nodes' clocks may part while a copy is on its way
 HOST = FIRST_CLIENT_HOST + 50  # beside all clients
 
 
@@ -53,23 +54,32 @@ class Ghosts:
                 request = decode(body)
                 assert isinstance(request, Request)
                 if request.operation in CHANGES:
-                    self._come_back(request)
+                    self._come_back(request, wire.other.owner.host)
 
-    def _come_back(self, request: Request) -> None:
-        is_copy = self._random.random() < 0.5
+    def _come_back(self, request: Request, receiver: int) -> None:
+        is_copy = self._random.random() < 0.5 and request.expires_ms < NEVER_MS
         seconds = min(LATE_SECONDS_MAX, self._random.expovariate(1 / self._random.choice(LATE_SECONDS)))
         number = self._random.choice(list(self._cluster.hosts))
-        again = replace(request, id=1, group=-1, expires_ms=request.expires_ms if is_copy else NEVER_MS)
+        again = replace(request, id=1, group=-1, expires_ms=NEVER_MS)
         self.counts["late copy" if is_copy else "repeat"] += 1
         loop = self._cluster.loop
-        loop.call_later(seconds, lambda: loop.spawn(self.owner, self._haunt(again, number)))
+        left = request.expires_ms / 1_000 - self._clock_of(receiver)
+        void_from = loop.time() + left if is_copy else None
+        loop.call_later(seconds, lambda: loop.spawn(self.owner, self._haunt(again, number, void_from)))
 
-    async def _haunt(self, request: Request, number: int) -> None:
+    def _clock_of(self, number: int) -> float:
+        return self._cluster.hosts[number].clock.monotonic()
+
+    async def _haunt(self, request: Request, number: int, void_from: float | None) -> None:
+        """`void_from` is in true time; each node is told it by its own clock."""
         loop = self._cluster.loop
+        if void_from is not None:
+            left = void_from - loop.time()
+            request = replace(request, expires_ms=max(1, int((self._clock_of(number) + left) * 1_000)))
         hello = Hello(PROTOCOL_VERSION, "", Role.client, 0, "", 0)
         address = "127.0.0.1", BASE_PORT + number - 1
         connection = Connection(address, hello, lambda *_: None)
-        is_void = loop.time() * 1_000 > request.expires_ms
+        is_void = void_from is not None and loop.time() > void_from + DRIFT_SECONDS
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await loop.create_connection(lambda: connection, *address)

@@ -12,6 +12,8 @@ from tests.simulation import more_mutants, mutants
 from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
 RUNS = [(workload, commit) for workload in WORKLOADS for commit in COMMIT_PROTOCOLS]
+pytestmark = pytest.mark.timeout(600)  # a planted bug may take all its seeds on a slow machine
+
 SHORT = Plan(16.0)  # seconds of faults; scripts/simulate does more
 TARDY = Plan(12.0, "bank", at="shards")
 AGAINST_VOTES = (
