@@ -59,7 +59,9 @@ class Replacing:
         self._is_up = is_up
         self._clock = clock
         self._ticks = 0
-        self._standings: dict[int, dict[int, str]] = {}  # by node and group, as the leaders said last
+        self._standings: dict[
+            int, tuple[Member, dict[int, str]]
+        ] = {}  # by node: its row, and what the leaders said of it by group
 
     def tick(self) -> None:
         """Now and then brings the groups that are led here closer to the table, and the table to what all groups have done."""
@@ -71,6 +73,8 @@ class Replacing:
                 self._follow(group, replica)
         if self._leads():
             self._poll()
+        else:
+            self._standings.clear()
 
     def _leads(self) -> bool:
         return COORDINATOR in self._replicas and self._replicas[COORDINATOR].is_serving
@@ -85,8 +89,14 @@ class Replacing:
                 return
 
     def standing(self, call: Call) -> None:
-        """`[node]`: what the node is in a group that is led here: `["out"]`, `["learner"]` or `["voter"]`."""
-        replica = self._replicas.get(call.group)
+        """`[node, data id, state]`: what the node is in a group that is led here: `["out"]`, `["learner"]` or `["voter"]`.
+
+        Only if the node's row here is that one: what was so under another row says nothing of this one.
+        """
+        replica, row = self._replicas.get(call.group), self._members.table.rows.get(call.body[0])
+        if row is None or [row.data_id, int(row.state)] != call.body[1:]:
+            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: its leader has another table"))
+            return
         if replica is None or not replica.is_serving:
             call.reply(not_done(ErrorCode.not_leader, f"group {call.group}"))
             return
@@ -99,18 +109,21 @@ class Replacing:
     def _poll(self) -> None:
         for node, row in self._members.table.rows.items():
             if row.state in (MemberState.leaving, MemberState.joining):
-                known = self._standings.setdefault(node, {})
+                if node not in self._standings or self._standings[node][0] != row:
+                    self._standings[node] = row, {}  # what is still under way for another row is told to nobody
+                known = self._standings[node][1]
                 for group in self._router.placement.groups_on(node):
-                    self._ask(node, group, known)
+                    self._ask(node, row, group, known)
                 self._move_on(node, row, known)
             else:
                 self._standings.pop(node, None)
 
-    def _ask(self, node: int, group: int, known: dict[int, str]) -> None:
+    def _ask(self, node: int, row: Member, group: int, known: dict[int, str]) -> None:
         def answered(outcome: Outcome) -> None:
             known[group] = NO_LEADER if isinstance(outcome, Failed) else outcome[0]
 
-        call = Call(group, PeerOperation.standing, [node], self._clock.monotonic() + CALL_SECONDS, answered)
+        asked = [node, row.data_id, int(row.state)]
+        call = Call(group, PeerOperation.standing, asked, self._clock.monotonic() + CALL_SECONDS, answered)
         if self._router.leaders[group] == self._router.node:
             self.standing(call)
         else:
@@ -123,7 +136,7 @@ class Replacing:
         groups = self._router.placement.groups_on(node)
         if all(known.get(group) == wanted for group in groups):
             self._members.propose(event, node, row.data_id)
-            known.clear()  # what the groups said before the table has moved on says nothing of what comes
+            known.clear()  # asked anew, in case the proposal is lost
 
     def replace(self, call: Call) -> None:
         """`[node, data id of the lost folder, or 0 to ask only]`: `[data id, state, [[group, standing], ...]]`."""
@@ -147,7 +160,8 @@ class Replacing:
         return answered
 
     def _told(self, node: int, row: Member) -> list[Any]:
-        known = self._standings.get(node, {})
+        asked, known = self._standings.get(node, (row, {}))
+        known = known if asked == row else {}
         return [
             row.data_id,
             int(row.state),
