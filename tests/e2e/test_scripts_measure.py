@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node.adapters.checked import write_checked
 from tests.e2e.programs import ROOT, run, run_program
 
 
@@ -41,14 +42,25 @@ def test_node_refuses_to_run_without_checks(tmp_path: Path) -> None:
     [
         ({"format": 99}, "newer version"),
         ({"format": 1, "cluster": "another"}, "belongs to cluster 'another'"),
-        ("no identity", "damaged"),
+        ({"format": 1, "data_id": "no number"}, "belongs to"),
     ],
 )
-def test_node_refuses_data_that_is_not_its_own(tmp_path: Path, identity: object, expected: str) -> None:
-    """A folder of another cluster, of a newer version or with a damaged identity is left untouched."""
-    text = json.dumps(identity)
-    (tmp_path / "node.json").write_text(text)
+def test_node_refuses_data_that_is_not_its_own(tmp_path: Path, identity: dict[str, object], expected: str) -> None:
+    """A folder of another cluster or of a newer version is left untouched."""
+    path = tmp_path / "node.json"
+    write_checked(path, identity)
+    text = path.read_text()
     code, reason = node(tmp_path)
     assert code == 2
     assert expected in reason
-    assert (tmp_path / "node.json").read_text() == text
+    assert path.read_text() == text
+
+
+def test_node_refuses_a_damaged_identity(tmp_path: Path) -> None:
+    """Not its own words, or not with the checksum of them."""
+    for text in (json.dumps("no identity"), json.dumps({"format": 1, "cluster": "ringpay"})):
+        (tmp_path / "node.json").write_text(text)
+        code, reason = node(tmp_path)
+        assert code == 2
+        assert "damaged" in reason
+        assert (tmp_path / "node.json").read_text() == text
