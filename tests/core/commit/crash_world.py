@@ -19,7 +19,7 @@ from node.core.commit.phases import Phase
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
 from protocol.columns import Flag
-from protocol.status import Status
+from protocol.status import Status, split_status
 from tests.core.ledger.driving import columns
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
@@ -257,7 +257,8 @@ class CrashWorld:
                 case Answered(ticket, statuses, _):
                     if seat is self.seat:
                         self._step("answer")
-                    self.answers.append((seat.tickets.pop(ticket), list(statuses)))
+                    told = [int(split_status(status)[0]) for status in statuses]
+                    self.answers.append((seat.tickets.pop(ticket), told))
                 case Marked():
                     raise AssertionError("nobody asks for a cut")
                 case _:
