@@ -56,7 +56,7 @@ class Tracer:
         if found.round_id is not None:
             others = [group for group in found.groups if group not in found.reports]
             rows, notes = await asyncio.gather(
-                self._ask(others, "machine", ["round", found.round_id, found.number]),
+                self._ask(others, "machine", ["round", found.round_id, found.number, found.row]),
                 self._ask([COORDINATOR], "decisions", ["trace", found.round_id]),
             )
             found = await self._with_votes(found.completed(rows), found.round_id)
@@ -76,7 +76,7 @@ class Tracer:
         decided = found.decided_by(await self._ask(found.groups, "machine", ["votes", round_id]))
         if decided is not None:
             return decided
-        return found.completed(await self._ask(found.groups, "machine", ["round", round_id, found.number]))
+        return found.completed(await self._ask(found.groups, "machine", ["round", round_id, found.number, found.row]))
 
     async def _undecided(self, call: Call) -> None:
         groups = range(self._router.placement.shards + 1)

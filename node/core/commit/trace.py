@@ -13,7 +13,7 @@ from node.core.commit.legs import DEBIT, place_legs
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body, unpack_decision
+from node.core.machine import Body, status_of
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
 
@@ -46,6 +46,7 @@ class Sight:
     group: int
     round_id: int
     number: int  # of the transaction
+    row: int  # of the round, -1 where each transaction is one transfer
     sides: int
     report: Report
 
@@ -58,6 +59,7 @@ class Found:
     record: Body | None  # `[status, timestamp_ns, debit, credit]`
     round_id: int | None  # the round that decides it; None: one shard alone, or nobody remembers
     number: int
+    row: int
     reports: dict[int, Report]  # by participant, as far as they have told
     decision: int | None = None  # that follows from the votes, where that was looked at
 
@@ -67,7 +69,7 @@ class Found:
         return next((report.groups for report in self.reports.values()), [])
 
     def completed(self, answers: Answers) -> Found:
-        """With the answers of other participants to `["round", round id, number]`."""
+        """With the answers of other participants to `["round", round id, number, row]`."""
         more = {group: Report(*answer[1]) for group, answer in answers.items() if answer and answer[1] is not None}
         return replace(self, reports={**self.reports, **more})
 
@@ -85,8 +87,8 @@ class Found:
         if len(opened) < len(self.groups):
             return None
         legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
-        statuses = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers).transactions
-        return replace(self, decision=int(statuses[self.number]))
+        verdict = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers)
+        return replace(self, decision=status_of(verdict.pack(), self.number, self.row))
 
 
 def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
@@ -97,10 +99,10 @@ def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
     the last one.
     """
     sights = [
-        Sight(group, round_id, number, sides, Report(*report))
+        Sight(group, round_id, number, row, sides, Report(*report))
         for group, answer in answers.items()
         if answer is not None
-        for round_id, number, sides, report in answer[2]
+        for round_id, number, row, sides, report in answer[2]
     ]
     sights = [sight for sight in sights if not home or home in sight.report.groups]
     records = [
@@ -124,9 +126,9 @@ def _is_of(record: Body, debit: str) -> bool:
 
 def _found(group: int, record: Body | None, chosen: Sight | None, sights: Sequence[Sight]) -> Found:
     if chosen is None:
-        return Found(group, record, None, 0, {})
+        return Found(group, record, None, 0, -1, {})
     reports = {seen.group: seen.report for seen in sights if seen.round_id == chosen.round_id}
-    return Found(group, record, chosen.round_id, chosen.number, reports)
+    return Found(group, record, chosen.round_id, chosen.number, chosen.row, reports)
 
 
 def describe(found: Found, note: Body | None, leaders: Sequence[int], group_of: Callable[[str], int]) -> Body:
@@ -154,13 +156,13 @@ def describe(found: Found, note: Body | None, leaders: Sequence[int], group_of: 
 
 
 def _decision(found: Found, recorded: bytes | None) -> int | None:
-    """What the round's decision says of the transaction, as soon as it stands."""
+    """What the round's decision says of the transfer, as soon as it stands."""
     reports = list(found.reports.values())
     for report in reports:
         if report.decision is not None:
             return report.decision
     if recorded is not None:
-        return int(unpack_decision(recorded)[found.number])
+        return status_of(recorded, found.number, found.row)
     if found.decision is not None:
         return found.decision
     for report in reports:

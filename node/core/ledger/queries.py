@@ -82,7 +82,7 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
 
 
 def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
-    """["trace", record or None, [[round id, transaction, sides], ...]]: what is known of a transfer, undecided or not.
+    """["trace", record or None, [[round id, transaction, row, sides], ...]]: what is known of a transfer, undecided or not.
 
     The record is `[status, timestamp_ns, debit id, credit id]`; rounds that nobody remembers are left out.
     """

@@ -34,11 +34,12 @@ from protocol.status import Status
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What the trail keeps of legs: three columns of their batch."""
+    """What the trail keeps of legs: four columns of their batch."""
 
     ids: bytes
     numbers: bytes
     sides: bytes
+    places: bytes  # empty where each transaction is one transfer
 
     def find(self, id: bytes) -> int:
         """The row of an id, -1 if it is not here."""
@@ -48,9 +49,10 @@ class Passed:
         return place // 16
 
     def sighting(self, round_id: int, row: int) -> list[int]:
-        """`[round id, transaction, sides]`."""
+        """`[round id, transaction, row of the round or -1, sides]`."""
         number = int.from_bytes(self.numbers[4 * row : 4 * row + 4], "little")
-        return [round_id, number, self.sides[row]]
+        place = int.from_bytes(self.places[4 * row : 4 * row + 4], "little") if self.places else -1
+        return [round_id, number, place, self.sides[row]]
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ class Prepared:
 
     def passed(self) -> Passed:
         """For the trail."""
-        return Passed(self.batch.ids, self.batch.numbers, self.batch.sides)
+        return Passed(self.batch.ids, self.batch.numbers, self.batch.sides, self.batch.places)
 
     def names(self, row: int) -> bool:
         """Whether a leg names this account."""

@@ -26,7 +26,14 @@ in no digest and no checkpoint, so that a restart leaves of it what the log that
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
-from node.core.machine.decision import SETTLED, first_failures, pack_decision, unpack_decision, unpack_failed
+from node.core.machine.decision import (
+    SETTLED,
+    first_failures,
+    pack_decision,
+    status_of,
+    unpack_decision,
+    unpack_failed,
+)
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Marks, Need, Part, Rows, Statuses
@@ -55,6 +62,7 @@ __all__ = [
     "pack_decision",
     "pack_entry",
     "unpack_decision",
+    "status_of",
     "unpack_failed",
     "unpack_entry",
 ]

@@ -6,6 +6,7 @@ import msgpack
 import numpy as np
 
 from node.core.machine.part import NO_ROWS, Int32s, Statuses
+from protocol.status import Status
 
 SETTLED = 0x80  # in a row's status of the debit side: the id has an outcome or waits for one, so nobody else's objection counts
 
@@ -35,6 +36,17 @@ def unpack_decision(packed: bytes) -> Statuses:
     statuses = np.zeros(count, np.uint8)
     statuses[np.frombuffer(positions, "<i4")] = np.frombuffer(failures, np.uint8)
     return statuses
+
+
+def status_of(packed: bytes, number: int, row: int) -> int:
+    """What becomes of the transfer in this row of the round (-1 where each transaction is one), which is of transaction `number`.
+
+    A transaction fails at one of its transfers; the others have failed only with it.
+    """
+    status, failed = int(unpack_decision(packed)[number]), unpack_failed(packed)
+    has_failed = bool(status) and status < Status.elsewhere
+    is_elsewhere = has_failed and row >= 0 and len(failed) > 0 and int(failed[number]) != row
+    return int(Status.linked_event_failed) if is_elsewhere else status
 
 
 def unpack_failed(packed: bytes) -> Int32s:

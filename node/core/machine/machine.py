@@ -198,9 +198,9 @@ class Machine:
                 return Answer(self._marks.get(name, ["mark", 0, 0, 0, [], []]))
             case ["trace", of_part, id]:
                 return self._trace(of_part, id, loaded)
-            case ["round", round_id, number]:
+            case ["round", round_id, number, row]:
                 opened = self._recall(round_id)
-                return Answer(["round", None if opened is None else opened.report(number)])
+                return Answer(["round", None if opened is None else opened.report(number, row)])
             case ["votes", round_id]:
                 opened = self.rounds.get(round_id)
                 return Answer(["votes", None if opened is None else [opened.place, opened.answer]])
@@ -215,14 +215,14 @@ class Machine:
         return self.rounds.get(round_id) or self._trail.get(round_id)
 
     def _trace(self, part: str, id: bytes, loaded: Loaded) -> Answer | Need:
-        """`["trace", the part's record, [[round id, transaction, sides, report], ...]]`."""
+        """`["trace", the part's record, [[round id, transaction, row, sides, report], ...]]`."""
         answer = self.parts[part].query(["trace", id], loaded)
         if isinstance(answer, Need):
             return answer
         _, record, sightings = answer.body
         rows = [
-            [round_id, number, sides, opened.report(number)]
-            for round_id, number, sides in sightings
+            [round_id, number, row, sides, opened.report(number, row)]
+            for round_id, number, row, sides in sightings
             if (opened := self._recall(round_id)) is not None
         ]
         return Answer(["trace", record, rows])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from node.core.machine.decision import unpack_decision
+from node.core.machine.decision import status_of
 from node.core.machine.part import Body
 
 ROUNDS_MAX = 1_024  # a megabyte of lone payments a shard
@@ -69,18 +69,19 @@ class OpenRound:
             self.precommitted,
         ]  # fmt: skip
 
-    def report(self, number: int) -> Body:
-        """What a trace shows of transaction `number`, None for what is not there (yet) or not known (any more).
+    def report(self, number: int, row: int) -> Body:
+        """What a trace shows of a row of transaction `number`, None for what is not there (yet) or not known (any more).
 
-        `[protocol, groups, vote, prepared, precommitted, carried out, decision, attempt, what it proposes]`, with times in ns.
+        `[protocol, groups, vote, prepared, precommitted, carried out, decision, attempt, what it proposes]`, with times in ns. The
+        vote is on the transaction, the decision and what is proposed tell of the row, which is -1 where each transaction is one.
         """
         has_voted = self.answer[0] == "votes"
         return [
             self.protocol, self.groups, self.answer[1][number] if has_voted else None,
             self.opened_ns if has_voted else None, self.precommitted_ns or None, self.decided_ns or None,
-            _status(self.decision, number), self.attempt, _status(self.precommitted, number),
+            _status(self.decision, number, row), self.attempt, _status(self.precommitted, number, row),
         ]  # fmt: skip
 
 
-def _status(decision: bytes, number: int) -> int | None:
-    return int(unpack_decision(decision)[number]) if decision else None
+def _status(decision: bytes, number: int, row: int) -> int | None:
+    return status_of(decision, number, row) if decision else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from node.core.commit import Decisions, Found, describe, find_transfer, undecided_rounds
 from node.core.commit import trace as traces
+from node.core.commit.legs import Legs
 from node.core.ledger import Ledger
-from node.core.machine import ROUND_BITS, Answer, At, Body, Kind
+from node.core.machine import ROUND_BITS, Answer, At, Body, Kind, pack_decision
 from protocol.status import Status
 from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
@@ -40,6 +42,15 @@ class World:
             leg = Transfer(id, "a", "b", amount, side=group)
             self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, place=bytes([group]), **more)
 
+    def prepare_chain(self, *rows: tuple[int, int], groups: tuple[int, ...] = (1, 2), **more: Any) -> None:
+        """One transaction of transfers from a to b, (id, amount) each, at these of its participants."""
+        numbers, places = np.zeros(len(rows), np.int32), np.arange(len(rows))
+        for group in groups:
+            body = legs([Transfer(id, "a", "b", amount, side=group) for id, amount in rows])
+            body[4] = places.astype("<i4").tobytes()
+            place = Legs(places, np.full(len(rows), group, np.uint8), "ledger", body).place(numbers)
+            self.shards[group].prepare(ROUND, 1, ("ledger", body), epoch=7, place=place, **more)
+
     def decide(self, status: int, *groups: int, round_id: int = ROUND) -> None:
         """These participants carry it out."""
         for group in groups:
@@ -67,7 +78,7 @@ class World:
         assert found is not None
         note = None
         if found.round_id is not None:
-            found = found.completed(self.ask("round", found.round_id, found.number, without=without))
+            found = found.completed(self.ask("round", found.round_id, found.number, found.row, without=without))
             note = self.zero.query("decisions", "trace", found.round_id).body
             if found.is_decided_by_votes:
                 found = found.decided_by({group: self.ask("votes", ROUND)[group] for group in found.groups}) or found
@@ -123,6 +134,45 @@ def test_the_objection_is_named(world: World) -> None:
     assert (before[1], after[1]) == (None, world.now(1))
 
 
+CHAIN = (10, 10), (11, 60), (12, 10)  # b may have 50: it fails at the second
+FAILED = pack_decision(np.array([NO], np.uint8), np.array([1], np.int32))
+
+
+def told_of_chain(world: World) -> list[tuple[object, object]]:
+    """Status and decision of each row."""
+    return [(trace[0], trace[7]) for trace in (world.trace(id) for id, _ in CHAIN)]
+
+
+def test_a_row_that_only_failed_with_its_chain_says_so(world: World) -> None:
+    """Whether the decision follows from the votes or is carried out by one shard or by both: the reason is that of one row."""
+    linked = (int(Status.linked_event_failed),) * 2
+    expected = [linked, (NO, NO), linked]
+    world.prepare_chain(*CHAIN)
+    assert told_of_chain(world) == expected
+    for group in (2, 1):
+        world.shards[group].decide((ROUND, FAILED), epoch=7)
+        assert told_of_chain(world) == expected
+    assert [world.trace(id)[1] for id, _ in CHAIN] == [None, world.now(1), None]
+    assert [row[2] for row in world.trace(10)[8]] == [YES, NO]
+
+
+def test_a_chain_whose_decision_nobody_has_carried_out(world: World) -> None:
+    """By group 0's record, or by what a majority has precommitted; one that must be tried again is that as a whole."""
+    linked = (int(Status.linked_event_failed),) * 2
+    world.prepare_chain(*CHAIN, protocol="3pc")
+    assert told_of_chain(world) == [(Status.undecided, None)] * 3
+    for group in (1, 2):
+        world.shards[group].precommit(ROUND, FAILED, epoch=7)
+    assert told_of_chain(world) == [linked, (NO, NO), linked]
+    other = World()
+    other.prepare_chain(*CHAIN, groups=(1,))
+    other.zero.entry([Kind.apply, "decisions", ["record", [], ROUND, [1, 2], FAILED]])
+    assert told_of_chain(other) == [linked, (NO, NO), linked]
+    again = pack_decision(np.array([AGAIN], np.uint8), np.array([1], np.int32))
+    other.shards[1].decide((ROUND, again), epoch=7)
+    assert told_of_chain(other) == [(AGAIN, AGAIN)] * 3
+
+
 def test_a_majority_that_has_precommitted_decides(world: World) -> None:
     """3pc: of two participants both, to the same attempt."""
     world.prepare(10, protocol="3pc")
@@ -173,7 +223,7 @@ def test_a_transfer_of_one_shard_has_no_round(world: World) -> None:
     assert found is not None
     alone = describe(found, None, LEADERS, lambda _: 1)
     assert alone == [0, time_ns, "one shard", *nothing, [[1, 1, None, None, None, time_ns]]]
-    forgotten = Found(1, [0, 5, "a", "b"], None, 0, {})
+    forgotten = Found(1, [0, 5, "a", "b"], None, 0, -1, {})
     rows = [[1, 1, None, None, None, 5], [2, 2, None, None, None, None]]
     assert describe(forgotten, None, LEADERS, GROUPS.__getitem__) == [0, 5, None, *nothing, rows]
 

@@ -57,16 +57,16 @@ def test_phases_leave_their_stamps(shard: Shard) -> None:
     shard.prepare(5, 2, debits((10, 60), (11, 160)), protocol="3pc")
     prepared_ns = shard.now_ns
     expected = ["3pc", [1, 2], 0, prepared_ns, None, None, None, 0, None]
-    assert traced(shard, 10) == [[5, 0, 1, expected]]
-    assert traced(shard, 11) == [[5, 1, 1, [*expected[:2], NO, *expected[3:]]]]
+    assert traced(shard, 10) == [[5, 0, -1, 1, expected]]
+    assert traced(shard, 11) == [[5, 1, -1, 1, [*expected[:2], NO, *expected[3:]]]]
     shard.precommit(5, decision(0, NO), epoch=2)
     expected[4], expected[7:] = shard.now_ns, [2, 0]
-    assert traced(shard, 10) == [[5, 0, 1, expected]]
+    assert traced(shard, 10) == [[5, 0, -1, 1, expected]]
     shard.decide((5, decision(0, NO)), epoch=2)
     expected[5:7] = [shard.now_ns, 0]
-    assert traced(shard, 10) == [[5, 0, 1, expected]]
-    assert traced(shard, 11)[0][3] == [*expected[:2], NO, *expected[3:6], NO, 2, NO]
-    assert shard.query("machine", "round", 5, 1).body == ["round", traced(shard, 11)[0][3]]
+    assert traced(shard, 10) == [[5, 0, -1, 1, expected]]
+    assert traced(shard, 11)[0][4] == [*expected[:2], NO, *expected[3:6], NO, 2, NO]
+    assert shard.query("machine", "round", 5, 1, -1).body == ["round", traced(shard, 11)[0][4]]
 
 
 def test_ids_are_found_among_others(shard: Shard) -> None:
@@ -106,7 +106,7 @@ def test_the_trail_is_no_state(shard: Shard) -> None:
     record = shard.query("machine", "trace", "ledger", id_bytes(10)).body[1]
     assert other.query("machine", "trace", "ledger", id_bytes(10)).body == ["trace", record, []]
     assert record[0] == Status.created and record[2:] == ["a", "far"]
-    assert traced(other, 11) == [[6, 0, 1, ["3pc", [1, 2], 0, prepared_ns, None, None, None, 1, 0]]]
+    assert traced(other, 11) == [[6, 0, -1, 1, ["3pc", [1, 2], 0, prepared_ns, None, None, None, 1, 0]]]
 
 
 def test_a_round_of_one_shard_leaves_no_trail(shard: Shard) -> None:
