@@ -16,10 +16,10 @@ from _cluster import ClusterError, LocalCluster
 from _folder import DATA_SECONDS
 from _processes import NodeProcess
 
+from node.core.members import MemberState
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 
-MEMBER, LEAVING, VACANT, JOINING = range(4)  # PROTOCOL.md, section 12
 ASK_SECONDS = 3.0  # one node, which finds the coordinator
 ANSWER_SECONDS = 20.0  # for any node to answer: the cluster may just be electing
 STUCK_SECONDS = 60.0  # without a step forward: a busy machine, and a node that has to be sent everything
@@ -34,15 +34,17 @@ async def replace(cluster: LocalCluster, number: int, say: Callable[[str], None]
     if not node.wait_until_data_is_free(DATA_SECONDS):
         raise ClusterError(f"a process holds {node.data}; end it first: pgrep -f {node.data} finds it")
     data_id, state, _ = await _told(cluster, number, 0)
-    if state == MEMBER or (state == JOINING and identity_of(node.data)[0] != data_id):
+    is_other = identity_of(node.data)[0] != data_id
+    if state == MemberState.member or (state == MemberState.joining and is_other):
         _, state, _ = await _told(cluster, number, data_id)
-    if state == LEAVING:
-        await _watch(cluster, node, VACANT, "out", "let it go", say)
-        state = VACANT
-    if state == VACANT and node.data.exists() and identity_of(node.data)[1]:  # a new one belongs to no cluster yet
+    if state == MemberState.leaving:
+        await _watch(cluster, node, MemberState.vacant, "out", "let it go", say)
+        state = MemberState.vacant
+    belongs = identity_of(node.data)[1]  # a new folder belongs to no cluster yet
+    if state == MemberState.vacant and belongs and node.data.exists():
         say(f"node {number}: the old data folder is kept as {_set_aside(node)}")
     with cluster.started([number]):
-        await _watch(cluster, node, MEMBER, "voter", "taken it in", say)
+        await _watch(cluster, node, MemberState.member, "voter", "taken it in", say)
     say(f"node {number} has its place again")
 
 
@@ -53,7 +55,7 @@ async def _watch(
     shown, deadline = -1, time.monotonic() + STUCK_SECONDS
     while True:
         _, state, groups = await _told(cluster, node.number, 0)
-        if wanted == MEMBER and node.pid() is None:
+        if wanted == MemberState.member and node.pid() is None:
             raise ClusterError(f"node {node.number} stopped; see {node.log}, then run the command again")
         ready = sum(found == standing for _, found in groups)
         if state == wanted:

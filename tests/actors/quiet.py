@@ -124,6 +124,15 @@ class World:
         expires_ms = connection.expires_ms(self.loop.time() + ASK_SECONDS)
         return await connection.ask(Request(next(self._numbers), operation, group, expires_ms, 0, body))
 
+    async def leave_behind(self, number: int, pay: Callable[[], Awaitable[None]]) -> int:
+        """Kills a follower of shard 1 and pays until the leader's log is cut beyond it; the last index that it has."""
+        last = self.replica(number, 1).statistics().last_index
+        self.cluster.crash(number)
+        await pay()
+        leader = self.replica(self.leader(1), 1)
+        await self.until(lambda: leader.statistics().first_index > last + 1, "the log is cut")
+        return last
+
     async def restart(self, number: int) -> None:
         """The process ends where it stands, and a new one starts."""
         self.cluster.crash(number)

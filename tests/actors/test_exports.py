@@ -57,11 +57,8 @@ async def deposed(world: World) -> None:
     a = world.leader(1)
     c = next(number for number in world.followers(1) if number != world.leader(0))
     rest = [number for number in world.cluster.hosts if number not in (a, c)]
-    last = world.replica(c, 1).statistics().last_index
-    world.cluster.crash(c)
-    await pay(world, 30)
+    await world.leave_behind(c, lambda: pay(world, 30))
     old = world.replica(a, 1)
-    await world.until(lambda: old.statistics().first_index > last + 1, "the log is cut")
     world.cluster.hosts[c].drive.slowness = 1_000.0
     cut(world, [c], rest)
     world.cluster.start(c)
@@ -118,11 +115,7 @@ async def overtaken(world: World) -> None:
     invariants = watched(world)
     await world.open("a", "b", funds=1_000_000)
     behind = world.followers(1)[0]
-    last = world.replica(behind, 1).statistics().last_index
-    world.cluster.crash(behind)
-    await pay(world, 30)
-    leader = world.replica(world.leader(1), 1)
-    await world.until(lambda: leader.statistics().first_index > last + 1, "the log is cut")
+    await world.leave_behind(behind, lambda: pay(world, 30))
     world.cluster.start(behind)
     await world.until(lambda: world.is_serving(behind) and world.is_level(1), "the replica has caught up")
     assert invariants.compare_digests() and invariants.checkpoints.looked and not world.broken

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from node.core.ledger import rounds, transfers
 from node.core.machine import Body
 from protocol.columns import FINAL_VERSION, Flag
 from protocol.placement import shard_of
@@ -17,11 +16,9 @@ SHARDS = 7
 HERE = shard_of("shop", SHARDS)  # the ledger under test; platform lives elsewhere
 
 
-@pytest.fixture(params=[0, 1000], ids=["columns", "small"])
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Driver:
+@pytest.fixture
+def driver(either_path: None) -> Driver:
     """Account a (100), parts of shop (50) and platform (0), world, on either path."""
-    monkeypatch.setattr(rounds, "SMALL_BATCH", request.param)
-    monkeypatch.setattr(transfers, "SMALL_BATCH", request.param)
     driver = Driver()
     driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
     assert [part(driver, name) for name in ("shop", "platform")] == [AccountStatus.created] * 2

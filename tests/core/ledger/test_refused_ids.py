@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from node.core.ledger import rounds, transfers
 from protocol.columns import Flag
 from protocol.status import REPEATED, Status
 from tests.core.ledger.driving import Driver, columns
@@ -13,11 +12,9 @@ from tests.core.ledger.model import Transfer
 FUNDS = int(Status.insufficient_funds)
 
 
-@pytest.fixture(params=[0, 1000], ids=["columns", "small"])
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Driver:
+@pytest.fixture
+def driver(either_path: None) -> Driver:
     """Account a without money, on either path."""
-    monkeypatch.setattr(rounds, "SMALL_BATCH", request.param)
-    monkeypatch.setattr(transfers, "SMALL_BATCH", request.param)
     driver = Driver()
     driver.accounts(("world", "EUR", None, None), ("a", "EUR", 0, None))
     return driver

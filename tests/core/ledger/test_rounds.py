@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from node.core.ledger import rounds
 from node.core.ledger.limits import NANOSECONDS, currency_code
 from node.core.machine import Answer
 from protocol.columns import Flag
@@ -16,10 +15,9 @@ from tests.core.ledger.model import Transfer
 NO = int(Status.insufficient_funds)
 
 
-@pytest.fixture(params=[0, 1000], ids=["columns", "small"])
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Driver:
+@pytest.fixture
+def driver(either_path: None) -> Driver:
     """Accounts a (100), b (0), world, on either path."""
-    monkeypatch.setattr(rounds, "SMALL_BATCH", request.param)
     driver = Driver()
     driver.accounts(("world", "EUR", None, None), ("usd", "USD", None, None))
     driver.accounts(("a", "EUR", 0, None), ("b", "EUR", 0, 100))
