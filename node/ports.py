@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from node.core.machine import Change
-from node.core.raft import Entry, HardState, LogCut, Lost, Promise, Restored, StoredGroup
+from node.core.raft import Entry, HardState, LogCut, Lost, Promise, Restored, StoredGroup, promise_kept
 from protocol.errors import ProtocolError
 from protocol.messages import Message
 
@@ -30,10 +30,12 @@ class LogWrite:
     cut: LogCut | None = None  # forget everything at or below
     restart: bool = False  # with `cut`: forget all entries, the log goes on behind the cut (an installed snapshot)
     lost: Lost | None = None  # what this replica acknowledged and does not have any more
+    promise: Promise | None = None  # at a start, where another one counts from here on than was found
 
 
 def promise_after(before: Promise, write: LogWrite) -> Promise:
     """What the group has promised once a write is durable."""
+    before = write.promise or before
     term, vote = (write.hard_state.term, write.hard_state.vote) if write.hard_state else (before.term, before.vote)
     if write.entries:
         last = write.entries[-1]
@@ -50,12 +52,14 @@ def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrit
     """
     base = restored.snapshot
     hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
-    carried = stored.promise.lost if stored.promise is not None else None
+    found = stored.promise or Promise()
+    kept = promise_kept(stored, restored)
     is_behind = base.index > 0 and not restored.entries and stored.end != (base.index, base.term)
-    if hard_state is None and restored.lost == carried and not is_behind:
+    if hard_state is None and restored.lost == found.lost and kept == found and not is_behind:
         return []
     cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
-    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost)]
+    promise = kept if kept != found else None
+    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost, promise=promise)]
 
 
 class NodeFolder(Protocol):

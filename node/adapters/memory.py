@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from node.core.machine import Change
-from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short, promise_kept
+from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short
 from node.ports import LogWrite, Start, StorageFailed, promise_after
 
 Row = tuple[str, int, bytes]
@@ -33,6 +33,7 @@ class Disk:
     """All that one node has stored."""
 
     def __init__(self, latency: Callable[[], float] = lambda: 0.0) -> None:
+        self.has_log = self.has_promises = False  # whether the files are there, whatever they hold
         self.groups: dict[int, StoredGroup] = {}
         self.promises: dict[int, Slots] = {}
         self.shards: dict[int, dict[str, dict[int, bytes]]] = {}
@@ -84,7 +85,7 @@ class MemoryStarts:
         """Stores this start, and says whether the disk's files are those of the last one."""
         disk = self._disk
         earlier = frozenset(disk.starts)
-        if disk.recorded and not disk.groups and not disk.promises:
+        if disk.recorded and not disk.has_log and not disk.has_promises:
             disk.doubt, disk.is_old = "all of the log is gone", True
         elif disk.recorded not in (0, disk.files) and not disk.doubt:
             disk.doubt = "the folder was copied"
@@ -137,9 +138,7 @@ class MemoryLog:
                 slots.newest = slots.before
             slots.is_told, slots.is_fresh = True, False
             stored.promise = slots.newest
-        for group, stored in opened.items():
-            if (promise := promise_kept(stored)) != stored.promise:
-                disk.promises[group] = Slots(promise, promise)
+        disk.has_log = disk.has_promises = True
         return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
@@ -152,7 +151,8 @@ class MemoryLog:
         await disk.sync(abs(log - promises))
         second(writes)
         for write in writes:
-            disk.promises[write.group].is_told = True
+            slots = disk.promises[write.group]
+            slots.is_told, slots.is_fresh = True, slots.is_fresh and write.promise is None
 
     def _promise(self, writes: Sequence[LogWrite]) -> None:
         before = {write.group: self._promised(write.group) for write in writes}

@@ -124,10 +124,14 @@ class PromiseFile:
         return place
 
     def settle(self, promises: Mapping[int, Promise]) -> None:
-        """At a start, once it is known what the log has: mends these promises, and makes the note durable. Raises StorageFailed."""
+        """At a start, when the log has been read: writes what counts instead of what was void, and the note. Raises StorageFailed."""
         self.begin(promises)
         self.finish()
         self.note_told()
+        self.sync()
+
+    def sync(self) -> None:
+        """Makes the note durable. Raises StorageFailed."""
         self._work.put([])
         self.finish()
 

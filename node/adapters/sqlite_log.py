@@ -10,7 +10,7 @@ import structlog
 
 from node.adapters.promises import Kept, PromiseFile
 from node.adapters.sqlite import SqliteFile, sync_folder
-from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup, is_cut_short, promise_kept
+from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup, is_cut_short
 from node.ports import LogWrite, promise_after
 
 SCHEMA = """
@@ -63,11 +63,12 @@ class SqliteLog:
             if before is not None and is_cut_short(stored, newest, before):
                 stored.promise = before
                 self._promises.void(group)
+            self._promised[group] = stored.promise
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
-            self._promised[group] = promise_kept(stored)
-        on_disk = {group: both.newest for group, both in kept.items()}
-        self._promises.settle({group: new for group, new in self._promised.items() if new != on_disk.get(group)})
+        self._promises.settle(
+            {group: self._promised[group] for group, both in kept.items() if both.newest != self._promised[group]}
+        )
         return groups
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
@@ -89,6 +90,8 @@ class SqliteLog:
         finally:
             self._promises.finish()
         self._promises.note_told()
+        if any(write.promise is not None for write in writes):
+            self._promises.sync()
         self._promised.update(promises)
 
     def _is_lone_entry(self, write: LogWrite) -> bool:

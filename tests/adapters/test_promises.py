@@ -83,6 +83,13 @@ def flip_in_first_frame(folder: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def break_entry(folder: Path, index: int) -> None:
+    """One stored entry is another one."""
+    with sqlite3.connect(folder / "log.db") as connection:
+        connection.execute("UPDATE entry SET data = x'79' WHERE key = ?", ((1 << 48) + index,))
+    connection.close()
+
+
 LOSSES = {"deleted": remove("log.db-wal"), "flipped bit": flip_in_first_frame}
 
 
@@ -193,6 +200,21 @@ async def test_a_crash_between_promise_and_log_harms_nobody(tmp_path: Path) -> N
         assert (await start(folder)).lost == Lost(1, length)
 
 
+async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Path) -> None:
+    """The log was written and its promise not yet; however often the node starts, that entry was never owed."""
+    entries = chain(1, 6)
+    await write(tmp_path, [LogWrite(1, HardState(1), entries[:4])])
+    promised = (tmp_path / "log.promises").read_bytes()
+    await write(tmp_path, [LogWrite(1, None, entries[4:])])
+    (tmp_path / "log.promises").write_bytes(promised)
+    break_entry(tmp_path, 6)
+    for _ in range(3):
+        restored = await start(tmp_path)
+        assert (len(restored.entries), restored.lost) == (5, None)
+    break_entry(tmp_path, 5)  # which may have been told since
+    assert (await start(tmp_path)).lost == Lost(1, 5)
+
+
 async def test_a_promise_that_was_told_and_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
     """The same files, but the note says that both were on disk: the log lost its last write."""
     entries = chain(1, 6)
@@ -231,9 +253,7 @@ async def test_a_broken_entry_below_the_checkpoint_does_no_harm(tmp_path: Path) 
     """What stands in the checkpoint is not needed from the log."""
     entries = chain(1, 30)
     await write(tmp_path, [LogWrite(1, HardState(1, ONE, 3), entries)])
-    with sqlite3.connect(tmp_path / "log.db") as connection:
-        connection.execute("UPDATE entry SET data = x'79' WHERE key = ?", ((1 << 48) + 10,))
-    connection.close()
+    break_entry(tmp_path, 10)
     restored = await start(tmp_path, SnapshotMeta(20, 1, entries[19].checksum, MEMBERS))
     assert (restored.entries[-1].index, restored.lost) == (30, None)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node.adapters.memory import Disk, MemoryLog, MemoryStarts
 from node.adapters.starts import FILES, PeerFile, StartFile
 from node.ports import Start, StorageFailed
 
@@ -96,6 +97,18 @@ def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) -> Non
     for name in FILES:
         (tmp_path / name).touch()
     assert not start(tmp_path).doubt
+
+
+async def test_a_start_that_wrote_nothing_leaves_no_doubt() -> None:
+    """Also in memory the log's files are there once it was opened, as those of a new folder that waits to be admitted."""
+    disk = Disk()
+    for number in (1, 2):
+        book = MemoryStarts(disk, number)
+        assert not book.begin().doubt
+        await MemoryLog(disk).open()
+        book.record("", False)
+    disk.has_log = disk.has_promises = False
+    assert MemoryStarts(disk, 3).begin().is_old
 
 
 def test_a_forgotten_start_is_known_from_then_on(tmp_path: Path) -> None:

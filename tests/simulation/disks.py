@@ -38,6 +38,7 @@ class Drive:
     is_put_back: bool = False  # whether it was ever replaced by an older one as a whole
     saved: Saved | None = None  # a copy that somebody made
     merged: dict[int, StoredGroup] = field(default_factory=dict)  # the log without its write-ahead log
+    before: Drive | None = None  # a lost one: what it acknowledged may still be on its way, and counts
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.latency)
@@ -58,6 +59,8 @@ class Drive:
 
     def holds(self, group: int, entry: Entry) -> bool:
         """Whether the entry is durable here, or was until the disk lost it, or is covered by the log's cut."""
+        if self.before is not None and self.before.holds(group, entry):
+            return True
         stored = self.disk.groups.get(group)
         if stored is None:
             return False
@@ -136,18 +139,20 @@ class Drive:
 
     def lose_everything(self) -> None:
         """The log and what was promised are gone; what the shards' checkpoints hold is still there."""
-        self._fall_back({})
-        self.disk.promises.clear()
+        self.lose_log()
+        self.lose_promises()
         self.is_put_back = True
 
     def lose_log(self) -> list[int]:
         """Drops the log's file; the groups that lost something."""
+        self.disk.has_log = False
         return self._fall_back({})
 
     def lose_promises(self) -> None:
         """Drops the file that holds what was promised; nothing is lost by that alone."""
         self.are_promises_bare = True
         self.disk.promises.clear()
+        self.disk.has_promises = False
 
     def tear_promise(self, group: int) -> None:
         """One bit of the newest slot has flipped: the older one counts, and may say that what is back now is still missing."""

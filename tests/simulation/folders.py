@@ -45,7 +45,7 @@ class Folders:
         cluster.absent[host.number] = None
         cluster.is_replacing = True
         cluster.crash(host.number)
-        host.drive = Drive(Random(self._random.getrandbits(64)))
+        host.drive = Drive(Random(self._random.getrandbits(64)), before=host.drive)
         began = loop.time()
         while not self._look(host, lost):
             if loop.time() - began > REPLACED_SECONDS:

@@ -7,6 +7,9 @@ from random import Random
 
 import pytest
 
+from node.core.raft import StoredGroup
+from tests.core.raft.entries import chain
+from tests.simulation.disks import Drive
 from tests.simulation.linearizability import Operation, Outcome, check_register, check_versions
 from tests.simulation.list_append import Transaction, check_lists
 from tests.simulation.snapshots import Row, Snapshot, check_cuts, check_snapshots
@@ -251,3 +254,12 @@ def test_cuts_lie_in_one_order() -> None:
     assert check_cuts([snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=2.0, versions=(1, 1))])
     crossed = [snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=0.5, versions=(2, 1))]
     assert "other way round" in check_cuts(crossed)[0]
+
+
+def test_what_a_lost_folder_held_counts_as_stored() -> None:
+    """Its acknowledgement may arrive when it is gone: that the entry was committed rightly is no broken promise."""
+    entry, other = chain(1, 2)
+    lost = Drive(Random(1))
+    lost.disk.groups[0] = StoredGroup(entries=[entry])
+    drive = Drive(Random(2), before=lost)
+    assert drive.holds(0, entry) and not drive.holds(0, other)

@@ -33,7 +33,8 @@ that was written. The shell keeps it a second time, apart from the log, durable 
 - term or vote differ: the later term counts, and nobody gets a vote in it;
 - the log has the promised end, or a checkpoint or later leader's entries took its place: the replica is sound, whatever else of
   the log is broken below its checkpoint;
-- otherwise the promised end is lost, and the replica recovers. That is promised in turn, so that no second start forgets it.
+- otherwise the promised end is lost, and the replica recovers. That is promised in turn, so that no second start forgets it;
+- where the log goes on soundly behind the promise, that is promised from then on, and nothing that is damaged there is.
 A leader may also be told later that it has lost something (`Raft.lose`), by peers that remember more than its whole disk does.
 
 Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an

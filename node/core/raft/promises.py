@@ -56,17 +56,21 @@ class StoredGroup:
         return (self.entries[-1].index, self.entries[-1].term) if self.entries else (self.cut.index, self.cut.term)
 
 
-def promise_kept(stored: StoredGroup) -> Promise:
-    """What is promised from here on: where the log goes on behind the promise, or there is none, the log's own end counts.
+def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
+    """What is promised from here on: where the log goes on behind the promise, or there is none, the end of what is sound counts.
 
-    The store writes it again at a start if it is another one: else a second loss would find a promise that is too old.
+    It is written again at a start if it is another one. With a promise that is too old a second loss would not be noticed; with one
+    of an entry that nobody was told of, and that is damaged, the next start would miss what was never owed.
     """
-    hard, promise, (index, term) = stored.hard_state, stored.promise, stored.end
+    hard, promise, base = stored.hard_state, stored.promise, restored.snapshot
+    index, term = (
+        (restored.entries[-1].index, restored.entries[-1].term) if restored.entries else (base.index, base.term)
+    )
     if promise is None:
         return Promise(hard.term, hard.vote, stored.written, index, term)
-    is_there = any(entry.index == promise.index and entry.term == promise.entry_term for entry in stored.entries)
+    is_there = any(entry.index == promise.index and entry.term == promise.entry_term for entry in restored.entries)
     if stored.written > promise.written or (
-        stored.written == promise.written and (is_there or promise.index <= stored.cut.index)
+        stored.written == promise.written and (is_there or promise.index <= base.index)
     ):
         return replace(promise, written=stored.written, index=index, entry_term=term)
     return promise
