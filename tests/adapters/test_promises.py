@@ -270,7 +270,7 @@ def test_the_file_is_as_long_as_it_ever_will_be(tmp_path: Path) -> None:
     file.close()
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
 def test_a_write_that_fails_is_an_error(tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a signal, never silence."""
     file = PromiseFile(tmp_path / "log.promises", STAMP)
@@ -280,7 +280,7 @@ def test_a_write_that_fails_is_an_error(tmp_path: Path, call: str, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(promises.os, call, fail)  # type: ignore[attr-defined]  # the module that it imports
-    file.begin({1: Promise(1)})
+    file.begin({1: Promise(1), 1 + BLOCK_BYTES // SLOT.size: Promise(1)})  # in two blocks
     with pytest.raises(StorageFailed, match="No space left"):
         file.finish()
     monkeypatch.undo()
@@ -289,14 +289,14 @@ def test_a_write_that_fails_is_an_error(tmp_path: Path, call: str, monkeypatch: 
 
 def test_a_full_disk_at_the_first_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was made in part is made whole by the next start."""
-    honest = os.pwrite
+    honest = os.pwritev
 
-    def half(descriptor: int, data: bytes, offset: int) -> int:
+    def half(descriptor: int, data: Sequence[bytes], offset: int, flags: int) -> int:
         if offset:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return honest(descriptor, data[: len(data) // 2], offset)
+        return honest(descriptor, [data[0][: len(data[0]) // 2]], offset, flags)
 
-    monkeypatch.setattr(os, "pwrite", half)
+    monkeypatch.setattr(os, "pwritev", half)
     file = PromiseFile(tmp_path / "log.promises", STAMP)
     with pytest.raises(StorageFailed, match="No space left"):
         file.open()
