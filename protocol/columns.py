@@ -135,6 +135,11 @@ class Transfers:
             raise _wrong(f"commit protocol {str(batch.commit)[:20]!r}: expected {expected}")
         return batch
 
+    @classmethod
+    def of_checked(cls, row: Sequence[Any]) -> Transfers:
+        """From columns that `unpack` has found right before."""
+        return cls(*row)
+
     def length(self) -> int:
         """Characters and bytes of all columns; on the wire a character takes up to four bytes."""
         texts = len(self.debit) + len(self.credit) + len(self.reference) + len(self.lock)

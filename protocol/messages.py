@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum, unique
+from operator import attrgetter
 from typing import Any, Final
 
 from protocol import frames
@@ -275,10 +276,18 @@ _NAMES: Final[dict[type[Message], tuple[str, ...]]] = {
 }
 
 
+def _getter(names: tuple[str, ...]) -> Callable[[Message], tuple[Any, ...]]:
+    """Takes the values of these fields. With one name, attrgetter gives no tuple."""
+    return attrgetter(*names) if len(names) > 1 else lambda message: (getattr(message, names[0]),)
+
+
+_VALUES: Final = {message_class: _getter(names) for message_class, names in _NAMES.items()}
+
+
 def encode(message: Message) -> bytes:
     """The body of a message. Text beyond TEXT_CHARACTERS_MAX is refused by the other side."""
     kind = type(message)
-    return frames.pack([_KINDS[kind], *[getattr(message, name) for name in _NAMES[kind]]])
+    return frames.pack([_KINDS[kind], *_VALUES[kind](message)])
 
 
 def decode(body: frames.Buffer) -> Message:

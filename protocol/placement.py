@@ -26,6 +26,7 @@ NODES_MAX: Final = 256  # the table is sent to every client
 HOST_CHARACTERS_MAX: Final = 253  # a DNS name
 COORDINATOR: Final = 0  # the cluster's own group: its leader runs the commit rounds and keeps the locks
 _SEPARATOR: Final = "\n"
+_FEW: Final = 4  # ids, for which a column's overhead costs more than a call for each
 
 
 def point(account_id: str) -> int:
@@ -52,6 +53,8 @@ def group_of(account_id: str, shards: int) -> int:
 
 def shards_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
     """The shard of each account: `shard_of`, for columns."""
+    if len(account_ids) <= _FEW:
+        return np.array([shard_of(account_id, shards) for account_id in account_ids], np.int32)
     text = _SEPARATOR.join(account_ids)
     encoded = text.encode().split(b"\n")
     if len(encoded) != len(account_ids):  # an id with a line break, which no account has, or no ids at all

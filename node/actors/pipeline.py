@@ -206,8 +206,10 @@ class Pipeline:
     def _take_mergeable(self, first: Command, now: float) -> list[Command]:
         """The command and the transfers right behind it that make one batch with it."""
         commands = [first]
+        if first.loaded or not _merges(first):
+            return commands
         size, length = first.size, _length(first)
-        while self._waiting and _merges(commands[-1]) and not commands[-1].loaded:
+        while self._waiting:
             following = self._waiting.peek()
             if not isinstance(following, Command) or not _merges(following) or following.loaded:
                 break
@@ -226,7 +228,7 @@ class Pipeline:
     def _resolve(self, commands: list[Command]) -> Bundle | None:
         body = commands[0].body
         if len(commands) > 1:
-            body = ["transfers", Transfers.concatenate([Transfers.unpack(c.body[1]) for c in commands]).pack()]
+            body = ["transfers", Transfers.concatenate([Transfers.of_checked(c.body[1]) for c in commands]).pack()]
         try:
             resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
         except ProtocolError as error:

@@ -46,6 +46,14 @@ class Call:
     source: int = 0  # the connection that it came on, 0 for this node itself
     is_repeated: bool = False  # an earlier attempt of this node may have happened
 
+    def to(self, group: int) -> Call:
+        """The same for that group. `replace` would take several times as long, with each request."""
+        return Call(group, self.operation, self.body, self.deadline, self.reply, self.source, self.is_repeated)
+
+    def answered_by(self, reply: Reply) -> Call:
+        """The same with another reply."""
+        return Call(self.group, self.operation, self.body, self.deadline, reply, self.source, self.is_repeated)
+
 
 Service = Callable[[Call], None]
 
@@ -176,25 +184,25 @@ class Router:
         elif call.operation == Operation.history:
             if call.body[4] > self.placement.shards:
                 raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
-            self.call(replace(call, group=call.body[4]))
+            self.call(call.to(call.body[4]))
         elif call.operation == Operation.find_by_id:
             groups = range(1, self.placement.shards + 1)
             gather = Gather(len(groups), _first_found, call.reply)
             for place, group in enumerate(groups):
                 self.call(replace(call, group=group, reply=gather.part(place)))
         else:
-            self.call(replace(call, group=COORDINATOR))
+            self.call(call.to(COORDINATOR))
 
     def _route_transfers(self, call: Call) -> None:
         givers, takers = self.groups_of(Transfers.unpack(call.body))
         first = int(givers[0])
         is_local = bool((givers == first).all() and (takers == first).all()) and not has_lock(call.body)
-        self.call(replace(call, group=first if is_local else COORDINATOR))
+        self.call(call.to(first if is_local else COORDINATOR))
 
     def _route(self, call: Call, accounts: list[str]) -> None:
         groups = shards_of(accounts, self.placement.shards) + 1
         if (groups == groups[0]).all():
-            self.call(replace(call, group=int(groups[0])))
+            self.call(call.to(int(groups[0])))
         else:
             self._scatter(call, groups)
 
@@ -227,7 +235,7 @@ class Router:
                 outcome = replace(outcome, message=f"group {call.group} had no leader in time: {outcome.message}")
             call.reply(outcome)
 
-        self.call_once(replace(call, reply=answered))
+        self.call_once(call.answered_by(answered))
 
     def call_once(self, call: Call, node: int = 0) -> None:
         """Asks the group's leader, or the given node, once."""

@@ -99,7 +99,7 @@ class SplitAccounts:
             else:
                 self._spawn(self._finish(call, partial(work, call, outcome)))
 
-        return replace(call, reply=answered)
+        return call.answered_by(answered)
 
     async def _finish(self, call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:
         outcome = await work()

@@ -13,24 +13,29 @@ from protocol.errors import Busy, OutcomeUnknown, RingpayError
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, groups_of_transfers
 
+ONLY_GROUP = np.ones(1, np.int32)  # of any rows, where there is one shard
 
-async def send(calls: Calls, batch: Transfers, timeout: float | None) -> bytes:
+
+async def send(calls: Calls, batch: Transfers, deadline: float) -> bytes:
     """A status a row. Raises OutcomeUnknown, with the ids of all rows, if any of them may have happened; else nothing has.
 
     A batch goes straight to the shard that all its rows stay in. Where each stays in a shard of its own, and none is linked, its
     shards get their rows at once, without a round.
     """
-    deadline = calls.deadline(timeout)
-    groups = _groups_of_rows(calls, batch, (await calls.table(timeout)).shards)
-    if groups is not None and (groups != groups[0]).any() and not _has_chains(batch):
-        return await _scatter(calls, batch, groups, deadline)
-    group = COORDINATOR if groups is None or (groups != groups[0]).any() else int(groups[0])
-    return await _send(calls, batch, group, deadline)
+    placement = calls.placement or await calls.table(calls.left(deadline))
+    groups = _groups_of_rows(calls, batch, placement.shards)
+    if groups is None:
+        return await _send(calls, batch, COORDINATOR, deadline)
+    if len(groups) == 1 or (groups == groups[0]).all():
+        return await _send(calls, batch, int(groups[0]), deadline)
+    if _has_chains(batch):
+        return await _send(calls, batch, COORDINATOR, deadline)
+    return await _scatter(calls, batch, groups, deadline)
 
 
 async def _send(calls: Calls, batch: Transfers, group: int, deadline: float) -> bytes:
     change = Change("transfer", batch.ids)
-    (statuses,) = await calls.call(Operation.transfers, group, batch.pack(), calls.left(deadline), change)
+    (statuses,) = await calls.call_until(Operation.transfers, group, batch.pack(), deadline, change)
     assert isinstance(statuses, bytes)
     return statuses
 
@@ -44,7 +49,7 @@ def _groups_of_rows(calls: Calls, batch: Transfers, shards: int) -> NDArray[np.i
     if batch.lock:
         return None
     if shards == 1:
-        return np.ones(1, np.int32)
+        return ONLY_GROUP
     debits, credits = batch.debits(), batch.credits()
 
     def stays(count: int) -> NDArray[np.int32] | None:

@@ -54,6 +54,7 @@ class Attempts:
     group: int
     body: list[Any]
     target: int  # the group whose leader is asked next, -1 for any node
+    change: Change | None
     waits_for_turn: bool = False
     may_have_happened: bool = False
     reason: str = NO_ANSWER
@@ -75,6 +76,7 @@ class Calls:
         self._addresses = _parse_addresses(addresses)
         self._hello = hello
         self._pace = Pace()
+        self._address_of: dict[int, Address] = {}  # by node, as the placement says
         self._connections: dict[Address, Connection] = {}
         self._connecting: dict[Address, asyncio.Task[Connection]] = {}
         self._silent: dict[Address, float] = {}  # until when
@@ -153,20 +155,24 @@ class Calls:
     async def call(
         self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: Change | None = None
     ) -> list[Any]:
-        """Asks until there is an answer or time is up, which is `timeout` seconds in all.
+        """Asks until there is an answer or time is up, which is `timeout` seconds in all. See `call_until`."""
+        return await self.call_until(operation, group, body, self.deadline(timeout), change)
+
+    async def call_until(
+        self, operation: Operation, group: int, body: list[Any], deadline: float, change: Change | None
+    ) -> list[Any]:
+        """Asks until there is an answer or the deadline is over: whatever is waited for here ends by then.
 
         `change` says what the call changes. Once that may have happened, only an answer of the books ends the doubt: anything else
         raises OutcomeUnknown. Without a doubt, and of what changes nothing, it raises Busy, Unreachable or ProtocolError.
         """
         self._check_open()
-        attempts = Attempts(operation, group, body, group)
-        deadline = self.deadline(timeout)
+        attempts = Attempts(operation, group, body, group, change)
         failed: RingpayError
         try:
-            async with asyncio.timeout_at(deadline):
-                if change is None:  # a full node still answers questions, and whoever waits for a lock delays nobody
-                    return await self._until_answered(attempts, deadline)
-                return await self._in_turn(attempts, deadline)
+            if change is None:  # a full node still answers questions, and whoever waits for a lock delays nobody
+                return await self._until_answered(attempts, deadline)
+            return await self._in_turn(attempts, deadline)
         except TimeoutError:
             failed = Unreachable(f"{operation}: {attempts.reason}")
             if attempts.waits_for_turn:
@@ -178,47 +184,65 @@ class Calls:
         raise failed
 
     async def _in_turn(self, attempts: Attempts, deadline: float) -> list[Any]:
-        attempts.waits_for_turn, began = True, self.now()
-        await self._pace.begin()
+        if not self._pace.begin_at_once():
+            await self._wait_for_turn(attempts, deadline)
         try:
-            if (deadline - self.now()) * LAST_PART < deadline - began:
-                raise TimeoutError
-            attempts.waits_for_turn = False
             return await self._until_answered(attempts, deadline)
         finally:
             self._pace.end()
+
+    async def _wait_for_turn(self, attempts: Attempts, deadline: float) -> None:
+        attempts.waits_for_turn, began = True, self.now()
+        async with asyncio.timeout_at(deadline):
+            await self._pace.begin()
+        if (deadline - self.now()) * LAST_PART < deadline - began:
+            self._pace.end()
+            raise TimeoutError
+        attempts.waits_for_turn = False
 
     async def _until_answered(self, attempts: Attempts, deadline: float) -> list[Any]:
         while True:
             try:
                 answer = await self._attempt(attempts, deadline)
             except (OSError, TimeoutError) as error:
-                attempts.reason = str(error) or NO_ANSWER
                 attempts.target = -1  # another node finds the leader
+                if self.now() < deadline:
+                    attempts.reason = str(error) or NO_ANSWER
             else:
                 if isinstance(answer, Reply):
                     if _is_ambiguous(attempts, answer):
                         raise Unreachable("the account has changed since, perhaps by an earlier attempt of this call")
-                    self._pace.served()
+                    if attempts.change is not None:
+                        self._pace.served()
                     return answer.body
                 self._on_failure(attempts, answer)
+            if self.now() + RETRY_SECONDS >= deadline:
+                raise TimeoutError
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _attempt(self, attempts: Attempts, deadline: float) -> Reply | Failure:
         """Asks one node. From when the request leaves until a failure says better, it may have happened."""
-        connection, is_leader = await self._connection_for(attempts.target)
+        leader = self._open_leader(attempts.target)
+        if leader is None:
+            async with asyncio.timeout_at(deadline):
+                connection, is_leader = await self._connection_for(attempts.target)
+        else:
+            connection, is_leader = leader, True
         limit = deadline if attempts.operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
         expires_ms = min(NEVER_MS, connection.expires_ms(limit))
         group = attempts.group if is_leader else -1
         request = Request(next(self._numbers), attempts.operation.value, group, expires_ms, 0, attempts.body)
         waiting = connection.send(request)
         before, attempts.may_have_happened = attempts.may_have_happened, True
+        timer = asyncio.get_running_loop().call_at(limit, _give_up, waiting)
         try:
-            async with asyncio.timeout_at(limit):
-                answer = await waiting
+            answer = await waiting
         except TimeoutError:
             self._silent[connection.address] = self.now() + SILENT_SECONDS
             raise
+        finally:
+            timer.cancel()
+            connection.forget(request.id)
         attempts.may_have_happened = before or (isinstance(answer, Failure) and answer.may_have_happened)
         return answer
 
@@ -240,7 +264,8 @@ class Calls:
             attempts.reason = failure.message
         if code is ErrorCode.busy:
             seconds = max(failure.retry_after_ms, 1) / 1000
-            self._pace.shed(seconds)
+            if attempts.change is not None:
+                self._pace.shed(seconds)
             if not attempts.may_have_happened:
                 raise Busy(seconds, failure.message)
         elif not code.is_transient:
@@ -254,15 +279,21 @@ class Calls:
 
     # -- connections ----------------------------------------------------------------------------------------------
 
+    def _leader_address(self, group: int) -> Address | None:
+        return self._address_of.get(self._leaders[group]) if 0 <= group < len(self._leaders) else None
+
+    def _open_leader(self, group: int) -> Connection | None:
+        """The open connection to the group's leader."""
+        address = self._leader_address(group)
+        return None if address is None else self._open_one(address)
+
     async def _connection_for(self, group: int) -> tuple[Connection, bool]:
         """A connection, and whether it leads to the group's leader itself."""
-        if 0 <= group < len(self._leaders) and self.placement is not None and self._leaders[group]:
-            address = self.placement.address(self._leaders[group])
-            if address is not None:
-                try:
-                    return await self._connection((address.host, address.port)), True
-                except (OSError, ProtocolError):  # any node may have a better word for it
-                    self._leaders[group] = 0
+        if (address := self._leader_address(group)) is not None:
+            try:
+                return await self._connection(address), True
+            except (OSError, ProtocolError):  # any node may have a better word for it
+                self._leaders[group] = 0
         return await self._any_connection({}), False
 
     async def _any_connection(self, reasons: dict[Address, str]) -> Connection:
@@ -297,8 +328,7 @@ class Calls:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _in_order(self) -> list[Address]:
-        known = [(node.host, node.port) for node in self.placement.nodes] if self.placement else []
-        candidates = list(dict.fromkeys([*self._addresses, *known]))
+        candidates = list(dict.fromkeys([*self._addresses, *self._address_of.values()]))
         start = next(self._turn) % len(candidates)
         in_turn = [*candidates[start:], *candidates[:start]]
         return sorted(in_turn, key=lambda address: self._silent.get(address, 0.0) > self.now())
@@ -347,11 +377,17 @@ class Calls:
         self.split.update(dict.fromkeys(split))
         if self.placement is None or placement.version >= self.placement.version:
             self.placement = placement
+            self._address_of = {node.id: (node.host, node.port) for node in placement.nodes}
         if len(self._leaders) != len(leaders):
             self._leaders = [0] * len(leaders)
         for group, leader in enumerate(leaders):
             if leader:
                 self._leaders[group] = leader
+
+
+def _give_up(waiting: asyncio.Future[Reply | Failure]) -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError())
 
 
 def _result_of(task: asyncio.Task[Connection]) -> Connection | BaseException:

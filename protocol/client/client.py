@@ -316,7 +316,7 @@ class Client:
             fixed("code", code, 4) if code != 0 else b"", one_line(reference, "reference"),
             id_bytes(hold) if hold != 0 else b"", fixed("ttl", ttl, 4) if ttl != 0 else b"", *guards,
         )  # fmt: skip
-        (answered,) = await send(self._calls, batch, timeout)
+        (answered,) = await send(self._calls, batch, deadline)
         status, is_repeat = split_status(answered)
         if status > Status.exists:
             is_repeat = is_repeat and id is not None  # a new id was first used by this very call
@@ -345,7 +345,7 @@ class Client:
         are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version. Where a row is answered
         `version_conflict`, `accounts` reads the versions that the accounts have now.
         """
-        count = count_of(amount, "amount")
+        deadline, count = self._calls.deadline(timeout), count_of(amount, "amount")
         versions, names, tokens, protocol = pack_guards(count, if_version, lock, commit)
         batch = Transfers(
             self._ids.take(count) if ids is None else id_column(ids, count),
@@ -354,7 +354,7 @@ class Client:
             "" if reference is None else text_column(reference, "reference", count),
             ttl=number_column(ttl, "ttl", count, 4), if_version=versions, lock=names, token=tokens, commit=protocol,
         )  # fmt: skip
-        statuses = await send(self._calls, batch, timeout)
+        statuses = await send(self._calls, batch, deadline)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
 
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:

@@ -129,12 +129,19 @@ class Connection(asyncio.Protocol):
         self._write(request)
         waiter: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = waiter
-        waiter.add_done_callback(lambda _: self._waiting.pop(request.id, None))
         return waiter
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer to that request any more. Owed for each one that was sent."""
+        self._waiting.pop(number, None)
 
     async def ask(self, request: Request) -> Reply | Failure:
         """Raises OSError when the connection breaks first."""
-        return await self.send(request)
+        waiter = self.send(request)
+        try:
+            return await waiter
+        finally:
+            self.forget(request.id)
 
     def close(self) -> None:
         """Closes it; answers under way are lost."""

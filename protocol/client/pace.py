@@ -1,7 +1,8 @@
 """How many calls a client has under way: as many as the nodes bear, by what it hears from them.
 
 A node that sheds load makes the client halve what it sends at once, and wait for as long as the node said; each answer lets it
-send a little more (additive increase, multiplicative decrease, as TCP does). What has to wait here has not been sent: if its time
+send a little more (additive increase, multiplicative decrease, as TCP does). Only what waits its turn here counts: a node that has
+room for reads may have none for payments. What has to wait here has not been sent: if its time
 is over first, surely nothing has happened.
 """
 
@@ -24,13 +25,17 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._holds_until = 0.0
 
+    def begin_at_once(self) -> bool:
+        """Takes a turn, which `end` gives back, if there is one for who comes now."""
+        is_let_in = not self._waiting and self._has_room(asyncio.get_running_loop().time())
+        self.under_way += is_let_in
+        return is_let_in
+
     async def begin(self) -> None:
         """Waits for a turn, which `end` gives back."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting and self._has_room(loop.time()):
-            self.under_way += 1
+        if self.begin_at_once():
             return
-        turn: asyncio.Future[None] = loop.create_future()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._let_in()
         try:

@@ -52,6 +52,9 @@ class Node:
         """Any time will do."""
         return 1
 
+    def forget(self, number: int) -> None:
+        """Nothing is kept."""
+
     def send(self, request: Request) -> asyncio.Future[Failure | Reply]:
         """The answer."""
         future: asyncio.Future[Failure | Reply] = asyncio.get_running_loop().create_future()
@@ -177,10 +180,10 @@ async def test_the_worst_of_several_parts(one: str, other: str) -> None:
     accounts = "\n".join(names)
     batch = Transfers(PACKED[:32], accounts, "\n".join(f"{name}b" for name in names), (5).to_bytes(8, "little") * 2)
     if one == other == "paid":
-        assert await send(calls, batch, SECONDS) == bytes(2)
+        assert await send(calls, batch, calls.deadline(SECONDS)) == bytes(2)
         return
     with pytest.raises(RingpayError) as raised:
-        await send(calls, batch, SECONDS)
+        await send(calls, batch, calls.deadline(SECONDS))
     if "paid" in (one, other) or "in doubt" in (one, other):
         assert isinstance(raised.value, OutcomeUnknown) and raised.value.ids == tuple(IDS[:2])
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.client.calls import Calls, Change
 from protocol.client.pace import CALLS_MAX, CALLS_MIN, Pace
-from protocol.errors import Busy, OutcomeUnknown
+from protocol.errors import Busy, ErrorCode, OutcomeUnknown
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role
 from protocol.operations import Operation
 from tests.simulation.loop import SimLoop, run
@@ -28,6 +28,9 @@ class Silent:
     def expires_ms(self, when: float) -> int:
         """Any time will do."""
         return 1
+
+    def forget(self, number: int) -> None:
+        """Nothing is kept."""
 
     def send(self, request: Request) -> asyncio.Future[Failure | Reply]:
         """Never done."""
@@ -84,6 +87,25 @@ async def test_questions_wait_for_no_turn() -> None:
     for payment in payments:
         payment.cancel()
     await asyncio.wait(payments)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Reply(1, ["row"]), Failure(1, ErrorCode.busy.value, "no", 20, 0)],
+    ids=["answered", "refused"],
+)
+async def test_questions_say_nothing_of_the_room_for_payments(answer: Reply | Failure) -> None:
+    """A node has room of its own for each: a flood of reads neither slows payments down nor opens the gate for them."""
+    node = Silent()
+    calls = calls_to(node, 10.0)
+    calls._pace.limit = CALLS_MIN
+    question = asyncio.ensure_future(calls.call(Operation.balances, 1, [], None))
+    while not node.asked:
+        await asyncio.sleep(0)
+    node.asked[0].set_result(answer)
+    await asyncio.wait([question])
+    assert isinstance(question.exception(), Busy if isinstance(answer, Failure) else type(None))
+    assert calls._pace.limit == CALLS_MIN and calls._pace.begin_at_once()
 
 
 def test_a_client_has_less_under_way_when_nodes_are_busy_and_more_again_when_they_answer() -> None:
