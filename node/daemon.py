@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.directory import Directory
 from node.actors.events import PeerLost, Ticked
 from node.actors.faults import apply_fault
+from node.actors.founding import Founding
 from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
@@ -97,6 +98,7 @@ class Node:
         self._desk = self._make_desk()
         self._replacing = Replacing(self.members, self.router, self.replicas, self._is_up, adapters.clock)
         self._routes = Routes(number, self._links, adapters.clock)
+        self._founding = Founding(self.members, self.replicas, self._activate)
         self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
@@ -236,8 +238,7 @@ class Node:
             self.router.replicas = self.replicas
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                if self.members.is_admitted:
-                    self._activate(idle)
+                self._founding.begin(idle)
                 self._running += [tasks.create_task(work) for work in self._work()]
                 await self._listen()
                 self._running.append(tasks.create_task(self._take_part(idle)))
@@ -251,20 +252,12 @@ class Node:
             await self._close()
 
     async def _take_part(self, idle: dict[int, Replica]) -> None:
-        """A node whose data folder is new waits until it belongs to the cluster; see `node.actors.members`."""
         if not self.members.is_admitted:
-            await self.members.compared.wait()
-            if self.members.is_founding and COORDINATOR in idle:
-                self._activate({COORDINATOR: idle[COORDINATOR]})
-            await self.members.register()
-            if self._adapters.folder.is_replacement:
-                for replica in idle.values():
-                    replica.raft.begin_outside()
-            self._activate(idle)
+            await self._founding.finish(idle)
             self._sessions.admitted()
         self.is_serving.set()
 
-    def _activate(self, replicas: dict[int, Replica]) -> None:
+    def _activate(self, replicas: Mapping[int, Replica]) -> None:
         """From here on they hear their peers, vote, acknowledge and serve."""
         assert self._tasks is not None
         for group, replica in replicas.items():

@@ -1,8 +1,7 @@
 """Whether this node belongs to the cluster, and with whom it may speak.
 
-A node whose data folder is new compares its settings with its peers first. When a majority of the cluster's nodes, itself
-among them, has the same ones, it takes part: if none of them belongs to a cluster yet, in group 0 at once, whose first entry gives
-the cluster its identity; and in everything as soon as group 0 has registered its folder. So nothing is served, voted or
+A node whose data folder is new compares its settings with its peers first, and takes part in nothing before a majority of the
+cluster's nodes, itself among them, has the same ones; what it takes part in when is in `founding`. So nothing is served, voted or
 acknowledged by a node that was started with other settings, or with an empty folder in place of one that is known.
 
 A node that most others refuse stops and says why; the word of a few, who may be wrong themselves, is only logged.
@@ -10,7 +9,6 @@ A node that most others refuse stops and says why; the word of a few, who may be
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +23,10 @@ from node.ports import Clock, NodeFolder
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, Welcome
 
-RETRY_SECONDS = 0.05  # between two attempts to register: group 0 elects its first leader meanwhile
 REFUSED_SECONDS = 2.0  # a peer that has not heard of the latest table yet refuses wrongly for a moment
+WAITING_SECONDS = 2.0  # after which people are told what a node waits for: those that start together have met by then
+
+TAKING_PART = (MemberState.member, MemberState.joining)
 
 log = structlog.get_logger()
 
@@ -62,7 +62,6 @@ class Members:
         self, hello: Hello, nodes: int, folder: NodeFolder, generator: random.Random, ports: MembersPorts
     ) -> None:
         self.table = MemberTable.unpack(folder.table)
-        self.compared = asyncio.Event()  # a majority of the nodes has the same settings
         self._hello = hello
         self._majority = nodes // 2 + 1
         self._nodes = nodes
@@ -71,7 +70,8 @@ class Members:
         self._ports = ports
         self._alike: dict[int, int] = {}  # peers with the same settings, and the identity that each knows
         self._refused: dict[int, tuple[float, str]] = {}  # by which peers, since when and why
-        self._compare()
+        self._waiting = ""  # what for, as people were told last
+        self._tell_at = ports.clock.monotonic() + WAITING_SECONDS
 
     @property
     def identity(self) -> int:
@@ -84,9 +84,34 @@ class Members:
         return self._folder.identity != 0
 
     @property
-    def is_founding(self) -> bool:
-        """Whether nobody who was met belongs to a cluster yet."""
-        return not any(self._alike.values())
+    def is_replacement(self) -> bool:
+        """Whether its folder came for another one of the same node."""
+        return self._folder.is_replacement
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether a majority of the nodes, this one among them, has the same settings."""
+        return 1 + len(self._alike) >= self._majority
+
+    @property
+    def is_founded(self) -> bool:
+        """Whether anybody who was met belongs to a cluster."""
+        return any(self._alike.values())
+
+    @property
+    def may_found(self) -> bool:
+        """Whether all other nodes have been met, and none of them belongs to a cluster."""
+        return 1 + len(self._alike) == self._nodes and not self.is_founded
+
+    @property
+    def has_place(self) -> bool:
+        """Whether this node's folder is registered, and each other node has one."""
+        row = self.table.rows.get(self._hello.node)
+        is_mine = row is not None and row.data_id == self._folder.data_id and row.state in TAKING_PART
+        return is_mine and not self._unregistered()
+
+    def _unregistered(self) -> list[int]:
+        return [node for node in range(1, self._nodes + 1) if node not in self.table.rows]
 
     # -- handshakes -----------------------------------------------------------------------------------------------
 
@@ -112,23 +137,27 @@ class Members:
             if self.table.rows[node].state is MemberState.leaving:
                 text = f"node {node} is being replaced: start it again when its shards have let it go"
             else:
-                text = (
-                    f"node {node} came back with another data folder: it has lost what it acknowledged; "
-                    f"expected the folder that it had, or scripts/cluster replace {node}"
-                )
+                text = f"node {node} came back with another data folder: {self._remedy(node)}"
             return ProtocolError(text, ErrorCode.unknown_peer)
         self._alike[node] = identity
-        self._compare()
         return None
+
+    def _remedy(self, node: int) -> str:
+        """What to do about a node whose data folder is another than the one that it has registered."""
+        if self._unregistered():
+            return (
+                "expected the folder that it had; if that is gone, found the cluster anew, with empty data folders on all "
+                "nodes: nothing has been acknowledged yet"
+            )
+        return (
+            "it has lost what it acknowledged; expected the folder that it had registered, "
+            f"or scripts/cluster replace {node}"
+        )
 
     def may_speak(self, node: int, data_id: int, identity: int) -> bool:
         """Whether the node may have this data folder, which knows this identity, as far as is known here."""
         row = self.table.rows.get(node)
         return row is None or row.admits(data_id, is_new=identity == 0)
-
-    def _compare(self) -> None:
-        if 1 + len(self._alike) >= self._majority:
-            self.compared.set()
 
     def refused(self, node: int, error: ProtocolError) -> None:
         """A peer does not let this node in."""
@@ -143,6 +172,27 @@ class Members:
         is_outcast = not self.is_admitted and not self._alike and len(reasons) > 1
         if is_outcast or self._nodes - len(reasons) < self._majority:
             self._ports.fail(NotAdmitted("; ".join(reasons)))
+        self._tell()
+
+    def _tell(self) -> None:
+        """What a node waits for that does not belong to the cluster, each time it is something else."""
+        waiting = "" if self.is_admitted else self.waits_for
+        if waiting != self._waiting and self._ports.clock.monotonic() >= self._tell_at:
+            self._waiting = waiting
+            if waiting:
+                log.warning("waiting", node=self._hello.node, reason=waiting)
+
+    @property
+    def waits_for(self) -> str:
+        """Why this node does not belong to the cluster yet, in a sentence."""
+        if self._refused:
+            return "; ".join(reason for _, reason in self._refused.values())
+        mine = self._hello.node
+        unmet = [node for node in range(1, self._nodes + 1) if node not in self._alike and node != mine]
+        missing = [] if self.is_founded else unmet or [node for node in self._unregistered() if node != mine]
+        if missing:
+            return f"a cluster is founded by all of its nodes: expected {_name(missing)} to be started, with the same cluster.toml"
+        return f"the data folder of node {mine} is new: expected a majority of the nodes to say that it may come"
 
     # -- the table ------------------------------------------------------------------------------------------------
 
@@ -172,22 +222,26 @@ class Members:
         self._ports.propose([Kind.apply, "members", [event.value, node, data_id, identity]], answered)
 
     async def register(self) -> None:
-        """Asks group 0 until it has answered; returns when this node belongs to the cluster. Raises NotAdmitted."""
+        """Asks group 0 once for a row of the table. Raises NotAdmitted if that says that another folder has it."""
         mine, data_id = self._hello.node, self._folder.data_id
-        while not self.is_admitted:
-            outcome, reply = promised()
-            self.propose(MemberEvent.register, mine, data_id, reply, self._random.getrandbits(62) + 1)
-            answer = await outcome
-            if isinstance(answer, Failed):
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            table = MemberTable.unpack(answer[1])
-            if table.rows[mine].data_id != data_id:
-                text = f"expected the data folder that node {mine} has registered, or scripts/cluster replace {mine}"
-                raise NotAdmitted(f"this one is new, and what the node acknowledged is lost: {text}")
-            self._folder.admit(table.identity, table.rows[mine].state is MemberState.joining)
-            self._folder.remember(self.table.pack())
-            self._ports.changed()
+        outcome, reply = promised()
+        self.propose(MemberEvent.register, mine, data_id, reply, self._random.getrandbits(62) + 1)
+        answer = await outcome
+        if isinstance(answer, Failed):
+            return
+        row = MemberTable.unpack(answer[1]).rows[mine]
+        if row.data_id != data_id or row.state not in TAKING_PART:
+            raise NotAdmitted(
+                f"the data folder of node {mine} is not the one that it has registered: {self._remedy(mine)}"
+            )
+
+    def settle_in(self) -> None:
+        """Stores that the folder belongs to the cluster, where the table says so."""
+        assert self.has_place
+        row = self.table.rows[self._hello.node]
+        self._folder.remember(self.table.pack())
+        self._folder.admit(self.table.identity, row.state is MemberState.joining)
+        self._ports.changed()
 
     def statistics(self) -> MembersStatistics:
         """As it is now."""
@@ -197,3 +251,7 @@ class Members:
 def make_hello(cluster: str, node: int, token: str, settings: str, start: int) -> Hello:
     """What a node says to a peer, but for what its data folder knows."""
     return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings, start)
+
+
+def _name(numbers: list[int]) -> str:
+    return f"node {numbers[0]}" if len(numbers) == 1 else f"nodes {', '.join(map(str, numbers))}"

@@ -37,6 +37,7 @@ from protocol.messages import (
 )
 from protocol.operations import PEER_OPERATIONS
 
+NEWCOMER_SECONDS = 0.5  # a client waits for a node that does not belong to its cluster yet; then it is told why
 HELLO_SECONDS = 5.0  # who connects speaks at once; a slow link and a paused program are forgiven, a squatter is not
 CLIENT_REQUESTS_MAX = 1_024  # unanswered requests of one client: ten times what keeps a shard busy
 CLIENT_BYTES_MAX = 8 << 20  # of their frames: some 20 full batches, twice what keeps a shard busy
@@ -134,6 +135,11 @@ class Session:
             self._open(message, welcome)
         else:
             self._host.waiting[self] = message
+            self._patience = asyncio.get_running_loop().call_later(NEWCOMER_SECONDS, self._not_yet)
+
+    def _not_yet(self) -> None:
+        del self._host.waiting[self]
+        self._connection.refuse(ProtocolError(self._rules.members.waits_for, ErrorCode.busy))
 
     def admitted(self, hello: Hello) -> None:
         """The node belongs to its cluster now: what a client has said before is looked at."""

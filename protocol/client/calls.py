@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from protocol.client.arguments import wrong
@@ -28,7 +28,6 @@ FULL_SECONDS = 0.05  # after which to try again what this client itself had no r
 LAST_PART = 10  # one part in so many of its time: what gets its turn then is not begun, as no answer would come
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
-NO_ANSWER = "no node answers in time"
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
 
@@ -57,7 +56,18 @@ class Attempts:
     change: Change | None
     waits_for_turn: bool = False
     may_have_happened: bool = False
-    reason: str = NO_ANSWER
+    reason: str = ""  # empty while no node has answered
+    silent: dict[Address, str] = field(default_factory=dict)  # what became of nodes that were asked to connect
+
+    def outcome(self) -> str:
+        """Why nothing came of it."""
+        return self.reason or no_answer(self.silent)
+
+
+def no_answer(reasons: Mapping[Address, str]) -> str:
+    """That nobody answers, with each node's reason."""
+    told = "; ".join(f"{host}:{port}: {reason}" for (host, port), reason in reasons.items())
+    return f"no node answers in time ({told})" if told else "no node answers in time"
 
 
 class Calls:
@@ -132,8 +142,7 @@ class Calls:
             async with asyncio.timeout_at(deadline):
                 await self._any_connection(reasons)
         except TimeoutError as error:
-            told = "; ".join(f"{host}:{port}: {reason}" for (host, port), reason in reasons.items())
-            raise Unreachable(f"{NO_ANSWER} ({told})") from error
+            raise Unreachable(no_answer(reasons)) from error
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -174,7 +183,7 @@ class Calls:
                 return await self._until_answered(attempts, deadline)
             return await self._in_turn(attempts, deadline)
         except TimeoutError:
-            failed = Unreachable(f"{operation}: {attempts.reason}")
+            failed = Unreachable(f"{operation}: {attempts.outcome()}")
             if attempts.waits_for_turn:
                 failed = Busy(FULL_SECONDS, f"{self._pace.under_way} calls of this client were before it all the time")
         except RingpayError as error:
@@ -207,7 +216,7 @@ class Calls:
             except (OSError, TimeoutError) as error:
                 attempts.target = -1  # another node finds the leader
                 if self.now() < deadline:
-                    attempts.reason = str(error) or NO_ANSWER
+                    attempts.reason = str(error) or attempts.reason
             else:
                 if isinstance(answer, Reply):
                     if _is_ambiguous(attempts, answer):
@@ -225,7 +234,7 @@ class Calls:
         leader = self._open_leader(attempts.target)
         if leader is None:
             async with asyncio.timeout_at(deadline):
-                connection, is_leader = await self._connection_for(attempts.target)
+                connection, is_leader = await self._connection_for(attempts.target, attempts.silent)
         else:
             connection, is_leader = leader, True
         limit = deadline if attempts.operation in PATIENT else min(deadline, self.now() + ATTEMPT_SECONDS)
@@ -287,14 +296,14 @@ class Calls:
         address = self._leader_address(group)
         return None if address is None else self._open_one(address)
 
-    async def _connection_for(self, group: int) -> tuple[Connection, bool]:
+    async def _connection_for(self, group: int, reasons: dict[Address, str]) -> tuple[Connection, bool]:
         """A connection, and whether it leads to the group's leader itself."""
         if (address := self._leader_address(group)) is not None:
             try:
                 return await self._connection(address), True
             except (OSError, ProtocolError):  # any node may have a better word for it
                 self._leaders[group] = 0
-        return await self._any_connection({}), False
+        return await self._any_connection(reasons), False
 
     async def _any_connection(self, reasons: dict[Address, str]) -> Connection:
         """A connection to any node, those last that did not answer a moment ago. Raises ProtocolError if all refuse this client.
@@ -309,7 +318,7 @@ class Calls:
                 if (open_one := self._open_one(address)) is not None:
                     return open_one
                 waiting[address] = self._connect(address)
-                reasons[address] = "silent"
+                reasons.setdefault(address, "silent")
                 is_last = place + 1 == len(addresses)
                 while waiting:
                     seconds = CONNECT_SECONDS if is_last else NEXT_SECONDS

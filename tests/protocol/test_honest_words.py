@@ -88,7 +88,7 @@ def calls_of(*nodes: Node | RingpayError) -> Calls:
     calls = Calls("127.0.0.1:1", Hello(PROTOCOL_VERSION, "", Role.client, 0, "", 0), 5.0)
     turns = itertools.chain(nodes, itertools.repeat(nodes[-1]))
 
-    async def connection_for(group: int) -> tuple[Node, bool]:
+    async def connection_for(group: int, _: object) -> tuple[Node, bool]:
         found = next(turns)
         if isinstance(found, RingpayError):
             raise found
@@ -169,7 +169,7 @@ async def test_the_worst_of_several_parts(one: str, other: str) -> None:
     nodes = {1: PARTS[one], 2: PARTS[other]}
     groups: list[int] = []
 
-    async def connection_for(group: int) -> tuple[Node, bool]:
+    async def connection_for(group: int, _: object) -> tuple[Node, bool]:
         groups.append(group)
         found = nodes[group if group > 0 else groups[0]]
         if isinstance(found, RingpayError):

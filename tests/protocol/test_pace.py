@@ -42,7 +42,7 @@ def calls_to(node: Silent, timeout: float) -> Calls:
     """Calls that all go to that node."""
     calls = Calls("127.0.0.1:1", Hello(PROTOCOL_VERSION, "", Role.client, 0, "", 0), timeout)
 
-    async def connection_for(group: int) -> tuple[Silent, bool]:
+    async def connection_for(group: int, _: object) -> tuple[Silent, bool]:
         return node, True
 
     calls._connection_for = connection_for  # type: ignore[assignment, method-assign]  # no node listens here

@@ -5,7 +5,7 @@ client remembers it, and both refuse another one. So two clusters of one name un
 each other.
 
 *Data id*: a random number that a data folder is given when it is made. A node whose folder is new registers it before it takes
-part in anything but group 0's very first election; from then on its number belongs to that folder. A node that comes back with
+part in anything but group 0's first entries; from then on its number belongs to that folder. A node that comes back with
 another folder has lost what it acknowledged: its vote could undo payments. It is refused, by the word of group 0, that is of a
 majority; what a single node remembers is a copy, which any newer one replaces.
 
@@ -24,6 +24,14 @@ until each group has taken it in again, as a learner first.
 
 A command that fits no transition, or names another data id than the row's, comes late or twice and changes nothing; the
 answer is the table as it stands.
+
+*Founding* (`node.actors.founding`): a cluster is founded by all of its nodes together. None takes part in group 0 before it has
+met all others, and none serves before each has its row. A majority would be enough to keep a log, but not to begin one: new
+folders of a majority cannot be told from lost ones while a node that knows better is away, and they would make a second, empty
+cluster in place of the first; and what is acknowledged before all have come has less redundancy than the settings promise. Until
+then nothing is acknowledged, so whoever has lost a folder in the middle empties all and begins anew. Afterwards each row is there for
+good: any majority goes on without the rest, and a new folder under a number is a lost one, unless the row is vacant. A cluster of one
+node founds itself, at once, and nobody would know if its folder were lost.
 
 Left out: adding and removing numbers. The nodes of a cluster are those of its settings.
 """
