@@ -82,14 +82,13 @@ class Node:
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._links: dict[int, Link] = {}
-        self.doubts = Doubts(number, adapters.starts, self.replicas)
+        self.doubts = Doubts(number, adapters.starts, self.replicas, self._spawn_asking)
         self.members = self._make_members()
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
         self._remembering = Remembering(adapters.peers, adapters.clock, self.replicas, self._links, self._spawn)
-        take, told = self._take_piece, self._remembering.hear
         self._sessions = SessionHost(
-            self._admission, adapters.clock, take, self._on_placed, adapters.connections_max, told
+            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max
         )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
@@ -125,7 +124,7 @@ class Node:
 
         adapters, cluster = self._adapters, self.config.cluster
         token = self.config.security.peer_token
-        hello = make_hello(cluster.name, self.number, token, cluster.shared, self.doubts.start)
+        hello = make_hello(cluster.name, self.number, token, cluster.shared)
         ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail)
         return MembersActor(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
@@ -232,8 +231,9 @@ class Node:
         """Opens the stores, serves until `stop`, closes. An actor's exception ends it."""
         self._wire()
         try:
+            self.members.started(await self.doubts.begin())
             stored = await self._adapters.log.open()
-            self.doubts.opened()
+            await self.doubts.opened()
             idle = await self._make_replicas(stored)
             self.router.replicas = self.replicas
             async with asyncio.TaskGroup() as tasks:
@@ -305,7 +305,7 @@ class Node:
         address = self.placement.address(self.number)
         assert address is not None
         security = self.config.security
-        rules = Rules(security.client_token, security.peer_token, self._peers, self.members, self._remembering.greet)
+        rules = Rules(security.client_token, security.peer_token, self._peers, self.members, self._remembering)
 
         def accept(connection: Connection) -> Session:
             return Session(connection, self.router, rules, self._sessions)

@@ -106,21 +106,21 @@ class Start:
 
     number: int  # random; peers remember it
     earlier: frozenset[int] | None  # the folder's starts before; None where that is lost
-    doubt: str  # why the folder may be an older one than this node had, in words; empty where there is no reason
-    is_old: bool  # whether it certainly is, or has lost what it had
+    reason: str  # to doubt that the folder is the newest that this node had, in words; empty where there is none
+    is_old: bool  # whether it certainly is not, or has lost what it had
 
 
 class StartBook(Protocol):
     """The starts of a data folder, kept in it: an older copy of the folder lacks those that peers remember."""
 
-    def begin(self) -> Start:
+    async def begin(self) -> Start:
         """Before the log is opened, which makes what is missing: looks at the folder. Raises StorageFailed."""
         ...
 
-    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
-        """Durable when it returns: whose files these are now, whether they are in doubt, and a start that they forgot.
+    async def record(self, reason: str, is_old: bool, forgotten: Sequence[int] = ()) -> None:
+        """Durable when it returns: whose files these are now, a reason to doubt them, and starts that they forgot.
 
-        Raises StorageFailed.
+        Of several calls the last one counts, whichever ends first. Raises StorageFailed.
         """
         ...
 
@@ -132,12 +132,8 @@ class PeerMemory(Protocol):
         """What was saved last; nothing where that is lost or damaged, which makes this node a poorer witness and harms nobody."""
         ...
 
-    def save(self, rows: list[list[int]]) -> None:
-        """Durable when it returns. Raises StorageFailed."""
-        ...
-
-    async def save_soon(self, rows: list[list[int]]) -> None:
-        """The same, without holding up the loop."""
+    async def save(self, rows: list[list[int]]) -> None:
+        """Durable when it returns; the caller waits before it saves again. Raises StorageFailed, and may be tried again."""
         ...
 
 

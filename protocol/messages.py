@@ -37,8 +37,8 @@ class Kind(IntEnum):
     raft = 8
     snapshot_piece = 9
     snapshot_ack = 10
-    word = 11
-    remember = 12
+    recollection = 11
+    acknowledgements = 12
 
 
 @unique
@@ -169,19 +169,19 @@ class SnapshotAck:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Recollection:
     """Comes behind Welcome to a peer, which says nothing before: what an old disk of the receiver would not know."""
 
-    start: int  # the last one before this one that it has heard of, 0 for none
+    starts: list[int]  # other ones of the receiver that the sender has heard of
     groups: list[Any]
     """Items are [group, sender's term, last term, last index], then [term, index, entry term] of what was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class Acknowledgements:
     """What a leader has been told by the replicas of its groups, for others to remember."""
 
-    acknowledged: list[Any]  # items are [node, start, group, term, index, entry term]
+    rows: list[Any]  # items are [node, start, group, term, index, entry term]
 
 
 Message = (
@@ -195,8 +195,8 @@ Message = (
     | Raft
     | SnapshotPiece
     | SnapshotAck
-    | Word
-    | Remember
+    | Recollection
+    | Acknowledgements
 )
 
 
@@ -218,7 +218,7 @@ def _is_leaders(value: Any) -> bool:
     return type(value) is list and all(map(_NODE.holds, value))
 
 
-def _is_terms(value: Any) -> bool:
+def _is_numbers(value: Any) -> bool:
     return type(value) is list and all(map(_LARGE.holds, value))
 
 
@@ -245,7 +245,8 @@ _TEXT = _Check(
 _ROLE = _Check("client or peer", lambda value: value in ("client", "peer"))
 _LIST = _Check("a list", lambda value: type(value) is list)
 _LEADERS = _Check("a list of node ids", _is_leaders)
-_TERMS = _Check("a list of terms", _is_terms)
+_TERMS = _Check("a list of terms", _is_numbers)
+_STARTS = _Check("a list of starts", _is_numbers)
 _TEXTS = _Check("a list of texts", _is_texts)
 _GROUPS = _Check("a list of [group, message]", _is_groups)
 _SEVENS = _Check("a list of lists of 7 integers", lambda value: _is_rows(value, 7))
@@ -267,8 +268,8 @@ _SHAPES: Final[dict[int, tuple[type[Message], tuple[_Check, ...]]]] = {
     Kind.raft: (Raft, (_GROUPS,)),
     Kind.snapshot_piece: (SnapshotPiece, (_GROUP, _LARGE, _LARGE, _LARGE, _LARGE, _SMALL, _BOOL, _BYTES, _SMALL)),
     Kind.snapshot_ack: (SnapshotAck, (_GROUP, _LARGE, _SMALL, _BOOL, _LARGE)),
-    Kind.word: (Word, (_LARGE, _SEVENS)),
-    Kind.remember: (Remember, (_SIXES,)),
+    Kind.recollection: (Recollection, (_STARTS, _SEVENS)),
+    Kind.acknowledgements: (Acknowledgements, (_SIXES,)),
 }
 _KINDS: Final[dict[type[Message], int]] = {shape[0]: int(kind) for kind, shape in _SHAPES.items()}
 _NAMES: Final[dict[type[Message], tuple[str, ...]]] = {

@@ -36,14 +36,15 @@ The way of a payment::
   takes part. Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
 - `replacing.py`: brings a node back whose data folder is lost: whoever leads a group makes its membership what the table of
   members asks for.
-- `remembering.py`: what peers have acknowledged and when they started, stored for them; `recovery.py`: what a node does about a disk
-  that has lost something, by its own files or by what its peers remember. Neither has a task.
+- `remembering.py`: what peers have acknowledged and when they started, stored for them (rows in `recollection.py`);
+  `recovery.py`: what a node does about a disk that has lost something, by its own files or by what peers remember. Neither has a task.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
   the way of a call to another node, over a third one while the link between the two is silent.
 
 Invariants
 - Persisted before sent: what a message shows of the log (a vote, an acknowledgement, a reply `created`) leaves only after the
-  log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then.
+  log writer has called back for it. Callbacks come in the order of the writes and step the replica there and then. What is stored
+  elsewhere and depends on the log waits for it too (`Replica.flushed`).
 - A request gets one outcome: the reply list, or a `Failed`, which says whether what was asked for may have happened or yet
   happens. Whoever makes the failure knows, and says `not_done` only then; nobody later takes it from a code, and whoever has
   asked before, or has asked others too, adds its own doubt. Ids make it safe to ask again.

@@ -61,4 +61,4 @@ class Founding:
         self._activate(restored)
 
     def _has_log(self, restored: Mapping[int, Replica]) -> bool:
-        return COORDINATOR not in restored or restored[COORDINATOR].raft.durable_end[2] > 0
+        return COORDINATOR not in restored or restored[COORDINATOR].raft.durable_end[1] > 0

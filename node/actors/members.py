@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -115,6 +115,10 @@ class Members:
 
     # -- handshakes -----------------------------------------------------------------------------------------------
 
+    def started(self, start: int) -> None:
+        """The number of this start is known, before anybody is spoken with."""
+        self._hello = replace(self._hello, start=start)
+
     def hello(self) -> Hello:
         """What this node says to a peer."""
         hello, folder = self._hello, self._folder
@@ -128,9 +132,12 @@ class Members:
         return self._meet(hello.node, hello.data_id, hello.identity)
 
     def check_welcome(self, welcome: Welcome) -> ProtocolError | None:
-        """Why a peer that lets this node in must not be spoken with, or None."""
-        self._refused.pop(welcome.node, None)
+        """Why a peer that does not refuse this node must not be spoken with, or None."""
         return self._meet(welcome.node, welcome.data_id, welcome.identity)
+
+    def let_in(self, node: int) -> None:
+        """A peer speaks with this node."""
+        self._refused.pop(node, None)
 
     def _meet(self, node: int, data_id: int, identity: int) -> ProtocolError | None:
         if not self.may_speak(node, data_id, identity):
@@ -248,9 +255,9 @@ class Members:
         return MembersStatistics(self.identity, self.table.version, self.is_admitted, len(self._refused))
 
 
-def make_hello(cluster: str, node: int, token: str, settings: str, start: int) -> Hello:
+def make_hello(cluster: str, node: int, token: str, settings: str) -> Hello:
     """What a node says to a peer, but for what its data folder knows."""
-    return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings, start)
+    return Hello(PROTOCOL_VERSION, cluster, Role.peer.value, node, token, 0, 0, settings)
 
 
 def _name(numbers: list[int]) -> str:

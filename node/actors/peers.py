@@ -30,11 +30,11 @@ from protocol.messages import (
     Message,
     Placed,
     Raft,
+    Recollection,
     Request,
     SnapshotAck,
     SnapshotPiece,
     Welcome,
-    Word,
     check_welcome,
 )
 from protocol.messages import (
@@ -78,7 +78,7 @@ class Link:
         lost: Callable[[int], None],
         greet: Callable[[], Message],
         placed: Callable[[int, Placed], None],
-        heard: Callable[[int, Word], None],
+        heard: Callable[[int, Recollection], None],
     ) -> None:
         """`silence_ticks`: without a word for so long, the peer does not count as up. `placed` hears what the peer knows of leaders,
         `heard` what it remembers of this node, before anything else goes out to it.
@@ -157,7 +157,8 @@ class Link:
             case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
-            case Word():
+            case Recollection():
+                self._members.let_in(self.address.id)
                 self._heard(self.address.id, message)  # before anything goes out
                 self._is_welcome = True
                 self.send(self._greet())

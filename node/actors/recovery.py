@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from node.core.raft import Acknowledged, Lost, Raft, Remains, Restored
-from node.ports import StartBook, StorageFailed
-from protocol.messages import Word
+from node.actors.actor import Spawn
+from node.actors.recollection import GroupRecollection
+from node.core.raft import Lost, Raft, Remains, Restored
+from node.ports import Start, StartBook, StorageFailed
+from protocol.messages import Recollection
 
 if TYPE_CHECKING:
     from node.actors.replica import Replica
@@ -44,64 +47,75 @@ class Doubts:
     counts until every other member of its group has spoken, and it votes in none of the terms that they have seen. Where none of
     them contradicts a folder that was merely copied, its replicas take part again, but vote for nobody whose log ends before the
     furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise each
-    replica recovers from a leader, up to what anybody remembers. The doubt is stored, and ends when all replicas have caught up.
+    replica recovers from a leader, up to what anybody remembers.
+
+    The reason is stored, and its end when all replicas have caught up: behind everything on the disk that has ended it, logs
+    and terms, or after a crash an old folder would vote as a sound one.
     """
 
-    def __init__(self, node: int, book: StartBook, replicas: Mapping[int, Replica]) -> None:
+    def __init__(self, node: int, book: StartBook, replicas: Mapping[int, Replica], spawn: Spawn) -> None:
         self._node = node
         self._book = book
         self._replicas = replicas
-        self._start = book.begin()
-        self._reason, self._is_old = self._start.doubt, self._start.is_old
+        self._spawn = spawn
+        self._start = Start(0, None, "", False)
+        self._reason, self._is_old = "", False
         self._remains: dict[int, Remains] = {}
-        self._words: dict[int, Word] = {}  # the first of each peer since the start
+        self._recollections: dict[
+            int, dict[int, GroupRecollection]
+        ] = {}  # the first of each peer since the start, by group
         self._settled: dict[int, None] = {}  # groups whose members have all spoken
-
-    @property
-    def start(self) -> int:
-        """The number of this start."""
-        return self._start.number
+        self._is_ending = False
 
     @property
     def is_clear(self) -> bool:
         """Whether there is no doubt, and everybody who may raise one has spoken."""
-        groups = self._replicas.values()
-        others = {int(node) for replica in groups for node in replica.raft.state.membership.everyone} - {self._node}
-        return not self._reason and others <= self._words.keys()
+        is_open = self._remains and self._remains.keys() <= self._replicas.keys()
+        others = {node for replica in self._replicas.values() for node in self._others(replica)}
+        return bool(is_open) and not self._reason and others <= self._recollections.keys()
 
-    def opened(self) -> None:
-        """The log is open, and what was missing is made."""
-        self._book.record(self._reason, self._is_old)
+    async def begin(self) -> int:
+        """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
+        self._start = await self._book.begin()
+        self._reason, self._is_old = self._start.reason, self._start.is_old
+        return self._start.number
+
+    async def opened(self) -> None:
+        """The log is open, and what was missing is made. Raises StorageFailed."""
+        await self._book.record(self._reason, self._is_old)
         if self._reason:
             self._tell()
 
     def restored(self, replica: Replica, restored: Restored) -> None:
         """What a replica here has found on the disk."""
         self._remains[replica.group] = Remains(restored)
-        replica.raft.doubt(bool(self._reason))
+        replica.raft.set_doubted(bool(self._reason))
 
-    def heard(self, node: int, word: Word) -> None:
+    def heard(self, node: int, recollection: Recollection) -> None:
         """What a peer remembers; nothing has gone out to it yet."""
-        if node in self._words:
+        if node in self._recollections:
             return
-        self._words[node] = word
+        rows = [GroupRecollection.unpack(row) for row in recollection.groups]
+        self._recollections[node] = {row.group: row for row in rows}
         earlier = self._start.earlier
-        if word.start not in (0, self.start) and earlier is not None and word.start not in earlier:
-            self._is_found_old(f"node {node} remembers a start of this node that its folder does not", word.start)
-        for group, _, _, _, *told in word.groups:
-            if group in self._remains and told[0] and not self._remains[group].cover(Acknowledged(*told)):
-                self._is_found_old(f"node {node} remembers more of group {group} than the folder of this node")
+        if earlier is not None and (forgotten := set(recollection.starts) - earlier - {self._start.number}):
+            self._find_old(f"node {node} remembers a start of this node that its folder does not", sorted(forgotten))
+        for row in rows:
+            remains = self._remains.get(row.group)
+            if remains is not None and row.acknowledged is not None and not remains.cover(row.acknowledged):
+                self._find_old(f"node {node} remembers more of group {row.group} than the folder of this node")
         self._settle()
 
-    def _is_found_old(self, reason: str, forgotten: int = 0) -> None:
+    def _find_old(self, reason: str, forgotten: Sequence[int] = ()) -> None:
+        """It is certain now. Whoever has said so does it again if the node dies before that is stored."""
         was_old, self._is_old = self._is_old, True
         self._reason = self._reason or reason
-        self._book.record(self._reason, True, forgotten)
+        self._spawn(self._book.record(self._reason, True, forgotten))
         if not was_old:
             self._settled.clear()
             self._tell()
             for replica in self._replicas.values():
-                replica.raft.doubt(True)
+                replica.raft.set_doubted(True)
                 replica.handle([])
 
     def _tell(self) -> None:
@@ -112,33 +126,47 @@ class Doubts:
             f"are old, make this node a new member: scripts/cluster replace {self._node}",
         )  # fmt: skip
 
+    def _others(self, replica: Replica) -> list[int]:
+        return [int(node) for node in replica.membership.everyone if node != self._node]
+
     def _settle(self) -> None:
-        if not self._reason:
-            return
+        """Lets each replica whose group's others have all spoken do what can be done."""
         for group, replica in self._replicas.items():
-            others = [int(node) for node in replica.raft.state.membership.everyone if node != self._node]
-            if group in self._settled or group not in self._remains or any(node not in self._words for node in others):
-                continue
-            self._settled[group] = None
-            if self._is_old and not others:
-                raise StorageFailed(
-                    f"{self._reason}, and no other node has group {group}: put the data folder back as it was last"
-                )
-            rows = [row for node in others for row in self._words[node].groups if row[0] == group]
-            term = max((row[1] for row in rows), default=0)
-            if self._is_old:
-                acknowledged = [(row[4], row[5]) for row in rows]
-                replica.raft.lose(Lost(*max([(term, 0), *acknowledged])))
-            replica.raft.trust(term, max(((row[2], row[3]) for row in rows), default=(0, 0)))
-            replica.handle([])
+            others = self._others(replica)
+            has_heard = self._recollections.keys() >= set(others)
+            if self._reason and has_heard and group in self._remains and group not in self._settled:
+                self._settled[group] = None
+                self._settle_group(replica, others)
+
+    def _settle_group(self, replica: Replica, others: Sequence[int]) -> None:
+        if self._is_old and not others:
+            text = (
+                f"{self._reason}, and no other node has group {replica.group}: put the data folder back as it was last"
+            )
+            raise StorageFailed(text)
+        told = [rows[replica.group] for node in others if replica.group in (rows := self._recollections[node])]
+        term = max((row.term for row in told), default=0)
+        if self._is_old:
+            acknowledged = [(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
+            replica.raft.lose(Lost(*max([(term, 0), *acknowledged])))
+        replica.raft.trust(term, max((row.end for row in told), default=(0, 0)))
+        replica.handle([])
 
     def tick(self) -> None:
         """Ends the doubt once all replicas are sound again. Raises StorageFailed where nobody can help."""
         self._settle()
-        if not self._settled.keys() >= self._remains.keys():
-            return
-        rafts = [replica.raft for replica in self._replicas.values()]
-        if self._reason and not any(raft.state.recovering or raft.is_behind_others for raft in rafts):
+        if self._reason and not self._is_ending and self._is_healed():
+            self._is_ending = True
+            self._spawn(self._end())
+
+    def _is_healed(self) -> bool:
+        is_settled = self._settled.keys() >= self._remains.keys()
+        return is_settled and all(replica.raft.is_restored for replica in self._replicas.values())
+
+    async def _end(self) -> None:
+        await asyncio.gather(*[replica.flushed() for replica in self._replicas.values()])
+        if self._is_healed():  # nobody has contradicted meanwhile
             self._reason, self._is_old = "", False
-            self._book.record("", False)
             log.info("data folder no longer in doubt", node=self._node)
+            await self._book.record("", False)
+        self._is_ending = False

@@ -1,8 +1,15 @@
 """What this node remembers of its peers, so that one whose disk was put back from a copy is found out.
 
 A leader knows what each replica has acknowledged to it. Every few seconds, and when a replica's connection breaks, it tells all
-others, and everybody stores it with the number of the peer's last start. A peer that starts again is told all that it had
-acknowledged in its earlier starts, before it can vote or acknowledge anything; what it makes of that is in `recovery`.
+others, and everybody stores it with the start of the peer's process that has acknowledged it. A peer that starts again is told all
+that it had acknowledged in its other starts, and which those were, before it can vote or acknowledge anything; what it makes of that is
+in `recovery`.
+
+The hello of a process that is dead may arrive when its successor is long connected, and starts have no order that an old copy of a
+folder would keep. But nobody says more than its hello before it has heard the recollection, which a dead process never does. So a start
+counts as *ended* once another one has answered on a connection that was opened later; until then each may come again.
+
+What is stored is advice: where the disk refuses it, the node goes on as a poorer witness, and tries again.
 """
 
 from __future__ import annotations
@@ -11,15 +18,20 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from node.actors.peers import Link
+from node.actors.recollection import AcknowledgedRow, GroupRecollection, StartRow, from_store, to_store
 from node.actors.replica import Replica
 from node.core.raft import Acknowledged, NodeId
-from node.ports import Clock, PeerMemory
+from node.ports import Clock, PeerMemory, StorageFailed
 from protocol.errors import ErrorCode, ProtocolError
-from protocol.messages import Hello, Remember, Word
+from protocol.messages import Acknowledgements, Hello, Recollection
 
 REMEMBER_SECONDS = 2.0  # until then only the leader knows what was acknowledged; each time costs an fsync of kilobytes
-_PEER, _ACKNOWLEDGED = 0, 1  # kinds of rows in the store
+STARTS_MAX = 16  # of one peer: what an earlier one still has on its way costs a connection, no more
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -27,24 +39,45 @@ class Known:
     """One peer."""
 
     data_id: int
-    start: int = 0  # the last one
-    last: int = 0  # the one before, of those that were seen here
-    before: dict[int, Acknowledged] = field(default_factory=dict)  # group -> what it acknowledged before this start
-    now: dict[int, Acknowledged] = field(default_factory=dict)  # and since
+    starts: dict[int, dict[int, Acknowledged]] = field(default_factory=dict)
+    """What each has acknowledged, by group; the start that has said hello last stands last."""
+    ended: frozenset[int] = frozenset()
+    """Starts whose process is surely gone."""
+
+    @property
+    def current(self) -> int:
+        """The start that has said hello last; 0 for none."""
+        return next(reversed(self.starts), 0)
 
     def begin(self, start: int) -> None:
-        """The peer has started again."""
-        for group, told in self.now.items():
-            _note(self.before, group, told)
-        self.now, self.last, self.start = {}, self.start, start
+        """It has said hello; what the oldest one of too many has acknowledged counts for the next."""
+        self.starts[start] = self.starts.pop(start, {})
+        if len(self.starts) > STARTS_MAX:
+            oldest = self.starts.pop(next(iter(self.starts)))
+            for group, told in oldest.items():
+                self.note(next(iter(self.starts)), group, told)
+
+    def note(self, start: int, group: int, told: Acknowledged) -> bool:
+        """Whether this is news of that start."""
+        known = self.starts.get(start)
+        if known is None or not _is_beyond(told, known.get(group)):
+            return False
+        known[group] = told
+        return True
+
+    def note_current(self, group: int, told: Acknowledged) -> bool:
+        """What a leader has been told until now; news only beyond what other starts have told it, which it does not tell apart."""
+        is_news = all(_is_beyond(told, known.get(group)) for known in self.starts.values())
+        return is_news and self.note(self.current, group, told)
+
+    def acknowledged_before(self, start: int, group: int) -> Acknowledged | None:
+        """By any other start."""
+        told = [known[group] for other, known in self.starts.items() if other != start and group in known]
+        return max(told, key=lambda one: (one.term, one.index), default=None)
 
 
-def _note(known: dict[int, Acknowledged], group: int, told: Acknowledged) -> bool:
-    before = known.get(group)
-    if before is not None and (before.term, before.index) >= (told.term, told.index):
-        return False
-    known[group] = told
-    return True
+def _is_beyond(told: Acknowledged, known: Acknowledged | None) -> bool:
+    return known is None or (told.term, told.index) > (known.term, known.index)
 
 
 class Remembering:
@@ -66,41 +99,60 @@ class Remembering:
         self._known: dict[int, Known] = {}
         self._is_changed = False
         self._is_saving = False
+        self._is_refused = False  # by the disk, as people have been told
+        self._greeted: list[Callable[[], None]] = []  # who hears what is remembered once it is known who has asked
         self._save_at = 0.0
-        for kind, node, *rest in store.load():
-            if kind == _PEER:
-                data_id, start, last = rest
-                self._known[node] = Known(data_id, start, last)
+        for row in map(from_store, store.load()):
+            if isinstance(row, StartRow):
+                self._known.setdefault(row.node, Known(row.data_id)).begin(row.start)
             else:
-                is_before, group, term, index, entry_term = rest
-                known = self._known[node].before if is_before else self._known[node].now
-                known[group] = Acknowledged(term, index, entry_term)
+                self._known[row.node].note(row.start, row.group, row.acknowledged)
 
-    def greet(self, hello: Hello) -> Word:
-        """What a peer that connects is told; from here on its start is remembered. Raises ProtocolError for one that has ended."""
-        node = hello.node
-        known = self._known.get(node)
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def check_hello(self, hello: Hello) -> ProtocolError | None:
+        """Why a peer is refused whose process is known to have ended, or None."""
+        known = self._known.get(hello.node)
+        if known is None or known.data_id != hello.data_id or hello.start not in known.ended:
+            return None
+        return ProtocolError(f"node {hello.node} has started anew since", ErrorCode.unknown_peer)
+
+    def greet(self, hello: Hello, tell: Callable[[Recollection], None]) -> None:
+        """A peer has connected, and is told what is remembered of it as soon as its start is stored."""
+        known = self._known.get(hello.node)
         if known is None or known.data_id != hello.data_id:
-            known = self._known[node] = Known(hello.data_id)
-        if known.start != hello.start:
-            if hello.start == known.last:
-                raise ProtocolError(f"node {node} has started anew since", ErrorCode.unknown_peer)
-            self._learn_from_leaders(node)
+            known = self._known[hello.node] = Known(hello.data_id)
+        if known.current != hello.start:
+            self._learn_from_leaders(hello.node)
             known.begin(hello.start)
-            self._store.save(self._rows())
-        rows: list[list[int]] = []
-        for group, replica in self._replicas.items():
-            told = known.before.get(group, Acknowledged(0, 0, 0))
-            term, last_term, last_index = replica.raft.durable_end
-            rows.append([group, term, last_term, last_index, told.term, told.index, told.entry_term])
-        return Word(known.last, rows)
+            self._is_changed = True
+        if self._is_changed or self._is_saving:
+            self._greeted.append(lambda: tell(self._recollection(hello, known)))
+            self._save_soon()
+        else:
+            tell(self._recollection(hello, known))
 
-    def hear(self, message: Remember) -> None:
+    def answered(self, hello: Hello) -> None:
+        """The peer has said more on the connection that was opened last: its process lives, and all others of its have ended."""
+        known = self._known[hello.node]
+        if known.data_id == hello.data_id and hello.start == known.current:
+            known.ended = frozenset(known.starts) - {hello.start}
+
+    def _recollection(self, hello: Hello, known: Known) -> Recollection:
+        groups: list[list[int]] = []
+        for group, replica in self._replicas.items():
+            told = known.acknowledged_before(hello.start, group)
+            groups.append(GroupRecollection(group, replica.raft.state.term, replica.raft.durable_end, told).pack())
+        return Recollection([start for start in known.starts if start != hello.start], groups)
+
+    # -- news -----------------------------------------------------------------------------------------------------
+
+    def hear(self, message: Acknowledgements) -> None:
         """A leader tells what its replicas have acknowledged. Of a start that is not known here it is no news for anybody."""
-        for node, start, group, term, index, entry_term in message.acknowledged:
-            known = self._known.get(node)
-            if known is not None and known.start == start:
-                self._is_changed |= _note(known.now, group, Acknowledged(term, index, entry_term))
+        for row in map(AcknowledgedRow.unpack, message.rows):
+            known = self._known.get(row.node)
+            if known is not None:
+                self._is_changed |= known.note(row.start, row.group, row.acknowledged)
 
     def lost(self, node: int) -> None:
         """A peer's process is gone: what it has acknowledged is told and stored at the next tick."""
@@ -112,34 +164,51 @@ class Remembering:
         if now < self._save_at or self._is_saving:
             return
         self._save_at = now + REMEMBER_SECONDS
-        news = [row for node in self._known for row in self._learn_from_leaders(node)]
+        news = [row.pack() for node in self._known for row in self._learn_from_leaders(node)]
         if news:
             for link in self._links.values():
-                link.send(Remember(news))
+                link.send(Acknowledgements(news))
         if self._is_changed:
-            self._is_changed, self._is_saving = False, True
-            self._spawn(self._save())
+            self._save_soon()
 
-    async def _save(self) -> None:
-        await self._store.save_soon(self._rows())
-        self._is_saving = False
-
-    def _learn_from_leaders(self, node: int) -> list[list[int]]:
+    def _learn_from_leaders(self, node: int) -> list[AcknowledgedRow]:
         """What a peer has acknowledged to replicas here that lead; the news."""
         known, news = self._known[node], []
         for group, replica in self._replicas.items():
             told = replica.acknowledged_by(NodeId(node))
-            if told is not None and _note(known.now, group, told):
-                news.append([node, known.start, group, told.term, told.index, told.entry_term])
+            if told is not None and known.note_current(group, told):
+                news.append(AcknowledgedRow(node, known.current, group, told))
         self._is_changed |= bool(news)
         return news
 
+    # -- storing --------------------------------------------------------------------------------------------------
+
+    def _save_soon(self) -> None:
+        if not self._is_saving:
+            self._is_saving = True
+            self._spawn(self._save())
+
+    async def _save(self) -> None:
+        """Once, and again for whoever has come meanwhile."""
+        while True:
+            self._is_changed, greeted, self._greeted = False, self._greeted, []
+            try:
+                await self._store.save(self._rows())
+                self._is_refused = False
+            except StorageFailed as error:
+                if not self._is_refused:
+                    log.error("what is remembered of peers cannot be stored: tried again and again", reason=str(error))
+                self._is_changed = self._is_refused = True
+            for tell in greeted:
+                tell()
+            if not self._greeted:
+                break
+        self._is_saving = False
+
     def _rows(self) -> list[list[int]]:
-        rows = [[_PEER, node, known.data_id, known.start, known.last] for node, known in self._known.items()]
+        rows: list[StartRow | AcknowledgedRow] = []
         for node, known in self._known.items():
-            for is_before, acknowledged in ((1, known.before), (0, known.now)):
-                rows += [
-                    [_ACKNOWLEDGED, node, is_before, group, told.term, told.index, told.entry_term]
-                    for group, told in acknowledged.items()
-                ]
-        return rows
+            for start, acknowledged in known.starts.items():
+                rows.append(StartRow(node, known.data_id, start))
+                rows += [AcknowledgedRow(node, start, group, told) for group, told in acknowledged.items()]
+        return [to_store(row) for row in rows]

@@ -335,6 +335,17 @@ class Replica(Actor[ReplicaEvent]):
             self._has_hurried = True
             self._ports.hurry(self.group)
 
+    def flushed(self) -> asyncio.Future[None]:
+        """Done when everything that this replica has handed to the log writer until now is on disk."""
+        flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done() -> None:
+            if not flushed.done():
+                flushed.set_result(None)
+
+        self._ports.write(LogWrite(self.group, lost=self.losses.note(self.raft)), done)
+        return flushed
+
     def load(self, item: Command | Propose, need: Need) -> None:
         """Reads stored rows for a command; they come back as an event."""
         self._loads.append((item, need))

@@ -12,6 +12,7 @@ from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.events import Received
 from node.actors.members import Members
 from node.actors.operations import demand_of
+from node.actors.remembering import Remembering
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
 from node.ports import Clock, Connection
@@ -20,19 +21,19 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX
 from protocol.messages import (
     PROTOCOL_VERSION,
+    Acknowledgements,
     Failure,
     Goodbye,
     Hello,
     Message,
     Placed,
     Raft,
-    Remember,
+    Recollection,
     Reply,
     Request,
     Role,
     SnapshotPiece,
     Welcome,
-    Word,
     check_hello,
 )
 from protocol.operations import PEER_OPERATIONS
@@ -64,7 +65,7 @@ class Rules:
     peer_token: str
     peers: tuple[int, ...]
     members: Members
-    word: Callable[[Hello], Word]  # what is remembered of a peer that connects
+    remembering: Remembering
 
 
 class Session:
@@ -82,6 +83,7 @@ class Session:
         self._in_flight: dict[int, None] = {}
         self._refused = 0  # because this connection had as much under way as it may
         self.hello: Hello | None = None
+        self._has_answered = False  # said more than its hello
         self._patience = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._no_hello)
         host.connected(self)
 
@@ -95,6 +97,8 @@ class Session:
         if self.hello is None:
             self._on_hello(message)
             return
+        if not self._has_answered:
+            self._answered(self.hello)
         match message:
             case Request():
                 self._on_request(message)
@@ -102,14 +106,19 @@ class Session:
                 self._on_raft(messages)
             case SnapshotPiece() if self.is_peer:
                 self._host.take_piece(message, self._connection)
-            case Remember() if self.is_peer:
-                self._host.remember(message)
+            case Acknowledgements() if self.is_peer:
+                self._rules.remembering.hear(message)
             case Placed() if self.is_peer:
                 self._host.placed(self.hello.node, message)
             case Goodbye():
                 self._connection.close()
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from a {self.hello.role}")
+
+    def _answered(self, hello: Hello) -> None:
+        self._has_answered = True
+        if self.is_peer:
+            self._rules.remembering.answered(hello)
 
     def _no_hello(self) -> None:
         self.end(f"expected Hello within {HELLO_SECONDS:g} s of connecting")
@@ -124,7 +133,8 @@ class Session:
         rules, is_peer = self._rules, message.role == Role.peer
         welcome = self._welcome(is_peer=is_peer)
         error = check_hello(message, welcome, rules.client_token, rules.peer_token, rules.peers)
-        error = error or (rules.members.check_hello(message) if is_peer else None)
+        if is_peer:
+            error = error or rules.members.check_hello(message) or rules.remembering.check_hello(message)
         if error is not None:
             raise error
         if not is_peer and (limit := self._host.clients_max) <= self._host.clients:
@@ -165,9 +175,12 @@ class Session:
         self._connection.send(welcome)
         if self.is_peer:
             self._host.replace(self)
-            self._connection.send(self._rules.word(hello))
-            self._connection.send(self._router.placed(()))  # what it forgot with its last connection, with the terms
+            self._rules.remembering.greet(hello, self._recollect)
         self._host.opened(self)
+
+    def _recollect(self, recollection: Recollection) -> None:
+        self._connection.send(recollection)
+        self._connection.send(self._router.placed(()))  # what it forgot with its last connection, with the terms
 
     def _welcome(self, *, is_peer: bool) -> Welcome:
         router, limit = self._router, FRAME_BYTES_MAX if is_peer else CLIENT_FRAME_BYTES_MAX
@@ -294,9 +307,8 @@ class SessionHost:
         take_piece: Callable[[SnapshotPiece, Connection], None],
         placed: Callable[[int, Placed], None],
         connections_max: int,
-        remember: Callable[[Remember], None],
     ) -> None:
-        """`placed` is given a peer and what it knows of leaders and split accounts, `remember` what one tells of others.
+        """`placed` is given a peer and what it knows of leaders and split accounts.
 
         Peers' connections come beside `connections_max`.
         """
@@ -307,7 +319,6 @@ class SessionHost:
         self.take_piece = take_piece
         self.placed = placed
         self.waiting: dict[Session, Hello] = {}  # clients that came before this node belongs to its cluster
-        self.remember = remember
         self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
         self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first

@@ -40,7 +40,7 @@ class Disk:
         self.starts: list[int] = []
         self.files = 1  # identity of the files: a copy has another one
         self.recorded = 0  # the same, as it was at the last start
-        self.doubt, self.is_old = "", False
+        self.reason, self.is_old = "", False  # to doubt the folder
         self.remembered: list[list[int]] = []  # of the peers
         self.is_failing = False
         self._latency = latency
@@ -80,24 +80,27 @@ class MemoryStarts:
     def __init__(self, disk: Disk, number: int) -> None:
         self._disk = disk
         self._number = number
+        self._turn = asyncio.Lock()
 
-    def begin(self) -> Start:
+    async def begin(self) -> Start:
         """Stores this start, and says whether the disk's files are those of the last one."""
         disk = self._disk
         earlier = frozenset(disk.starts)
         if disk.recorded and not disk.has_log and not disk.has_promises:
-            disk.doubt, disk.is_old = "all of the log is gone", True
-        elif disk.recorded not in (0, disk.files) and not disk.doubt:
-            disk.doubt = "the folder was copied"
+            disk.reason, disk.is_old = "all of the log is gone", True
+        elif disk.recorded not in (0, disk.files) and not disk.reason:
+            disk.reason = "the folder was copied"
+        await disk.sync()
         disk.starts.append(self._number)
-        return Start(self._number, earlier, disk.doubt, disk.is_old)
+        return Start(self._number, earlier, disk.reason, disk.is_old)
 
-    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
-        """At once."""
+    async def record(self, reason: str, is_old: bool, forgotten: Sequence[int] = ()) -> None:
+        """After one latency."""
         disk = self._disk
-        disk.recorded, disk.doubt, disk.is_old = disk.files, doubt, is_old
-        if forgotten:
-            disk.starts.append(forgotten)
+        async with self._turn:
+            await disk.sync()
+            disk.recorded, disk.reason, disk.is_old = disk.files, reason, is_old
+            disk.starts += forgotten
 
 
 class MemoryPeers:
@@ -110,11 +113,7 @@ class MemoryPeers:
         """What was saved."""
         return self._disk.remembered
 
-    def save(self, rows: list[list[int]]) -> None:
-        """At once."""
-        self._disk.remembered = rows
-
-    async def save_soon(self, rows: list[list[int]]) -> None:
+    async def save(self, rows: list[list[int]]) -> None:
         """After one latency."""
         await self._disk.sync()
         self._disk.remembered = rows

@@ -6,8 +6,9 @@ import asyncio
 import fcntl
 import os
 import secrets
-import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,6 +21,8 @@ GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: a random number that a file syste
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
+
 
 class StartFile:
     """Implements `StartBook` by `starts.json`."""
@@ -29,55 +32,59 @@ class StartFile:
         self._path = folder / "starts.json"
         self._starts: list[int] = []
         self._files: dict[str, list[int]] = {}  # identity of each file at the last start
+        self._turn = asyncio.Lock()
 
-    def begin(self) -> Start:
+    async def begin(self) -> Start:
         """Looks at the folder, and stores this start before anybody hears of it."""
-        try:
-            return self._begin()
-        except OSError as error:
-            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+        return await self._in_thread(self._begin)
 
     def _begin(self) -> Start:
         found, is_sound = read_checked(self._path)
         number = secrets.randbits(62) + 1
         earlier: frozenset[int] | None = None
-        doubt, is_old = "", False
+        reason, is_old = "", False
         files = self._look()
         if is_sound:
             self._starts, self._files = found["starts"], found["files"]
             earlier = frozenset(self._starts)
-            doubt, is_old = found["doubt"], found["is_old"]
+            reason, is_old = found["doubt"], found["is_old"]
             if self._files and not files:
-                doubt, is_old = "log.db and log.promises are gone", True
-            elif any(files[name] != self._files[name] for name in files if name in self._files) and not doubt:
-                doubt = "log.db or log.promises is another file than at the last start: the folder was copied"
+                reason, is_old = "log.db and log.promises are gone", True
+            elif any(files[name] != self._files[name] for name in files if name in self._files) and not reason:
+                reason = "log.db or log.promises is another file than at the last start: the folder was copied"
         elif self._path.exists():
-            doubt = "starts.json is damaged"
+            reason = "starts.json is damaged"
         elif files:
-            doubt = "starts.json is gone"
+            reason = "starts.json is gone"
         elif any(self._folder.glob("shard-*.db")) or (self._folder / "remembered.json").exists():
-            doubt, is_old = "log.db, log.promises and starts.json are gone", True
+            reason, is_old = "log.db, log.promises and starts.json are gone", True
         else:
             earlier = frozenset()
         self._starts = [*self._starts[1 - STARTS_MAX :], number]
-        self._save(doubt, is_old)
-        return Start(number, earlier, doubt, is_old)
+        self._save(reason, is_old)
+        return Start(number, earlier, reason, is_old)
 
-    def record(self, doubt: str, is_old: bool, forgotten: int = 0) -> None:
-        """Durable when it returns."""
-        if forgotten:
-            self._starts = [forgotten, *self._starts]
+    async def record(self, reason: str, is_old: bool, forgotten: Sequence[int] = ()) -> None:
+        """In a thread, one after the other."""
+        async with self._turn:
+            await self._in_thread(self._record, reason, is_old, forgotten)
+
+    async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
         try:
-            self._files = self._look()
-            self._save(doubt, is_old)
+            return await asyncio.to_thread(work, *arguments)
         except OSError as error:
             raise StorageFailed(f"{self._path}: {error.strerror}") from error
+
+    def _record(self, reason: str, is_old: bool, forgotten: Sequence[int]) -> None:
+        self._starts = [*forgotten, *self._starts]
+        self._files = self._look()
+        self._save(reason, is_old)
 
     def _look(self) -> dict[str, list[int]]:
         return {name: _identity(self._folder / name) for name in FILES if (self._folder / name).exists()}
 
-    def _save(self, doubt: str, is_old: bool) -> None:
-        write_checked(self._path, {"starts": self._starts, "files": self._files, "doubt": doubt, "is_old": is_old})
+    def _save(self, reason: str, is_old: bool) -> None:
+        write_checked(self._path, {"starts": self._starts, "files": self._files, "doubt": reason, "is_old": is_old})
 
 
 class PeerFile:
@@ -85,9 +92,6 @@ class PeerFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "remembered.json"
-        self._lock = threading.Lock()
-        self._asked = 0  # saves so far
-        self._saved = 0
 
     def load(self) -> list[list[int]]:
         """What was saved last."""
@@ -99,22 +103,9 @@ class PeerFile:
             log.warning("what was remembered of the peers is damaged and forgotten", file=str(self._path))
         return []
 
-    def save(self, rows: list[list[int]]) -> None:
-        """Durable when it returns."""
-        self._asked += 1
-        self._save(self._asked, rows)
-
-    async def save_soon(self, rows: list[list[int]]) -> None:
-        """In a thread; overtaken by a later one, it is not needed."""
-        self._asked += 1
-        await asyncio.to_thread(self._save, self._asked, rows)
-
-    def _save(self, number: int, rows: list[list[int]]) -> None:
-        with self._lock:
-            if number < self._saved:
-                return
-            self._saved = number
-            write_checked(self._path, {"rows": rows})
+    async def save(self, rows: list[list[int]]) -> None:
+        """In a thread."""
+        await asyncio.to_thread(write_checked, self._path, {"rows": rows})
 
 
 def _identity(path: Path) -> list[int]:

@@ -13,22 +13,21 @@ from node.adapters.starts import FILES, PeerFile, StartFile
 from node.ports import Start, StorageFailed
 
 
-def start(folder: Path) -> Start:
+async def start(folder: Path) -> Start:
     """One start of a node: the log's files are there once it has begun."""
     book = StartFile(folder)
-    begun = book.begin()
+    begun = await book.begin()
     for name in FILES:
         (folder / name).touch()
-    book.record(begun.doubt, begun.is_old)
+    await book.record(begun.reason, begun.is_old)
     return begun
 
 
-def test_every_start_has_a_number_and_knows_those_before(tmp_path: Path) -> None:
+async def test_every_start_has_a_number_and_knows_those_before(tmp_path: Path) -> None:
     """Peers remember the last one; a folder that lacks it is older than that."""
-    first, second = start(tmp_path), start(tmp_path)
-    third = start(tmp_path)
+    first, second, third = [await start(tmp_path) for _ in range(3)]
     assert first.earlier == frozenset() and second.earlier == frozenset({first.number})
-    assert third.earlier == frozenset({first.number, second.number}) and not third.doubt
+    assert third.earlier == frozenset({first.number, second.number}) and not third.reason
     assert len({first.number, second.number, third.number}) == 3
 
 
@@ -75,28 +74,28 @@ HARMS: dict[str, tuple[Callable[[Path], None], str, bool]] = {
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: str) -> None:
+async def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: str) -> None:
     """And the doubt lasts over starts until it is settled."""
-    harm, doubt, is_old = HARMS[name]
-    start(tmp_path)
+    harm, reason, is_old = HARMS[name]
+    await start(tmp_path)
     harm(tmp_path)
     for _ in range(2):
-        begun = start(tmp_path)
-        assert doubt in begun.doubt and bool(doubt) == bool(begun.doubt) and begun.is_old == is_old
-    StartFile(tmp_path).begin()  # dies before it has opened the log
+        begun = await start(tmp_path)
+        assert reason in begun.reason and bool(reason) == bool(begun.reason) and begun.is_old == is_old
+    await StartFile(tmp_path).begin()  # dies before it has opened the log
     book = StartFile(tmp_path)
-    assert bool(book.begin().doubt) == bool(doubt)
-    book.record("", False)
-    assert not start(tmp_path).doubt
+    assert bool((await book.begin()).reason) == bool(reason)
+    await book.record("", False)
+    assert not (await start(tmp_path)).reason
 
 
-def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) -> None:
+async def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) -> None:
     """Before the log was made, and behind that."""
-    StartFile(tmp_path).begin()
-    assert not StartFile(tmp_path).begin().doubt
+    await StartFile(tmp_path).begin()
+    assert not (await StartFile(tmp_path).begin()).reason
     for name in FILES:
         (tmp_path / name).touch()
-    assert not start(tmp_path).doubt
+    assert not (await start(tmp_path)).reason
 
 
 async def test_a_start_that_wrote_nothing_leaves_no_doubt() -> None:
@@ -104,40 +103,40 @@ async def test_a_start_that_wrote_nothing_leaves_no_doubt() -> None:
     disk = Disk()
     for number in (1, 2):
         book = MemoryStarts(disk, number)
-        assert not book.begin().doubt
+        assert not (await book.begin()).reason
         await MemoryLog(disk).open()
-        book.record("", False)
+        await book.record("", False)
     disk.has_log = disk.has_promises = False
-    assert MemoryStarts(disk, 3).begin().is_old
+    assert (await MemoryStarts(disk, 3).begin()).is_old
 
 
-def test_a_forgotten_start_is_known_from_then_on(tmp_path: Path) -> None:
+async def test_a_forgotten_start_is_known_from_then_on(tmp_path: Path) -> None:
     """It was found out once, and is settled."""
     book = StartFile(tmp_path)
-    book.begin()
-    book.record("an older folder", True, 4711)
-    assert 4711 in (StartFile(tmp_path).begin().earlier or ())
+    await book.begin()
+    await book.record("an older folder", True, [4711])
+    assert 4711 in ((await StartFile(tmp_path).begin()).earlier or ())
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Nobody hears of a start that is not stored."""
     with pytest.raises(StorageFailed, match="starts"):
-        StartFile(tmp_path / "nowhere").begin()
+        await StartFile(tmp_path / "nowhere").begin()
 
 
 async def test_what_is_remembered_of_peers_is_read_back(tmp_path: Path) -> None:
-    """Whichever way it was saved; the last save counts."""
+    """The last save counts."""
     memory = PeerFile(tmp_path)
     assert memory.load() == []
-    await memory.save_soon([[0, 2, 55, 1, 0]])
+    await memory.save([[0, 2, 55, 1, 0]])
     assert PeerFile(tmp_path).load() == [[0, 2, 55, 1, 0]]
-    memory.save([[0, 2, 55, 3, 1]])
+    await memory.save([[0, 2, 55, 3, 1]])
     assert PeerFile(tmp_path).load() == [[0, 2, 55, 3, 1]]
 
 
-def test_a_damaged_memory_is_forgotten(tmp_path: Path) -> None:
+async def test_a_damaged_memory_is_forgotten(tmp_path: Path) -> None:
     """The node is a poorer witness, and nobody is harmed."""
-    PeerFile(tmp_path).save([[0, 2, 55, 1, 0]])
+    await PeerFile(tmp_path).save([[0, 2, 55, 1, 0]])
     path = tmp_path / "remembered.json"
     path.write_text(path.read_text().replace("55", "56"))
     assert PeerFile(tmp_path).load() == []

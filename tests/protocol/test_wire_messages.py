@@ -110,7 +110,7 @@ def _one_of_each() -> list[Message]:
         HELLO, Welcome(1, "", 1, 1, [], [], 1, 1), Request(1, "", 0, 0, 0, []), Reply(1, []),
         messages.Failure(0, "", "", 0, 0), messages.Placed([], []), messages.Goodbye(""), messages.Raft([]),
         messages.SnapshotPiece(0, 0, 0, 0, 0, 0, True, b"", 0), SnapshotAck(0, 0, 0, True, 0),
-        messages.Word(0, []), messages.Remember([]),
+        messages.Recollection([], []), messages.Acknowledgements([]),
     ]  # fmt: skip
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from protocol.messages import (
+    Acknowledgements,
     Failure,
     Goodbye,
     Hello,
     Message,
     Placed,
     Raft,
-    Remember,
+    Recollection,
     Reply,
     Request,
     SnapshotAck,
     SnapshotPiece,
     Welcome,
-    Word,
 )
 
 SMALL = st.integers(0, 2**32 - 1)
@@ -42,6 +42,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Raft, st.lists(st.tuples(NODE, BODY).map(list), max_size=3)),
     st.builds(SnapshotPiece, NODE, LARGE, LARGE, LARGE, LARGE, SMALL, st.booleans(), st.binary(max_size=40), SMALL),
     st.builds(SnapshotAck, NODE, LARGE, SMALL, st.booleans(), LARGE),
-    st.builds(Word, LARGE, st.lists(st.lists(LARGE, min_size=7, max_size=7), max_size=3)),
-    st.builds(Remember, st.lists(st.lists(LARGE, min_size=6, max_size=6), max_size=3)),
+    st.builds(Recollection, st.lists(LARGE, max_size=3), st.lists(st.lists(LARGE, min_size=7, max_size=7), max_size=3)),
+    st.builds(Acknowledgements, st.lists(st.lists(LARGE, min_size=6, max_size=6), max_size=3)),
 )

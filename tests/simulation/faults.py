@@ -342,14 +342,10 @@ class Faults:
 
     def _is_known_later(self, host: Host) -> bool:
         drive, others = host.drive, [other for other in self.cluster.hosts.values() if other is not host]
-        known = [row[3] for other in others for row in other.drive.disk.remembered if row[:2] == [0, host.number]]
         last = drive.disk.starts[-1]
-        return (
-            drive.saved is not None
-            and last not in drive.saved[3]
-            and len(known) == len(others)
-            and all(start == last for start in known)
-        )
+        row = [0, host.number, drive.folder.data_id, last]  # as `recollection.to_store` makes it
+        is_known = all(row in other.drive.disk.remembered for other in others)
+        return drive.saved is not None and last not in drive.saved[3] and is_known
 
     def _lose_everything(self) -> None:
         host = self._random.choice(list(self.cluster.hosts.values()))

@@ -192,7 +192,7 @@ class Raft:
         """Peers know that this replica acknowledged what its disk has forgotten as a whole."""
         lose(self.state, lost)
 
-    def doubt(self, is_doubted: bool) -> None:
+    def set_doubted(self, is_doubted: bool) -> None:
         """Whether the disk is in doubt as a whole: while it is, this replica follows and stores, and neither votes nor counts."""
         self.state.is_doubted = is_doubted
         if is_doubted and not isinstance(self.state.role, Follower):
@@ -207,15 +207,16 @@ class Raft:
         trust(self.state, term, end)
 
     @property
-    def is_behind_others(self) -> bool:
-        """Whether its log ends before what others had when it was last in doubt."""
-        return (self.state.log.last_term, self.state.log.last_index) < self.state.floor
+    def is_restored(self) -> bool:
+        """Whether nothing is missing any more, and the log on disk ends no earlier than others' did when it was last in doubt."""
+        state = self.state
+        return not state.recovering and state.log.pending_snapshot is None and self.durable_end >= state.floor
 
     @property
-    def durable_end(self) -> tuple[int, int, int]:
-        """The current term, and term and index of the last entry that is on disk."""
+    def durable_end(self) -> tuple[int, int]:
+        """Term and index of the last entry that is on disk."""
         log = self.state.log
-        return self.state.term, log.term_at(log.stable) or 0, log.stable
+        return log.term_at(log.stable) or 0, log.stable
 
     def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
         """What a sound peer has acknowledged to this leader; None elsewhere, or where it has acknowledged nothing."""

@@ -234,11 +234,11 @@ def test_a_leader_that_hears_of_its_loss_resigns() -> None:
 def test_a_replica_in_doubt_follows_and_does_not_vote() -> None:
     """Until the doubt is over: then it is what it was."""
     raft = replica(chain(1), hard=HardState(1))
-    raft.doubt(True)
+    raft.set_doubted(True)
     raft.step(Message(MessageKind.vote, ONE, TWO, 2, 1, 3))
     (vote,) = take(raft).persist.responses  # type: ignore[union-attr]  # a vote is always written
     assert vote.reject
-    raft.doubt(False)
+    raft.set_doubted(False)
     raft.step(Message(MessageKind.vote, ONE, TWO, 3, 1, 3))
     (vote,) = take(raft).persist.responses  # type: ignore[union-attr]
     assert not vote.reject
