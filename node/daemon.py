@@ -32,10 +32,10 @@ from node.actors.remembering import Remembering
 from node.actors.replacing import Replacing
 from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts
+from node.actors.restoring import restore_replica, side_by_side
 from node.actors.router import Call, Router
 from node.actors.routes import Routes
 from node.actors.session import Rules, Session, SessionHost
-from node.actors.snapshots import RAFT_TABLE, restore
 from node.actors.split import SplitAccounts
 from node.actors.tracing import Tracer
 from node.config import Config
@@ -44,9 +44,9 @@ from node.core.ledger import Ledger
 from node.core.locks import Locks
 from node.core.machine import Body, Machine
 from node.core.members import Members, MemberTable
-from node.core.raft import Membership, NodeId, Raft, RaftConfig, StoredGroup, restore_log
+from node.core.raft import Membership, NodeId, RaftConfig, StoredGroup
 from node.core.splits import Splits
-from node.ports import Connection, LogWrite, ShardStore, mending
+from node.ports import Connection, LogWrite, ShardStore
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
@@ -58,7 +58,6 @@ log = structlog.get_logger()
 FIRST_WAIT_TICKS = (
     4  # between the turns of a group's replicas after a start: links to all who start together are up by then
 )
-RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 
 
@@ -162,26 +161,9 @@ class Node:
             LockPorts(self._adapters.clock, call, locks, guarded, soon, hurry, self._sessions.is_here, tick_ms)
         )
 
-    async def _make_replicas(self, stored: dict[int, StoredGroup]) -> dict[int, Replica]:
-        """All of this node's, side by side: on a busy machine most of a start is waiting for the files' threads to have their turn."""
-        turns = asyncio.Semaphore(RESTORES_AT_ONCE)
-
-        async def make(group: int) -> Replica:
-            async with turns:
-                return await self._make_replica(group, stored.pop(group, StoredGroup()))
-
-        groups = self.placement.groups_on(self.number)
-        made = await asyncio.gather(*map(make, groups), return_exceptions=True)
-        for outcome in made:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        return {group: replica for group, replica in zip(groups, made, strict=True) if isinstance(replica, Replica)}
-
     async def _make_replica(self, group: int, stored: StoredGroup) -> Replica:
-        machine = make_machine(group)
         store = self._adapters.shard(group)
         self._stores.append(store)
-        await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
             self._is_up, self._hurry, self._reading.add,
@@ -189,22 +171,14 @@ class Node:
         replica = Replica(
             group,
             lambda: make_machine(group),
-            machine,
+            make_machine(group),
             store,
             ports,
             self._checkpoint_bytes(),
             self.placement.replicas[group][0],
         )
-        meta = await replica.incoming.load_meta()
-        await restore(machine, store)
-        config = self._raft_config(group)
-        restored = restore_log(stored, meta, config.membership, config.id)
-        if writes := mending(group, stored, restored):
-            await self._adapters.log.write(writes)
-        replica.raft = Raft(config, restored)
+        restored = await restore_replica(replica, stored, self._raft_config(group), self._adapters.log)
         self.doubts.restored(replica, restored)
-        if meta is not None:
-            replica.raft.offer_snapshot(meta)
         return replica
 
     def _checkpoint_bytes(self) -> int:
@@ -234,7 +208,10 @@ class Node:
             self.members.started(await self.doubts.begin())
             stored = await self._adapters.log.open()
             await self.doubts.opened()
-            idle = await self._make_replicas(stored)
+            idle = await side_by_side(
+                self.placement.groups_on(self.number),
+                lambda group: self._make_replica(group, stored.pop(group, StoredGroup())),
+            )
             self.router.replicas = self.replicas
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from node.core.machine import Change
-from node.core.raft import Entry, HardState, LogCut, Lost, Promise, Restored, StoredGroup, promise_kept
+from node.core.raft import Entry, HardState, LogCut, Lost, Promise, StoredGroup
 from protocol.errors import ProtocolError
 from protocol.messages import Message
 
@@ -33,35 +33,6 @@ class LogWrite:
     promise: Promise | None = None  # at a start, where another one counts from here on than was found
 
 
-def promise_after(before: Promise, write: LogWrite) -> Promise:
-    """What the group has promised once a write is durable."""
-    before = write.promise or before
-    term, vote = (write.hard_state.term, write.hard_state.vote) if write.hard_state else (before.term, before.vote)
-    if write.entries:
-        last = write.entries[-1]
-        return Promise(term, vote, term, last.index, last.term, write.lost)
-    if write.restart and write.cut is not None:
-        return Promise(term, vote, term, write.cut.index, write.cut.term, write.lost)
-    return Promise(term, vote, before.written, before.index, before.entry_term, write.lost)
-
-
-def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
-    """What is written before a replica starts, where its disk has to be told what `restore_log` has found; else nothing.
-
-    So a second start, at any moment, finds what this one has found.
-    """
-    base = restored.snapshot
-    hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
-    found = stored.promise or Promise()
-    kept = promise_kept(stored, restored)
-    is_behind = base.index > 0 and not restored.entries and stored.end != (base.index, base.term)
-    if hard_state is None and restored.lost == found.lost and kept == found and not is_behind:
-        return []
-    cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
-    promise = kept if kept != found else None
-    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost, promise=promise)]
-
-
 class NodeFolder(Protocol):
     """What a data folder says of itself and of the others. What is told to it is durable when the call returns.
 
@@ -83,7 +54,7 @@ class NodeFolder(Protocol):
 
 
 class LogStore(Protocol):
-    """The node's one log, for all groups, and a second copy of what each group has promised by it (`promise_after`).
+    """The node's one log, for all groups, and a second copy of what each group has promised by it (`node.core.raft.Promise`).
 
     The copy must not share the fate of the log. After a crash in the middle of a write it speaks of the write or of what was before,
     as the log does: a promise that nobody can have heard of does not count.

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from node.adapters.promises import promise_after
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short
-from node.ports import LogWrite, Start, StorageFailed, promise_after
+from node.ports import LogWrite, Start, StorageFailed
 
 Row = tuple[str, int, bytes]
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from node.core.raft import Lost, NodeId, Promise
-from node.ports import StorageFailed
+from node.ports import LogWrite, StorageFailed
 
 GROUPS_MAX = 4_096  # the file takes half a megabyte; a log's key must also fit 63 bits
 SLOT = struct.Struct("<QQQQQQQII")  # drain, term, written, index, entry term, lost term, lost index, vote, checksum
@@ -34,6 +34,18 @@ class Kept(NamedTuple):
 
     newest: Promise
     before: Promise | None  # the one before, where the newest may not have been told
+
+
+def promise_after(before: Promise, write: LogWrite) -> Promise:
+    """What the group has promised once a write is durable."""
+    before = write.promise or before
+    term, vote = (write.hard_state.term, write.hard_state.vote) if write.hard_state else (before.term, before.vote)
+    if write.entries:
+        last = write.entries[-1]
+        return Promise(term, vote, term, last.index, last.term, write.lost)
+    if write.restart and write.cut is not None:
+        return Promise(term, vote, term, write.cut.index, write.cut.term, write.lost)
+    return Promise(term, vote, before.written, before.index, before.entry_term, write.lost)
 
 
 class PromiseFile:

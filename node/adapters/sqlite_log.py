@@ -8,10 +8,10 @@ from pathlib import Path
 
 import structlog
 
-from node.adapters.promises import Kept, PromiseFile
+from node.adapters.promises import Kept, PromiseFile, promise_after
 from node.adapters.sqlite import SqliteFile, sync_folder
 from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup, is_cut_short
-from node.ports import LogWrite, promise_after
+from node.ports import LogWrite
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, checksum INTEGER, data BLOB);

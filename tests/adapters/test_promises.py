@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from node.actors.restoring import mending
 from node.adapters import promises
 from node.adapters.promises import BLOCK_BYTES, FILE_BYTES, HALF_BYTES, SLOT, PromiseFile
 from node.adapters.sqlite_log import SqliteLog
@@ -25,7 +26,7 @@ from node.core.raft import (
     SnapshotMeta,
     restore_log,
 )
-from node.ports import LogWrite, StorageFailed, mending
+from node.ports import LogWrite, StorageFailed
 from tests.core.raft.entries import chain
 
 STAMP = "test node 2"

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
+from node.adapters.promises import promise_after
 from node.core.raft import (
     Entry,
     HardState,
@@ -27,7 +28,7 @@ from node.core.raft import (
     StoredGroup,
     restore_log,
 )
-from node.ports import LogWrite, promise_after
+from node.ports import LogWrite
 
 
 @dataclass(slots=True)

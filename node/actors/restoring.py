@@ -1,0 +1,64 @@
+"""A node's replicas as its disk has kept them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from node.actors.replica import Replica
+from node.actors.snapshots import RAFT_TABLE, restore
+from node.core.raft import LogCut, Promise, Raft, RaftConfig, Restored, StoredGroup, promise_kept, restore_log
+from node.ports import LogStore, LogWrite
+
+RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
+
+
+async def side_by_side(groups: Sequence[int], make: Callable[[int], Awaitable[Replica]]) -> dict[int, Replica]:
+    """All of a node's replicas: on a busy machine most of a start is waiting for the files' threads to have their turn.
+
+    Raises what the first one raised.
+    """
+    turns = asyncio.Semaphore(RESTORES_AT_ONCE)
+
+    async def in_turn(group: int) -> Replica:
+        async with turns:
+            return await make(group)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            making = {group: tasks.create_task(in_turn(group)) for group in groups}
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return {group: task.result() for group, task in making.items()}
+
+
+async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftConfig, log: LogStore) -> Restored:
+    """Opens its store, and sets its machine and its log to what was stored. Raises StorageFailed."""
+    machine, store = replica.machine, replica.store
+    await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
+    meta = await replica.incoming.load_meta()
+    await restore(machine, store)
+    restored = restore_log(stored, meta, config.membership, config.id)
+    if writes := mending(replica.group, stored, restored):
+        await log.write(writes)
+    replica.raft = Raft(config, restored)
+    if meta is not None:
+        replica.raft.offer_snapshot(meta)
+    return restored
+
+
+def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
+    """What is written before a replica starts, where its disk has to be told what `restore_log` has found; else nothing.
+
+    So a second start, at any moment, finds what this one has found.
+    """
+    base = restored.snapshot
+    hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
+    found = stored.promise or Promise()
+    kept = promise_kept(stored, restored)
+    is_behind = base.index > 0 and not restored.entries and stored.end != (base.index, base.term)
+    if hard_state is None and restored.lost == found.lost and kept == found and not is_behind:
+        return []
+    cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
+    promise = kept if kept != found else None
+    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost, promise=promise)]
