@@ -81,7 +81,7 @@ class Node:
         self._writer = LogWriter(adapters.log, adapters.clock)
         self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
         self._links: dict[int, Link] = {}
-        self.doubts = Doubts(number, adapters.starts, self.replicas, self._spawn_asking)
+        self.doubts = Doubts(number, adapters.starts, self.replicas, self._spawn_asking, is_moved=adapters.is_moved)
         self.members = self._make_members()
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)

@@ -71,6 +71,10 @@ class LogStore(Protocol):
     async def close(self) -> None: ...
 
 
+COPIED = "log.db or log.promises is another file than at the last start: the folder was copied"
+"""The one reason to doubt a folder that its operator can answer for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """One start of the node's process on its data folder."""
@@ -79,6 +83,11 @@ class Start:
     earlier: frozenset[int] | None  # the folder's starts before; None where that is lost
     reason: str  # to doubt that the folder is the newest that this node had, in words; empty where there is none
     is_old: bool  # whether it certainly is not, or has lost what it had
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether nothing else speaks against the folder than that it was copied."""
+        return self.reason == COPIED and not self.is_old
 
 
 class StartBook(Protocol):

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         if not 1 <= options.node <= config.cluster.nodes:
             raise RefusedToStart(f"node {options.node}: expected 1 to {config.cluster.nodes}")
         with _claim(options.data, config, options.node) as identity:
-            return _run(config, options.node, options.data, identity)
+            return _run(config, options.node, options.data, identity, is_moved=options.moved)
     except (ConfigError, RefusedToStart, StorageFailed) as error:
         print(f"refused to start: {_sentence(error, options.node)}", file=sys.stderr)
         return EXIT_REFUSED
@@ -78,6 +78,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="cluster.toml, the same for every node")
     parser.add_argument("--node", type=int, required=True, help="this node's number, from 1")
     parser.add_argument("--data", type=Path, required=True, help="this node's data folder")
+    parser.add_argument(
+        "--moved",
+        action="store_true",
+        help="the data folder is the last one that this node had; it was only moved (no)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -121,14 +126,14 @@ def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
         yield DataFolder(folder, owner)
 
 
-def _run(config: Config, number: int, folder: Path, identity: DataFolder) -> int:
+def _run(config: Config, number: int, folder: Path, identity: DataFolder, *, is_moved: bool) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.disable()  # until all is restored: nothing of that is garbage, and it would be looked through again and again
     _share_one_heap()
     stamp = f"{config.cluster.name} node {number}"
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(config, number, folder, identity, stamp))
+            return runner.run(_serve(config, number, folder, identity, stamp, is_moved=is_moved))
     except BaseExceptionGroup as group:
         for error in _leaves(group):
             if isinstance(error, NotAdmitted):
@@ -146,14 +151,14 @@ def _refuse(reason: str) -> int:
     return EXIT_REFUSED
 
 
-async def _serve(config: Config, number: int, folder: Path, identity: DataFolder, stamp: str) -> int:
+async def _serve(config: Config, number: int, folder: Path, identity: DataFolder, stamp: str, *, is_moved: bool) -> int:
     transport, stored = TcpTransport(), SqliteLog(folder, stamp)
     is_under_test = config.testing.fault_switch
     slow = SlowLog(stored)
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
         SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder), PeerFile(folder),
-        _connections_max(config),
+        is_moved, _connections_max(config),
         FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)

@@ -138,11 +138,12 @@ class LocalCluster(ClusterFolder):
                 raise ClusterError(f"{address.host}:{address.port} {text}")
 
     @contextmanager
-    def started(self, numbers: Sequence[int]) -> Iterator[None]:
+    def started(self, numbers: Sequence[int], *arguments: str) -> Iterator[None]:
         """Starts nodes, and stops them again when that or what is done meanwhile fails. Raises ClusterError."""
         self.check_startable(numbers)
         try:
-            self.start(*numbers)
+            for number in numbers:
+                self.node(number).start(*arguments)
             yield
         except BaseException as error:
             with uninterrupted():

@@ -52,7 +52,8 @@ class NodeProcess:
         except (OSError, ValueError):
             return None
         _reap(pid)
-        return pid if _command_line(pid)[1:] == self.command()[1:] else None
+        program = self.command()[1:]
+        return pid if _command_line(pid)[1:][: len(program)] == program else None
 
     def state(self) -> str:
         """`running`, `paused` or `stopped`."""
@@ -66,12 +67,12 @@ class NodeProcess:
         pid = self.pid()
         return 0 if pid is None else int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
-    def start(self) -> int:
-        """Starts the node unless it runs; its pid. Output is added to the log."""
+    def start(self, *arguments: str) -> int:
+        """Starts the node unless it runs, with these arguments besides; its pid. Output is added to the log."""
         if (pid := self.pid()) is not None:
             return pid
         self.data.mkdir(parents=True, exist_ok=True)
-        command, environment = self.command(), os.environ | clock_environment(self.clock)
+        command, environment = [*self.command(), *arguments], os.environ | clock_environment(self.clock)
         with uninterrupted():  # a process whose pid is not written could not be found again
             pid = os.posix_spawn(
                 command[0], command, environment, setsid=True,  # a Ctrl-C in the terminal is not the nodes' business

@@ -22,5 +22,6 @@ class Adapters:
     folder: NodeFolder
     starts: StartBook
     peers: PeerMemory
+    is_moved: bool = False  # the operator answers for it that the data folder is the last one that this node had
     connections_max: int = CLIENTS_MAX + STRANGERS_MAX  # that the system lets this process have
     faults: Faults | None = None  # in a cluster under test

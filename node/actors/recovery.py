@@ -49,12 +49,19 @@ class Doubts:
     furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise each
     replica recovers from a leader, up to what anybody remembers.
 
+    Where somebody who should speak is gone for good, only people can know that a folder that was copied is the last one: they may
+    say so (`is_moved`), which ends that doubt. What a peer proves all the same is believed, as ever.
+
     The reason is stored, and its end when all replicas have caught up: behind everything on the disk that has ended it, logs
     and terms, or after a crash an old folder would vote as a sound one.
     """
 
-    def __init__(self, node: int, book: StartBook, replicas: Mapping[int, Replica], spawn: Spawn) -> None:
+    def __init__(
+        self, node: int, book: StartBook, replicas: Mapping[int, Replica], spawn: Spawn, *, is_moved: bool
+    ) -> None:
+        """`is_moved`: the operator answers for it that a folder that was copied is the last one that this node had."""
         self._node = node
+        self._is_moved = is_moved
         self._book = book
         self._replicas = replicas
         self._spawn = spawn
@@ -76,8 +83,14 @@ class Doubts:
 
     async def begin(self) -> int:
         """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
-        self._start = await self._book.begin()
-        self._reason, self._is_old = self._start.reason, self._start.is_old
+        start = self._start = await self._book.begin()
+        if start.is_copy and self._is_moved:
+            log.warning(
+                "data folder taken for moved", node=self._node, reason=start.reason,
+                remark="the operator answers for it that this node had no newer one; otherwise payments can be lost",
+            )  # fmt: skip
+        else:
+            self._reason, self._is_old = start.reason, start.is_old
         return self._start.number
 
     async def opened(self) -> None:
@@ -120,11 +133,16 @@ class Doubts:
 
     def _tell(self) -> None:
         """What people are told, once a start or when it becomes certain."""
-        log.warning(
-            "data folder in doubt", node=self._node, reason=self._reason, is_old=self._is_old,
-            remedy="it takes no part until the other nodes have spoken; if one of them is gone for good, or too many folders "
-            f"are old, make this node a new member: scripts/cluster replace {self._node}",
-        )  # fmt: skip
+        remedy = (
+            "it takes no part until the other nodes have spoken; if one of them is gone for good, or too many folders "
+            f"are old, make this node a new member: scripts/cluster replace {self._node}"
+        )
+        if self._start.is_copy and not self._is_old:
+            remedy += (
+                "; or if you know that it is the last one that this node had, and was only moved, stop the node, then "
+                f"scripts/cluster start {self._node} --moved"
+            )
+        log.warning("data folder in doubt", node=self._node, reason=self._reason, is_old=self._is_old, remedy=remedy)
 
     def _others(self, replica: Replica) -> list[int]:
         return [int(node) for node in replica.membership.everyone if node != self._node]

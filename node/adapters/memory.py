@@ -15,7 +15,7 @@ from typing import Any
 from node.adapters.promises import promise_after
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short
-from node.ports import LogWrite, Start, StorageFailed
+from node.ports import COPIED, LogWrite, Start, StorageFailed
 
 Row = tuple[str, int, bytes]
 
@@ -90,7 +90,7 @@ class MemoryStarts:
         if disk.recorded and not disk.has_log and not disk.has_promises:
             disk.reason, disk.is_old = "all of the log is gone", True
         elif disk.recorded not in (0, disk.files) and not disk.reason:
-            disk.reason = "the folder was copied"
+            disk.reason = COPIED
         await disk.sync()
         disk.starts.append(self._number)
         return Start(self._number, earlier, disk.reason, disk.is_old)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from node.adapters.checked import read_checked, write_checked
-from node.ports import Start, StorageFailed
+from node.ports import COPIED, Start, StorageFailed
 
 STARTS_MAX = 1_000  # a peer that missed so many starts in a row has been away for longer than anything here
 FILES = ("log.db", "log.promises")
@@ -51,7 +51,7 @@ class StartFile:
             if self._files and not files:
                 reason, is_old = "log.db and log.promises are gone", True
             elif any(files[name] != self._files[name] for name in files if name in self._files) and not reason:
-                reason = "log.db or log.promises is another file than at the last start: the folder was copied"
+                reason = COPIED
         elif self._path.exists():
             reason = "starts.json is damaged"
         elif files:

@@ -82,6 +82,7 @@ async def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: 
     for _ in range(2):
         begun = await start(tmp_path)
         assert reason in begun.reason and bool(reason) == bool(begun.reason) and begun.is_old == is_old
+        assert begun.is_copy == (name == "the folder was copied")
     await StartFile(tmp_path).begin()  # dies before it has opened the log
     book = StartFile(tmp_path)
     assert bool((await book.begin()).reason) == bool(reason)
