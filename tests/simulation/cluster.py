@@ -46,10 +46,10 @@ class Shape:
     @staticmethod
     def draw(random: Random) -> Shape:
         """A random one."""
-        nodes = random.choice((3, 3, 4, 5))
+        nodes = random.choice((3, 3, 3, 4, 5))
         replication = 5 if nodes == 5 and random.random() < 0.3 else 3
         return Shape(
-            nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100)),
+            nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100, 100)),
             random.choice((8_000, 60_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
             segment_transfers=random.choice((1, 8, SEGMENT_TRANSFERS)),
         )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from node.core.locks import Locks
+from tests.simulation.clocks import RATE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,12 @@ class Grant:
     token: int
     invoked: float
     returned: float
+    ttl: float = 0.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A transfer under a lock's token that happened. `returned`: when somebody first knew that."""
+    """A transfer under a lock's token that happened, or was refused for it. `returned`: when somebody first knew that."""
 
     id: int
     lock: str
@@ -55,6 +57,17 @@ def check_guarded(transfers: Sequence[Guarded]) -> list[str]:
         for one in transfers
         for other in transfers
         if other.lock == one.lock and other.token > one.token and other.returned < one.invoked
+    ]
+
+
+def check_refused(transfers: Sequence[Guarded], grants: Sequence[Grant]) -> list[str]:
+    """No transfer is refused for its token while the lease of that surely lasts: it began after it was asked for."""
+    lasts = {(one.lock, one.token): one.invoked + one.ttl * (1 - RATE_MAX) for one in grants}
+    return [
+        f"{one.lock}: transfer {one.id:032x} was refused at {one.returned:.4f} s under token {one.token}, "
+        f"which holds until {lasts[one.lock, one.token]:.4f} s at least"
+        for one in transfers
+        if one.returned < lasts.get((one.lock, one.token), 0.0)
     ]
 
 

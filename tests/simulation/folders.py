@@ -17,7 +17,6 @@ from protocol.placement import COORDINATOR
 from tests.simulation.cluster import Cluster, Host
 from tests.simulation.disks import Drive
 
-SHARE = 0.4  # of the runs: it takes some seconds
 LOOK_SECONDS = 0.1  # between two looks of the operator
 CRASH_CHANCE = 0.15  # a look, that some node dies
 DOWN_SECONDS = 0.4  # mean, until it is started again
@@ -36,8 +35,6 @@ class Folders:
 
     async def run(self) -> None:
         """All of it; afterwards every node runs."""
-        if self._random.random() >= SHARE:
-            return
         cluster, loop = self._cluster, self._cluster.loop
         host = self._random.choice(list(cluster.hosts.values()))
         lost = host.drive.folder.data_id

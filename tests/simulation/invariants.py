@@ -118,7 +118,6 @@ class Invariants:
         self._watched: dict[Owner, list[Watched]] = {}
         self._votes: dict[tuple[int, int, int], int] = {}  # (data folder, group, term) -> who got its vote
         self._terms: dict[tuple[int, int], int] = {}  # (node, group) -> the highest durable term
-        self._steps: dict[Owner, int] = {}
 
     def _make_log(self, group: int) -> GroupLog:
         clocks = self.cluster.clocks
@@ -127,14 +126,15 @@ class Invariants:
 
     def step(self) -> None:
         """Looks at every node that has done something since the last call."""
-        for host in self.cluster.hosts.values():
-            owner = host.owner
-            if owner is None or host.node is None or self._steps.get(owner) == owner.steps:
+        stepped, hosts = self.cluster.loop.stepped, self.cluster.hosts
+        for owner in stepped:
+            host = hosts.get(owner.host)
+            if host is None or host.owner is not owner or host.node is None:
                 continue
-            self._steps[owner] = owner.steps
             for one in self._watch(owner, host.node.replicas):
                 if one.has_changed():
                     self._look(host, one.group, one.replica, one.seen)
+        stepped.clear()
 
     def _watch(self, owner: Owner, replicas: dict[int, Replica]) -> list[Watched]:
         watched = self._watched.setdefault(owner, [])

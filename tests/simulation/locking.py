@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -45,6 +46,7 @@ class Locking:
     def questions(self) -> list[Question]:
         """What became of payments, and whether locks are served."""
         asked: list[Question] = [("outcome", partial(self._settle, one)) for one in self._records.unsettled.values()]
+        asked += [("outcome", partial(self._ask_again, one)) for one in self._records.lapsed.values()]
         return [*asked, *(("lock", partial(self._take, name)) for name in LOCKS)]
 
     async def _take(self, name: str) -> bool:
@@ -67,7 +69,7 @@ class Locking:
             return
         except (Busy, Unreachable):
             return
-        self._records.grants.append(Grant(name, lock.token, invoked, self._loop.time()))
+        self._records.grants.append(Grant(name, lock.token, invoked, self._loop.time(), ttl))
         sleeps = self._random.random() < 0.25
         if sleeps:
             await lock._stop_renewals()
@@ -104,6 +106,7 @@ class Locking:
         except Refused as refused:
             if refused.status != LOST:
                 self._records.broken.append(f"{name}: payment refused with {refused.status}")
+            self._records.lapsed[guarded.id] = replace(guarded, returned=self._loop.time()), debit
             return
         except (Busy, Unreachable):
             return
@@ -113,8 +116,7 @@ class Locking:
         self._happened(guarded)
 
     def _happened(self, guarded: Guarded) -> None:
-        done = Guarded(guarded.id, guarded.lock, guarded.token, guarded.invoked, self._loop.time())
-        self._records.guarded.append(done)
+        self._records.guarded.append(replace(guarded, returned=self._loop.time()))
 
     async def _settle(self, unsettled: tuple[Guarded, str]) -> bool:
         guarded, debit = unsettled
@@ -125,6 +127,17 @@ class Locking:
         del self._records.unsettled[guarded.id]
         if status.name in ACCEPTED:
             self._happened(guarded)
+        return True
+
+    async def _ask_again(self, lapsed: tuple[Guarded, str]) -> bool:
+        """What was refused for its token stays refused so."""
+        guarded, debit = lapsed
+        try:
+            status = await self.client.outcome(guarded.id, debit, timeout=CALL_SECONDS)
+        except (Busy, OutcomeUnknown, Unreachable):
+            return False
+        if status.name != LOST:
+            self._records.broken.append(f"transfer {guarded.id:032x}: {LOST}, in the end {status.name}")
         return True
 
 

@@ -31,7 +31,6 @@ class Owner:
         self.host = host
         self.is_dead = False
         self.is_paused = False
-        self.steps = 0  # callbacks run so far
         self.fuse: int | None = None  # callbacks left until `blown` is called
         self.blown: Callable[[], None] = lambda: None
         self.context = contextvars.copy_context()
@@ -60,6 +59,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.after_step: Callable[[], None] = lambda: None
         self.failed: Callable[[Owner | None, BaseException], None] = lambda owner, error: None
         self.running_owner: Owner | None = None
+        self.stepped: dict[Owner, None] = {}  # processes of which a callback has run; whoever looks at them clears it
         self.root = contextvars.copy_context()
         self._now = 0.0
         self._order = itertools.count()
@@ -136,7 +136,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.running_owner = owner
         handle._run()
         self.running_owner = None
-        owner.steps += 1
+        self.stepped[owner] = None
         if owner.fuse is not None:
             owner.fuse -= 1
             if owner.fuse <= 0:
@@ -144,6 +144,10 @@ class SimLoop(asyncio.BaseEventLoop):
                 owner.blown()
 
     # -- processes ------------------------------------------------------------------------------------------------
+
+    def run_as(self, owner: Owner, callback: Callable[..., None], *args: Any) -> None:
+        """Runs a callback in a process, at once or when that goes on. Call it from outside of all processes."""
+        self._run_handle(owner, asyncio.Handle(callback, args, self, owner.context.copy()))
 
     def spawn(self, owner: Owner, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Starts a task that belongs to a process."""

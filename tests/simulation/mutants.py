@@ -36,7 +36,6 @@ from node.core.raft.state import Leader, State
 from node.ports import LogWrite, Start
 from protocol.messages import NEVER_MS, Request
 from protocol.status import Status
-from tests.simulation import folders
 
 
 def acknowledge_before_write(patch: pytest.MonkeyPatch) -> None:
@@ -292,7 +291,6 @@ def let_new_folder_vote(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replacing, "_next_step", lambda replica, node, row: None)
     patch.setattr(Replacing, "_move_on", move_on)
     patch.setattr(MemoryFolder, "admit", lambda self, identity, is_replacement: honest(self, identity, False))
-    patch.setattr(folders, "SHARE", 1.0)
 
 
 def export_past_leadership(patch: pytest.MonkeyPatch) -> None:

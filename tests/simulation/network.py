@@ -96,7 +96,7 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         unread, self.unread, self.unread_bytes = self.unread or [], None, 0
         for data in unread:
-            self.network.deliver(self, data)
+            self.network.loop.call_soon(self.network.deliver, self, data)
 
     def keep_unread(self, data: bytes | None) -> None:
         """Comes while this end does not read; the writer is told when it is too much."""
@@ -237,21 +237,15 @@ class Network:
         now = int(self.loop.time() * 1e9)
         self.trace = crc32(data or b"", crc32(b"%d %d %d" % (now, wire.owner.host, to.owner.host), self.trace))
         if to.unread is None:
-            self.deliver(to, data)
+            self.loop.run_as(to.owner, self.deliver, to, data)
         else:
             to.keep_unread(data)
 
     def deliver(self, to: Wire, data: bytes | None) -> None:
-        """A unit reaches the protocol."""
-        context = to.owner.context.copy()
+        """A unit reaches the protocol; call it in its process."""
         if data is None:
-            self.loop.call_soon(self._ended, to, context=context)
-        else:
-            self.loop.call_soon(self._received, to, data, context=context)
-
-    @staticmethod
-    def _received(to: Wire, data: bytes) -> None:
-        if to.is_open:
+            self._ended(to)
+        elif to.is_open:
             to.protocol.data_received(data)
 
     def _ended(self, to: Wire) -> None:

@@ -96,6 +96,9 @@ class Records:
     payments: dict[int, Payment] = field(default_factory=dict)  # out of counters, of unknown outcome
     grants: list[Grant] = field(default_factory=list)
     guarded: list[Guarded] = field(default_factory=list)  # transfers under a lock that happened
+    lapsed: dict[int, tuple[Guarded, str]] = field(
+        default_factory=dict
+    )  # refused for their token, and their debit accounts
     unsettled: dict[int, tuple[Guarded, str]] = field(
         default_factory=dict
     )  # of unknown outcome, and their debit accounts

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -58,6 +58,27 @@ KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
     "note": Notes,
     "split": SplitBank,
 }
+
+
+class Spell(Protocol):
+    """Faults of one kind behind all others, when nothing else fails: what is promised then is more."""
+
+    async def run(self) -> None:
+        """All of it; afterwards everything works again."""
+        ...
+
+
+SPELLS: dict[str, Callable[[Cluster, Random, Counter[str], Callable[[str], None]], Spell]] = {
+    "links": Links,
+    "folders": Folders,
+    "greed": Greed,
+}
+SPELL_WEIGHTS = {
+    "links": 3,
+    "folders": 3,
+    "greed": 1,
+    "none": 3,
+}  # a run has one: each takes seconds, and seeds are many
 WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
 FAULTS_SECONDS = 20.0
 THINKING_SECONDS = 0.15  # mean between two calls of one worker
@@ -77,10 +98,12 @@ class Plan:
     workload: str | None = None  # one of WORKLOADS
     commit: str | None = None  # 2pc or 3pc
     at: str | None = None  # whom all faults hit, one of AIMS; None: anybody
+    spell: str | None = None  # what comes behind the faults, one of SPELL_WEIGHTS
 
     def arguments(self) -> str:
         """As given to scripts/simulate."""
-        given = {"seconds": f"{self.seconds:g}", "workload": self.workload, "commit": self.commit, "at": self.at}
+        given = {name: getattr(self, name) for name in ("workload", "commit", "at", "spell")}
+        given["seconds"] = f"{self.seconds:g}"
         return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
 
 
@@ -92,6 +115,7 @@ class Result:
     plan: Plan
     broken: list[str] = field(default_factory=list)
     trace: int = 0
+    units: int = 0  # that the network carried
     virtual_seconds: float = 0.0
     workload: str = ""
     transfers: int = 0
@@ -144,6 +168,8 @@ class Simulation:
         self.records = Records()
         self._random = random
         self._seconds = plan.seconds
+        (spell,) = Random(f"spell of {seed}").choices([*SPELL_WEIGHTS], [*SPELL_WEIGHTS.values()])
+        self._spell = plan.spell or spell
         self._over: asyncio.Future[None] = self.loop.create_future()
         self.cluster.unexpected = self._stopped
         self.loop.failed = lambda owner, error: self._stopped(owner.name if owner else "simulation", error)
@@ -178,7 +204,7 @@ class Simulation:
         except Stuck:
             self.result.broken.append(f"{self.loop.time():.3f} s: nothing is left that could happen")
         result, records = self.result, self.records
-        result.trace = self.network.trace
+        result.trace, result.units = self.network.trace, self.network.counts.units
         result.virtual_seconds = self.loop.time()
         result.transfers = len(records.transfers)
         result.created = len(records.created())
@@ -229,9 +255,9 @@ class Simulation:
         watching = [asyncio.ensure_future(one) for one in (self._keep_up(), self._check_often(), self._check_rounds())]
         await self.faults.run(self._seconds)
         await asyncio.sleep(BUSY_SECONDS)
-        await Links(self.cluster, Random(f"links of {self.result.seed}"), self.faults.counts, self._fail).run()
-        await Folders(self.cluster, Random(f"folders of {self.result.seed}"), self.faults.counts, self._fail).run()
-        await Greed(self.cluster, Random(f"greed of {self.result.seed}"), self.faults.counts, self._fail).run()
+        if self._spell in SPELLS:
+            random = Random(f"{self._spell} of {self.result.seed}")
+            await SPELLS[self._spell](self.cluster, random, self.faults.counts, self._fail).run()
         for worker in self.workers:
             worker.stop()
         await asyncio.gather(*running)
@@ -341,6 +367,7 @@ class Simulation:
             broken += linearizability.check_register(name, 0, operations)
             broken += linearizability.check_versions(name, records.versions.get(name, ()))
         broken += fencing.check_grants(records.grants) + fencing.check_guarded(records.guarded)
+        broken += fencing.check_refused([one for one, _ in records.lapsed.values()], records.grants)
         return broken + list_append.check_lists(records.lists, is_real_time=False)
 
     async def _account(self, name: str) -> tuple[int, list[int]]:

@@ -10,6 +10,7 @@ import pytest
 from node.core.raft import StoredGroup
 from tests.core.raft.entries import chain
 from tests.simulation.disks import Drive
+from tests.simulation.fencing import Grant, Guarded, check_refused
 from tests.simulation.linearizability import Operation, Outcome, check_register, check_versions
 from tests.simulation.list_append import Transaction, check_lists
 from tests.simulation.snapshots import Row, Snapshot, check_cuts, check_snapshots
@@ -254,6 +255,14 @@ def test_cuts_lie_in_one_order() -> None:
     assert check_cuts([snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=2.0, versions=(1, 1))])
     crossed = [snapshot(0, 0, at=0.0, versions=(1, 2)), snapshot(0, 0, at=0.5, versions=(2, 1))]
     assert "other way round" in check_cuts(crossed)[0]
+
+
+def test_a_refusal_under_a_token_that_holds_is_found() -> None:
+    """Within the lease's time since it was asked for, by the slowest clock."""
+    grants = [Grant("lock", 7, 10.0, 10.5, ttl=2.0)]
+    assert check_refused([Guarded(1, "lock", 7, 11.0, 12.5), Guarded(2, "lock", 6, 11.0, 11.5)], grants) == []
+    (broken,) = check_refused([Guarded(1, "lock", 7, 11.0, 11.9)], grants)
+    assert "under token 7, which holds until 11.998" in broken
 
 
 def test_what_a_lost_folder_held_counts_as_stored() -> None:
