@@ -162,6 +162,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._unanswered: dict[int, tuple[float, Ask]] = {}
         self._voting: dict[int, float] = {}
         self._marks: dict[str, tuple[Mark, float]] = {}
+        self._too_long: dict[Ticket, Failed] = {}  # that fit no frame, until they are answered
         self._transfers: Counter[int] = Counter()  # under way, by connection
         self._rounds = 0
         self._ticks = 0
@@ -194,11 +195,16 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_tick()
                 case _:
                     assert_never(event)
-        now = self._ports.clock.monotonic()
-        self._carry_out(self.core.go_on(lambda ticket: self._tickets[ticket].deadline >= now))
+        self._go_on()
         if self._finishing is not None and not self.core.in_flight:
             then, self._finishing = self._finishing, None
             then()
+
+    def _go_on(self) -> None:
+        if self._too_long:
+            self._carry_out(self.core.give_up(self._too_long))
+        now = self._ports.clock.monotonic()
+        self._carry_out(self.core.go_on(lambda ticket: self._tickets[ticket].deadline >= now))
 
     def _on_leads(self, epoch: int) -> None:
         if epoch and epoch in (self._beginning, self.core.epoch if self.core.active else 0):
@@ -237,6 +243,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             mark.reply(name, failed)
         self._voting.clear()
         self._unanswered.clear()
+        self._too_long.clear()
         self._transfers.clear()
         self._finishing = None
 
@@ -261,7 +268,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not self.core.wants(ask):
             return
         if isinstance(outcome, Failed):
-            if is_awaited:  # else it was repeated already
+            if outcome.code is ErrorCode.frame_too_large and ask.body[0] == "round" and ask.body[5] is not None:
+                self._on_too_long(ask, outcome)
+            elif is_awaited:  # else it was repeated already
                 self._again(ask, RETRY_SECONDS)
             return
         effects = self.core.asked(ask, outcome)
@@ -270,6 +279,11 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._carry_out(effects)
         if outcome[0] == "stale_epoch":
             self._resign()
+
+    def _on_too_long(self, ask: Ask, failed: Failed) -> None:
+        tickets, effects = self.core.cannot_ask(ask)
+        self._too_long.update(dict.fromkeys(tickets, failed))
+        self._carry_out(effects)
 
     def _again(self, ask: Ask, seconds: float) -> None:
         """Repeats a call that came to nothing; what needs no answer of its own is told with the next call to the group."""
@@ -390,8 +404,11 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not self._transfers[submit.source]:
             del self._transfers[submit.source]
         waiting = statuses.count(Status.undecided) + statuses.count(Status.retry)
+        too_long = self._too_long.pop(ticket, None)
         if not waiting:
             submit.reply([statuses])
+        elif too_long is not None:
+            submit.reply(replace(too_long, may_have_happened=waiting < len(statuses)))
         elif not is_begun:
             submit.reply(not_done(ErrorCode.busy, "no round took these transfers in time", RETRY_LATER_MS))
         elif waiting == len(statuses):

@@ -144,7 +144,7 @@ class Session:
         if is_peer or rules.members.is_admitted:
             self._open(message, welcome)
         else:
-            self._host.waiting[self] = message
+            self._host.wait(self, message)
             self._patience = asyncio.get_running_loop().call_later(NEWCOMER_SECONDS, self._not_yet)
 
     def _not_yet(self) -> None:
@@ -318,11 +318,11 @@ class SessionHost:
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
         self.placed = placed
-        self.waiting: dict[Session, Hello] = {}  # clients that came before this node belongs to its cluster
         self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
         self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first
         self._clients: dict[Session, None] = {}
+        self.waiting: dict[Session, Hello] = {}  # clients that came before this node belongs to its cluster
         self._numbers: dict[int, None] = {}  # of all that stand
         self._look_at = 0.0
         self._looked = 0.0
@@ -332,8 +332,8 @@ class SessionHost:
 
     @property
     def clients(self) -> int:
-        """How many are connected."""
-        return len(self._clients)
+        """How many are connected and have said hello."""
+        return len(self._clients) + len(self.waiting)
 
     def is_here(self, source: int) -> bool:
         """Whether somebody waits for an answer on the connection of that number; 0 is this node."""
@@ -346,6 +346,11 @@ class SessionHost:
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
             oldest.end(f"expected Hello before {self._strangers_max} others connected")
+
+    def wait(self, session: Session, hello: Hello) -> None:
+        """A client's hello is looked at as soon as this node belongs to its cluster."""
+        self._strangers.pop(session, None)
+        self.waiting[session] = hello
 
     def replace(self, session: Session) -> None:
         """A peer's process has come: what one before it has said and was not read yet comes too late."""

@@ -79,6 +79,38 @@ def test_peers_are_let_in_whatever_the_number_of_strangers(monkeypatch: pytest.M
     play(story)
 
 
+def test_a_client_that_waits_for_its_node_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has said hello, to a node that has yet to hear which cluster is its own: others that say nothing do not end it."""
+    monkeypatch.setattr(session, "STRANGERS_MAX", FEW)
+    monkeypatch.setattr(session, "CLIENTS_MAX", FEW)
+    monkeypatch.setattr(session, "NEWCOMER_SECONDS", 60.0)
+
+    async def story(world: World) -> None:
+        address = world.cluster.placement.nodes[0]
+        for number in (1, 2, 3):
+            world.cluster.crash(number)
+            world.cluster.lose_data(number)
+        world.cluster.start(1)
+        host = world.cluster.hosts[1]
+        await world.until(lambda: host.node and host.node._tasks, "the first node listens")
+        waiting = [asyncio.ensure_future(world.dial(1)) for _ in range(FEW)]
+        await world.until(lambda: len(world.node(1)._sessions.waiting) == FEW, "they wait")
+        with pytest.raises(ConnectionRefusedError, match="3 clients connected to node 1"):
+            await world.dial(1)
+        strangers = []
+        for _ in range(2 * FEW):
+            _, stranger = await world.loop.create_connection(Stranger, address.host, address.port)
+            strangers.append(stranger)
+        await world.until(lambda: strangers[FEW - 1].is_closed, "strangers make room")
+        assert not any(one.done() for one in waiting)
+        for number in (2, 3):
+            world.cluster.start(number)
+        await world.until(lambda: all(one.done() for one in waiting), "they are let in")
+        assert all(one.result().is_open for one in waiting)
+
+    play(story)
+
+
 def test_a_client_that_takes_no_answers_gets_no_more_and_is_cut_off() -> None:
     """What it leaves unread counts against it, is bounded, and after a while it must go; the others do not notice."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from node.actors.actor import Failed, Outcome, Reply
+from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.coordinator import (
     FINISH_TICKS,
     FIRST_TICKS,
@@ -19,6 +19,7 @@ from node.actors.coordinator import (
 )
 from node.core.commit import ROUNDS_IN_FLIGHT_MAX, Ask
 from node.core.machine import Body, Kind
+from protocol.errors import ErrorCode
 from protocol.status import TRANSFERS_MAX
 from tests.actors.desk_world import Time
 from tests.core.commit.bench import GROUPS, batch, vote
@@ -120,6 +121,24 @@ async def test_an_idle_coordinator_finishes_at_once() -> None:
     for number in range(ROUNDS_IN_FLIGHT_MAX + 1):
         await desk.submit(1 + number * TRANSFERS_MAX)
     assert desk.rounds == ROUNDS_IN_FLIGHT_MAX
+
+
+async def test_a_prepare_that_fits_no_frame_ends_with_that_answer() -> None:
+    """It would not fit at the next try either. Who was in its round hears of it; what others submit goes on."""
+    desk = await Desk().lead()
+    await desk.submit(1)
+    long = not_done(ErrorCode.frame_too_large, "an entry of 17000000 bytes")
+    calls, desk.calls = desk.calls, []
+    for group, request, reply in calls:
+        assert request[0] == Kind.round
+        reply(long if group == 1 else vote(Ask(group, ["round", *request[1:]])))
+    await desk.step()
+    await desk.answer(Kind.apply, ["recorded"])
+    assert desk.answers == [long]
+    await desk.submit(1 + TRANSFERS_MAX)
+    assert desk.rounds == 1
+    await desk.vote_once()
+    assert len(desk.answers) == 2 and not isinstance(desk.answers[1], Failed)
 
 
 async def test_a_deposed_coordinator_reads_nothing_at_a_cut() -> None:

@@ -275,11 +275,24 @@ class Coordinator:
         """A call came to nothing. If it brought no PREPARE its contents go out with the next call, after `wake`: true."""
         if ask.body[0] != "round" or ask.body[5] is not None:
             return False
+        self._tell_again(ask)
+        self._resting[ask.group] = None
+        return True
+
+    def _tell_again(self, ask: Ask) -> None:
         for told, kept in ((ask.body[3], self._decisions), (ask.body[4], self._precommits)):
             if round_ids := [row[0] for row in told if row[0] in self.rounds]:
                 kept.setdefault(ask.group, {}).update(dict.fromkeys(round_ids))
-        self._resting[ask.group] = None
-        return True
+
+    def cannot_ask(self, ask: Ask) -> tuple[list[Ticket], list[Effect]]:
+        """No repetition of this PREPARE would reach its group either: it counts as void. Whose rows are in the round.
+
+        They are undecided then; the owner is to give them up, as the next round would fare no better.
+        """
+        self._tell_again(ask)
+        opened = self.rounds[ask.body[5][0]]
+        tickets = dict.fromkeys(piece.submission.ticket for piece in opened.pieces)
+        return list(tickets), self._voted(ask.group, opened.round_id, ["void"])
 
     def wake(self, group: int) -> None:
         """The group may be called again."""
