@@ -83,7 +83,7 @@ class PromiseFile:
         return self._read()
 
     def _read(self) -> dict[int, Kept]:
-        slots = {group: [self._slot(group, half) for half in (0, 1)] for group in range(GROUPS_MAX)}
+        slots = {group: [self._slot(group, half) for half in (0, 1)] for group in self._used()}
         newest = max((found[0] for pair in slots.values() for found in pair if found), default=0)
         noted, checksum = NOTED.unpack_from(self._image, 0)
         told = max(newest - 1, noted if checksum == crc32(self._image[:8], self._seed) and noted <= newest else 0)
@@ -97,6 +97,11 @@ class PromiseFile:
                 may_be_untold = drain > told and (drain_before or self._is_blank(group))
                 kept[group] = Kept(promise, before if may_be_untold else None)
         return kept
+
+    def _used(self) -> list[int]:
+        """The groups of which anything has been written: most of the file is blank for ever, and a start must not take its time."""
+        first, second = (SLOT.iter_unpack(self._image[_place(0, half) :][:HALF_BYTES]) for half in (0, 1))
+        return [group for group, (one, other) in enumerate(zip(first, second, strict=True)) if one[0] or other[0]]
 
     def _slot(self, group: int, half: int) -> tuple[int, Promise] | None:
         place = _place(group, half)

@@ -22,11 +22,11 @@ class Log:
     )  # fmt: skip
 
     def __init__(self, snapshot: SnapshotMeta, entries: Sequence[Entry], commit: int, applied: int) -> None:
-        """Starts from durable entries; the commit index is cut to what is there."""
+        """Starts from durable entries that continue the snapshot's chain (`intact_prefix`); the commit index is cut to what is there."""
         self.base_index = snapshot.index
         self.base_term = snapshot.term
         self.base_checksum = snapshot.checksum
-        self.entries = intact_prefix(snapshot, entries)
+        self.entries = list(entries)
         self.commit = min(max(commit, snapshot.index), self.last_index)
         self.applied = self.applying = applied
         self.stable = self.handed = self.last_index

@@ -86,7 +86,7 @@ class Restored:
     hard_state: HardState
     """Latest durable hard state."""
     entries: tuple[Entry, ...]
-    """All durable entries behind the snapshot's index."""
+    """All durable entries behind the snapshot's index that continue its chain."""
     snapshot: SnapshotMeta
     """Where the log was cut, or a meta of zeros."""
     applied: int

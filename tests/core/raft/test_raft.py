@@ -29,6 +29,7 @@ from node.core.raft import (
     Step,
     chain_checksum,
 )
+from node.core.raft.log import intact_prefix
 from tests.core.raft.simulation import Group
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -183,7 +184,8 @@ def test_a_damaged_log_is_cut_at_the_damage_and_recovers() -> None:
     """A replica that lost a part of what it acknowledged neither votes, campaigns nor counts."""
     entries = chain(1, 1, 1)
     damaged = (entries[0], replace(entries[1], data=b"damage"), entries[2])
-    raft = replica(damaged, hard=HardState(1, commit=1), lost=Lost(1, 3))
+    intact = tuple(intact_prefix(SnapshotMeta(), damaged))
+    raft = replica(intact, hard=HardState(1, commit=1), lost=Lost(1, 3))
     assert raft.status().recovering and raft.status().last_index == 1
     raft.campaign()
     for _ in range(40):
