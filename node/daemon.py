@@ -438,7 +438,10 @@ class Node:
     def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
         """A replica here has another leader, or begins or ends to serve."""
         mine = leader == self.number
-        self._directory.learn_leader(group, term, leader if not mine or is_serving else 0, self.number)
+        if leader:
+            self._directory.learn_leader(group, term, leader if not mine or is_serving else 0, self.number)
+        else:
+            self._directory.lost_sight(group)
         if group == COORDINATOR:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)

@@ -2,7 +2,7 @@
 
 The router routes by it. A term has one leader, so of all that replicas here and peers say, the highest term counts, whoever says it: news
 of a leader that cannot speak to this node come by way of others. That a leader has resigned is believed of itself alone, for
-others may only have lost sight of it.
+others may only have lost sight of it. A term that nobody is known to have won does not count: who campaigns in it hides no leader.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Directory:
         self._new_splits: list[str] = []  # not told to clients and peers yet
 
     def learn_leader(self, group: int, term: int, leader: int, teller: int) -> None:
-        """A node says who leads a group in a term; 0: nobody that it knows."""
+        """A node says who leads a group in a term that was won; 0: whoever has won it does not serve, or not any more."""
         router = self._router
         if leader == router.node != teller:
             return  # the replica here says so itself, as soon as it serves
@@ -41,6 +41,12 @@ class Directory:
             router.terms[group], router.leaders[group] = term, leader
             if leader != known:
                 self.tell_soon()
+
+    def lost_sight(self, group: int) -> None:
+        """The replica here knows of no leader; if it led itself, nobody leads."""
+        if self._router.leaders[group] == self._router.node:
+            self._router.leaders[group] = 0
+            self.tell_soon()
 
     def lost(self, node: int) -> None:
         """A peer's process is gone, and it leads nothing until somebody says so again."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from node.actors.actor import Failed, Reply
 from node.core.machine import Body, Loaded, Machine
-from node.core.raft import MembershipChange, Message, Persist, SnapshotMeta
+from node.core.raft import Membership, MembershipChange, Message, Persist, SnapshotMeta
 
 
 @dataclass(slots=True)
@@ -48,6 +49,14 @@ class Query:
     source: int = 0  # the connection that it came on, 0 for this node itself
     is_heavy: bool = False  # takes more than a moment even where all is in memory
     loaded: Loaded = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipQuery:
+    """Who belongs to the group, by all that had been committed when this was asked."""
+
+    answer: Callable[[Membership], None]
+    reply: Reply  # of a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +121,17 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMembership:
-    """Who belongs to the group shall change; nothing happens unless this replica leads and no other change is under way."""
+    """Who belongs to the group shall change; nothing happens unless this replica serves and no other change has been made."""
 
     change: MembershipChange
+    before: Membership  # that it was made for
 
 
 ReplicaEvent = (
     Command
     | Propose
     | Query
+    | MembershipQuery
     | Received
     | Persisted
     | Ticked

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, not_done
-from node.actors.events import Query
+from node.actors.events import MembershipQuery, Query
 from node.core.machine import Need
 from node.core.raft import ProposalDropped, Ready
 from node.ports import ShardStore
@@ -25,9 +25,11 @@ class Questions:
     def __init__(self, replica: Replica, ports: ReplicaPorts) -> None:
         self._replica = replica
         self._ports = ports
-        self._new: list[Query] = []  # of this drain: they share a read point
-        self._asked: dict[int, list[Query]] = {}  # by the context of their read point
-        self._confirmed: deque[tuple[int, list[Query]]] = deque()  # with the index that must be applied
+        self._new: list[Query | MembershipQuery] = []  # of this drain: they share a read point
+        self._asked: dict[int, list[Query | MembershipQuery]] = {}  # by the context of their read point
+        self._confirmed: deque[tuple[int, list[Query | MembershipQuery]]] = (
+            deque()
+        )  # with the index that must be applied
         self._undecided: list[Query] = []
 
     @property
@@ -35,9 +37,9 @@ class Questions:
         """Where rows are read that are not in memory."""
         return self._replica.store
 
-    def add(self, query: Query) -> None:
+    def add(self, query: Query | MembershipQuery) -> None:
         """A new question; one that may be `stale` is answered from what is there."""
-        if query.stale:
+        if isinstance(query, Query) and query.stale:
             self._read(query)
         elif not self._replica.is_serving:
             query.reply(self._replica.not_leader())
@@ -69,9 +71,11 @@ class Questions:
             for query in self._confirmed.popleft()[1]:
                 self._read(query)
 
-    def _read(self, query: Query) -> None:
+    def _read(self, query: Query | MembershipQuery) -> None:
         """Answers a confirmed question at once, or has it answered in its turn."""
-        if query.is_heavy or self.answer(query) is not None:
+        if isinstance(query, MembershipQuery):
+            query.answer(self._replica.membership)
+        elif query.is_heavy or self.answer(query) is not None:
             self._ports.read(self, query)
 
     def answer(self, query: Query) -> Need | None:

@@ -24,12 +24,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from node.actors.actor import Failed, Outcome, Reply, not_done
-from node.actors.events import ChangeMembership
+from node.actors.events import ChangeMembership, MembershipQuery
 from node.actors.members import Members
 from node.actors.replica import Replica
 from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState
-from node.core.raft import MembershipChange, NodeId, Step
+from node.core.raft import Membership, MembershipChange, NodeId, Step
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
@@ -59,9 +59,8 @@ class Replacing:
         self._is_up = is_up
         self._clock = clock
         self._ticks = 0
-        self._standings: dict[
-            int, tuple[Member, dict[int, str]]
-        ] = {}  # by node: its row, and what the leaders said of it by group
+        self._standings: dict[int, tuple[Member, dict[int, str]]] = {}
+        """By node: its row, and what the leaders said of it by group."""
 
     def tick(self) -> None:
         """Now and then brings the groups that are led here closer to the table, and the table to what all groups have done."""
@@ -85,24 +84,29 @@ class Replacing:
         for node in self._router.placement.replicas[group]:
             row = self._members.table.rows.get(node)
             if row is not None and node != self._router.node and (step := _next_step(replica, node, row)) is not None:
-                replica.inbox.push(ChangeMembership(MembershipChange(((step, NodeId(node)),))))
+                change = MembershipChange(((step, NodeId(node)),))
+                replica.inbox.push(ChangeMembership(change, replica.membership))
                 return
 
     def standing(self, call: Call) -> None:
         """`[node, data id, state]`: what the node is in a group that is led here: `["out"]`, `["learner"]` or `["voter"]`.
 
-        Only if the node's row here is that one: what was so under another row says nothing of this one.
+        Only if the node's row here is that one: what was so under another row says nothing of this one. The answer is a linearizable
+        read of the group: a leader that has been deposed does not know that it has, and what it would say may have been undone.
         """
-        replica, row = self._replicas.get(call.group), self._members.table.rows.get(call.body[0])
-        if row is None or [row.data_id, int(row.state)] != call.body[1:]:
-            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: its leader has another table"))
-            return
-        if replica is None or not replica.is_serving:
-            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}"))
-            return
-        membership, node = replica.membership, NodeId(call.body[0])
-        known = "voter" if node in membership.voters else "learner"
-        call.reply([known if node in membership.everyone else "out"])
+        node, data_id, state = call.body
+
+        def answer(membership: Membership) -> None:
+            row = self._members.table.rows.get(node)
+            if row is None or (row.data_id, row.state) != (data_id, state):
+                call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: its leader has another table"))
+                return
+            known = "voter" if node in membership.voters else "learner"
+            call.reply([known if node in membership.everyone else "out"])
+
+        replica = self._replicas.get(call.group)
+        if replica is None or not replica.inbox.offer(MembershipQuery(answer, call.reply)):
+            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: not here, or busy"))
 
     # -- at the coordinator's node --------------------------------------------------------------------------------
 
@@ -170,12 +174,15 @@ class Replacing:
 
 
 def _next_step(replica: Replica, node: int, row: Member) -> Step | None:
+    """A leader whose table is old must not undo what others have done by a later one: only a node that joins is taken in."""
     membership = replica.membership
     is_member, is_voter = NodeId(node) in membership.everyone, NodeId(node) in membership.voters
-    if membership.is_joint or is_member is is_voter is (row.state not in AWAY):
+    if membership.is_joint:
         return None
     if row.state in AWAY:
         return Step.remove if is_member else None
+    if row.state is not MemberState.joining or is_voter:
+        return None
     if not is_member:
         return Step.add_learner
     return Step.add_voter if replica.has_caught_up(node, LAG_ENTRIES_MAX) else None

@@ -20,6 +20,7 @@ from node.actors.events import (
     Exported,
     Lead,
     LoadedRows,
+    MembershipQuery,
     PeerLost,
     Persisted,
     Propose,
@@ -114,7 +115,7 @@ class Replica(Actor[ReplicaEvent]):
                     self._on_message(message)
                 case Command() | Propose():
                     self._pipeline.add(event)
-                case Query():
+                case Query() | MembershipQuery():
                     self._questions.add(event)
                 case Persisted(persist):
                     self._on_persisted(persist)
@@ -172,7 +173,7 @@ class Replica(Actor[ReplicaEvent]):
             if isinstance(event, Lead):
                 self._pipeline.tell_time()
                 self.raft.transfer_leadership(NodeId(event.node))
-            else:
+            elif self.is_serving and event.before == self.membership:
                 self.raft.propose_change(event.change)
         except ProposalDropped:
             pass

@@ -10,6 +10,7 @@ from node.actors.peers import Link
 from node.actors.router import Router
 from protocol.messages import Message, Placed
 from protocol.placement import NodeAddress, Placement
+from tests.actors import quiet
 from tests.actors.desk_world import Time
 
 
@@ -99,3 +100,19 @@ async def test_news_of_one_turn_are_told_together() -> None:
     world.hear(2, [0, 3, 0], [1, 1, 0])
     await asyncio.sleep(0)
     assert world.link.messages[1:] == [Placed(placement, [0, 3, 0], [], [1, 1, 0])]
+
+
+def test_a_campaign_hides_no_leader() -> None:
+    """A follower that has lost sight of the leader asks for votes in a later term, which nobody may win."""
+
+    async def story(world: quiet.World) -> None:
+        leader, follower = world.leader(1), world.followers(1)[0]
+        node, other = world.node(follower), world.followers(1)[1]
+        term = world.replica(leader, 1).term
+        node._leads(1, 0, term + 1, False)
+        assert node.router.leaders[1] == leader
+        node._directory.lost(leader)
+        node._directory.learn_leader(1, term, leader, teller=other)
+        assert node.router.leaders[1] == leader
+
+    quiet.play(story)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from node.actors.replacing import NO_LEADER
-from node.core.members import MemberState
+from node.actors.actor import Failed, Outcome
+from node.actors.events import ChangeMembership
+from node.actors.replacing import NO_LEADER, _next_step
+from node.actors.replica import Replica
+from node.actors.router import Call
+from node.core.members import Member, MemberState
+from node.core.raft import Membership, MembershipChange, NodeId, Step
 from protocol.client.connection import Connection
 from protocol.errors import RingpayError
 from protocol.messages import Failure
-from protocol.operations import Operation
+from protocol.operations import Operation, PeerOperation
 from protocol.status import Status
 from tests.actors.quiet import World, play
 from tests.simulation.invariants import Invariants
@@ -236,3 +242,84 @@ def test_a_group_without_a_majority_cannot_follow() -> None:
             await world.client.account("a", timeout=1.0)
 
     play(story, nodes=2)
+
+
+def test_a_leader_that_may_be_deposed_says_nothing_of_a_node() -> None:
+    """It does not know what the others have changed meanwhile; its word would count."""
+
+    async def story(world: World) -> None:
+        leader, (lost, other) = world.leader(1), world.followers(1)
+        row = world.node(leader).members.table.rows[lost]
+        for peer in (lost, other):
+            world.network.block(leader, peer)
+            world.network.block(peer, leader)
+        answers: list[Outcome] = []
+        asked = [lost, row.data_id, int(row.state)]
+        call = Call(1, PeerOperation.standing, asked, world.loop.time() + 5.0, answers.append)
+        assert world.replica(leader, 1).is_serving
+        world.node(leader)._replacing.standing(call)
+        await world.until(lambda: answers, "it has answered")
+        assert isinstance(answers[0], Failed)
+
+    play(story)
+
+
+def test_a_leader_says_what_a_node_is_in_its_group() -> None:
+    """The control, and under another row it says nothing."""
+
+    async def story(world: World) -> None:
+        leader, lost = world.leader(1), world.followers(1)[0]
+        row = world.node(leader).members.table.rows[lost]
+        answers: list[Outcome] = []
+        for data_id in (row.data_id, row.data_id + 1):
+            asked = [lost, data_id, int(row.state)]
+            call = Call(1, PeerOperation.standing, asked, world.loop.time() + 5.0, answers.append)
+            world.node(leader)._replacing.standing(call)
+        await world.until(lambda: len(answers) == 2, "it has answered")
+        assert answers[0] == ["voter"] and isinstance(answers[1], Failed)
+
+    play(story)
+
+
+def test_a_change_is_made_to_the_membership_that_it_was_made_for() -> None:
+    """Another one came before it in the inbox: what was to be done then may undo that."""
+
+    async def story(world: World) -> None:
+        leader, lost = world.leader(1), world.followers(1)[0]
+        replica, node = world.replica(leader, 1), NodeId(lost)
+        before = replica.membership
+
+        def change(step: Step, made_for: Membership) -> None:
+            replica.inbox.push(ChangeMembership(MembershipChange(((step, node),)), made_for))
+
+        change(Step.remove, before)
+        await world.until(lambda: node not in replica.membership.everyone, "it is removed")
+        change(Step.add_voter, before)
+        await asyncio.sleep(1.0)  # of virtual time
+        assert node not in replica.membership.everyone
+        change(Step.add_voter, replica.membership)
+        await world.until(lambda: node in replica.membership.voters, "it is a voter again")
+
+    play(story)
+
+
+STEPS = [
+    (MemberState.member, [1, 2], [], None),  # the table is old, or others have removed it by a later one
+    (MemberState.member, [1, 2], [3], None),
+    (MemberState.joining, [1, 2], [], Step.add_learner),
+    (MemberState.joining, [1, 2], [3], Step.add_voter),
+    (MemberState.joining, [1, 2, 3], [], None),
+    (MemberState.leaving, [1, 2, 3], [], Step.remove),
+    (MemberState.vacant, [1, 2], [3], Step.remove),
+    (MemberState.vacant, [1, 2], [], None),
+]
+
+
+@pytest.mark.parametrize(("state", "voters", "learners", "step"), STEPS)
+def test_a_group_is_brought_closer_to_the_table(
+    state: MemberState, voters: list[int], learners: list[int], step: Step | None
+) -> None:
+    """Only a node that joins is taken in."""
+    membership = Membership(tuple(map(NodeId, voters)), learners=tuple(map(NodeId, learners)))
+    replica = SimpleNamespace(membership=membership, has_caught_up=lambda node, lag_max: True)
+    assert _next_step(cast(Replica, replica), 3, Member(7, state)) is step
