@@ -42,7 +42,7 @@ class Founding:
         """Before anybody is spoken with."""
         if self._members.is_admitted:
             self._activate(restored)
-        elif COORDINATOR in restored and restored[COORDINATOR].raft.durable_end[0] > 0:
+        elif COORDINATOR in restored and restored[COORDINATOR].raft.status().term > 0:
             self._activate({COORDINATOR: restored[COORDINATOR]})
 
     async def finish(self, restored: Mapping[int, Replica]) -> None:
@@ -61,4 +61,4 @@ class Founding:
         self._activate(restored)
 
     def _has_log(self, restored: Mapping[int, Replica]) -> bool:
-        return COORDINATOR not in restored or restored[COORDINATOR].raft.durable_end[1] > 0
+        return COORDINATOR not in restored or restored[COORDINATOR].raft.durable_end.index > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.core.raft import Acknowledged
+from node.core.raft import Acknowledged, LogEnd
 
 _START, _ACKNOWLEDGED = 0, 1  # kinds of rows in the store
 
@@ -16,19 +16,19 @@ class GroupRecollection:
 
     group: int
     term: int  # of the sender's replica
-    end: tuple[int, int]  # term and index of the last entry on its disk
+    end: LogEnd  # on its disk
     acknowledged: Acknowledged | None  # by earlier starts of the receiver
 
     def pack(self) -> list[int]:
         """As it is in the message."""
         told = self.acknowledged or Acknowledged(0, 0, 0)
-        return [self.group, self.term, *self.end, told.term, told.index, told.entry_term]
+        return [self.group, self.term, self.end.term, self.end.index, told.term, told.index, told.entry_term]
 
     @staticmethod
     def unpack(row: Sequence[int]) -> GroupRecollection:
         """The inverse of `pack`."""
         group, term, last_term, last_index, *told = row
-        return GroupRecollection(group, term, (last_term, last_index), Acknowledged(*told) if told[0] else None)
+        return GroupRecollection(group, term, LogEnd(last_term, last_index), Acknowledged(*told) if told[0] else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import structlog
 
 from node.actors.actor import Spawn
 from node.actors.recollection import GroupRecollection
-from node.core.raft import Lost, Raft, Remains, Restored
+from node.core.raft import LogEnd, Lost, Raft, Remains, Restored
 from node.ports import Start, StartBook, StorageFailed
 from protocol.messages import Recollection
 
@@ -167,7 +167,7 @@ class Doubts:
         if self._is_old:
             acknowledged = [(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
             replica.raft.lose(Lost(*max([(term, 0), *acknowledged])))
-        replica.raft.trust(term, max((row.end for row in told), default=(0, 0)))
+        replica.raft.trust(term, max((row.end for row in told), default=LogEnd()))
         replica.handle([])
 
     def tick(self) -> None:

@@ -66,7 +66,16 @@ from node.core.raft.ready import (
     Status,
 )
 from node.core.raft.remains import Acknowledged, Remains
-from node.core.raft.types import ENTRY_OVERHEAD_BYTES, NOBODY, Entry, EntryKind, HardState, NodeId, chain_checksum
+from node.core.raft.types import (
+    ENTRY_OVERHEAD_BYTES,
+    NOBODY,
+    Entry,
+    EntryKind,
+    HardState,
+    LogEnd,
+    NodeId,
+    chain_checksum,
+)
 
 __all__ = [
     "ENTRY_OVERHEAD_BYTES",
@@ -92,6 +101,7 @@ __all__ = [
     "Entry",
     "EntryKind",
     "HardState",
+    "LogEnd",
     "SnapshotMeta",
     "Membership",
     "MembershipChange",

@@ -18,7 +18,7 @@ from node.core.raft.state import (
     become_pre_candidate,
     reset_timers,
 )
-from node.core.raft.types import NOBODY, EntryKind, NodeId
+from node.core.raft.types import NOBODY, EntryKind, LogEnd, NodeId
 
 LAST_TIMEOUTS = 5  # that a replica waits which lets others lead: a cluster that can elect another has done so by then
 
@@ -69,7 +69,7 @@ def on_vote_request(state: State, message: Message) -> None:
         or (is_pre and message.term > state.term)
     )
     is_up_to_date = state.log.is_up_to_date(message.index, message.log_term)
-    is_up_to_date = is_up_to_date and (message.log_term, message.index) >= state.floor
+    is_up_to_date = is_up_to_date and LogEnd(message.log_term, message.index) >= state.floor
     granted = is_free and not state.recovering and is_up_to_date
     if granted and not is_pre:
         state.election_elapsed = 0

@@ -21,7 +21,7 @@ from node.core.raft.state import (
     respond_append,
     trust,
 )
-from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
+from node.core.raft.types import NOBODY, EntryKind, HardState, LogEnd, NodeId
 
 _FROM_LEADER = (MessageKind.append, MessageKind.heartbeat, MessageKind.snapshot)
 
@@ -198,8 +198,8 @@ class Raft:
         if is_doubted and not isinstance(self.state.role, Follower):
             become_follower(self.state, self.state.term, NOBODY)
 
-    def trust(self, term: int, end: tuple[int, int]) -> None:
-        """The disk may be old, and does not know it: others have told the highest term and log end, as term and index, that they know.
+    def trust(self, term: int, end: LogEnd) -> None:
+        """The disk may be old, and does not know it: others have told the highest term and log end that they know.
 
         Whatever this replica can have acknowledged for a commit is in the furthest of their logs. So it votes for nobody whose log ends
         before that, nor in a term that others have seen.
@@ -213,10 +213,10 @@ class Raft:
         return not state.recovering and state.log.pending_snapshot is None and self.durable_end >= state.floor
 
     @property
-    def durable_end(self) -> tuple[int, int]:
-        """Term and index of the last entry that is on disk."""
+    def durable_end(self) -> LogEnd:
+        """Of what is on disk."""
         log = self.state.log
-        return log.term_at(log.stable) or 0, log.stable
+        return LogEnd(log.term_at(log.stable) or 0, log.stable)
 
     def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
         """What a sound peer has acknowledged to this leader; None elsewhere, or where it has acknowledged nothing."""

@@ -9,7 +9,7 @@ from node.core.raft.membership import MembershipChange, SnapshotMeta, apply_chan
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import Inflights, Progress
 from node.core.raft.ready import Lost, RaftConfig, ReadState, Restored, Role
-from node.core.raft.types import NOBODY, EntryKind, HardState, NodeId
+from node.core.raft.types import NOBODY, EntryKind, HardState, LogEnd, NodeId
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class State:
         self.refused: Message | None = None
         self.lost = restored.lost
         self.is_doubted = False
-        self.floor = (0, 0)  # a log that ends before it, by term and index, gets no vote
+        self.floor = LogEnd()  # a log that ends before it gets no vote
         for entry in self.log.entries[: restored.applied - self.log.base_index]:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
@@ -104,7 +104,7 @@ class State:
     @property
     def is_promotable(self) -> bool:
         """Whether this replica may campaign."""
-        has_all = not self.recovering and (self.log.last_term, self.log.last_index) >= self.floor
+        has_all = not self.recovering and LogEnd(self.log.last_term, self.log.last_index) >= self.floor
         return has_all and self.id in self.membership.all_voters and self.log.pending_snapshot is None
 
 
@@ -206,7 +206,7 @@ def lose(state: State, lost: Lost) -> None:
         state.vote = state.id
 
 
-def trust(state: State, term: int, end: tuple[int, int]) -> None:
+def trust(state: State, term: int, end: LogEnd) -> None:
     """Ends the doubt: the others have spoken, and none has contradicted."""
     state.is_doubted = False
     state.floor = max(state.floor, end)

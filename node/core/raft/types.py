@@ -71,6 +71,16 @@ class Entry:
         return Entry(natural(term), natural(index), EntryKind(kind), data, natural(checksum))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LogEnd:
+    """Where a log ends. Of two, the greater one holds all that was committed by what is in the other (section 5.4.1 of the Raft paper)."""
+
+    term: int = 0
+    """Term of the last entry."""
+    index: int = 0
+    """Its index."""
+
+
 @dataclass(frozen=True, slots=True)
 class HardState:
     """What must be durable before any message shows it."""
