@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.members import Members
 from node.core.raft import ENTRY_OVERHEAD_BYTES
@@ -54,6 +56,8 @@ CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `b
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
 FLUSH_BYTES = 4 << 20  # of one frame, unless one message alone is longer: others wait behind it
 RAFT_MESSAGES_MAX = 8_192  # for one peer in one turn of the loop; beyond it they are dropped, as by a network
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,9 @@ class Link:
         self._connection: Connection | None = None
         self._is_welcome = False
         self._has_answered = False  # a ping: what is said on the connection arrives
+        self._is_told_silent = (
+            False  # whether people were told that the peer is silent, and not yet that it answers again
+        )
         self._named = 0, 0  # data id and identity that the peer has named on this connection
         self._closed = asyncio.Event()
         self._clock = RemoteClock()
@@ -236,10 +243,15 @@ class Link:
             return
         self._ticks += 1
         self._unheard_ticks += 1
+        if self._has_answered and self._unheard_ticks == self._silence_ticks and not self._is_told_silent:
+            self._is_told_silent = True
+            log.warning("peer silent", node=self.address.id, ticks=self._silence_ticks)
         if self._unheard_ticks >= (RENEWAL_SILENCES * self._silence_ticks) << min(
             self._renewals, PATIENCE_DOUBLINGS_MAX
         ):
             self._renewals += 1
+            if self._renewals == 1:
+                log.info("connection to a silent peer renewed", node=self.address.id)
             self._unheard_ticks = self._silence_ticks  # which is what `lost` looks at
             self._connection.abort()
         elif self._is_welcome and self._ticks % PING_TICKS == 0:
@@ -249,6 +261,9 @@ class Link:
         def answered(outcome: Outcome) -> None:
             if not isinstance(outcome, Failed):
                 self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
+                if self._is_told_silent:
+                    self._is_told_silent = False
+                    log.info("peer answers again", node=self.address.id)
 
         self.call(PeerOperation.reach, ANY_GROUP, PING_MS, 0, [self._hello.node], answered)
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from node.actors.events import Lead
 from node.actors.routes import Routes
@@ -145,3 +147,24 @@ def test_a_cut_is_felt_where_calls_know_one_way_only(monkeypatch: pytest.MonkeyP
         assert (await paying).status in (Status.created, Status.exists)
 
     play(story, shards=3)
+
+
+def test_a_silence_is_told_once() -> None:
+    """When it begins, when the connection is renewed first, and when it ends; however long it lasts."""
+
+    async def story(world: World) -> None:
+        one, other = world.followers(0)
+        with capture_logs() as lines:
+            world.network.block(one, other)
+            world.network.block(other, one)
+            await asyncio.sleep(30.0)  # of virtual time: several renewals
+            world.network.heal()
+            await world.until(
+                lambda: all(world.node(a)._links[b].is_up for a, b in ((one, other), (other, one))), "both hear again"
+            )
+        for node in (one, other):
+            told = [line["event"] for line in lines if line.get("node") == node and "peer" in line["event"]]
+            assert told == ["peer silent", "connection to a silent peer renewed", "peer answers again"], told
+
+    structlog.reset_defaults()
+    play(story)
