@@ -36,6 +36,7 @@ from protocol.operations import Operation
 __all__ = ["LocalCluster", "View", "ClusterError", "create", "open_cluster", "temporary", "until"]
 
 SERVE_SECONDS = 60.0  # to start: a busy machine with long logs to read
+WAITING_SECONDS = 3.0  # that a node may be on its way into the cluster before it counts as waiting for others
 PORT_SECONDS = 1.0  # to be let go: a process that was killed looks gone a moment before its sockets are
 ATTEMPT_SECONDS = 1.0  # one question to a cluster that is starting
 POLL_SECONDS = 0.02  # between two of them
@@ -62,6 +63,7 @@ class View:
     committed: tuple[int, ...]  # the highest commit index of each group that a node knows
     reached: tuple[int, ...]  # the lowest one of its replicas that answered
     recovering: Mapping[int, Sequence[int]]  # by node: the groups whose replica there gets back what its disk lost
+    waiting: Mapping[int, str]  # nodes that run and do not belong to the cluster yet, and what each waits for
 
     @property
     def coordinator(self) -> int:
@@ -162,7 +164,9 @@ class LocalCluster(ClusterFolder):
             if view.is_serving and len(view.answering) == len(self.numbers):
                 return view
             await asyncio.sleep(POLL_SECONDS)
-        raise ClusterError(f"the cluster does not serve after {SERVE_SECONDS:.0f} s; see the logs in {self.folder}")
+        waiting = "".join(f"; {reason}" for reason in dict.fromkeys((await self.view()).waiting.values()))
+        text = f"the cluster does not serve after {SERVE_SECONDS:.0f} s{waiting}; see the logs in {self.folder}"
+        raise ClusterError(text)
 
     async def wait_until_caught_up(self) -> None:
         """Returns once every replica has what was committed when this was called. Raises ClusterError."""
@@ -182,15 +186,19 @@ class LocalCluster(ClusterFolder):
                 raise ClusterError(f"leaders {leaders}: expected {homes} within {SERVE_SECONDS:.0f} s")
             await asyncio.sleep(VIEW_POLL_SECONDS)
 
-    async def wait_until_answering(self, number: int) -> None:
-        """Returns once the node answers. Raises ClusterError."""
+    async def wait_until_answering(self, number: int) -> str:
+        """Returns once the node answers, or for some seconds has waited for others; what for. Raises ClusterError."""
         node = self.node(number)
-        deadline = time.monotonic() + SERVE_SECONDS
-        while await self._groups_of(number) is None:
+        began = time.monotonic()
+        deadline = began + SERVE_SECONDS
+        while not isinstance(found := await self._groups_of(number), list):
             self._check_started(node)
+            if found and time.monotonic() > began + WAITING_SECONDS:
+                return found
             if time.monotonic() > deadline:
                 raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {node.log}")
             await asyncio.sleep(POLL_SECONDS)
+        return ""
 
     def _check_started(self, node: NodeProcess) -> None:
         if node.pid() is None:
@@ -200,15 +208,18 @@ class LocalCluster(ClusterFolder):
         """Asks every node that runs; where they differ, the leader of the highest term counts."""
         running = [node.number for node in self.nodes() if node.state() == "running"]
         asked = await asyncio.gather(*(self._groups_of(number) for number in running))
-        seen = {number: groups for number, groups in zip(running, asked, strict=True) if groups is not None}
-        return _combine(seen, self.config.cluster.shards + 1)
+        told = dict(zip(running, asked, strict=True))
+        seen = {number: groups for number, groups in told.items() if isinstance(groups, list)}
+        waiting = {number: reason for number, reason in told.items() if isinstance(reason, str) and reason}
+        return _combine(seen, self.config.cluster.shards + 1, waiting)
 
-    async def _groups_of(self, number: int) -> list[list[Any]] | None:
-        """The replicas of a node: group, role, term, leader, commit index, ...; None when it does not answer."""
+    async def _groups_of(self, number: int) -> list[list[Any]] | str:
+        """The replicas of a node: group, role, term, leader, commit index, ...; else what it waits for, empty if it does not answer."""
         try:
             _, _, _, _, groups, *_ = await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS)
-        except (OSError, TimeoutError, ProtocolError):
-            return None
+        except (OSError, TimeoutError, ProtocolError) as error:
+            is_newcomer = isinstance(error, ConnectionRefusedError) and error.errno is None
+            return str(error) if is_newcomer else ""
         found: list[list[Any]] = groups
         return found
 
@@ -232,7 +243,7 @@ class LocalCluster(ClusterFolder):
         return answer.body
 
 
-def _combine(seen: Mapping[int, list[list[Any]]], groups: int) -> View:
+def _combine(seen: Mapping[int, list[list[Any]]], groups: int, waiting: Mapping[int, str]) -> View:
     """One view of several; each node's rows are (group, role, term, leader, commit index, ...)."""
     leaders = [(0, 0)] * groups
     commits: list[list[int]] = [[] for _ in range(groups)]
@@ -245,6 +256,7 @@ def _combine(seen: Mapping[int, list[list[Any]]], groups: int) -> View:
         tuple(max(group, default=0) for group in commits),
         tuple(min(group, default=0) for group in commits),
         {number: lost for number, rows in seen.items() if (lost := [row[0] for row in rows if row[8]])},
+        waiting,
     )
 
 
