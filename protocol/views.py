@@ -87,6 +87,14 @@ class ShardDigest:
     group: int
     index: int
     digests: dict[int, int | None]
+    recovering: tuple[int, ...] = ()  # nodes whose replica is getting back what its disk has lost
+
+    @staticmethod
+    def unpack(row: list[Any]) -> ShardDigest:
+        """Of a node's answer: `[group, index, open rounds, [[node, digest, is recovering], ...]]`."""
+        group, index, _, told = row
+        digests = {node: digest for node, digest, _ in told}
+        return ShardDigest(group, index, digests, tuple(node for node, _, is_recovering in told if is_recovering))
 
     @property
     def silent(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from _health import recoveries
 from _output import EXIT_FAILED, complain, show
 
 from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
@@ -41,11 +42,27 @@ def currency_row(row: CurrencyTotals) -> dict[str, Any]:
 def shard_row(shard: ShardDigest) -> dict[str, Any]:
     """One group; digests in hexadecimal, as some readers of JSON cannot hold 64 bits, and null where a node did not answer."""
     digests = {str(node): None if digest is None else f"{digest:016x}" for node, digest in shard.digests.items()}
-    return {"group": shard.group, "index": shard.index, "digests": digests, "agree": shard.agrees}
+    return {
+        "group": shard.group,
+        "index": shard.index,
+        "digests": digests,
+        "agree": shard.agrees,
+        "recovering": shard.recovering,
+    }
 
 
 def agreement(report: Report) -> str:
-    """Whether the replicas agree, and how many of them did not answer."""
+    """Whether the replicas agree, how many of them did not answer, and who is recovering."""
+    return "; ".join([_agreement(report), *recoveries(_recovering(report))])
+
+
+def _recovering(report: Report) -> dict[int, list[int]]:
+    """By node the groups whose replica there gets back what its disk has lost."""
+    nodes = sorted({node for shard in report.shards for node in shard.recovering})
+    return {node: [shard.group for shard in report.shards if node in shard.recovering] for node in nodes}
+
+
+def _agreement(report: Report) -> str:
     if differing := [shard.group for shard in report.shards if shard.differs]:
         return f"replicas of groups {differing} differ"
     silent = sum(len(shard.silent) for shard in report.shards)

@@ -23,7 +23,13 @@ def health(
     if silent:
         verb = "node {} does not answer" if len(silent) == 1 else "nodes {} do not answer"
         parts.append(verb.format(", ".join(map(str, silent))))
-    for node, groups in recovering.items():
-        parts.append(f"node {node} gets back what it lost, in {len(groups)} of its groups")
+    parts += recoveries(recovering)
     code = EXIT_FAILED if leaderless else EXIT_IMPAIRED if parts else 0
     return code, "; ".join(parts)
+
+
+def recoveries(recovering: Mapping[int, Sequence[int]]) -> list[str]:
+    """A sentence for each node that gets back what its disk has lost."""
+    return [
+        f"node {node} gets back what it lost, in {len(groups)} of its groups" for node, groups in recovering.items()
+    ]

@@ -22,8 +22,8 @@ class Auditor:
     """Serves `audit` and `snapshot` on the coordinator's node.
 
     The answer of `snapshot` is a row an account, None for unknown ones. That of `audit` is `[[currency, posted, held, incoming,
-    debits, credits], ...], [[group, index, open rounds, [[node, digest or null], ...]], ...]`: sums over all shards, and per group
-    each replica's digest (null: not reachable).
+    debits, credits], ...], [[group, index, open rounds, [[node, digest or null, is recovering], ...]], ...]`: sums over all shards,
+    and per group each replica's digest (null: not reachable), and whether it is getting back what its disk has lost.
     """
 
     def __init__(self, router: Router, clock: Clock, mark: Callable[[Mark], None], spawn: Spawn) -> None:
@@ -108,22 +108,25 @@ class Auditor:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
         places = [(group, node) for group in sorted(answers) for node in self._router.placement.replicas[group]]
         asked = [self._digest(group, node, name, answers[group][1], limit) for group, node in places]
-        digests = dict(zip(places, await asyncio.gather(*asked), strict=True))
+        told = dict(zip(places, await asyncio.gather(*asked), strict=True))
         groups = [
-            [group, answer[1], answer[3], [[node, digests[at, node]] for at, node in places if at == group]]
+            [group, answer[1], answer[3], [[node, *told[at, node]] for at, node in places if at == group]]
             for group, answer in sorted(answers.items())
         ]
         reply([add_totals(list(answers.values())), groups])
 
-    async def _digest(self, group: int, node: int, name: str, index: int, limit: float) -> int | None:
+    async def _digest(self, group: int, node: int, name: str, index: int, limit: float) -> tuple[int | None, bool]:
+        is_recovering = False
         while self._clock.monotonic() < limit:
             answer, reply = promised()
             self._router.call_once(Call(group, PeerOperation.mark, [name], limit, reply), node)
             outcome = await answer
-            if not isinstance(outcome, Failed) and outcome[1] == index:
-                return int(outcome[2])
+            if not isinstance(outcome, Failed):
+                is_recovering = outcome[-1]
+                if outcome[1] == index:
+                    return int(outcome[2]), is_recovering
             await asyncio.sleep(POLL_SECONDS)
-        return None
+        return None, is_recovering
 
 
 def add_parts(rows: list[list[Any]]) -> list[Any] | None:

@@ -261,6 +261,8 @@ class Router:
         if replica is None:
             call.reply(not_done(ErrorCode.not_leader, f"group {call.group}", 0, self.leaders[call.group]))
             return
+        if call.operation == PeerOperation.mark:
+            call = replace(call, reply=_with_recovery(call.reply, replica))
         if not replica.inbox.offer(_event_of(call)):
             call.reply(not_done(ErrorCode.busy, "the replica's inbox is full", RETRY_AFTER_MS))
 
@@ -328,6 +330,15 @@ def _first_found(answers: list[list[Any]]) -> list[Any]:
     """What happened comes before what was refused or cancelled under the same id in another shard."""
     found = [answer for answer in answers if answer != [None]]
     return min(found, key=lambda answer: answer[0][8], default=[None])
+
+
+def _with_recovery(reply: Reply, replica: Replica) -> Reply:
+    """Behind what the machine says at a cut: whether the replica is getting back what its disk has lost."""
+
+    def answered(outcome: Outcome) -> None:
+        reply(outcome if isinstance(outcome, Failed) else [*outcome, replica.statistics().is_recovering])
+
+    return answered
 
 
 def _listed(outcome: Outcome) -> Outcome:

@@ -451,7 +451,7 @@ class Client:
             code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
             for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
         }
-        shards = tuple(ShardDigest(group, index, dict(digests)) for group, index, _, digests in groups)
+        shards = tuple(ShardDigest.unpack(row) for row in groups)
         return Report(currencies, shards)
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:

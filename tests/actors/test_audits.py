@@ -26,3 +26,25 @@ def test_who_asks_while_an_audit_is_at_work_shares_the_next() -> None:
         assert debits == {240}
 
     play(story, shards=2)
+
+
+def test_an_audit_names_who_is_recovering() -> None:
+    """A node whose folder was copied, while it waits for the word of one that is away; and nobody any more behind that."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100)
+        old, away = world.followers(1)[:2]
+        drive = world.cluster.hosts[old].drive
+        for number in (old, away):
+            world.cluster.crash(number)
+        drive.copy()
+        drive.put_back(as_files=True)
+        world.cluster.start(old)
+        await world.until(lambda: world.is_serving(old), "it runs")
+        report = await world.client.audit()
+        assert report.balanced and [shard.recovering for shard in report.shards] == [(old,), (old,)]
+        world.cluster.start(away)
+        await world.until(lambda: world.is_serving(away) and world.node(old).doubts.is_clear, "it is sound")
+        assert [shard.recovering for shard in (await world.client.audit()).shards] == [(), ()]
+
+    play(story, nodes=5)

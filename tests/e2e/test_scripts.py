@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _auditing import agreement
+from _auditing import agreement, audit_in_full
 from _output import EXIT_INTERRUPTED
 from _processes import free_base_port, wait_for
 
@@ -212,6 +212,9 @@ def test_pay_says_how_far_replicas_agree() -> None:
     few = "too few replicas of groups [1] answered; 2 of 6 did not answer"
     assert words(alike, {1: 5, 2: None, 3: None}) == (few, False)
     assert words(alike, {1: 5, 2: 6, 3: None}) == ("replicas of groups [1] differ", False)
+    report = Report({}, (ShardDigest(0, 9, alike), ShardDigest(1, 9, alike | {3: None}, (3,))))
+    assert agreement(report).endswith("1 of 6 did not answer; node 3 gets back what it lost, in 1 of its groups")
+    assert [row["recovering"] for row in audit_in_full(report)["shards"]] == [(), (3,)]
 
 
 def test_pay_explains_what_it_cannot_trace(cluster: Cluster) -> None:
