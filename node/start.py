@@ -123,7 +123,8 @@ def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
             "cluster": cluster.name, "node": node, "shards": cluster.shards, "replication": cluster.replication,
             "nodes": cluster.nodes,
         }  # fmt: skip
-        yield DataFolder(folder, owner)
+        address = cluster.addresses()[node - 1]
+        yield DataFolder(folder, owner, f"{address.host}:{address.port}")
 
 
 def _run(config: Config, number: int, folder: Path, identity: DataFolder, *, is_moved: bool) -> int:

@@ -33,7 +33,8 @@ The way of a payment::
 - `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
   coordinator's node gathers their funds.
 - `members.py`: whether this node belongs to the cluster, and with whom it may speak; a new one compares and registers before it
-  takes part. Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
+  takes part (`founding.py`). Has no task. What it decides by is `node.core.members`, a part of group 0's machine.
+- `restoring.py`: replicas as the disk has kept them, at a start.
 - `replacing.py`: brings a node back whose data folder is lost: whoever leads a group makes its membership what the table of
   members asks for.
 - `remembering.py`: what peers have acknowledged and when they started, stored for them (rows in `recollection.py`);

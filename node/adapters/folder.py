@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from node.adapters.checked import read_checked, write_checked
 from node.ports import Damaged, StorageFailed
 
@@ -14,26 +16,43 @@ DATA_FORMAT = 1  # of the data folder; a newer one is refused
 IDENTITY_FILE = "node.json"
 MEMBERS_FILE = "members.json"
 
+log = structlog.get_logger()
+
 
 class DataFolder:
-    """Implements `NodeFolder`. `owner` is what the settings say that the folder must be: cluster, node, shards and so on."""
+    """Implements `NodeFolder`. `owner` is what the settings say that the folder must be: cluster, node, shards and so on.
 
-    def __init__(self, folder: Path, owner: Mapping[str, object]) -> None:
+    `address` is where they say that the node listens. A whole cluster may move to others, so another one is only told: a node whose
+    peers have not moved meets nobody who could say what is wrong.
+    """
+
+    def __init__(self, folder: Path, owner: Mapping[str, object], address: str) -> None:
         """Makes a new folder's identity file, or reads it. Raises StorageFailed where it is damaged, newer or another's."""
         self._path, self._members = folder / IDENTITY_FILE, folder / MEMBERS_FILE
         self._owner = {"format": DATA_FORMAT, **owner}
+        self._address = address
         if self._path.exists():
             found = self._read()
         elif any(child.suffix == ".db" for child in folder.iterdir()):
             raise Damaged(f"{folder}: holds data but no {IDENTITY_FILE}; it is foreign or damaged")
         else:
             found = {"data_id": secrets.randbits(62) + 1, "identity": 0, "is_replacement": False}
-            write_checked(self._path, {**self._owner, **found})
         self.data_id: int = found["data_id"]
         self.identity: int = found["identity"]
         self.is_replacement: bool = found["is_replacement"]
+        self._keep_address(found.get("address"))
         remembered, is_sound = read_checked(self._members)
         self.table: list[Any] = remembered["table"] if is_sound else []
+
+    def _keep_address(self, before: str | None) -> None:
+        if before == self._address:
+            return
+        if before is not None:
+            log.warning(
+                "the settings name another address than at the last start", before=before, now=self._address,
+                remark="all nodes must have the same cluster.toml, or they do not find each other",
+            )  # fmt: skip
+        self.admit(self.identity, self.is_replacement)
 
     def _read(self) -> dict[str, Any]:
         found, is_sound = read_checked(self._path)
@@ -50,7 +69,9 @@ class DataFolder:
 
     def admit(self, identity: int, is_replacement: bool) -> None:
         """The folder belongs to this cluster from now on."""
-        mine = {"data_id": self.data_id, "identity": identity, "is_replacement": is_replacement}
+        mine = {
+            "data_id": self.data_id, "identity": identity, "is_replacement": is_replacement, "address": self._address,
+        }  # fmt: skip
         write_checked(self._path, {**self._owner, **mine})
         self.identity, self.is_replacement = identity, is_replacement
 
