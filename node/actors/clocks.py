@@ -21,6 +21,7 @@ from protocol.placement import COORDINATOR
 log = structlog.get_logger()
 
 ASK_SECONDS = 1.0  # between two questions to a peer: a clock that jumps is noticed so soon; a hundred bytes each
+MOVED_NS = 1_000_000  # of this node's clock, after which it is compared again: far less than anybody is told of
 SHOWN_NS = 500_000_000  # a skew that a time service does not leave is told in the log
 
 
@@ -44,6 +45,7 @@ class Clocks:
         self._links = links
         self._readings: dict[int, Reading] = {}  # of the peers
         self._comparison = Comparison(None)
+        self._compared_ns = 0  # this node's own clock, as it was compared last
         self._ask_at: dict[int, float] = {}
         self._told: dict[int, bool] = {}  # nodes whose skew is in the log, and whether it was called far off there
 
@@ -70,7 +72,8 @@ class Clocks:
             if link.is_up and now >= self._ask_at.get(peer, 0.0):
                 self._ask_at[peer] = now + ASK_SECONDS
                 self._ask(peer, link)
-        self._compare()
+        if abs(self._own().epoch_ns - self._compared_ns) > MOVED_NS:
+            self._compare()
 
     def _ask(self, peer: int, link: Link) -> None:
         asked_ns = self._monotonic_ns()
@@ -95,10 +98,14 @@ class Clocks:
     # -- judging --------------------------------------------------------------------------------------------------
 
     def _all_readings(self) -> dict[int, Reading]:
-        return {**self._readings, self._node: Reading(self._clock.wall_ns() - self._monotonic_ns(), 0)}
+        return {**self._readings, self._node: self._own()}
+
+    def _own(self) -> Reading:
+        return Reading(self._clock.wall_ns() - self._monotonic_ns(), 0)
 
     def _compare(self) -> None:
-        self._comparison = compare(self._all_readings(), self._nodes)
+        readings = self._all_readings()
+        self._comparison, self._compared_ns = compare(readings, self._nodes), readings[self._node].epoch_ns
         for row in self.statistics():
             self._tell(row)
 

@@ -59,8 +59,10 @@ def _cut_by_bytes(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
 
 async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None) -> list[Any]:
     """A row of fields each, or None."""
+    if len(ids) <= BALANCES_MAX:
+        return await calls.ask(Operation.balances, list(ids), list(ids), timeout)
     deadline = calls.deadline(timeout)
-    pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)] or [[]]
+    pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)]
     rows: list[Any] = []
     for start in range(0, len(pieces), PIECES_AT_ONCE):
         left = calls.left(deadline)
