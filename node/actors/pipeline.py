@@ -69,6 +69,7 @@ class Pipeline:
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
         self._stamps = Stamps()
+        self._has_told = False  # the time, since this replica leads
         self._has_laggard = False
         self._has_ticked = False
 
@@ -83,6 +84,7 @@ class Pipeline:
     def start(self) -> None:
         """This replica now leads; stamps go on behind the last applied one."""
         self._stamps.lead(self._now_ns(), self._ports.true_ns())
+        self._has_told = False
 
     def _now_ns(self) -> int:
         return int(self._ports.clock.monotonic() * 1e9)
@@ -118,7 +120,7 @@ class Pipeline:
             now_ns = self._now_ns()
             for request in self._replica.machine.due(self._stamps.elapsed_ns(now_ns)):
                 self._waiting.append(Propose(request, lambda _: None))
-            if self._stamps.quiet_ns(now_ns) > QUIET_NS:
+            if self._stamps.quiet_ns(now_ns) > QUIET_NS or not self._has_told:
                 self.tell_time()
 
     def tell_time(self) -> None:
@@ -169,6 +171,7 @@ class Pipeline:
                 _fail(bundle, failed)
             return False
         self._in_flight.append(InFlight(first, self._replica.term, bundles))
+        self._has_told = True
         return True
 
     def _has_room(self) -> bool:

@@ -175,6 +175,30 @@ def test_a_lifetime_goes_on_over_changes_of_leadership() -> None:
     play(story)
 
 
+def test_a_new_leader_tells_at_once_how_much_time_has_passed() -> None:
+    """Whoever was away learns it then, and need not be handed the leadership to count on from there."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=100)
+        began = world.loop.time()
+        await world.client.hold("a", "b", 40, ttl=20)
+        away = world.leader(1)
+        await asyncio.sleep(5.0)
+        world.cluster.crash(away)
+        await world.until(lambda: world.cluster.leader_of(1) is not None, "another leads")
+        world.cluster.start(away)
+        await world.until(lambda: world.is_serving(away), "it is back")
+        await asyncio.sleep(0.5)
+        assert world.leader(1) != away
+        others = world.followers(1)
+        for number in (world.leader(1), next(number for number in others if number != away)):
+            world.cluster.crash(number)
+            world.cluster.start(number)
+        assert 20 <= await open_for(world, "a", began) < 20 + 2 * SLACK_SECONDS
+
+    play(story)
+
+
 def test_a_process_that_was_away_loses_what_it_was_not_told() -> None:
     """It leads before anything was written since its start: a hold lives longer, by no more than a quiet log leaves uncounted."""
 

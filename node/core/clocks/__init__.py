@@ -15,8 +15,8 @@ counts more time than has passed: nothing ends early. What is not counted makes 
 
 - At each change of leadership the way of the last entry from the old leader to the new one: milliseconds.
 - A process that has been started since then does not know how old the end of its log is. While a log has open lifetimes its
-  leader writes an empty entry every `QUIET_NS`, and before it hands over. So at most so much is lost, when such a process
-  follows a leader that died.
+  leader writes an empty entry as soon as it leads, every `QUIET_NS`, and before it hands over. So at most so much is lost, when
+  such a process follows a leader that died, and only if it was not there when that wrote last.
 - While no node of the group runs at all, no time is counted: whoever could have captured, voided or renewed could not do it
   either. A cluster that was down for an hour gives every hold an hour more, and `QUIET_NS`. What a wall clock says about that
   hour is not believed: machines that come back together are wrong together.
