@@ -2,7 +2,8 @@
 
 A read comes here when its read point is confirmed, and whatever it finds later is as good: the state only goes on. What reads rows
 of a file, a page of history, or many accounts would otherwise hold up the payments of the whole node, and what waits would hold
-what it has loaded. So at most `READERS` are begun, each is ended before its reader takes another one, and a read whose time is over
+what it has loaded. So one a turn of the loop is answered where it arrives, if the desk has nothing else to do and all that it wants
+is in memory. Of all others at most `READERS` are begun, each is ended before its reader takes another one, and a read whose time is over
 or whose asker is gone is dropped: before it is begun, and between its steps.
 """
 
@@ -48,6 +49,10 @@ class ReadingStatistics:
     dropped: int  # overdue, or without anybody who waits
 
 
+Item = tuple[Shelf, Query, Need | None]
+"""A read that waits, and which rows it wants, if somebody has looked."""
+
+
 class ReadingDesk:
     """One a node; `READERS` tasks run `run`."""
 
@@ -55,40 +60,58 @@ class ReadingDesk:
         """`is_here` tells whether the connection of that number still stands."""
         self._clock = clock
         self._is_here = is_here
-        self._lanes: dict[int, deque[tuple[Shelf, Query]]] = {}  # by connection; the one whose turn it is stands first
+        self._lanes: dict[int, deque[Item]] = {}  # by connection; the one whose turn it is stands first
         self._waiting = 0
         self._arrived = asyncio.Semaphore(0)
+        self._is_idle = True
+        self._reading = 0  # begun by the readers, and not ended
         self._begun = 0
         self._dropped = 0
 
     def add(self, shelf: Shelf, query: Query) -> None:
-        """Queues a read behind the others of its connection, or refuses it at once."""
+        """Answers a read if the desk is idle, queues it behind the others of its connection, or refuses it at once."""
+        need: Need | None = None
+        if self._is_idle and not self._reading:
+            if not self._may_go_on(query):
+                return
+            self._is_idle = False
+            asyncio.get_running_loop().call_soon(self._rest)
+            need = shelf.answer(query)
+            if need is None:
+                self._begun += 1
+                return
         if self._waiting >= READS_WAITING_MAX:
             text = f"expected at most {READS_WAITING_MAX} reads waiting in a node"
             query.reply(not_done(ErrorCode.busy, text, RETRY_LATER_MS))
             return
-        self._lanes.setdefault(query.source, deque()).append((shelf, query))
+        self._lanes.setdefault(query.source, deque()).append((shelf, query, need))
         self._waiting += 1
         self._arrived.release()
+
+    def _rest(self) -> None:
+        self._is_idle = not self._waiting
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self._arrived.acquire()
-            shelf, query = self._take()
+            shelf, query, need = self._take()
             if self._may_go_on(query):
                 self._begun += 1
-                await self._read(shelf, query)
+                self._reading += 1
+                await self._read(shelf, query, need)
+                self._reading -= 1
                 await asyncio.sleep(0)
+            self._is_idle = not self._waiting
 
-    async def _read(self, shelf: Shelf, query: Query) -> None:
-        while (need := shelf.answer(query)) is not None:
+    async def _read(self, shelf: Shelf, query: Query, need: Need | None) -> None:
+        while (need := need or shelf.answer(query)) is not None:
             rows = await shelf.store.read(need.missing(query.loaded))
-            query.loaded = need.fill(query.loaded, rows)
+            query.loaded, need = need.fill(query.loaded, rows), None
             if not self._may_go_on(query):
                 return
 
-    def _take(self) -> tuple[Shelf, Query]:
+    def _take(self) -> Item:
         source, lane = next(iter(self._lanes.items()))
         item = lane.popleft()
         del self._lanes[source]

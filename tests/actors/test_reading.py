@@ -116,6 +116,24 @@ async def test_what_is_begun_is_ended_first() -> None:
     await in_a_room(story)
 
 
+async def test_an_idle_desk_answers_at_once_what_needs_no_file() -> None:
+    """One a turn of the loop: of a flood, the others wait as ever. And none that is overdue."""
+
+    async def story(room: Room) -> None:
+        room.shelf.steps = 0
+        for _ in range(2):
+            for number in range(10):
+                room.ask(f"read {number}", 1)
+            assert list(room.outcomes) == ["read 0"]
+            await room.turn()
+            assert list(room.outcomes) == [f"read {number}" for number in range(10)]
+            room.outcomes.clear()
+        room.ask("late", 1, deadline=-1.0)
+        assert isinstance(room.outcomes["late"], Failed)
+
+    await in_a_room(story)
+
+
 async def test_connections_take_turns() -> None:
     """Who asks much waits behind itself."""
 
