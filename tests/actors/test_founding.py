@@ -84,6 +84,31 @@ def test_a_node_that_dies_between_its_vote_and_its_registration_comes_back(victi
     play(story)
 
 
+@pytest.mark.parametrize("victim", [1, 2, 3])
+def test_a_node_that_has_not_registered_is_waited_for(victim: int) -> None:
+    """Though it was there and the other two are a majority, which has registered."""
+
+    async def story(world: World) -> None:
+        empty(world)
+        for number in world.cluster.hosts:
+            world.cluster.start(number)
+        await world.until(
+            lambda: any(0 in node.replicas for node in world.cluster.nodes().values()),
+            "all have met",
+            look_every=0.0005,
+        )
+        world.cluster.crash(victim)
+        rest = [number for number in world.cluster.hosts if number != victim]
+        await world.until(
+            lambda: all(sorted(registered(world, number)) == rest for number in rest), "two have registered"
+        )
+        await waits(world, f"expected node {victim} to be started", beside=victim)
+        world.cluster.start(victim)
+        await serves(world)
+
+    play(story)
+
+
 @pytest.mark.parametrize("missing", [1, 2, 3])
 def test_nothing_is_served_before_all_nodes_have_come_once(missing: int) -> None:
     """A node that was never there is named by the others, in their logs and to their clients; it comes, and all is well."""
@@ -127,7 +152,7 @@ def test_two_lost_folders_found_no_second_cluster() -> None:
 
 @pytest.mark.parametrize("beside", [0, 1, 2, 3])
 def test_all_nodes_die_at_any_moment(beside: int) -> None:
-    """Whoever of them belongs to the cluster by then: any two go on if one of them does, and all three whatever was."""
+    """Any two go on if one of the three belongs to the cluster by then, be it the one that is away, and all three whatever was."""
 
     async def story(world: World) -> None:
         outcomes = set()
@@ -139,7 +164,7 @@ def test_all_nodes_die_at_any_moment(beside: int) -> None:
             for number in world.cluster.hosts:
                 world.cluster.crash(number)
             alive = [number for number in world.cluster.hosts if number != beside]
-            is_founded = any(belongs(world, number) for number in alive)
+            is_founded = any(belongs(world, number) for number in world.cluster.hosts)
             outcomes.add(is_founded)
             for number in alive:
                 world.cluster.start(number)
