@@ -179,6 +179,26 @@ def test_all_nodes_die_at_any_moment(beside: int) -> None:
     play(story)
 
 
+def test_two_go_on_without_the_only_one_that_belongs() -> None:
+    """They have registered, and know it from nobody but group 0, in which both take part from the start on."""
+
+    async def story(world: World) -> None:
+        empty(world)
+        numbers = list(world.cluster.hosts)
+        for number in numbers:
+            world.cluster.start(number)
+        await world.until(lambda: any(belongs(world, number) for number in numbers), "one belongs", look_every=0.0001)
+        rest = [number for number in numbers if not belongs(world, number)]
+        for number in numbers:
+            world.cluster.crash(number)
+        assert len(rest) == 2
+        for number in rest:
+            world.cluster.start(number)
+        await serves(world)
+
+    play(story)
+
+
 def test_one_node_dies_over_and_over_while_a_cluster_is_founded() -> None:
     """At moments that drift through all of its steps."""
 
