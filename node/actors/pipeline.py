@@ -126,7 +126,7 @@ class Pipeline:
     def tell_time(self) -> None:
         """Where something lives for a while, an empty entry tells whoever leads next how much time has been counted."""
         if self._replica.is_serving and self._replica.machine.due(NEVER_NS):
-            self._propose_entry([], 0)
+            self._propose_entry([])
 
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
@@ -145,20 +145,20 @@ class Pipeline:
         """Makes entries of what waits while there is room in flight; whether any was proposed."""
         proposed = False
         while can_propose and self._waiting and self._has_room():
-            bundles, transfers = self._take()
-            if not bundles or not self._propose_entry(bundles, transfers):
+            bundles = self._take()
+            if not bundles or not self._propose_entry(bundles):
                 break
             proposed = True
         return proposed
 
-    def _propose_entry(self, bundles: list[Bundle], transfers: int) -> bool:
+    def _propose_entry(self, bundles: list[Bundle]) -> bool:
         """Makes one entry of the bundles, or several where one would not fit a frame; whether all went out."""
-        stamp = self._stamps.take(self._now_ns(), self._ports.true_ns(), transfers)
+        stamp = self._stamps.take(self._now_ns(), self._ports.true_ns())
         data = pack_entry(stamp.timestamp_ns, stamp.elapsed_ns, [bundle.request for bundle in bundles])
         if len(data) > ENTRY_BYTES_MAX and len(bundles) > 1:
             middle = len(bundles) // 2
-            is_first_out = self._propose_entry(bundles[:middle], transfers)
-            return self._propose_entry(bundles[middle:], transfers) and is_first_out
+            is_first_out = self._propose_entry(bundles[:middle])
+            return self._propose_entry(bundles[middle:]) and is_first_out
         if len(data) > LONGEST_ENTRY_BYTES:
             text = f"an entry of {len(data)} bytes: at most {LONGEST_ENTRY_BYTES}"
             _fail(bundles[0], not_done(ErrorCode.frame_too_large, text))
@@ -187,7 +187,7 @@ class Pipeline:
             return True
         return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and self._waiting.size >= FULL_ENTRY_TRANSFERS
 
-    def _take(self) -> tuple[list[Bundle], int]:
+    def _take(self) -> list[Bundle]:
         bundles: list[Bundle] = []
         transfers, now = 0, self._ports.clock.monotonic()
         while self._waiting and len(bundles) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
@@ -204,7 +204,7 @@ class Pipeline:
                 bundle = self._resolve(commands)
             if bundle is not None:
                 bundles.append(bundle)
-        return bundles, transfers
+        return bundles
 
     def _take_mergeable(self, first: Command, now: float) -> list[Command]:
         """The command and the transfers right behind it that make one batch with it."""

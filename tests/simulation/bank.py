@@ -10,6 +10,7 @@ from random import Random
 from protocol.client import Client, Report
 from protocol.columns import Flag
 from protocol.errors import Busy, OutcomeUnknown, Refused, RingpayError, Unreachable
+from tests.simulation.histories import check_times
 from tests.simulation.loop import SimLoop
 from tests.simulation.records import BUSY, NOT_SENT, Attempt, Read, Records, Transfer
 from tests.simulation.snapshots import Row, Snapshot
@@ -269,14 +270,16 @@ class Bank:
         return True
 
     async def _history(self) -> None:
-        """Every transfer that was accepted before is in a history read after it."""
+        """Every transfer that was accepted before is in a history read after it, and all are in order of time."""
         name = self._random.choice(list(self._records.accounts))
         expected = [one.id for one in self._records.created() if name in (one.debit, one.credit)]
         try:
-            found = dict.fromkeys([entry.id async for entry in self.client.history(name, page=50)])
+            found = [entry async for entry in self.client.history(name, page=50)]
         except (Busy, Unreachable):
             return
-        self._records.broken += [f"history of {name} lacks {id:032x}" for id in expected if id not in found]
+        known = dict.fromkeys(entry.id for entry in found)
+        self._records.broken += [f"history of {name} lacks {id:032x}" for id in expected if id not in known]
+        self._records.broken += check_times(name, found, is_split=name in self._records.split)
 
     async def _audit(self) -> None:
         await self.audit()

@@ -8,6 +8,7 @@ from node.actors.clocks import Clocks
 from node.actors.waiters import Waiters
 from node.core.clocks import Stamp, Stamps
 from node.core.ledger import Ledger
+from node.core.ledger.history import History
 from node.core.ledger.holds import Holds
 
 
@@ -20,6 +21,11 @@ def let_stamps_fall(patch: pytest.MonkeyPatch) -> None:
         self._given = Stamp(aim_ns, self._given.elapsed_ns)
 
     patch.setattr(Stamps, "lead", lead)
+
+
+def stamp_anew(patch: pytest.MonkeyPatch) -> None:
+    """The rows of each request begin at the time of its entry, whatever requests share it."""
+    patch.setattr(History, "_take_stamps", lambda self, size, now_ns: now_ns)
 
 
 def step_stamps(patch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from protocol import ids
 from protocol.status import Status
+from protocol.views import Entry
 from tests.simulation.invariants import Point
 from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Read, Records, Transfer
 
@@ -63,6 +65,15 @@ def check_account(name: str, posted: int, history: Sequence[int], records: Recor
     if total != posted:
         broken.append(f"{name}: posted {posted}, but its transfers make {total}")
     return broken
+
+
+def check_times(name: str, history: Sequence[Entry], *, is_split: bool) -> list[str]:
+    """Later rows have later times; those of a split account come from several logs, so two may have the same one."""
+    return [
+        f"{name}: {second.id:032x} of {second.timestamp_ns} ns stands behind {first.id:032x} of {first.timestamp_ns} ns"
+        for first, second in pairwise(history)
+        if second.timestamp_ns < first.timestamp_ns + (0 if is_split else 1)
+    ]
 
 
 def _effect(transfer: Transfer, name: str) -> int:

@@ -99,6 +99,7 @@ class GroupLog:
     effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account it changed) -> index
     sealed: int = 0  # segments of the record looked at
     rows: int = 0  # rows of the next one
+    row_ns: int = 0  # the time of the last row
 
 
 class Invariants:
@@ -312,16 +313,19 @@ class Invariants:
         for row in np.flatnonzero(accounts.version[:count] == index).tolist():
             point = Point(index, int(accounts.posted[row]), int(held[row]))
             known.points.setdefault(accounts.names[row], []).append(point)
-        self._note_effects(known, ledger.books, index)
+        self._look_at_record(name, known, ledger.books, index)
 
-    def _note_effects(self, known: GroupLog, books: Books, index: int) -> None:
-        """Which accounts the records that this entry made have changed; it may have sealed some of them."""
+    def _look_at_record(self, name: str, known: GroupLog, books: Books, index: int) -> None:
+        """The rows that this entry made, some of which it may have sealed: their times rise; which accounts they have changed."""
         history, accounts = books.history, books.accounts
         sealed = (
             history.window.get(number) or history.retired[number] for number in range(known.sealed, history.sealed)
         )
         for source in [*(one.segment for one in sealed), history.tail]:
             for position in range(known.rows, source.count):
+                row_ns = int(source.timestamp_ns[position])
+                self._expect(row_ns > known.row_ns, f"{name}: a row of entry {index} is not later than the one before")
+                known.row_ns = row_ns
                 if int(source.status[position]) == 0:
                     for account in (int(source.debit[position]), int(source.credit[position])):
                         if account >= 0 and int(accounts.version[account]) == index:

@@ -11,6 +11,11 @@ from tests.simulation.simulation import Plan
 from tests.simulation.test_simulation import check_found
 
 
+def test_rows_that_are_stamped_anew_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request's rows that do not go on behind those of the one before in its entry."""
+    check_found(clock_mutants.stamp_anew, "is not later than", Plan(8.0, "bank"), monkeypatch)
+
+
 @pytest.mark.skip(reason="the seeds that find these bugs are to be searched anew since runs bring more kinds of faults")
 @pytest.mark.parametrize(
     ("plant", "found_by", "workload"),

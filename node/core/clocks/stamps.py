@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 PACE = 0.5  # by which timestamps run slower or faster than time until they are true: half, so that they still rise like time
 QUIET_NS = 10 * 10**9  # between two entries of a log with open lifetimes: at most so much time is not counted
-ROWS_MAX = 1 << 15  # stamps that the rows of one entry take, one nanosecond each: two full batches and to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,7 @@ class Stamps:
 
     def lead(self, now_ns: int, aim_ns: int) -> None:
         """From here on this replica stamps, behind what has been applied. Timestamps may step forward, this once."""
-        self._given = Stamp(self._applied.timestamp_ns + ROWS_MAX, self._applied.elapsed_ns)
-        self._given_at = self._applied_at
+        self._given, self._given_at = self._applied, self._applied_at
         slewed = self.now(now_ns, aim_ns)
         self._given, self._given_at = Stamp(max(slewed.timestamp_ns, aim_ns), slewed.elapsed_ns), now_ns
 
@@ -43,12 +41,11 @@ class Stamps:
         fastest = self._given.timestamp_ns + int(passed_ns * (1 + PACE))
         return Stamp(min(max(aim_ns, slowest + 1), fastest + 1), self._given.elapsed_ns + passed_ns)
 
-    def take(self, now_ns: int, aim_ns: int, rows: int) -> Stamp:
-        """The stamp of the next entry, whose rows take so many timestamps from it on."""
-        stamp = self.now(now_ns, aim_ns)
-        self._given = Stamp(stamp.timestamp_ns + rows, stamp.elapsed_ns)
+    def take(self, now_ns: int, aim_ns: int) -> Stamp:
+        """The stamp of the next entry."""
+        self._given = self.now(now_ns, aim_ns)
         self._given_at = max(self._given_at, now_ns)
-        return stamp
+        return self._given
 
     def elapsed_ns(self, now_ns: int) -> int:
         """What has been counted until now, at the leader."""

@@ -36,6 +36,7 @@ Invariants
 - An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
   repeat. The form of a request and `linked_event_failed` are not recorded: a chain fails at one row, the first of those whose ids
   are known, else the first that is refused now. So a repeated chain gets the same statuses in the same places.
+- The times of the record's rows rise strictly, a nanosecond a row at the least, from their entry's time on: `History` gives them.
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
 - A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.

@@ -44,14 +44,15 @@ class History:
         self.recent: dict[bytes, int] = {}
         self.recent_lowest, self.recent_highest = 2**64, -1
         self.runs: list[Run] = []  # sorted keys of the tail, ever smaller
+        self.stamped_ns = 0  # the time of the last row
 
     # -- writing --------------------------------------------------------------------------------------------------
 
     def append(
-        self, batch: Batch, statuses: Codes, chosen: Positions | None, timestamps_ns: Int64s, amount: Int64s,
+        self, batch: Batch, statuses: Codes, chosen: Positions | None, amount: Int64s, now_ns: int,
         credit_legs: Marks | None = None, keys: Keys | None = None,
     ) -> None:  # fmt: skip
-        """Records the chosen rows of a batch (all, if None). `keys` are the sorted keys of all, if known."""
+        """Records the chosen rows of a batch (all, if None), from `now_ns` on. `keys` are the sorted keys of all, if known."""
         tail = self.tail
         size = batch.count if chosen is None else len(chosen)
         if not size:
@@ -66,7 +67,8 @@ class History:
         tail.code[first:last] = batch.codes()[pick] if batch.code else 0
         tail.flags[first:last] = batch.flag_bits()[pick] if batch.flags else 0
         tail.status[first:last] = statuses[pick]
-        tail.timestamp_ns[first:last] = timestamps_ns[pick]
+        stamp = self._take_stamps(size, now_ns)
+        tail.timestamp_ns[first:last] = np.arange(stamp, stamp + size)
         if credit_legs is not None:
             tail.flags[first:last][credit_legs[pick]] |= CREDIT_LEG
         self._append_texts(batch, first, size, chosen)
@@ -78,10 +80,10 @@ class History:
         self._index(first, last, keys if chosen is None and credit_legs is None else None)
 
     def append_one(
-        self, id: bytes, debit: int, credit: int, amount: int, code: int, flags: int, status: int, timestamp_ns: int,
+        self, id: bytes, debit: int, credit: int, amount: int, code: int, flags: int, status: int, now_ns: int,
         reference: str = "", extra: tuple[bytes, int] = (NO_ID, 0),
-    ) -> None:  # fmt: skip
-        """Records a single transfer."""
+    ) -> int:  # fmt: skip
+        """Records a single transfer; with which time."""
         self._make_room(1)
         tail = self.tail
         position = tail.count
@@ -92,7 +94,7 @@ class History:
         tail.code[position] = code
         tail.flags[position] = flags
         tail.status[position] = status
-        tail.timestamp_ns[position] = timestamp_ns
+        tail.timestamp_ns[position] = timestamp_ns = self._take_stamps(1, now_ns)
         if reference:
             tail.references.append(position, 1, reference)
         if extra != (NO_ID, 0):
@@ -100,6 +102,13 @@ class History:
         tail.count = position + 1
         if not flags & CREDIT_LEG:
             self._index_one(id, position)
+        return timestamp_ns
+
+    def _take_stamps(self, size: int, now_ns: int) -> int:
+        """The first of so many times, a nanosecond each. They rise from row to row, whatever shares an entry."""
+        first = max(now_ns, self.stamped_ns + 1)
+        self.stamped_ns = first + size - 1
+        return first
 
     def _append_texts(self, batch: Batch, first: int, size: int, chosen: Positions | None) -> None:
         tail = self.tail
@@ -268,6 +277,7 @@ class History:
         tail.references, tail.others, tail.others_count = segment.references, segment.others, segment.others_count
         tail.extras = segment.extras_all()
         tail.count = n
+        self._restore_stamp(segment)
         keys = tail.keys()
         if len(keys):
             self.runs = [Run(keys)]
@@ -278,3 +288,8 @@ class History:
             packed, links = msgpack.unpackb(value)
             segment = Segment.unpack(number, packed)
             self.window[number] = Sealed(segment, Run(segment.keys()), Links.unpack(links))
+            self._restore_stamp(segment)
+
+    def _restore_stamp(self, segment: Segment) -> None:
+        if segment.count:
+            self.stamped_ns = max(self.stamped_ns, int(segment.timestamp_ns[-1]))

@@ -415,5 +415,4 @@ def _record(books: Books, prepared: Prepared, final: Codes, gives: Marks, at: At
     """Both sides remember what happened; the debit side also remembers refusals, under the id."""
     recorded = RECORDED[final] & ~prepared.known & ((final == 0) | gives)
     chosen = None if recorded.all() else np.flatnonzero(recorded)
-    timestamps_ns = np.full(prepared.batch.count, at.timestamp_ns)
-    books.history.append(prepared.batch, final, chosen, timestamps_ns, prepared.moved, credit_legs=~gives)
+    books.history.append(prepared.batch, final, chosen, prepared.moved, at.timestamp_ns, credit_legs=~gives)

@@ -73,8 +73,8 @@ def apply_cancel(books: Books, body: Body, at: At) -> list[Any]:
         return ["outcome", *outcome_at(*found)]
     if books.find_prepared(id):
         return ["outcome", int(Status.undecided), 0]
-    books.history.append_one(id, row, NOT_HERE, 0, 0, 0, int(Status.cancelled), at.timestamp_ns)
-    return ["outcome", int(Status.cancelled), at.timestamp_ns]
+    cancelled = int(Status.cancelled)
+    return ["outcome", cancelled, books.history.append_one(id, row, NOT_HERE, 0, 0, 0, cancelled, at.timestamp_ns)]
 
 
 def apply_expire(books: Books, at: At) -> int:

@@ -40,11 +40,10 @@ def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
         statuses[known] = outcomes[known]
         question &= ~known
     amounts = batch.amounts()
-    timestamps_ns = np.arange(at.timestamp_ns, at.timestamp_ns + n)
     debit, credit = batch.debit_rows().astype(np.intp), batch.credit_rows().astype(np.intp)
     if outcomes is None and not question.any():
         post_rows(books, debit, credit, amounts, at.index)
-        books.history.append(batch, statuses, None, timestamps_ns, amounts, keys=run.keys)
+        books.history.append(batch, statuses, None, amounts, at.timestamp_ns, keys=run.keys)
         return statuses.tobytes()
     plain = np.flatnonzero(~question & ~known)
     if len(plain):
@@ -58,7 +57,7 @@ def _apply_columns(books: Books, batch: Batch, at: At) -> bytes:
         statuses[rows], known[rows], moved[rows] = exact.statuses, exact.known, exact.moved
     recorded = RECORDED[statuses] & ~known
     chosen = None if recorded.all() else np.flatnonzero(recorded)
-    books.history.append(batch, statuses, chosen, timestamps_ns, moved, keys=run.keys)
+    books.history.append(batch, statuses, chosen, moved, at.timestamp_ns, keys=run.keys)
     statuses[known & REFUSED[statuses]] |= REPEATED
     return statuses.tobytes()
 
@@ -94,7 +93,7 @@ def _apply_small(books: Books, batch: Batch, at: At) -> bytes:
         credit = lines.credit[line]
         books.history.append_one(
             batch.id_at(line), lines.debit[line], credit - shift if credit <= -2 else credit, exact.moved[line],
-            batch.code_at(line), lines.flags[line], statuses[line], at.timestamp_ns + line, batch.reference_at(line),
+            batch.code_at(line), lines.flags[line], statuses[line], at.timestamp_ns, batch.reference_at(line),
             (batch.hold_id(line), batch.ttl_seconds(line)),
         )  # fmt: skip
     answered = zip(statuses, exact.known, strict=True)
