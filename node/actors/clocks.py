@@ -31,7 +31,7 @@ class ClockStatistics:
 
     node: int
     ahead_ns: int  # of the time that a majority agrees on; of this node's where none does
-    error_ns: int  # at most so much of it is the network's
+    error_ns: int  # at most so much of it is the network's, on the ways of both readings
     is_far_off: bool
 
 
@@ -54,9 +54,9 @@ class Clocks:
 
     def true_ns(self) -> int:
         """Nanoseconds since 1970: by this node's clock, unless a majority says that it is far off."""
-        epoch_ns = self._comparison.epoch_ns
-        if epoch_ns is not None and self.is_far_off(self._node):
-            return epoch_ns + self._monotonic_ns()
+        agreed = self._comparison.agreed
+        if agreed is not None and self.is_far_off(self._node):
+            return agreed.epoch_ns + self._monotonic_ns()
         return self._clock.wall_ns()
 
     def is_far_off(self, node: int) -> bool:
@@ -129,9 +129,10 @@ class Clocks:
     def statistics(self) -> list[ClockStatistics]:
         """All clocks that are known, this node's among them."""
         readings = self._all_readings()
-        epoch_ns = self._comparison.epoch_ns
-        agreed_ns = readings[self._node].epoch_ns if epoch_ns is None else epoch_ns
+        agreed = self._comparison.agreed or readings[self._node]
         return [
-            ClockStatistics(node, reading.epoch_ns - agreed_ns, reading.error_ns, self.is_far_off(node))
+            ClockStatistics(
+                node, reading.epoch_ns - agreed.epoch_ns, reading.error_ns + agreed.error_ns, self.is_far_off(node)
+            )
             for node, reading in sorted(readings.items())
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from node.core.clocks import QUIET_NS
 from node.core.machine import unpack_entry
@@ -137,6 +138,27 @@ def test_a_node_that_is_far_off_leads_when_nobody_else_can() -> None:
         await world.until(lambda: world.cluster.leader_of(1) is not None, "somebody leads")
         assert (await world.client.transfer("a", "b", 1)).status == Status.created
         assert -1 <= stamps(world, 1)[-1] <= 0, "the clock that is gone still counts"
+
+    play(story)
+
+
+def test_a_node_that_stands_still_at_its_start_accuses_nobody() -> None:
+    """The answers of all others have then lain in its sockets for seconds: they say little of the time, not that its clock is wrong."""
+
+    async def story(world: World) -> None:
+        world.cluster.crash(1)
+        with capture_logs() as lines:
+            world.cluster.start(1)
+            await world.until(lambda: 1 in world.cluster.nodes(), "it runs")
+            asked = world.node(1)._clocks._ask_at
+            await world.until(lambda: len(asked) == 2, "it has asked both", look_every=0.000_1)
+            assert not world.node(1)._clocks._readings
+            world.cluster.pause(1)
+            await asyncio.sleep(4.0)
+            world.cluster.resume(1)
+            await world.until(lambda: len(world.node(1)._clocks._readings) == 2, "they have answered")
+            await asyncio.sleep(3.0)
+        assert not [line for line in lines if "clock" in line["event"]]
 
     play(story)
 

@@ -17,14 +17,14 @@ class Reading:
 
     def is_better_than(self, other: Reading) -> bool:
         """Whether this newer reading should replace the other: it is sharper, or says that the clock has been moved since."""
-        return self.error_ns <= other.error_ns or abs(self.epoch_ns - other.epoch_ns) > self.error_ns
+        return self.error_ns <= other.error_ns or max(_distance(self, other), _distance(other, self)) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What the clocks say together."""
 
-    epoch_ns: int | None  # of the time that a majority agrees on; None where none does
+    agreed: Reading | None  # of the time that a majority agrees on; None where none does
     far_off: tuple[int, ...] = ()  # nodes, rising
 
 
@@ -43,7 +43,7 @@ def compare(readings: Mapping[int, Reading], nodes: int) -> Comparison:
         for node, reading in sorted(readings.items())
         if max(_distance(reading, first), _distance(last, reading)) > SKEW_NS_MAX
     ]
-    return Comparison(closest[needed // 2].epoch_ns, tuple(far_off))
+    return Comparison(closest[needed // 2], tuple(far_off))
 
 
 def _distance(earlier: Reading, later: Reading) -> int:

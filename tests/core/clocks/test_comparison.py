@@ -32,7 +32,7 @@ def test_a_majority_decides(clocks: list[int], nodes: int, agreed: int | None, f
     readings = {node: Reading(clock * SECOND_NS, 0) for node, clock in enumerate(clocks, 1)}
     found = compare(readings, nodes)
     assert found.far_off == far_off
-    assert found.epoch_ns == (None if agreed is None else agreed * SECOND_NS)
+    assert found.agreed == (None if agreed is None else Reading(agreed * SECOND_NS, 0))
 
 
 def test_nobody_is_accused_for_a_slow_network() -> None:
@@ -48,3 +48,4 @@ def test_a_reading_gives_way_to_a_better_one() -> None:
     assert Reading(5, 5).is_better_than(sharp)
     assert Reading(100, 50).is_better_than(sharp)
     assert not Reading(30, 50).is_better_than(sharp)
+    assert not Reading(55, 50).is_better_than(sharp), "that one's error may be the other way"
