@@ -63,11 +63,11 @@ class RingpayError(Exception):
 class Refused(RingpayError):
     """The books refused the request; nothing happened. `.status` is the reason, `.expected` what would have passed.
 
-    `.version` is the account's version now, after a `version_conflict`; None if it could not be read.
+    `.version` is the account's version now, after a `version_conflict`; None if it could not be read at once.
 
     A transfer's id keeps its refusal, whatever changes later. Where it had been refused before this request, `.is_repeat` is
     true, `.expected` is what was expected then, and `.first_refused_at` is when, by the clock of its shard's leader; None if
-    that could not be read. Another attempt to pay needs a new id.
+    that could not be read at once. Another attempt to pay needs a new id.
     """
 
     def __init__(

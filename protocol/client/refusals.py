@@ -14,6 +14,7 @@ from protocol.status import Status
 from protocol.views import Account
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DETAIL_SECONDS = 0.5  # longer than a fail-over; what is known already is not kept back for more
 
 
 async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: float, *, is_repeat: bool) -> Refused:
@@ -30,9 +31,9 @@ async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: f
 
 
 async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> Any:
-    """The one row of an answer, None where there is none in time."""
+    """The one row of an answer, None where there is none soon."""
     try:
-        (row,) = await calls.ask(operation, [debit], body, calls.left(deadline))
+        (row,) = await calls.ask(operation, [debit], body, min(DETAIL_SECONDS, calls.left(deadline)))
     except RingpayError:
         return None
     return row

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from protocol.client import Client
 from protocol.errors import Refused
+from protocol.operations import Operation
 from protocol.placement import group_of
 from protocol.status import Status
 from tests.actors.quiet import World, play
@@ -41,6 +43,34 @@ def test_a_repeat_says_when_it_was_first_refused(shard: int) -> None:
         assert "was refused before at " in str(again) and "use a new id" in str(again)
         assert (await client.transfer(payer, shop, 40)).status == Status.created
         assert await client.transfer_many([payer], [shop], [40], ids=[id]) == [Status.insufficient_funds]
+
+    play(story, shards=2)
+
+
+@pytest.mark.parametrize("what", ["a version", "a repeat"])
+def test_a_refusal_does_not_wait_for_its_details(what: str) -> None:
+    """It is known by the coordinator's word; the debit's leader, which nobody can reach any more, has only more to tell."""
+
+    async def story(world: World) -> None:
+        client, payer, shop = world.client, world.name_in(1, "payer"), world.name_in(2, "shop")
+        await world.open(payer, shop, funds=10)
+        id = client.new_id()
+        await refusal(client, payer, shop, 40, id)
+        honest, leader = client._calls.ask, world.leader(1)
+
+        async def ask(operation: Operation, *arguments: Any) -> list[Any]:
+            for other in (world.owner.host, *world.followers(1)):
+                world.network.block(other, leader)
+            return await honest(operation, *arguments)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Refused) as told:
+            patch.setattr(client._calls, "ask", ask)
+            began = world.loop.time()
+            given: dict[str, int] = {"if_version": 1} if what == "a version" else {"id": id}
+            await client.transfer(payer, shop, 40, timeout=30.0, **given)
+        assert world.loop.time() - began < 1.0
+        assert told.value.is_repeat == (what == "a repeat")
+        assert told.value.version is None and told.value.first_refused_at is None
 
     play(story, shards=2)
 
