@@ -66,8 +66,10 @@ def test_a_refusal_does_not_wait_for_its_details(what: str) -> None:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Refused) as told:
             patch.setattr(client._calls, "ask", ask)
             began = world.loop.time()
-            given: dict[str, int] = {"if_version": 1} if what == "a version" else {"id": id}
-            await client.transfer(payer, shop, 40, timeout=30.0, **given)
+            if what == "a version":
+                await client.transfer(payer, shop, 40, if_version=1, timeout=30.0)
+            else:
+                await client.transfer(payer, shop, 40, id=id, timeout=30.0)
         assert world.loop.time() - began < 1.0
         assert told.value.is_repeat == (what == "a repeat")
         assert told.value.version is None and told.value.first_refused_at is None
