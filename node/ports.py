@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from node.core.machine import Change
-from node.core.raft import Entry, HardState, LogCut, Lost, Promise, StoredGroup
+from node.core.raft import Entry, HardState, LogCut, LogEnd, Promise, StoredGroup
 from protocol.errors import ProtocolError
 from protocol.messages import Message
 
@@ -29,7 +29,7 @@ class LogWrite:
     entries: Sequence[Entry] = ()  # stored entries at or above the first one's index are dropped before
     cut: LogCut | None = None  # forget everything at or below
     restart: bool = False  # with `cut`: forget all entries, the log goes on behind the cut (an installed snapshot)
-    lost: Lost | None = None  # what this replica acknowledged and does not have any more
+    lost: LogEnd | None = None  # where the log ended that this replica acknowledged and does not have any more
     promise: Promise | None = None  # at a start, where another one counts from here on than was found
 
 

@@ -16,7 +16,7 @@ class GroupRecollection:
 
     group: int
     term: int  # of the sender's replica
-    end: LogEnd  # on its disk
+    end: LogEnd  # of what it has, or had, on its disk
     acknowledged: Acknowledged | None  # by earlier starts of the receiver
 
     def pack(self) -> list[int]:

@@ -10,7 +10,7 @@ import structlog
 
 from node.actors.actor import Spawn
 from node.actors.recollection import GroupRecollection
-from node.core.raft import LogEnd, Lost, Raft, Remains, Restored
+from node.core.raft import LogEnd, Raft, Remains, Restored
 from node.ports import Start, StartBook, StorageFailed
 from protocol.messages import Recollection
 
@@ -24,11 +24,11 @@ class Losses:
     """What a replica lacks of what it acknowledged."""
 
     def __init__(self, group: int, node: int) -> None:
-        self.noted: Lost | None = None  # as it was last written
+        self.noted: LogEnd | None = None  # as it was last written
         self._group = group
         self._node = node
 
-    def note(self, raft: Raft) -> Lost | None:
+    def note(self, raft: Raft) -> LogEnd | None:
         """What the next write has to store; people are told when the recovery begins and when it ends."""
         lost, before = raft.lost, self.noted
         self.noted = lost
@@ -46,8 +46,8 @@ class Doubts:
     a peer remembers a start that the folder does not; or an acknowledgement that it does not. Then no replica here votes or
     counts until every other member of its group has spoken, and it votes in none of the terms that they have seen. Where none of
     them contradicts a folder that was merely copied, its replicas take part again, but vote for nobody whose log ends before the
-    furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise each
-    replica recovers from a leader, up to what anybody remembers.
+    furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise the
+    doubt of each replica lasts until its log, from a leader that was elected without it, goes as far as anybody remembers.
 
     Where somebody who should speak is gone for good, only people can know that a folder that was copied is the last one: they may
     say so (`is_moved`), which ends that doubt. What a peer proves all the same is believed, as ever.
@@ -71,7 +71,7 @@ class Doubts:
         self._recollections: dict[
             int, dict[int, GroupRecollection]
         ] = {}  # the first of each peer since the start, by group
-        self._settled: dict[int, None] = {}  # groups whose members have all spoken
+        self._settled: dict[int, LogEnd] = {}  # groups whose members have all spoken; the log's end that ends the doubt
         self._is_ending = False
 
     @property
@@ -153,10 +153,13 @@ class Doubts:
             others = self._others(replica)
             has_heard = self._recollections.keys() >= set(others)
             if self._reason and has_heard and group in self._remains and group not in self._settled:
-                self._settled[group] = None
-                self._settle_group(replica, others)
+                self._settled[group] = self._settle_group(replica, others)
+            is_settled = group in self._settled and replica.raft.state.is_doubted
+            if is_settled and replica.raft.durable_end >= self._settled[group]:
+                replica.raft.set_doubted(False)
+                replica.handle([])
 
-    def _settle_group(self, replica: Replica, others: Sequence[int]) -> None:
+    def _settle_group(self, replica: Replica, others: Sequence[int]) -> LogEnd:
         if self._is_old and not others:
             text = (
                 f"{self._reason}, and no other node has group {replica.group}: put the data folder back as it was last"
@@ -164,11 +167,11 @@ class Doubts:
             raise StorageFailed(text)
         told = [rows[replica.group] for node in others if replica.group in (rows := self._recollections[node])]
         term = max((row.term for row in told), default=0)
-        if self._is_old:
-            acknowledged = [(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
-            replica.raft.lose(Lost(*max([(term, 0), *acknowledged])))
-        replica.raft.trust(term, max((row.end for row in told), default=LogEnd()))
+        acknowledged = [LogEnd(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
+        floor = max([LogEnd(), *(row.end for row in told), *(acknowledged if self._is_old else ())])
+        replica.raft.trust(term, floor)
         replica.handle([])
+        return max(floor, LogEnd(term)) if self._is_old else LogEnd()
 
     def tick(self) -> None:
         """Ends the doubt once all replicas are sound again. Raises StorageFailed where nobody can help."""

@@ -142,7 +142,7 @@ class Remembering:
         groups: list[list[int]] = []
         for group, replica in self._replicas.items():
             told = known.acknowledged_before(hello.start, group)
-            groups.append(GroupRecollection(group, replica.raft.state.term, replica.raft.durable_end, told).pack())
+            groups.append(GroupRecollection(group, replica.raft.state.term, replica.raft.promised_end, told).pack())
         return Recollection([start for start in known.starts if start != hello.start], groups)
 
     # -- news -----------------------------------------------------------------------------------------------------

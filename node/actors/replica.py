@@ -284,9 +284,9 @@ class Replica(Actor[ReplicaEvent]):
             self.raft.offer_snapshot(persist.snapshot)
         for message in persist.responses:
             if message.to != NodeId(self._ports.node):
-                self._send(message) if not self.raft.state.recovering else self._send_recovering(message)
+                self._send(message) if not self.raft.state.is_doubted else self._send_doubted(message)
 
-    def _send_recovering(self, message: Message) -> None:
+    def _send_doubted(self, message: Message) -> None:
         """Found out while the write was under way: the vote is not given, and the acknowledgement does not count."""
         if message.kind is MessageKind.append_reply:
             self._send(replace(message, recovering=True))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from node.core.raft import Lost, NodeId, Promise
+from node.core.raft import LogEnd, NodeId, Promise
 from node.ports import LogWrite, StorageFailed
 
 GROUPS_MAX = 4_096  # the file takes half a megabyte; a log's key must also fit 63 bits
@@ -109,7 +109,7 @@ class PromiseFile:
         drain, term, written, index, entry_term, lost_term, lost_index, vote, _ = row
         if not drain or checksum != self._checksum(group, place):
             return None
-        lost = Lost(lost_term, lost_index) if lost_index else None
+        lost = LogEnd(lost_term, lost_index) if lost_term else None
         return drain, Promise(term, NodeId(vote), written, index, entry_term, lost)
 
     def _checksum(self, group: int, place: int) -> int:
@@ -134,7 +134,7 @@ class PromiseFile:
 
     def _pack(self, group: int, half: int, promise: Promise) -> int:
         place = _place(group, half)
-        lost = promise.lost or Lost(0, 0)
+        lost = promise.lost or LogEnd()
         numbers = (promise.written, promise.index, promise.entry_term, lost.term, lost.index, promise.vote)
         SLOT.pack_into(self._image, place, self._drain, promise.term, *numbers, 0)
         struct.pack_into("<I", self._image, place + SLOT.size - 4, self._checksum(group, place))

@@ -14,7 +14,7 @@ from node.core.raft import (
     Entry,
     EntryKind,
     HardState,
-    Lost,
+    LogEnd,
     Membership,
     NodeId,
     Remains,
@@ -302,5 +302,5 @@ def test_a_disk_covers_what_it_knows_of(told: tuple[int, int, int], is_covered: 
 
 def test_a_loss_that_is_known_already_covers_what_was_lost() -> None:
     """The replica recovers up to there anyway."""
-    remains = Remains(Restored(HardState(4), (), SnapshotMeta(), 0, Lost(4, 9)))
+    remains = Remains(Restored(HardState(4), (), SnapshotMeta(), 0, LogEnd(4, 9)))
     assert remains.cover(Acknowledged(4, 9, 4)) and not remains.cover(Acknowledged(4, 10, 4))

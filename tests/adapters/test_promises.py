@@ -18,7 +18,7 @@ from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import (
     HardState,
     LogCut,
-    Lost,
+    LogEnd,
     Membership,
     NodeId,
     Promise,
@@ -116,9 +116,9 @@ async def test_a_lost_write_ahead_log_is_a_loss(tmp_path: Path, name: str) -> No
     LOSSES[name](disk)
     for _ in range(2):
         restored = await start(disk)
-        assert (len(restored.entries), restored.lost) == (5, Lost(1, 9))
-    await write(disk, [LogWrite(1, None, entries[5:7], lost=Lost(1, 9))])
-    assert (await start(disk)).lost == Lost(1, 9)
+        assert (len(restored.entries), restored.lost) == (5, LogEnd(1, 9))
+    await write(disk, [LogWrite(1, None, entries[5:7], lost=LogEnd(1, 9))])
+    assert (await start(disk)).lost == LogEnd(1, 9)
     await write(disk, [LogWrite(1, None, entries[7:])])
     assert (await start(disk)).lost is None
 
@@ -128,7 +128,7 @@ async def test_a_lost_log_is_a_loss(tmp_path: Path) -> None:
     await write(tmp_path, [LogWrite(1, HardState(4, THREE), chain(1, 5))])
     remove("log.db")(tmp_path)
     restored = await start(tmp_path)
-    assert (restored.hard_state.term, restored.hard_state.vote, restored.lost) == (4, ME, Lost(4, 5))
+    assert (restored.hard_state.term, restored.hard_state.vote, restored.lost) == (4, ME, LogEnd(1, 5))
 
 
 async def test_lost_promises_are_made_anew_from_the_log(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_lost_promises_are_made_anew_from_the_log(tmp_path: Path) -> None:
     restored = await start(tmp_path)
     assert (len(restored.entries), restored.hard_state.vote, restored.lost) == (5, THREE, None)
     remove("log.db")(tmp_path)
-    assert (await start(tmp_path)).lost == Lost(4, 5)
+    assert (await start(tmp_path)).lost == LogEnd(1, 5)
 
 
 def slot_places(group: int) -> list[int]:
@@ -158,7 +158,7 @@ async def test_a_flipped_bit_in_a_promise_removes_nobody(tmp_path: Path, bit: in
         restored = await start(folder)
         assert (len(restored.entries), restored.hard_state, restored.lost) == (5, HardState(4, THREE), None)
         remove("log.db")(folder)
-        assert (await start(folder)).lost == Lost(4, 5), "it was not written again"
+        assert (await start(folder)).lost == LogEnd(1, 5), "it was not written again"
 
 
 async def test_a_promise_page_that_is_older_than_the_log_does_no_harm(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_a_crash_between_promise_and_log_harms_nobody(tmp_path: Path) -> N
             await write(folder, [LogWrite(1, None, entries[length : length + 1])])
             length += 1
         remove("log.db")(folder)
-        assert (await start(folder)).lost == Lost(1, length)
+        assert (await start(folder)).lost == LogEnd(1, length)
 
 
 async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Pat
         restored = await start(tmp_path)
         assert (len(restored.entries), restored.lost) == (5, None)
     break_entry(tmp_path, 5)  # which may have been told since
-    assert (await start(tmp_path)).lost == Lost(1, 5)
+    assert (await start(tmp_path)).lost == LogEnd(1, 5)
 
 
 async def test_a_promise_that_was_told_and_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ async def test_a_promise_that_was_told_and_is_not_in_the_log_is_a_loss(tmp_path:
     log = (tmp_path / "log.db").read_bytes()
     await write(tmp_path, [LogWrite(1, None, entries[5:])])
     (tmp_path / "log.db").write_bytes(log)
-    assert (await start(tmp_path)).lost == Lost(1, 6)
+    assert (await start(tmp_path)).lost == LogEnd(1, 6)
 
 
 async def test_a_snapshot_shorter_than_a_conflicting_tail_leaves_a_sound_replica(tmp_path: Path) -> None:

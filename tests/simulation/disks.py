@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard, Row, Slots
 from node.core.machine import Change
-from node.core.raft import Entry, StoredGroup
+from node.core.raft import Entry, LogEnd, StoredGroup
 from node.ports import LogWrite
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
@@ -56,6 +56,16 @@ class Drive:
         """Where a group's stored log ends."""
         stored = self.disk.groups[group]
         return stored.entries[-1].index if stored.entries else stored.cut.index
+
+    def end(self, group: int) -> LogEnd:
+        """The same with its term."""
+        index, term = self.disk.groups.get(group, StoredGroup()).end
+        return LogEnd(term, index)
+
+    def promised_end(self, group: int) -> LogEnd:
+        """Where it ended at most when that was told."""
+        slots = self.disk.promises.get(group)
+        return LogEnd() if slots is None else LogEnd(slots.newest.entry_term, slots.newest.index)
 
     def holds(self, group: int, entry: Entry) -> bool:
         """Whether the entry is durable here, or was until the disk lost it, or is covered by the log's cut."""

@@ -1,7 +1,7 @@
 """What goes wrong in a run: one fault after another at random times, then an end to all of them.
 
 Damage to disks keeps within what the protocol promises to survive: never more than a minority of a group's replicas at
-once. Processes may die at any time and all together.
+once, but that all may lose the end of their logs while one has everything. Processes may die at any time and all together.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Faults:
             (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._silence_shard, 6), (self._partition, 10),
             (self._partition_one_way, 4), (self._cut_link, 8), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
             (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
-            (self._lose_tail, 6), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
+            (self._lose_tail, 6), (self._lose_tails, 4), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
             (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3), (self._lose_everything, 2),
             (self._copy, 8), (self._put_back, 12), (self._drift, 3), (self._delay_calls, 6),
         ]  # fmt: skip
@@ -304,6 +304,27 @@ class Faults:
 
     def _lose_tail(self) -> None:
         self._damage("lost tail", lambda host, group: host.drive.lose_tail(group))
+
+    def _lose_tails(self) -> None:
+        """All replicas of a group but one that has everything lose the end of their logs: it must be able to lead them."""
+        group = self._random.randint(0, self.cluster.shape.shards)
+        hosts = [self.cluster.hosts[node] for node in self.cluster.placement.replicas[group]]
+        if self.cluster.is_replacing or not all(self._is_intact(host, group) for host in hosts):
+            return
+        promised = max(host.drive.promised_end(group) for host in hosts)
+        whole = [host for host in hosts if host.drive.end(group) >= promised]
+        if not whole:
+            return
+        self._count("lost tails of all but one")
+        spared = self._random.choice(whole)
+        for host in hosts:
+            self.cluster.crash(host.number)
+            if host is not spared:
+                host.drive.lose_tail(group)
+            self._start_later(host)
+
+    def _is_intact(self, host: Host, group: int) -> bool:
+        return group not in host.drive.damaged and not host.drive.are_promises_bare and not host.is_doubtful
 
     def _flip_bit(self) -> None:
         self._damage("flipped bit", lambda host, group: host.drive.flip_bit(group))

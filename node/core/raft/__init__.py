@@ -24,18 +24,28 @@ Invariants, and where they are held:
 - Reads are confirmed by a majority that answers a context which was never used before (`reads`).
 - One change of membership at a time, after the leader has committed in its term, in force when applied.
 
-A replica whose disk lost what it once acknowledged is *recovering*: it follows and stores, but neither votes nor
-counts, until a leader that was elected without it has shown what is committed. If the only majority that is alive includes
-it, the group waits for the others: that is the price of not losing a payment.
+A replica that lost the end of a log that it had acknowledged is *recovering* until its log ends no earlier than that one did
+(`LogEnd`, the `floor`). Until then it follows, stores and votes, but does not campaign, and its leader does not count it. Its votes are
+as safe as if nothing were lost: what a vote protects is decided by comparing the ends of two logs, and the end of the lost one is known;
+the term and the vote are promised beside it, and where they are in doubt, nobody gets a vote in that term. A log that ends
+at the floor or beyond is that of a later leader, or goes as far in the same leader's, so whatever was committed by the lost entries is in
+it (section 5.4 of the Raft paper). So one replica that has everything is elected by any number that have lost their ends; and where
+all who had an entry lost it, none is elected, for ever: that is the price of not losing a payment.
+
+The floor is exact where the promise is sound. Where the log alone is left, and is damaged, it is taken too high: the term of the last
+write for that of the last entry. Where a whole folder may be old, nothing in it tells the floor: the replica is *in doubt*, and does
+not vote either. The shell asks all others: the furthest of their floors and ends is a floor (`Raft.trust`), since each commit that counted
+this replica is on one of them. If it was only copied, the doubt is over with that; if it is old for certain, then so may others be,
+and it votes for nobody before its log has got there from a leader that was elected without it.
 
 What is *promised* (`promises`): the term, the vote, and where the log ended when it was last made durable, with the term in which
 that was written. The shell keeps it a second time, apart from the log, durable before it is told. At a start `restore_log` compares:
 - term or vote differ: the later term counts, and nobody gets a vote in it;
 - the log has the promised end, or a checkpoint or later leader's entries took its place: the replica is sound, whatever else of
   the log is broken below its checkpoint;
-- otherwise the promised end is lost, and the replica recovers. That is promised in turn, so that no second start forgets it;
+- otherwise the promised end is lost, and is the replica's floor. That is promised in turn, so that no second start forgets it;
 - where the log goes on soundly behind the promise, that is promised from then on, and nothing that is damaged there is.
-A leader may also be told later that it has lost something (`Raft.lose`), by peers that remember more than its whole disk does.
+A leader may also be told later that its folder is in doubt (`Raft.set_doubted`), by peers that remember more than its whole disk does.
 
 Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an
 empty entry; a snapshot that is older than the receiver's membership is accepted, as checkpoints are not made to order;
@@ -54,7 +64,6 @@ from node.core.raft.progress import ProgressState
 from node.core.raft.promises import LogCut, Promise, StoredGroup, is_cut_short, promise_kept, restore_log
 from node.core.raft.raft import Raft
 from node.core.raft.ready import (
-    Lost,
     PeerStatus,
     Persist,
     ProposalDropped,
@@ -82,7 +91,6 @@ __all__ = [
     "Raft",
     "RaftConfig",
     "Restored",
-    "Lost",
     "Acknowledged",
     "Remains",
     "LogCut",

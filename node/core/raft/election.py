@@ -68,9 +68,8 @@ def on_vote_request(state: State, message: Message) -> None:
         or (state.vote == NOBODY and state.leader == NOBODY)
         or (is_pre and message.term > state.term)
     )
-    is_up_to_date = state.log.is_up_to_date(message.index, message.log_term)
-    is_up_to_date = is_up_to_date and LogEnd(message.log_term, message.index) >= state.floor
-    granted = is_free and not state.recovering and is_up_to_date
+    is_up_to_date = LogEnd(message.log_term, message.index) >= state.promised_end
+    granted = is_free and not state.is_doubted and is_up_to_date
     if granted and not is_pre:
         state.election_elapsed = 0
         state.vote = message.sender

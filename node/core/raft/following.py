@@ -5,7 +5,7 @@ from __future__ import annotations
 from node.core.raft.log import count_chained
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.reconfigure import switch_membership
-from node.core.raft.state import Follower, State, become_follower, reset_timers, respond_append, send, settle_recovery
+from node.core.raft.state import Follower, State, become_follower, reset_timers, respond_append, send
 
 
 def follow(state: State, message: Message) -> None:
@@ -24,7 +24,6 @@ def on_append(state: State, message: Message) -> None:
     follow(state, message)
     log = state.log
     if message.index < log.commit:
-        settle_recovery(state)
         respond_append(state, message.sender, log.commit)
         return
     if log.term_at(message.index) != message.log_term:
@@ -41,7 +40,6 @@ def on_append(state: State, message: Message) -> None:
         log.append(entries[position:] if position else entries)
     last = message.index + len(entries)
     log.commit_to(min(message.commit, last))
-    settle_recovery(state)
     respond_append(state, message.sender, last)
 
 
@@ -74,8 +72,6 @@ def on_snapshot(state: State, message: Message) -> None:
         else:
             log.restore(snapshot)
             switch_membership(state, snapshot.membership)
-            settle_recovery(state)
             respond_append(state, message.sender, log.last_index)
             return
-    settle_recovery(state)
     respond_append(state, message.sender, log.commit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.core.raft.membership import SnapshotMeta
-from node.core.raft.types import ENTRY_OVERHEAD_BYTES, Entry, chain_checksum
+from node.core.raft.types import ENTRY_OVERHEAD_BYTES, Entry, LogEnd, chain_checksum
 
 ENTRIES_AT_ONCE_MAX = 8_192  # in one message, however short they are: half of what a list on the wire may hold
 
@@ -53,6 +53,16 @@ class Log:
         """Chain checksum of the last entry."""
         return self.entries[-1].checksum if self.entries else self.base_checksum
 
+    @property
+    def end(self) -> LogEnd:
+        """Where the log ends."""
+        return LogEnd(self.last_term, self.last_index)
+
+    @property
+    def durable_end(self) -> LogEnd:
+        """Where it ends on disk."""
+        return LogEnd(self.term_at(self.stable) or 0, self.stable)
+
     def term_at(self, index: int) -> int | None:
         """Term of the entry at an index; None if it is cut away or still to come."""
         position = index - self.base_index - 1
@@ -83,10 +93,6 @@ class Log:
                 return index, own or 0
             index -= 1
         return 0, 0
-
-    def is_up_to_date(self, index: int, term: int) -> bool:
-        """Whether a log that ends there holds at least what this one does (section 5.4.1 of the Raft paper)."""
-        return (term, index) >= (self.last_term, self.last_index)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Appends behind the end, or replaces the log from the first entry's index on; never at or below commit."""

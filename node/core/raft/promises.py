@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from node.core.raft.log import intact_prefix
 from node.core.raft.membership import Membership, SnapshotMeta
-from node.core.raft.ready import Lost, Restored
-from node.core.raft.types import NOBODY, Entry, HardState, NodeId
+from node.core.raft.ready import Restored
+from node.core.raft.types import NOBODY, Entry, HardState, LogEnd, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Promise:
     """Where the log ended."""
     entry_term: int = 0
     """Term of the entry there; by it and the index the whole log is known."""
-    lost: Lost | None = None
-    """What was missing already, until the replica has it back."""
+    lost: LogEnd | None = None
+    """Where it had ended, while the replica does not have all of that back."""
 
 
 @dataclass(slots=True)
@@ -100,21 +100,16 @@ def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
     return HardState(max(log.term, promise.term), own, log.commit)  # who has voted for itself votes for nobody else
 
 
-def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> Lost | None:
-    last, promise = base.index + len(entries), stored.promise
-    found: list[Lost] = []
-    if stored.hard_state.commit > last:
-        found.append(Lost(stored.written, stored.hard_state.commit))
-    is_told = promise is not None and promise.written == stored.written
-    if (
-        stored.end[0] > last and not is_told
-    ):  # behind a hole or a damaged entry; the promise, if there is one, says more exactly
-        found.append(Lost(stored.written, stored.end[0]))
+def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> LogEnd | None:
+    """Where the log ended that was promised, if this one ends before. A promise says it exactly; the log itself may say too much."""
+    promise, last = stored.promise, base.index + len(entries)
+    end = LogEnd(entries[-1].term if entries else base.term, last)
     if promise is not None and promise.written >= stored.written:
-        position = promise.index - base.index - 1
-        if position >= len(entries) or (position >= 0 and entries[position].term != promise.entry_term):
-            found.append(Lost(promise.written, promise.index))
-    found = [lost for lost in found if (lost.term, lost.index) > (base.term, base.index)]
+        promised = LogEnd(promise.entry_term, promise.index)
+    elif (index := max(stored.end[0], stored.hard_state.commit)) > last:
+        promised = LogEnd(stored.written, index)  # behind a hole or a damaged entry
+    else:
+        promised = end
     if promise is not None and promise.lost is not None:
-        found.append(promise.lost)
-    return max(found, key=lambda lost: (lost.term, lost.index), default=None)
+        promised = max(promised, promise.lost)
+    return promised if promised > end else None

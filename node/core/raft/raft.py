@@ -8,7 +8,7 @@ from typing import assert_never
 from node.core.raft import election, following, reads, reconfigure, replication
 from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
-from node.core.raft.ready import Lost, PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
+from node.core.raft.ready import PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
 from node.core.raft.remains import Acknowledged
 from node.core.raft.state import (
     Candidate,
@@ -16,7 +16,6 @@ from node.core.raft.state import (
     Leader,
     State,
     become_follower,
-    lose,
     reset_timers,
     respond_append,
     trust,
@@ -184,39 +183,39 @@ class Raft:
             self.state.leader = NOBODY
 
     @property
-    def lost(self) -> Lost | None:
-        """What this replica acknowledged and does not have any more; to be stored with every write."""
+    def lost(self) -> LogEnd | None:
+        """Where the log ended that this replica acknowledged and does not have any more; to be stored with every write."""
         return self.state.lost
 
-    def lose(self, lost: Lost) -> None:
-        """Peers know that this replica acknowledged what its disk has forgotten as a whole."""
-        lose(self.state, lost)
-
     def set_doubted(self, is_doubted: bool) -> None:
-        """Whether the disk is in doubt as a whole: while it is, this replica follows and stores, and neither votes nor counts."""
+        """Whether it is not known what this replica has acknowledged: while so, it follows and stores, and neither votes nor counts."""
         self.state.is_doubted = is_doubted
         if is_doubted and not isinstance(self.state.role, Follower):
             become_follower(self.state, self.state.term, NOBODY)
 
-    def trust(self, term: int, end: LogEnd) -> None:
+    def trust(self, term: int, floor: LogEnd) -> None:
         """The disk may be old, and does not know it: others have told the highest term and log end that they know.
 
         Whatever this replica can have acknowledged for a commit is in the furthest of their logs. So it votes for nobody whose log ends
         before that, nor in a term that others have seen.
         """
-        trust(self.state, term, end)
+        trust(self.state, term, floor)
 
     @property
     def is_restored(self) -> bool:
-        """Whether nothing is missing any more, and the log on disk ends no earlier than others' did when it was last in doubt."""
+        """Whether nothing is missing any more; of what is not on disk yet, no message has spoken."""
         state = self.state
-        return not state.recovering and state.log.pending_snapshot is None and self.durable_end >= state.floor
+        return not state.recovering and state.log.pending_snapshot is None
 
     @property
     def durable_end(self) -> LogEnd:
         """Of what is on disk."""
-        log = self.state.log
-        return LogEnd(log.term_at(log.stable) or 0, log.stable)
+        return self.state.log.durable_end
+
+    @property
+    def promised_end(self) -> LogEnd:
+        """Of what is on disk, or was when it was acknowledged."""
+        return max(self.durable_end, self.state.floor)
 
     def acknowledged_by(self, node: NodeId) -> Acknowledged | None:
         """What a sound peer has acknowledged to this leader; None elsewhere, or where it has acknowledged nothing."""
@@ -330,6 +329,8 @@ class Raft:
             state.log.stable_to(persist.mark[1], persist.mark[2])
         if persist.snapshot is not None:
             state.log.installed(persist.snapshot)
+        if state.log.durable_end >= state.floor:
+            state.floor = LogEnd()
 
     def applied(self, index: int) -> None:
         """The machine above has applied everything up to `index`; changes of membership come into force by it."""

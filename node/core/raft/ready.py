@@ -9,7 +9,7 @@ from random import Random
 from node.core.raft.membership import Membership, SnapshotMeta
 from node.core.raft.message import Message
 from node.core.raft.progress import ProgressState
-from node.core.raft.types import NOBODY, Entry, HardState, NodeId
+from node.core.raft.types import NOBODY, Entry, HardState, LogEnd, NodeId
 
 
 @unique
@@ -70,16 +70,6 @@ class RaftConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """How far a replica had acknowledged a log whose end it does not have any more."""
-
-    term: int
-    """Term in which it did: later ones owe nothing to it but what they have committed."""
-    index: int
-    """Highest index that it acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
 class Restored:
     """What a replica finds on its disk when it starts."""
 
@@ -91,8 +81,8 @@ class Restored:
     """Where the log was cut, or a meta of zeros."""
     applied: int
     """Highest index that the machine above has applied durably; at least the snapshot's index."""
-    lost: Lost | None = None
-    """What this replica acknowledged and does not have any more."""
+    lost: LogEnd | None = None
+    """Where the log ended that this replica acknowledged, if it does not have that any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from node.core.raft.ready import Restored
+from node.core.raft.types import LogEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Remains:
         """
         if self._term != told.term:
             return self._term > told.term
-        if self._lost is not None and (self._lost.term, self._lost.index) >= (told.term, told.index):
+        if self._lost is not None and self._lost >= LogEnd(told.entry_term, told.index):
             return True
         if told.index <= self._base:
             return True

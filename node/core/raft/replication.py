@@ -167,7 +167,7 @@ def on_heartbeat_reply(state: State, role: Leader, message: Message) -> None:
         if peer.state is not ProgressState.snapshot:
             peer.restart(state.log.last_index + 1)
     # A recovering peer takes commit indexes from appends only, and a quiet group would send it none.
-    if peer.match < state.log.last_index or peer.state is ProgressState.probe or message.recovering:
+    if peer.match < state.log.last_index or peer.state is ProgressState.probe or peer.recovering:
         send_append(state, node, peer, even_if_empty=True)
     if not message.recovering and message.context > peer.read_context:
         peer.read_context = message.context

@@ -8,7 +8,7 @@ from node.core.raft.log import Log
 from node.core.raft.membership import MembershipChange, SnapshotMeta, apply_change
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import Inflights, Progress
-from node.core.raft.ready import Lost, RaftConfig, ReadState, Restored, Role
+from node.core.raft.ready import RaftConfig, ReadState, Restored, Role
 from node.core.raft.types import NOBODY, EntryKind, HardState, LogEnd, NodeId
 
 
@@ -54,7 +54,7 @@ class State:
 
     __slots__ = (
         "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "heartbeat_elapsed", "hurried", "id",
-        "is_doubted", "leader", "lets_others_lead", "log", "lost", "membership", "messages", "offered_snapshot", "read_context",
+        "is_doubted", "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context",
         "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
 
@@ -81,9 +81,8 @@ class State:
         self.hurried = 0
         self.lets_others_lead = False
         self.refused: Message | None = None
-        self.lost = restored.lost
-        self.is_doubted = False
-        self.floor = LogEnd()  # a log that ends before it gets no vote
+        self.floor = restored.lost or LogEnd()  # where a log ended that this replica has, or may have, acknowledged
+        self.is_doubted = False  # whether that is not known
         for entry in self.log.entries[: restored.applied - self.log.base_index]:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
@@ -97,6 +96,16 @@ class State:
         return HardState(self.term, self.vote, self.log.commit)
 
     @property
+    def lost(self) -> LogEnd | None:
+        """Where the log ended that was acknowledged, until this one ends no earlier."""
+        return self.floor if self.log.end < self.floor else None
+
+    @property
+    def promised_end(self) -> LogEnd:
+        """Where the log ends, or ended before its end was lost: a log that ends before gets no vote."""
+        return max(self.log.end, self.floor)
+
+    @property
     def recovering(self) -> bool:
         """Whether a part of what this replica once acknowledged is lost, or may be."""
         return self.lost is not None or self.is_doubted
@@ -104,8 +113,7 @@ class State:
     @property
     def is_promotable(self) -> bool:
         """Whether this replica may campaign."""
-        has_all = not self.recovering and LogEnd(self.log.last_term, self.log.last_index) >= self.floor
-        return has_all and self.id in self.membership.all_voters and self.log.pending_snapshot is None
+        return not self.recovering and self.id in self.membership.all_voters and self.log.pending_snapshot is None
 
 
 def send(
@@ -193,37 +201,10 @@ def reset_timers(state: State) -> None:
         state.election_timeout = config.random.randint(config.election_ticks, 2 * config.election_ticks - 1)
 
 
-def lose(state: State, lost: Lost) -> None:
-    """This replica has acknowledged more than it has: it recovers, and leads or asks for votes no more.
-
-    It may have forgotten a vote as well: nobody gets one in the terms that it may have seen.
-    """
-    if state.lost is None or (lost.term, lost.index) > (state.lost.term, state.lost.index):
-        state.lost = lost
-    if not isinstance(state.role, Follower) or lost.term > state.term:
-        become_follower(state, max(state.term, lost.term), NOBODY)
-    if state.term == lost.term:
-        state.vote = state.id
-
-
-def trust(state: State, term: int, end: LogEnd) -> None:
-    """Ends the doubt: the others have spoken, and none has contradicted."""
-    state.is_doubted = False
-    state.floor = max(state.floor, end)
+def trust(state: State, term: int, floor: LogEnd) -> None:
+    """By the words of others: no vote in a term that they have seen, nor for a log that ends before the floor."""
+    state.floor = max(state.floor, floor)
     if term > state.term:
         become_follower(state, term, NOBODY)
     if state.term == term:
         state.vote = state.id
-
-
-def settle_recovery(state: State) -> None:
-    """Ends the recovery once a leader that was elected without this replica has shown what is committed.
-
-    An entry of its own term that is committed and stored here: before it stands all that was committed in earlier terms, so what was
-    acknowledged in those and is not there never will be. What was acknowledged in this very term has to be back itself.
-    """
-    lost, log = state.lost, state.log
-    if lost is None or not state.leader or log.term_at(log.commit) != state.term:
-        return
-    if (state.term, log.commit) >= (lost.term, lost.index):
-        state.lost = None

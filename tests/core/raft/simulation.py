@@ -11,7 +11,7 @@ from node.core.raft import (
     Entry,
     HardState,
     LogCut,
-    Lost,
+    LogEnd,
     Membership,
     Message,
     MessageKind,
@@ -46,10 +46,19 @@ class Disk:
         return self.snapshot.index + len(self.entries)
 
     @property
+    def end(self) -> LogEnd:
+        return LogEnd(self.entries[-1].term if self.entries else self.snapshot.term, self.last_index)
+
+    @property
+    def promised_end(self) -> LogEnd:
+        """Where it ended when that was told, though the end may be lost."""
+        return max(LogEnd(self.promise.entry_term, self.promise.index), self.promise.lost or LogEnd())
+
+    @property
     def cut(self) -> LogCut:
         return LogCut(self.snapshot.index, self.snapshot.term, self.snapshot.checksum)
 
-    def write(self, persist: Persist, lost: Lost | None) -> None:
+    def write(self, persist: Persist, lost: LogEnd | None) -> None:
         if persist.snapshot is not None:
             self.snapshot, self.entries = persist.snapshot, []
         entries = [entry for entry in persist.entries if entry.index > self.snapshot.index]
@@ -82,7 +91,7 @@ class Group:
         self.settings = settings
         self.ids = [NodeId(number + 1) for number in range(count)]
         self.disks = {node: Disk() for node in self.ids}
-        self.writes: dict[NodeId, deque[tuple[Persist, Lost | None]]] = {node: deque() for node in self.ids}
+        self.writes: dict[NodeId, deque[tuple[Persist, LogEnd | None]]] = {node: deque() for node in self.ids}
         self.rafts: dict[NodeId, Raft] = {}
         self.network: list[Message] = []
         self.cut: set[NodeId] = set()
@@ -124,8 +133,15 @@ class Group:
         disk = self.disks[node]
         if lost_entries:
             del disk.entries[-lost_entries:]
-        del self.rafts[node]
+            if self.random.random() < 0.5:
+                disk.hard, disk.written = HardState(), 0
+        self.rafts.pop(node, None)
         self.writes[node].clear()
+
+    def may_lose(self, node: NodeId) -> bool:
+        """Whether the disk of another one has all that anybody has promised, by which the group can go on."""
+        promised = max(disk.promised_end for disk in self.disks.values())
+        return any(disk.end >= promised for other, disk in self.disks.items() if other != node)
 
     def take(self, node: NodeId) -> None:
         """Obeys one Ready, but for the disk, which takes its time."""

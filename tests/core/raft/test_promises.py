@@ -11,7 +11,7 @@ from node.core.raft import (
     Entry,
     HardState,
     LogCut,
-    Lost,
+    LogEnd,
     Membership,
     NodeId,
     Promise,
@@ -87,19 +87,20 @@ def test_a_sound_disk_never_counts_as_damaged(name: str) -> None:
     assert (end, restored.lost) == (last, None)
 
 
-DAMAGED: dict[str, tuple[Restored, Lost]] = {
-    "the end is gone": (started(LOG[:6], promise=SOUND), Lost(1, 10)),
-    "everything is gone": (started(written=0, promise=SOUND), Lost(1, 10)),
-    "an entry is broken": (started(broken(LOG, 4), promise=SOUND), Lost(1, 10)),
-    "an entry is broken, and the promises' file is gone": (started(broken(LOG, 4)), Lost(1, 10)),
-    "a hole": (started([*LOG[:2], *LOG[4:]], promise=SOUND), Lost(1, 10)),
-    "the checkpoint is gone, and the log is cut": (started(LOG[5:], cut=LogCut(5, 1, 0), promise=SOUND), Lost(1, 10)),
+DAMAGED: dict[str, tuple[Restored, LogEnd]] = {
+    "the end is gone": (started(LOG[:6], promise=SOUND), LogEnd(1, 10)),
+    "everything is gone": (started(written=0, promise=SOUND), LogEnd(1, 10)),
+    "an entry is broken": (started(broken(LOG, 4), promise=SOUND), LogEnd(1, 10)),
+    "an entry is broken, and the promises' file is gone": (started(broken(LOG, 4)), LogEnd(1, 10)),
+    "a hole": (started([*LOG[:2], *LOG[4:]], promise=SOUND), LogEnd(1, 10)),
+    "the checkpoint is gone, and the log is cut": (started(LOG[5:], cut=LogCut(5, 1, 0), promise=SOUND), LogEnd(1, 10)),
     "the log fell back to before a leader replaced its end": (
-        started(LOG, promise=Promise(2, OTHER, 2, 4, 2)), Lost(2, 4),
+        started(LOG, promise=Promise(2, OTHER, 2, 4, 2)), LogEnd(2, 4),
     ),
-    "it ends before what it says is committed": (started(LOG[:6], hard=HardState(1, NodeId(0), 8)), Lost(1, 8)),
-    "a loss that was found before": (started(LOG[:6], promise=replace(SOUND, index=6, lost=Lost(1, 10))), Lost(1, 10)),
-    "a worse loss while it recovers": (started(LOG[:4], promise=replace(SOUND, index=6, lost=Lost(1, 5))), Lost(1, 6)),
+    "it ends before what it says is committed": (started(LOG[:6], hard=HardState(1, NodeId(0), 8)), LogEnd(1, 8)),
+    "a loss that was found before": (started(LOG[:6], promise=replace(SOUND, index=6, lost=LogEnd(1, 10))), LogEnd(1, 10)),
+    "the end was an older term's entry": (started(LOG[:6], promise=Promise(2, OTHER, 2, 10, 1)), LogEnd(1, 10)),
+    "a worse loss while it recovers": (started(LOG[:4], promise=replace(SOUND, index=6, lost=LogEnd(1, 5))), LogEnd(1, 6)),
 }  # fmt: skip
 
 
