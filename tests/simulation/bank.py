@@ -22,6 +22,8 @@ FUNDS = 1_000
 AMOUNT_MAX = 300  # large enough to be refused now and then
 OVERTIME_SECONDS = 3.0  # that a call may take beyond its time-out: one attempt to connect
 HOLD_TTL_SECONDS = (2, 3_600)
+TWICE = 0.3  # probability that a batch is sent from two sides at once
+TWICE_SECONDS = 0.01  # at most, between them: about a round
 NOBODY = 0.2  # probability that a credit account does not exist: its shard refuses, whoever has the debit
 SOURCES = ("world", "source")  # of all money: they never freeze
 
@@ -127,25 +129,34 @@ class Bank:
                 batch.append(transfer)
                 flags.append(Flag.linked if place + 1 < length else Flag.none)
         self._batches.append((batch, flags))
-        await self._send_batch(batch, flags)
+        if self._random.random() < TWICE:
+            await asyncio.gather(self._send_batch(batch, flags), self._send_late(batch, flags))
+        else:
+            await self._send_batch(batch, flags)
         if not batch[0].attempts[-1].is_definite and self._random.random() < 0.5:
             await self._send_batch(batch, flags)
 
     async def _send_batch(self, batch: list[Transfer], flags: list[int]) -> None:
-        for transfer in batch:
+        attempts = [Attempt(self._loop.time()) for _ in batch]
+        for transfer, attempt in zip(batch, attempts, strict=True):
             self._records.transfers[transfer.id] = transfer
-            transfer.attempts.append(Attempt(self._loop.time()))
+            transfer.attempts.append(attempt)
         try:
             statuses = await self.client.transfer_many(
                 [one.debit for one in batch], [one.credit for one in batch], [one.amount for one in batch],
                 ids=[one.id for one in batch], flags=flags, timeout=CALL_SECONDS,
             )  # fmt: skip
-            for transfer, status in zip(batch, statuses, strict=True):
-                transfer.attempts[-1].outcome = status.name
+            for attempt, status in zip(attempts, statuses, strict=True):
+                attempt.outcome = status.name
         except (Busy, OutcomeUnknown, Unreachable):
             pass
-        for transfer in batch:
-            transfer.attempts[-1].returned = self._loop.time()
+        for attempt in attempts:
+            attempt.returned = self._loop.time()
+
+    async def _send_late(self, batch: list[Transfer], flags: list[int]) -> None:
+        """When the same batch is on its way through a round already."""
+        await asyncio.sleep(self._random.uniform(0, TWICE_SECONDS))
+        await self._send_batch(batch, flags)
 
     async def _batch_again(self) -> None:
         """An old batch once more: its chains too must be answered as they were."""

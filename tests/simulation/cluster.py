@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from unittest import mock
 
+from node.actors import snapshots
 from node.actors.outside import Adapters
+from node.actors.snapshots import PIECE_BYTES
 from node.adapters.memory import MemoryPeers, MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
@@ -27,6 +29,7 @@ from tests.simulation.network import Network
 BASE_PORT = 7_101
 ELECTION_MS = 600  # silence after which a follower campaigns, as by the default settings
 FIRST_CLIENT_HOST = 100
+SMALL_PIECE_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Shape:
     message_bytes: int
     inflight_messages: int
     commit: str | None = None  # the commit protocol; None for the default
+    piece_bytes: int = PIECE_BYTES  # of a checkpoint that is streamed: with small ones that takes long
     segment_transfers: int = SEGMENT_TRANSFERS  # with few of them, batches grow stale between resolve and apply
 
     @staticmethod
@@ -51,6 +55,7 @@ class Shape:
         return Shape(
             nodes, random.choice((1, 2, 3)), replication, random.choice((50, 100, 100)),
             random.choice((8_000, 60_000, 1 << 20)), random.choice((1, 300, 1 << 20)), random.choice((1, 4, 256)),
+            piece_bytes=random.choice((SMALL_PIECE_BYTES, PIECE_BYTES)),
             segment_transfers=random.choice((1, 8, SEGMENT_TRANSFERS)),
         )  # fmt: skip
 
@@ -64,10 +69,11 @@ class Shape:
 
 
 @contextmanager
-def small_segments(shape: Shape) -> Iterator[None]:
-    """While a run lasts, sealed segments of the record are as small as its shape says, and few are in memory."""
+def small_limits(shape: Shape) -> Iterator[None]:
+    """While a run lasts, sealed segments of the record and pieces of checkpoints are as small as its shape says."""
     window = WINDOW_SEGMENTS if shape.segment_transfers == SEGMENT_TRANSFERS else 1
     with ExitStack() as patches:
+        patches.enter_context(mock.patch.object(snapshots, "PIECE_BYTES", shape.piece_bytes))
         patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", shape.segment_transfers))
         for module in (history, holds):
             patches.enter_context(mock.patch.object(module, "WINDOW_SEGMENTS", window))

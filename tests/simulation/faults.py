@@ -13,17 +13,17 @@ from random import Random
 
 from tests.simulation.cluster import FIRST_CLIENT_HOST, Cluster, Host
 from tests.simulation.network import Weather
+from tests.simulation.swarm import draw
 
 PAUSE_BETWEEN_SECONDS = 0.9  # mean, between two faults
 CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises on time to be checked
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
-AIMS = ("coordinator", "shards")  # whoever leads group 0; leaders of shards beside it
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
 
 
 class Faults:
-    """The bringer of faults; `counts` says what it did. `at`: whom all of them hit, one of AIMS; None: anybody."""
+    """The bringer of faults; `counts` says what it did. `at`: what they aim at, one of AIMS; None: the seed draws the kinds."""
 
     def __init__(self, cluster: Cluster, random: Random, clients: int, *, at: str | None = None) -> None:
         self.cluster = cluster
@@ -32,25 +32,8 @@ class Faults:
         self._spell = 0
         self._random = random
         self._clients = clients
-        self._kinds: list[tuple[Callable[[], None], int]] = [
-            (self._crash, 14), (self._crash_leader, 14), (self._crash_soon, 14), (self._crash_all, 2),
-            (self._crash_some, 3), (self._stop, 4), (self._pause, 6), (self._silence_shard, 6), (self._partition, 10),
-            (self._partition_one_way, 4), (self._cut_link, 8), (self._isolate_leader, 10), (self._reset, 6), (self._storm, 8),
-            (self._slow_network, 3), (self._slow_disk, 6), (self._fail_disk, 3), (self._jump, 5),
-            (self._lose_tail, 6), (self._lose_tails, 4), (self._flip_bit, 6), (self._tear, 3), (self._lose_write_ahead_log, 6),
-            (self._lose_log, 3), (self._lose_promises, 3), (self._tear_promises, 3), (self._lose_everything, 2),
-            (self._copy, 8), (self._put_back, 12), (self._drift, 3), (self._delay_calls, 6),
-        ]  # fmt: skip
         self._at_coordinator = at == "coordinator"
-        if at == "coordinator":
-            self._kinds = [
-                (self._crash_leader, 3),
-                (self._isolate_leader, 3),
-                (self._pause, 3),
-                (self._slow_network, 1),
-            ]
-        if at == "shards":
-            self._kinds = [(self._delay_calls, 8), (self._silence_shard, 1)]
+        self._weights = draw(random, at)
 
     async def run(self, seconds: float) -> None:
         """Brings faults for so long, in two spells with a calm between them, then ends them all."""
@@ -62,10 +45,10 @@ class Faults:
         self.is_calm = False
         loop = self.cluster.loop
         end = loop.time() + seconds
-        kinds, weights = zip(*self._kinds, strict=True)
+        kinds = [getattr(self, f"_{kind}") for kind in self._weights]
         while loop.time() < end:
             await asyncio.sleep(self._random.expovariate(1 / PAUSE_BETWEEN_SECONDS))
-            (fault,) = self._random.choices(kinds, weights)
+            (fault,) = self._random.choices(kinds, [*self._weights.values()])
             fault()
         self.heal()
 

@@ -104,7 +104,7 @@ def believe_every_promise(patch: pytest.MonkeyPatch) -> None:
 def believe_old_folder(patch: pytest.MonkeyPatch) -> None:
     """A folder that was put back votes like any other."""
 
-    def begin(self: MemoryStarts) -> Start:
+    async def begin(self: MemoryStarts) -> Start:
         return Start(self._number, None, "", False)
 
     patch.setattr(MemoryStarts, "begin", begin)

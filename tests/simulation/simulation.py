@@ -2,12 +2,12 @@
 
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
 them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
-wrong, `links` a last spell of cut links that nobody may notice, `greed` one of clients that ask for too much, `records` what
-clients saw. Checkers look at the logs (`invariants`, `decisions`) and at the records (`histories`, `linearizability`,
-`list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything: the same seed gives the
-same run, down to the last byte on the network.
+wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind the faults a run has one spell of something else:
+`links` that are cut and that nobody may notice, a lost data folder (`folders`), clients that ask for too much (`greed`).
+Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
+`linearizability`, `list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything:
+the same seed gives the same run, down to the last byte on the network.
 
-`folders` is a spell with a lost data folder, `checkpoints` looks at what lies on the disks.
 Left out: real sockets, threads and files (the adapters' own tests have them).
 """
 
@@ -33,7 +33,7 @@ from protocol.placement import shards_of
 from tests.simulation import fencing, histories, linearizability, list_append
 from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
-from tests.simulation.cluster import BASE_PORT, Cluster, Shape, small_segments
+from tests.simulation.cluster import BASE_PORT, SMALL_PIECE_BYTES, Cluster, Shape, small_limits
 from tests.simulation.faults import Faults
 from tests.simulation.folders import Folders
 from tests.simulation.ghosts import Ghosts
@@ -97,7 +97,7 @@ class Plan:
     seconds: float = FAULTS_SECONDS  # of faults
     workload: str | None = None  # one of WORKLOADS
     commit: str | None = None  # 2pc or 3pc
-    at: str | None = None  # whom all faults hit, one of AIMS; None: anybody
+    at: str | None = None  # what the faults aim at, one of AIMS
     spell: str | None = None  # what comes behind the faults, one of SPELL_WEIGHTS
 
     def arguments(self) -> str:
@@ -161,6 +161,8 @@ class Simulation:
         shape = replace(Shape.draw(random), commit=plan.commit)
         if plan.at == "shards":
             shape = replace(shape, shards=max(2, shape.shards))  # one that is silent beside one that is not
+        if plan.at == "snapshots":
+            shape = replace(shape, checkpoint_bytes=2_000, piece_bytes=SMALL_PIECE_BYTES, message_bytes=300)
         self.cluster = Cluster(self.loop, self.network, shape, Random(random.getrandbits(64)))
         self.invariants = Invariants(self.cluster, self._fail)
         self.faults = Faults(self.cluster, Random(random.getrandbits(64)), WORKERS, at=plan.at)
@@ -392,5 +394,5 @@ def simulate(seed: int, plan: Plan | None = None) -> Result:
     snapshots._snapshot_ids = itertools.count(1)  # type: ignore[misc]  # a process begins with 1
     vars(locks)["secrets"] = _Secrets(seed)  # claims are told apart by chance, here by the seed's
     simulation = Simulation(seed, plan or Plan())
-    with small_segments(simulation.cluster.shape):
+    with small_limits(simulation.cluster.shape):
         return simulation.run()
