@@ -23,7 +23,16 @@ def health(
     if silent:
         verb = "node {} does not answer" if len(silent) == 1 else "nodes {} do not answer"
         parts.append(verb.format(", ".join(map(str, silent))))
-    parts += recoveries(recovering)
+    stuck = {node: [group for group in groups if group in leaderless] for node, groups in recovering.items()}
+    parts += recoveries(
+        {node: [group for group in groups if group not in leaderless] for node, groups in recovering.items()}
+    )
+    parts += [
+        f"node {node} has lost the end of its log in {len(groups)} of its groups, which wait for a node that has all of it: "
+        "start the others, or put back the newest data folder of one that had"
+        for node, groups in stuck.items()
+        if groups
+    ]
     code = EXIT_FAILED if leaderless else EXIT_IMPAIRED if parts else 0
     return code, "; ".join(parts)
 
@@ -31,5 +40,7 @@ def health(
 def recoveries(recovering: Mapping[int, Sequence[int]]) -> list[str]:
     """A sentence for each node that gets back what its disk has lost."""
     return [
-        f"node {node} gets back what it lost, in {len(groups)} of its groups" for node, groups in recovering.items()
+        f"node {node} gets back what it lost, in {len(groups)} of its groups"
+        for node, groups in recovering.items()
+        if groups
     ]

@@ -89,7 +89,14 @@ async def _told(cluster: LocalCluster, number: int, data_id: int) -> list[Any]:
             except (OSError, TimeoutError) as error:
                 reason = str(error) or "no answer in time"
         await asyncio.sleep(POLL_SECONDS)
-    raise ClusterError(f"no other node says how node {number} stands ({reason}); start them first")
+    down = [str(other) for other in cluster.numbers if other != number and cluster.node(other).state() != "running"]
+    remedy = "start them first"
+    if not down:
+        remedy = (
+            "they run, but a majority of group 0 has to agree to it, and cannot: scripts/cluster status says what it waits for; "
+            "where too many have lost the end of their log, only the newest data folder of one that had all of it helps"
+        )
+    raise ClusterError(f"no other node says how node {number} stands ({reason}); {remedy}")
 
 
 def identity_of(folder: Path) -> tuple[int, int]:

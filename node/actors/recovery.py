@@ -17,6 +17,8 @@ from protocol.messages import Recollection
 if TYPE_CHECKING:
     from node.actors.replica import Replica
 
+HELPLESS_SECONDS = 10.0  # without a leader, after which people are told: a group that can elect one has done so by then
+
 log = structlog.get_logger()
 
 
@@ -27,6 +29,8 @@ class Losses:
         self.noted: LogEnd | None = None  # as it was last written
         self._group = group
         self._node = node
+        self._led_at = 0.0  # when nothing was lost, or somebody led, as was seen last
+        self._is_helpless = False  # as people were told
 
     def note(self, raft: Raft) -> LogEnd | None:
         """What the next write has to store; people are told when the recovery begins and when it ends."""
@@ -37,6 +41,20 @@ class Losses:
         elif lost is None and before is not None:
             log.info("recovered", group=self._group, node=self._node, last_index=raft.status().last_index)
         return lost
+
+    def look(self, raft: Raft, now: float) -> None:
+        """Says what does not heal by itself, once: a loss, and nobody who can lead."""
+        if raft.lost is None or raft.state.leader:
+            self._led_at, self._is_helpless = now, False
+        elif now - self._led_at >= HELPLESS_SECONDS and not self._is_helpless:
+            self._is_helpless = True
+            has, lost = raft.state.log.end, raft.lost
+            others = ", ".join(str(node) for node in raft.state.membership.all_voters if node != self._node)
+            log.warning(
+                "nobody leads who has what was lost", group=self._group, node=self._node,
+                reason=f"the log ends at {has.index} of term {has.term}, and {lost.index} of term {lost.term} was acknowledged",
+                remedy=f"start nodes {others}; if they run, put back the newest data folder of one that had all of it",
+            )  # fmt: skip
 
 
 class Doubts:

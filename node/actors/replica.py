@@ -154,6 +154,7 @@ class Replica(Actor[ReplicaEvent]):
             return  # and no campaign either: this replica could not vote for itself
         self.raft.let_others_lead(ticked.is_clock_off)
         self.raft.tick()
+        self.losses.look(self.raft, self._ports.clock.monotonic())
         self._pipeline.tick()
         self._questions.tick()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from protocol.errors import RingpayError
 from protocol.status import Status
 from tests.actors.quiet import World, play
 
@@ -44,4 +47,40 @@ def test_one_sound_node_brings_back_all_others_that_lost_their_write_ahead_log(s
         )
         assert (await world.client.audit()).balanced
 
+    play(story)
+
+
+def test_a_loss_that_does_not_heal_by_itself_says_what_to_do() -> None:
+    """Whoever had the last payment has lost it: nothing goes on without it, and people are told once what helps."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        behind, *had = [*world.followers(1), world.leader(1)]
+        world.cluster.crash(behind)
+        for number in had:
+            world.cluster.hosts[number].drive.merge()
+        await pay(world, 5)
+        kept = {number: world.cluster.hosts[number].drive for number in had}
+        for number, drive in kept.items():
+            world.cluster.crash(number)
+            drive.copy()
+            assert drive.lose_write_ahead_log()
+        with capture_logs() as lines:
+            for number in world.cluster.hosts:
+                world.cluster.start(number)
+            await world.until(
+                lambda: {line["node"] for line in lines if line["event"].startswith("nobody leads")} >= set(had),
+                "they say what they wait for",
+            )
+            with pytest.raises(RingpayError):
+                await world.client.transfer("a", "b", 1, timeout=20.0)
+        told = [(line["node"], line["group"]) for line in lines if line["event"].startswith("nobody leads")]
+        assert len(told) == len(set(told)), "each says it once"
+        world.cluster.crash(had[0])
+        kept[had[0]].put_back(as_files=False)
+        world.cluster.start(had[0])
+        await pay(world, 1)
+        assert (await world.client.account("b")).posted == 1_006
+
+    structlog.reset_defaults()
     play(story)
