@@ -216,8 +216,8 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._founding.begin(idle)
+                await self._listen()  # before anybody is spoken with: a copy beside the node itself gets no further
                 self._running += [tasks.create_task(work) for work in self._work()]
-                await self._listen()
                 self._running.append(tasks.create_task(self._take_part(idle)))
                 await self._stop.wait()
                 if self._failure is not None:
@@ -344,7 +344,7 @@ class Node:
             part = replica.machine.parts[Members.name]
             assert isinstance(part, Members)
             self.members.hear(part.table)
-        self.members.tick()
+        self.members.tick(is_alone=not any(link.is_up for link in self._links.values()))
         self._replacing.tick()
 
     def _on_placed(self, node: int, placed: Placed) -> None:

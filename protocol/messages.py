@@ -335,7 +335,8 @@ def check_hello(
         )
         return ProtocolError(text, ErrorCode.not_authenticated)
     if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
-        return ProtocolError(f"token of the {hello.role} is not accepted", ErrorCode.not_authenticated)
+        remedy = ": expected the peer_token of every other node's cluster.toml" if is_peer else ""
+        return ProtocolError(f"token of the {hello.role} is not accepted{remedy}", ErrorCode.not_authenticated)
     if is_peer and hello.settings != expected.settings:
         return _other_settings(f"node {hello.node}", hello.settings, f"node {expected.node}", expected.settings)
     if is_peer and hello.node not in peers:

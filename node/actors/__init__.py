@@ -63,6 +63,7 @@ Invariants
   everyone who waits there is told.
 - A linearizable read waits for a read point, then for rounds that are open on what it reads. A client that names a group is
   served there or told `not_leader`; only requests without a group are forwarded and tried again, until their deadline.
+- A node listens before it speaks with anybody: a second process at its address, perhaps on a copy of its folder, gets no further.
 - A peer is up while it is heard, not while its connection is open; a connection that stays silent is renewed.
 - The machine changes in `_apply` and `_install` alone. No checkpoint is written while the store is exported, and a snapshot
   is installed only when no checkpoint is under way.

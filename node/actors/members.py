@@ -4,7 +4,8 @@ A node whose data folder is new compares its settings with its peers first, and 
 cluster's nodes, itself among them, has the same ones; what it takes part in when is in `founding`. So nothing is served, voted or
 acknowledged by a node that was started with other settings, or with an empty folder in place of one that is known.
 
-A node that most others refuse stops and says why; the word of a few, who may be wrong themselves, is only logged.
+A node that most others refuse stops and says why, whatever the reason, unless they are busy; the word of a few, who may be wrong
+themselves, is only logged. Whoever refuses says so too, and a node that reaches nobody.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, Welcome
 
 REFUSED_SECONDS = 2.0  # a peer that has not heard of the latest table yet refuses wrongly for a moment
+ALONE_SECONDS = 5.0  # without any peer, after which people are told: whoever starts together, or again, has met by then
 WAITING_SECONDS = 2.0  # after which people are told what a node waits for: those that start together have met by then
 
 TAKING_PART = (MemberState.member, MemberState.joining)
@@ -70,8 +72,12 @@ class Members:
         self._ports = ports
         self._alike: dict[int, int] = {}  # peers with the same settings, and the identity that each knows
         self._refused: dict[int, tuple[float, str]] = {}  # by which peers, since when and why
+        self._turned_away: dict[
+            tuple[int, ErrorCode], None
+        ] = {}  # peers that this node does not let in, as people were told
         self._waiting = ""  # what for, as people were told last
         self._tell_at = ports.clock.monotonic() + WAITING_SECONDS
+        self._alone_since = ports.clock.monotonic()
 
     @property
     def identity(self) -> int:
@@ -172,8 +178,24 @@ class Members:
             log.error("refused by a peer", node=node, reason=str(error))
         self._refused.setdefault(node, (self._ports.clock.monotonic(), f"node {node}: {error}"))
 
-    def tick(self) -> None:
-        """Stops the node if so many refuse it that the rest is no majority, or if it is new and all that it met refuse it."""
+    def turned_away(self, node: int, error: ProtocolError) -> None:
+        """This node does not speak with one that has this number, or says so; people are told each reason once, until it is let in."""
+        known = (node if 1 <= node <= self._nodes else 0, error.code)
+        if known not in self._turned_away:
+            self._turned_away[known] = None
+            log.warning("peer refused", node=node, code=error.code.value, reason=str(error))
+
+    def accepted(self, node: int) -> None:
+        """A peer's hello was accepted."""
+        self._turned_away = {known: None for known in self._turned_away if known[0] != node}
+
+    def tick(self, *, is_alone: bool) -> None:
+        """Stops the node if so many refuse it that the rest is no majority, or if it is new and all that it met refuse it.
+
+        `is_alone`: no other node answers.
+        """
+        if not is_alone:
+            self._alone_since = self._ports.clock.monotonic()
         before = self._ports.clock.monotonic() - REFUSED_SECONDS
         reasons = [reason for since, reason in self._refused.values() if since < before]
         is_outcast = not self.is_admitted and not self._alike and len(reasons) > 1
@@ -182,12 +204,21 @@ class Members:
         self._tell()
 
     def _tell(self) -> None:
-        """What a node waits for that does not belong to the cluster, each time it is something else."""
-        waiting = "" if self.is_admitted else self.waits_for
+        """What a node waits for that takes no part, each time it is something else."""
+        waiting = self._alone if self.is_admitted else self.waits_for
         if waiting != self._waiting and self._ports.clock.monotonic() >= self._tell_at:
             self._waiting = waiting
             if waiting:
                 log.warning("waiting", node=self._hello.node, reason=waiting)
+
+    @property
+    def _alone(self) -> str:
+        if self._nodes == 1 or self._ports.clock.monotonic() - self._alone_since < ALONE_SECONDS:
+            return ""
+        return (
+            "no other node answers: this one takes no part; expected them to run where this cluster.toml says, "
+            "and the same one on every node"
+        )
 
     @property
     def waits_for(self) -> str:

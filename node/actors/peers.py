@@ -48,7 +48,6 @@ from protocol.placement import NodeAddress
 PING_TICKS = 2  # a tenth of a second; an answer is some microseconds' work
 RENEWAL_SILENCES = 3  # times what makes a link silent: a peer that stood still for a moment keeps its connection
 PATIENCE_DOUBLINGS_MAX = 3  # where a link is so slow that a frame holds up all pings, renewals would never end
-REFUSALS = (ErrorCode.unknown_peer, ErrorCode.wrong_cluster, ErrorCode.wrong_settings)  # of this node itself
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
 PING_MS = 1_000  # one that is answered later has done its service: something was heard
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
@@ -148,6 +147,7 @@ class Link:
             case Welcome():
                 error = check_welcome(message, self._hello, self.address.id) or self._members.check_welcome(message)
                 if error is not None:
+                    self._members.turned_away(self.address.id, error)
                     raise error
                 self._hear(message.clock_ms)
                 self._named = message.data_id, message.identity
@@ -155,7 +155,7 @@ class Link:
                 self._hear(clock_ms)
                 if (call := self._calls.pop(number, None)) is not None:
                     call[1](body)
-            case Failure(0, code, text) if code in REFUSALS and not self._is_welcome:
+            case Failure(0, code, text) if not self._is_welcome and not error_code(code).is_transient:
                 self._members.refused(self.address.id, ProtocolError(text, error_code(code)))
             case Failure(number, code, text, retry_after_ms, hint, may_have_happened, clock_ms) if number:
                 self._hear(clock_ms)

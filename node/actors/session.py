@@ -125,7 +125,7 @@ class Session:
 
     def end(self, reason: str) -> None:
         """Whoever it is has not said hello, and nobody waits for it any longer."""
-        self._connection.refuse(ProtocolError(reason, ErrorCode.not_authenticated))
+        self._connection.refuse(ProtocolError(reason, ErrorCode.busy))
 
     def _on_hello(self, message: Message) -> None:
         if not isinstance(message, Hello):
@@ -136,6 +136,8 @@ class Session:
         if is_peer:
             error = error or rules.members.check_hello(message) or rules.remembering.check_hello(message)
         if error is not None:
+            if is_peer:
+                rules.members.turned_away(message.node, error)
             raise error
         if not is_peer and (limit := self._host.clients_max) <= self._host.clients:
             text = f"{limit} clients connected to node {self._router.node}: expected at most as many with the new one"
@@ -174,6 +176,7 @@ class Session:
         self._connection.allow(welcome.frame_bytes_max, PEER_UNSENT_MAX if self.is_peer else CLIENT_UNSENT_MAX)
         self._connection.send(welcome)
         if self.is_peer:
+            self._rules.members.accepted(hello.node)
             self._host.replace(self)
             self._rules.remembering.greet(hello, self._recollect)
         self._host.opened(self)

@@ -436,7 +436,7 @@ def test_a_connection_without_hello_is_closed(said: bytes) -> None:
         assert not stranger.messages and not stranger.is_closed
         await world.until(lambda: stranger.is_closed, "the node hangs up")
         (failure,) = stranger.messages
-        assert isinstance(failure, Failure) and (failure.id, failure.code) == (0, "not_authenticated")
+        assert isinstance(failure, Failure) and (failure.id, failure.code) == (0, "busy")
         assert "expected Hello within 5 s" in failure.message
         await world.until(lambda: not world.node(1)._sessions.statistics().strangers, "and forgets")
         assert quiet.is_open

@@ -72,7 +72,7 @@ def test_peers_are_let_in_whatever_the_number_of_strangers(monkeypatch: pytest.M
         await world.until(lambda: sum(stranger.is_closed for stranger in strangers) == FEW, "the oldest are closed")
         assert [stranger.is_closed for stranger in strangers] == [True] * FEW + [False] * FEW
         (failure,) = strangers[0].messages
-        assert isinstance(failure, Failure) and failure.code == "not_authenticated" and "others" in failure.message
+        assert isinstance(failure, Failure) and failure.code == "busy" and "others" in failure.message
         await world.restart(2)
         await world.until(lambda: world.node(1)._sessions.statistics().peers == 2, "the peer is in")
 
