@@ -375,7 +375,8 @@ def split_full_name(text: str) -> tuple[str, int]:
     """The inverse: name, and identity or 0."""
     name, slash, identity = text.rpartition("/")
     is_full = bool(slash) and len(identity) == 16 and all(digit in "0123456789abcdef" for digit in identity)
-    return (name, int(identity, 16)) if is_full else (text, 0)
+    number = int(identity, 16) if is_full else 0
+    return (name, number) if number else (text, 0)
 
 
 def _other_cluster(who: str, welcome: Welcome) -> ProtocolError:

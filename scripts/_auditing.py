@@ -8,6 +8,7 @@ from typing import Any
 from _health import recoveries
 from _output import EXIT_FAILED, complain, show
 
+from protocol import money
 from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
 
 
@@ -17,8 +18,7 @@ def show_audit(client: SyncClient, options: argparse.Namespace) -> int:
     if options.form == "json":
         show([audit_in_full(report)], "json")
     else:
-        rows = [currency_row(row) for row in report.currencies.values()]
-        show([row | {"balanced": "yes" if row["balanced"] else "NO"} for row in rows], "table")
+        show([in_decimals(currency_row(row)) for row in report.currencies.values()], "table")
     complain(f"pay: {agreement(report)}")
     return 0 if report.balanced else EXIT_FAILED
 
@@ -37,6 +37,11 @@ def currency_row(row: CurrencyTotals) -> dict[str, Any]:
         "currency": row.currency, "debits": row.debits, "credits": row.credits, "held": row.held,
         "in_flight": row.in_flight, "balanced": row.balanced,
     }  # fmt: skip
+
+
+def in_decimals(row: dict[str, Any]) -> dict[str, Any]:
+    """One currency, for people."""
+    return {name: money.format(value, row["currency"]) if type(value) is int else value for name, value in row.items()}
 
 
 def shard_row(shard: ShardDigest) -> dict[str, Any]:

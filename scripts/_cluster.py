@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from _folder import MARKER, STOP_SECONDS, ClusterError, ClusterFolder, open_folder
+from _output import ENDS
 from _processes import NodeProcess, free_base_port, uninterrupted, wait_for_port
 from _venv import ROOT
 
@@ -319,7 +320,7 @@ async def temporary(
     )  # fmt: skip
     task = asyncio.current_task()
     assert task is not None
-    for stop in (signal.SIGTERM, signal.SIGHUP):  # a script that is stopped still stops its nodes
+    for stop in ENDS[1:]:  # a script that is stopped still stops its nodes
         asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
     try:
         cluster.start(*cluster.numbers)

@@ -14,10 +14,10 @@ def health(
 ) -> tuple[int, str]:
     """The exit code and what is wrong, empty for nothing. Groups by number, 0 the coordinator's; `recovering` by node."""
     parts = []
-    led = [str(group - 1) for group in leaderless if group]
+    led = [str(group) for group in leaderless if group]
     if led:
-        verb = "has" if len(led) == 1 else "have"
-        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({', '.join(led)})")
+        verb, noun = ("has", "group") if len(led) == 1 else ("have", "groups")
+        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({noun} {', '.join(led)})")
     if 0 in leaderless:
         parts.append("payments over several shards have no coordinator")
     if silent:

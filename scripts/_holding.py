@@ -27,7 +27,6 @@ TTL_SECONDS_MAX = 86_400.0  # the nodes say what they take, in full
 WAIT_SECONDS_MAX = 31_536_000.0  # a year: as good as without end
 POLL_SECONDS = 0.1  # between two looks at the lease while the command runs
 GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_guard.py")))
-INTERRUPTS = (signal.SIGHUP, signal.SIGQUIT)  # besides those of all commands
 
 
 def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -65,9 +64,6 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
 def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
     """lock. The exit code. An interrupt ends first the command, then the lock or the place in its queue."""
     outer = options.outer_owners
-    for number in INTERRUPTS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, signal.default_int_handler)
     try:
         return _hold(client, options, outer)
     except Refused as error:
@@ -105,8 +101,8 @@ def _hold(client: SyncClient, options: argparse.Namespace, outer: dict[str, Lock
             complain(f"pay: lock {lock.name} is held, token {lock.token}")
             return _run(options.program, lock, outer | {lock.name: owner})
         show([{"lock": lock.name, "token": lock.token}], options.form)
-        sys.stdout.flush()
-        sys.stdin.readline()
+        if sys.stdin is not None:
+            sys.stdin.readline()
     return 0
 
 

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from _output import ENDS
 from _wrong_clocks import clock_environment
 
 START_SECONDS = 5.0  # to load a program: instantly, on a machine that is not on its knees
 POLL_SECONDS = 0.01  # a process that was killed is gone within milliseconds
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def uninterrupted() -> Iterator[None]:
     """
     caught: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()  # no other thread is ever interrupted
-    raising = [number for number in INTERRUPTS if is_main and signal.getsignal(number) is signal.default_int_handler]
+    raising = [number for number in ENDS if is_main and signal.getsignal(number) is signal.default_int_handler]
     for number in raising:
         signal.signal(number, lambda number, _: caught.append(number))
     try:

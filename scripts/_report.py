@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from _kills import Kill
 from _load import Result
+from _output import say
 
 from protocol.status import Status
 
@@ -18,14 +19,14 @@ def report_load(options: argparse.Namespace, result: Result) -> None:
     latencies, counts, seconds = result.latencies_ms, result.count(), result.seconds
     if options.print_batch_timings:
         for number, latency in enumerate(latencies, 1):
-            print(f"batch {number}: {latency:.2f} ms")
-    print(f"{len(latencies)} batches in {seconds:.2f} s")
-    print(f"transfer batch size = {options.transfer_batch_count} txs")
-    print(f"transfer batch delay = {options.transfer_batch_delay_us} us")
-    print(f"load accepted = {accepted(counts) / seconds:.0f} tx/s")
+            say(f"batch {number}: {latency:.2f} ms")
+    say(f"{len(latencies)} batches in {seconds:.2f} s")
+    say(f"transfer batch size = {options.transfer_batch_count} txs")
+    say(f"transfer batch delay = {options.transfer_batch_delay_us} us")
+    say(f"load accepted = {accepted(counts) / seconds:.0f} tx/s")
     report_latencies("batch", latencies)
     for status, count in sorted((status.name, count) for status, count in counts.items() if status > Status.exists):
-        print(f"refused {status} = {count}")
+        say(f"refused {status} = {count}")
 
 
 def accepted(counts: Counter[Status]) -> int:
@@ -36,15 +37,15 @@ def accepted(counts: Counter[Status]) -> int:
 def report_latencies(name: str, latencies_ms: Sequence[float]) -> None:
     """Percentiles in milliseconds."""
     for percentile in (1, 50, 99, 100):
-        print(f"{name} latency p{percentile} = {np.percentile(latencies_ms, percentile):.2f} ms")
+        say(f"{name} latency p{percentile} = {np.percentile(latencies_ms, percentile):.2f} ms")
 
 
 def report_kills(kills: Sequence[Kill]) -> None:
     """The gap of each kill, and the longest."""
     for number, kill in enumerate(kills, 1):
-        print(
+        say(
             f"kill {number}: node {kill.node}, longest gap {kill.gap_ms:.0f} ms, at its return {kill.return_gap_ms:.0f} ms"
         )
     if kills:
         for what, gaps in (("kills", [k.gap_ms for k in kills]), ("returns", [k.return_gap_ms for k in kills])):
-            print(f"longest gap in {len(kills)} {what} = {max(gaps):.0f} ms, median {np.median(gaps):.0f} ms")
+            say(f"longest gap in {len(kills)} {what} = {max(gaps):.0f} ms, median {np.median(gaps):.0f} ms")

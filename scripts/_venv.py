@@ -23,6 +23,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -39,16 +40,14 @@ PREPARING = VENV / "ringpay.preparing"  # there while packages are written: foun
 OLDEST = (3, 11)
 NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
-EXIT_TOO_OLD = 2
-EXIT_NO_VENV_MODULE = 3
-EXIT_NOT_INSTALLED = 4
+EXIT_NO_ENVIRONMENT = 7  # no script's own code
 EXIT_INTERRUPTED = 130
 
 
 def ensure() -> None:
     """Returns inside an up-to-date `.venv`: prepares it where needed, then starts the running program again in it.
 
-    Exits with 2 for a Python that is too old, 3 without the venv module, 4 where packages could not be installed.
+    Exits with 7 where there can be none: Python is too old or lacks the venv module, or packages could not be installed.
     """
     if os.environ.get("RINGPAY_VENV") != "off":
         if sys.version_info < OLDEST:
@@ -59,6 +58,14 @@ def ensure() -> None:
         if not _is_inside():
             _restart(VENV_PYTHON)
     _make_root_importable()
+    if Path(sys.argv[0]).resolve().parent == ROOT / "scripts" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _end_at_once(number: int, frame: object) -> NoReturn:
+    """An interrupt before a script has begun, while it imports: no traceback out of its packages."""
+    os.write(2, f"{Path(sys.argv[0]).name}: interrupted\n".encode())
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _is_inside() -> bool:
@@ -117,7 +124,7 @@ def _create() -> None:
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         _fail(
-            EXIT_NO_VENV_MODULE,
+            EXIT_NO_ENVIRONMENT,
             f"this Python lacks its module {' and '.join(missing)}.",
             "On Debian and Ubuntu: apt-get install python3-venv",
         )
@@ -127,7 +134,7 @@ def _create() -> None:
         [python, "-m", "venv", "--clear", str(VENV)], check=False, capture_output=True, text=True, cwd=ROOT
     )
     if made.returncode != 0:
-        _fail(EXIT_NO_VENV_MODULE, "the environment could not be made:", made.stdout.strip(), made.stderr.strip())
+        _fail(EXIT_NO_ENVIRONMENT, "the environment could not be made:", made.stdout.strip(), made.stderr.strip())
 
 
 def _install() -> None:
@@ -144,7 +151,7 @@ def _install() -> None:
         PREPARING.unlink()
     if installed.returncode != 0:
         _fail(
-            EXIT_NOT_INSTALLED,
+            EXIT_NO_ENVIRONMENT,
             "the packages could not be installed (pip's own words are above).",
             "Is the network there? Running the same command again is safe.",
         )
@@ -169,7 +176,7 @@ def _restart_with_newer_python() -> NoReturn:
         if python is not None and subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0:
             os.execv(python, [python, *sys.argv])  # noqa: S606 - no shell is wanted
     _fail(
-        EXIT_TOO_OLD,
+        EXIT_NO_ENVIRONMENT,
         f"Python {_version(OLDEST)} or newer is needed; this is {_version(sys.version_info)}.",
         "On Debian 12 and Ubuntu 24.04 or newer: apt-get install python3 python3-venv",
     )
@@ -188,7 +195,7 @@ def _lock_hash() -> str:
     try:
         return hashlib.sha256(LOCK.read_bytes()).hexdigest()
     except OSError as error:
-        _fail(EXIT_NOT_INSTALLED, f"{LOCK} cannot be read: {error.strerror}")
+        _fail(EXIT_NO_ENVIRONMENT, f"{LOCK} cannot be read: {error.strerror}")
 
 
 def _version(version: tuple[object, ...]) -> str:

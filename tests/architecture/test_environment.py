@@ -87,7 +87,7 @@ def test_failed_install_is_told_and_mended(project: Path) -> None:
     """What cannot be installed has its own exit code; with a good lock file the same environment serves again."""
     (project / "requirements.lock").write_text(UNKNOWN_PACKAGE)
     failed = run(project, "scripts/program")
-    assert failed.returncode == _venv.EXIT_NOT_INSTALLED
+    assert failed.returncode == _venv.EXIT_NO_ENVIRONMENT
     assert "could not be installed" in failed.stderr
     (project / "requirements.lock").write_text("# mended\n")
     mended = run(project, project / ".venv" / "bin" / "python", "scripts/program")
@@ -111,7 +111,7 @@ def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(_venv, "NEWER_NAMES", ())
     with pytest.raises(SystemExit) as stopped:
         _venv.ensure()
-    assert stopped.value.code == _venv.EXIT_TOO_OLD
+    assert stopped.value.code == _venv.EXIT_NO_ENVIRONMENT
     assert "Python 99.0 or newer is needed" in capsys.readouterr().err
 
 
@@ -127,5 +127,5 @@ def test_missing_venv_module_is_told(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         _venv.ensure()
-    assert stopped.value.code == _venv.EXIT_NO_VENV_MODULE
+    assert stopped.value.code == _venv.EXIT_NO_ENVIRONMENT
     assert "apt-get install python3-venv" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from tests.e2e.programs import ROOT, RUN_SECONDS, run
 SCRIPTS = ("bench", "chaos", "cluster", "demo", "pay", "simulate")
 NO_NUMBERS = ("-1", "nan", "inf", "1e3", "1_000", "１２", "٣", " 1", "1 ", "+1", "", "0x10", str(2**64), "9" * 5_000)
 TEXTS = (
-    "addresses", "client_token", "day", "dir", "faults", "groups", "hold", "id", "input", "lock",
+    "addresses", "client_token", "cluster", "currency", "day", "dir", "faults", "groups", "hold", "id", "input", "lock",
 )  # what no numbers are; the last few are ids and locks of pay  # fmt: skip
 
 

@@ -13,14 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from _cluster import LocalCluster, open_cluster
+from _failing import EXIT_REFUSED_BEFORE, EXIT_UNKNOWN
 from _faults import heal, slow_disk
 from _output import EXIT_INTERRUPTED
 from _processes import free_base_port, wait_for
-from _refusing import EXIT_REFUSED_BEFORE
 
 from protocol.client import Client, connect
 from protocol.errors import OutcomeUnknown, Unreachable
@@ -35,7 +36,6 @@ SECONDS = 30.0  # within which everything that a test waits for has happened
 WORLD, ALICE, SHOP = "{till}world", "{till}alice's", "{till}shop"  # in one shard
 GROUP = group_of(WORLD, SHARDS)
 STRANGER = next(name for name in map(str, range(100)) if group_of(name, SHARDS) != GROUP)
-EXIT_UNKNOWN = 3
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def payment(kind: str, hold: str) -> list[object]:
 @pytest.mark.parametrize(
     ("kind", "number"),
     [
-        ("transfer", signal.SIGINT),
+        ("transfer", signal.SIGHUP),
         ("hold", signal.SIGTERM),
         ("capture", signal.SIGINT),
         ("void", signal.SIGTERM),
@@ -152,6 +152,42 @@ def test_an_interrupt_tells_the_id(cluster: LocalCluster, kind: str, number: sig
     assert complaint.startswith(f"pay: outcome of transfer {row['id']} is unknown: interrupted; settle it with: ")
     assert complaint.count("\n") == 1
     assert settled(cluster, complaint) == "created"
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [("create {till}new --owner me", signal.SIGHUP), ("update {till}shop --owner me", signal.SIGQUIT)],
+)
+def test_an_interrupt_of_a_change_to_an_account(cluster: LocalCluster, command: str, number: signal.Signals) -> None:
+    """It may happen yet, which the exit code says; the hint shows whether it has."""
+    with slow_followers(cluster) as before:
+        changing = start_pay(",".join(cluster.addresses), "account", *command.split())
+        try:
+            assert wait_for(lambda: group_now(cluster)[2] > before, SECONDS)
+            changing.send_signal(number)
+            printed, complaint = changing.communicate(timeout=SECONDS)
+        finally:
+            changing.kill()
+    action, account, *_ = command.split()
+    assert changing.returncode == EXIT_UNKNOWN, complaint
+    assert printed.splitlines()[1].split() == [account, "outcome_unknown"]
+    assert complaint.startswith(f"pay: outcome of account {action} is unknown: interrupted; settle it with: ")
+    hint = shlex.split(complaint.partition("settle it with: ")[2])
+    assert hint[:4] == ["scripts/pay", "account", "show", account]
+    assert run("pay", *hint[1:]).stdout.splitlines()[1].split()[-2] == "me"
+
+
+def test_an_interrupt_while_it_starts() -> None:
+    """One line and the usual exit code, whatever is being imported."""
+    paying = start_pay("127.0.0.1:1", "status")
+    try:
+        maps = Path(f"/proc/{paying.pid}/maps")
+        assert wait_for(lambda: "numpy" in maps.read_text(), SECONDS)
+        paying.send_signal(signal.SIGINT)
+        printed, complaint = paying.communicate(timeout=SECONDS)
+    finally:
+        paying.kill()
+    assert (paying.returncode, printed, complaint) == (EXIT_INTERRUPTED, "", "pay: interrupted\n")
 
 
 @pytest.mark.parametrize("kind", ["capture", "void"])

@@ -194,6 +194,11 @@ def test_a_clusters_full_name(name: str, identity: int) -> None:
     assert messages.split_full_name(messages.full_name(name, identity)) == (name, identity)
 
 
+def test_an_identity_of_zeros_is_a_name() -> None:
+    """No cluster has it; it must not pass for "any"."""
+    assert messages.split_full_name("ringpay/" + "0" * 16) == ("ringpay/" + "0" * 16, 0)
+
+
 def test_failure_fits_the_wire() -> None:
     """However long an error's text is, its failure can be sent."""
     message = messages.failure(ProtocolError("x" * 10_000, ErrorCode.busy), 5, 20, 3)

@@ -1,0 +1,173 @@
+"""What `pay` prints, where standard output fails, in odd texts and for programs, on real node processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _cluster import LocalCluster
+from _output import EXIT_OUTPUT_LOST
+
+from protocol import ids
+from protocol.client import connect
+from tests.e2e.nodes import running
+from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, run
+
+RICH, POOR, STRANGE = "{till}rich", "{till}poor", "{till}[bold]x[/y]"
+SINKS = ("full", "closed", "broken")
+ROWS = 12
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """One node that has some accounts, the oddest of them named like markup and commands to a terminal."""
+    with running(1, 2) as made:
+        with connect(made.addresses) as client:
+            for name in (RICH, POOR, STRANGE):
+                client.create_account(name, "EUR", minimum_balance=None if name == RICH else 0)
+            for number in range(ROWS):
+                client.transfer(RICH, STRANGE, 100, reference="inv [/17] \u202e" + "x" * number)
+        yield made
+
+
+def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
+    """A command of pay."""
+    return run("pay", *arguments, addresses=",".join(cluster.addresses))
+
+
+def pay_into(cluster: LocalCluster, sink: str, *arguments: object) -> tuple[int, str]:
+    """Its exit code and complaint, with a standard output that takes nothing."""
+    command = [sys.executable, str(ROOT / "scripts" / "pay"), *map(str, arguments)]
+    if sink == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses)}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("wb") as full, os.fdopen(writing, "wb") as broken:
+        output = {"full": full, "closed": None, "broken": broken}[sink]
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True,
+            timeout=RUN_SECONDS, check=False,
+        )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def commands(cluster: LocalCluster) -> dict[str, list[object]]:
+    """One of each, all of which succeed."""
+    with connect(cluster.addresses) as client:
+        held = [ids.format(client.hold(RICH, POOR, 5, ttl=60).id) for _ in range(2)]
+    return {
+        "account create": [POOR], "account show": [POOR], "account update": [POOR, "--owner", "me"],
+        "transfer": [RICH, POOR, 7], "hold": [RICH, POOR, 7], "capture": [held[0], 1], "void": [held[1]],
+        "history": [POOR], "outcome": [held[0], "--debit", RICH], "trace": [held[0]], "audit": [], "status": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("sink", "form"), [("full", "table"), ("closed", "table"), ("broken", "json")])
+def test_what_standard_output_does_not_take_has_a_code_of_its_own(cluster: LocalCluster, sink: str, form: str) -> None:
+    """Never the code of a refusal: every command was done. One row, such as a payment's id, is told on standard error."""
+    for name, arguments in commands(cluster).items():
+        code, complaint = pay_into(cluster, sink, *name.split(), *arguments, "-o", form)
+        assert code == EXIT_OUTPUT_LOST, (name, complaint)
+        assert complaint.startswith("pay: standard output") and complaint.count("\n") == 1, (name, complaint)
+        if name in ("transfer", "hold", "capture", "void"):
+            assert ", status created" in complaint and "id 0" in complaint
+
+
+def test_a_refusal_keeps_its_code_whatever_becomes_of_standard_output(cluster: LocalCluster) -> None:
+    """What did not happen is not called done."""
+    for sink in SINKS:
+        code, complaint = pay_into(cluster, sink, "transfer", POOR, RICH, 10**9, "-o", "json")
+        assert code == 1 and complaint.startswith("pay: insufficient_funds: ") and "Traceback" not in complaint
+
+
+@pytest.mark.parametrize("script", ["cluster", "demo", "bench", "chaos", "simulate"])
+def test_no_script_ends_in_a_traceback_where_standard_output_fails(script: str, tmp_path: Path) -> None:
+    """The shortest that each of them can say."""
+    shortest: dict[str, list[object]] = {
+        "cluster": ["up", "--nodes", "1", "--dir", tmp_path / "it"], "demo": ["--customers", "2", "--terminals", "2"],
+        "bench": ["--nodes", "1", "--shards", "1", "--transfer-count", "100", "--account-count", "10"],
+        "chaos": ["--minutes", "0.01"], "simulate": ["--seeds", "1"],
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, shortest[script])]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, env=os.environ | {"RINGPAY_VENV": "off"}, cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=RUN_SECONDS, check=False,
+        )  # fmt: skip
+    if script == "cluster":
+        assert run("cluster", "down", "--dir", tmp_path / "it").returncode == 0
+    assert done.returncode in (1, EXIT_OUTPUT_LOST), done.stderr
+    assert "Traceback" not in done.stderr and "standard output: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["[bold]x", "a[b]c", "[/y]", "zoë"])
+def test_texts_are_shown_as_they_are_and_command_no_terminal(cluster: LocalCluster, name: str) -> None:
+    """No markup is read in a name or a reference; what is not printable is escaped, in messages too."""
+    owner = f"{name}\x1b[31m\u202e"
+    assert pay(cluster, "account", "create", name, "--owner", owner).returncode == 0
+    shown = pay(cluster, "account", "show", name, f"{name}\x1b")
+    assert shown.stdout.splitlines()[1].startswith(name + "  ")
+    assert f"  {name}\\x1b[31m\\u202e  " in shown.stdout
+    assert shown.stderr == f"pay: account_not_found: {name}\\x1b\n"
+    (row,) = json.loads(pay(cluster, "account", "show", name, "-o", "json").stdout)
+    assert (row["account"], row["owner"]) == (name, owner)
+
+
+def test_history_is_shown_whole_and_in_line(cluster: LocalCluster) -> None:
+    """Nothing is folded; columns stand below each other."""
+    lines = pay(cluster, "history", STRANGE).stdout.splitlines()
+    assert len(lines) == 1 + ROWS
+    assert all(line.endswith(line.split()[-1]) and "inv [/17] \\u202e" in line for line in lines[1:])
+    assert "1.00  EUR" in lines[1]
+
+
+def test_an_encoding_without_letters_shows_escapes(cluster: LocalCluster) -> None:
+    """An account is opened and shown where standard output takes ASCII alone."""
+    command = [sys.executable, str(ROOT / "scripts" / "pay"), "account", "create", "zoë:ascii"]
+    environment = os.environ | {
+        "RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses), "PYTHONIOENCODING": "ascii",
+    }  # fmt: skip
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=RUN_SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[1].split() == [b"zo\\xeb:ascii", b"created"]
+
+
+FAILURES: dict[str, tuple[list[object], dict[str, Any]]] = {
+    "transfer": ([POOR, RICH, 10**9], {"status": "insufficient_funds"}),
+    "account create": ([POOR, "--currency", "USD"], {"account": POOR, "status": "exists_with_different_currency"}),
+    "account update": (["nobody", "--owner", "me"], {"account": "nobody", "status": "account_not_found"}),
+    "account show": (["nobody"], {"account": "nobody", "status": "account_not_found"}),
+    "history": (["nobody"], {"account": "nobody", "status": "account_not_found"}),
+    "void": ([f"{9:032x}"], {"status": "hold_not_found"}),
+    "trace": ([f"{9:032x}"], {"id": f"{9:032x}", "status": "transfer_not_found"}),
+    "status --cluster another": ([], {"status": "wrong_cluster"}),
+    "status --addresses 127.0.0.1:1 --timeout 0.3": ([], {"status": "unreachable"}),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_every_failure_is_a_row_for_programs(cluster: LocalCluster, name: str) -> None:
+    """With -o json, whatever failed is told on standard output as well, with its status."""
+    arguments, expected = FAILURES[name]
+    failed = pay(cluster, *name.split(), *arguments, "-o", "json")
+    assert failed.returncode == 1, failed.stderr
+    (row,) = json.loads(failed.stdout)
+    assert expected.items() <= row.items()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["transfer a b -5", "transfer a b 0", "hold a b 0", "account create a --currency XYZ", "transfer a b 1 --currency XXQ",
+     "status --cluster="],
+)  # fmt: skip
+def test_a_mistake_of_usage_needs_no_cluster(arguments: str) -> None:
+    """Exit code 2, and nobody is asked."""
+    wrong = run("pay", *arguments.split(), addresses="127.0.0.1:1")
+    assert wrong.returncode == 2 and "expected " in wrong.stderr
