@@ -6,7 +6,7 @@ What only the books can judge travels, to be refused with its status.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,13 @@ from protocol.status import TRANSFERS_MAX
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 ROW = ("id", "currency", "minimum balance", "maximum balance", "owner", "metadata")
+
+
+def is_list(value: object) -> bool:
+    """A sequence of values, or an array of one dimension: no text or bytes, set or mapping."""
+    if isinstance(value, (str, bytes, bytearray, memoryview, Set, Mapping)) or getattr(value, "ndim", 1) != 1:
+        return False
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def wrong(text: str) -> ProtocolError:
@@ -93,21 +100,21 @@ def check_bytes(data: object, name: str) -> bytes:
 
 def account_ids(ids: Any) -> list[str]:
     """A list of account ids, perhaps none."""
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or len(ids) > TRANSFERS_MAX:
-        got = len(ids) if hasattr(ids, "__len__") and not isinstance(ids, (str, bytes)) else f"{ids!r:.80}"
+    if not is_list(ids) or len(ids) > TRANSFERS_MAX:
+        got = len(ids) if is_list(ids) else f"{ids!r:.80}"
         raise wrong(f"expected a list of at most {TRANSFERS_MAX} account ids, got {got}")
     return [check_text(id, "account") for id in ids]
 
 
 def account_rows(rows: Any) -> list[list[Any]]:
     """Rows of accounts to be opened."""
-    if isinstance(rows, (str, bytes)) or not hasattr(rows, "__len__") or not len(rows):
+    if not is_list(rows) or not len(rows):
         raise wrong(f"accounts: expected rows of ({', '.join(ROW)}), at least one")
     return [_account_row(row, place) for place, row in enumerate(rows)]
 
 
 def _account_row(row: Any, place: int) -> list[Any]:
-    if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or len(row) != len(ROW):
+    if not is_list(row) or len(row) != len(ROW):
         raise wrong(f"account {place}: expected ({', '.join(ROW)}), got {row!r:.80}")
     id, currency, minimum, maximum, owner, metadata = row
     return [
@@ -123,7 +130,7 @@ def _account_row(row: Any, place: int) -> list[Any]:
 
 def count_of(column: Any, name: str) -> int:
     """How many rows a batch has, by one of its columns."""
-    if isinstance(column, (str, bytes)) or not hasattr(column, "__len__"):
+    if not is_list(column):
         raise wrong(f"{name}: expected a list, one value a row, got {column!r:.80}")
     if not len(column):
         raise wrong("transfers: expected at least one transfer")
@@ -133,8 +140,8 @@ def count_of(column: Any, name: str) -> int:
 
 
 def _check_count(column: Any, name: str, count: int) -> None:
-    if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or len(column) != count:
-        got = f"{column!r:.80}" if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") else len(column)
+    if not is_list(column) or len(column) != count:
+        got = len(column) if is_list(column) else f"{column!r:.80}"
         raise wrong(f"column {name}: expected a list of {count} values, one a row, got {got}")
 
 
@@ -143,12 +150,11 @@ def text_column(column: Any, name: str, count: int) -> str:
     _check_count(column, name, count)
     try:
         joined = SEPARATOR.join(column)
+        if joined.count(SEPARATOR) == count - 1 and _is_utf8(joined):
+            return joined
     except TypeError:
-        joined = ""
-    if joined.count(SEPARATOR) != count - 1 or not _is_utf8(joined):
-        for place, text in enumerate(column):
-            one_line(text, f"{name} of row {place}")
-    return joined
+        pass  # one by one
+    return SEPARATOR.join([one_line(text, f"{name} of row {place}") for place, text in enumerate(column)])
 
 
 def amount_column(column: Any, count: int) -> bytes:

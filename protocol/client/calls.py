@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocol.client.arguments import wrong
+from protocol.client.arguments import is_list, wrong
 from protocol.client.connection import Address, Connection
 from protocol.client.pace import Pace
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, RingpayError, Unreachable, error_code
@@ -420,8 +420,8 @@ def check_seconds(seconds: object) -> float:
 
 
 def _parse_addresses(addresses: str | Sequence[str]) -> list[Address]:
-    given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
-    if not given:
+    given = addresses.split(",") if isinstance(addresses, str) else addresses
+    if not is_list(given) or not len(given):
         raise wrong("addresses: expected at least one host:port")
     return [_parse_address(address) for address in given]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from protocol.client.arguments import check_text, wrong
+from protocol.client.arguments import check_text, is_list, wrong
 from protocol.columns import COMMIT_PROTOCOLS, FINAL_VERSION, SEPARATOR
 from protocol.status import LOCK_NAME_BYTES_MAX
 
@@ -44,7 +44,7 @@ def check_version(version: object) -> int:
 
 
 def _pack_versions(count: int, if_version: int | Sequence[int]) -> bytes:
-    if not isinstance(if_version, (Sequence, np.ndarray)):
+    if not isinstance(if_version, (Sequence, np.ndarray)) or not is_list(if_version):
         return check_version(if_version).to_bytes(8, "little") * count
     if len(if_version) != count:
         raise wrong(f"if_version: expected {count} versions, one a row, got {len(if_version)}")

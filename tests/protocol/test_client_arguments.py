@@ -89,6 +89,21 @@ async def test_a_column_that_cannot_be(given: dict[str, Any], expected: str) -> 
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
 
+NO_COLUMNS: list[Any] = [
+    [None], [1.5], [b"x"], [[1]], {"x"}, {1}, {"x": 1}, "x", np.array(5), np.zeros((1, 1), int), np.zeros((2, 0), int),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["debit", "credit", "amount", "ids", "code", "flags", "reference", "ttl", "if_version"])
+@pytest.mark.parametrize("column", NO_COLUMNS, ids=str)
+async def test_no_column_takes_what_is_no_list_of_its_kind(name: str, column: Any) -> None:
+    """One row is checked as many are."""
+    one: dict[str, Any] = {"debit": ["a"], "credit": ["b"], "amount": [1]}
+    with pytest.raises(ProtocolError) as raised:
+        await Client("127.0.0.1:1", timeout=0.2).transfer_many(**(one | {name: column}))
+    assert raised.value.code is ErrorCode.bad_request and "expected " in str(raised.value)
+
+
 def test_columns_of_any_kind_are_packed_alike() -> None:
     """Lists, tuples, arrays, members of enums; an amount beyond 64 bits travels as the nearest, to be refused by the books."""
     for codes in (
@@ -181,7 +196,7 @@ async def test_what_nothing_can_carry(name: str) -> None:
 
 @pytest.mark.parametrize(
     "addresses",
-    ["", "localhost", "localhost:", ":7101", "localhost:0", "localhost:99999", "localhost:٣", [], [5], "a:1,,b:2"],
+    ["", None, 5, {"localhost:7101"}, "localhost", "localhost:", ":7101", "localhost:0", "localhost:99999", "localhost:٣", [], [5], "a:1,,b:2"],
 )
 def test_addresses_that_cannot_be(addresses: Any) -> None:
     """Told when the client is made."""
