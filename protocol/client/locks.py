@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from protocol.client.arguments import check_text, wrong
-from protocol.client.calls import RETRY_SECONDS, Calls
-from protocol.errors import Busy, Refused, RingpayError
+from protocol.client.calls import LAST_PART, RETRY_SECONDS, Calls
+from protocol.errors import Busy, Refused, RingpayError, Unreachable
 from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
@@ -21,7 +21,7 @@ from protocol.status import LockStatus
 RENEWALS_PER_TTL = 3  # two may be lost before the lease is
 RENEWAL_SECONDS_MIN = 0.1  # for one try: an answer of a busy cluster is not given up before
 MILLISECONDS_MAX = 1e12  # of a time to live that is sent: far above any that a node takes
-WITHDRAW_SECONDS = 1.0  # for a wait that is given up; if nobody answers, the time to live cleans up
+WITHDRAW_SECONDS = 1.0  # for a wait that is given up, the last tenth of a shorter one; if nobody answers, the time to live cleans up
 
 
 @dataclass(slots=True)
@@ -58,6 +58,7 @@ class Lock:
         self._holds_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[bool] | None = None
 
     @property
     def is_held(self) -> bool:
@@ -81,21 +82,28 @@ class Lock:
         return self
 
     async def acquire(self) -> None:
-        """Waits for the lock, at most `wait` seconds. Raises Refused, Unreachable."""
+        """Waits for the lock, at most `wait` seconds. Raises Refused(lock_is_held) only where the cluster answers, else Unreachable."""
         if self._claim:
             raise wrong(f"lock {self.name!r}: expected to be acquired once")
         self._make_claim()
+        wait = self._wait or 0.0
+        last = min(WITHDRAW_SECONDS, wait / LAST_PART)
         try:
-            async with asyncio.timeout(self._wait or None):
+            async with asyncio.timeout(wait - last if wait else None):
                 await self._stand_in_line()
         except TimeoutError as error:
+            self._leaving = asyncio.ensure_future(self._withdraw())
+            await asyncio.wait([self._leaving], timeout=last)
+            if not (self._leaving.done() and self._leaving.result()):
+                raise Unreachable(f"lock: no node answers for the lock's queue within {wait:g} s") from error
+            raise _refused(LockStatus.lock_is_held, f"a lock that is free within {wait:g} s") from error
+        except Refused:
+            raise
+        except RingpayError:  # its time is over
+            self._leaving = asyncio.ensure_future(self._withdraw())
+            raise
+        except BaseException:
             await self._withdraw()
-            raise _refused(
-                LockStatus.lock_is_held, f"a lock that is free, and a cluster that answers, within {self._wait:g} s"
-            ) from error
-        except BaseException as error:
-            if not isinstance(error, Refused):
-                await self._withdraw()
             raise
         self._renew_later()
 
@@ -115,13 +123,14 @@ class Lock:
         self.token, self._owner.age_ns = token, age_ns
         self._holds_until = self._calls.now() + self.ttl
 
-    async def _withdraw(self) -> None:
-        """Nobody waits for this claim any more."""
+    async def _withdraw(self) -> bool:
+        """Nobody waits for this claim any more. Whether it was heard; else it will come to its turn and expire."""
         try:
             async with asyncio.timeout(WITHDRAW_SECONDS):
                 await self._say("release")
         except (RingpayError, TimeoutError):
-            pass  # it will come to its turn and expire
+            return False
+        return True
 
     # -- holding --------------------------------------------------------------------------------------------------
 
@@ -193,6 +202,8 @@ class Lock:
     async def leave(self) -> None:
         """The client closes: gives back what is held, as far as a node answers in a moment, and renews it no more."""
         await self._stop_renewals()
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving])
         if self.is_held:
             await self._withdraw()
             self._holds_until = 0.0

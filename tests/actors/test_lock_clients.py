@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from protocol.errors import ProtocolError, Refused
+from protocol.errors import ProtocolError, Refused, Unreachable
 from tests.actors.quiet import World, play
 
 
@@ -92,7 +92,7 @@ def test_who_does_not_want_to_wait_any_more_leaves_the_queue() -> None:
     async def story(world: World) -> None:
         async with world.client.lock("till"):
             with pytest.raises(
-                Refused, match=r"lock_is_held: expected a lock that is free, and a cluster that answers, within 0\.2 s"
+                Refused, match=r"lock_is_held: expected a lock that is free within 0\.2 s"
             ):
                 await world.client.lock("till", wait=0.2).acquire()
             with pytest.raises(Refused, match="lock_is_held"):
@@ -108,6 +108,21 @@ def test_who_does_not_want_to_wait_any_more_leaves_the_queue() -> None:
         async with world.client.lock("till", wait=0) as lock:
             with pytest.raises(ProtocolError, match="expected to be acquired once"):
                 await lock.acquire()
+
+    play(story)
+
+
+def test_a_wait_that_nobody_answers_ends_in_time_and_blames_nobody() -> None:
+    """The lock is free, but most nodes are gone: no node has said that it is held. Waiting by its own limit, and by the client's."""
+
+    async def story(world: World) -> None:
+        for number in (1, 2):
+            world.cluster.crash(number)
+        for wait, seconds in ((0.5, 0.5), (3.0, 3.0), (0.0, 10.0)):
+            began = world.loop.time()
+            with pytest.raises(Unreachable, match="lock: "):
+                await world.client.lock("till", wait=wait).acquire()
+            assert world.loop.time() - began <= seconds + 0.01
 
     play(story)
 
