@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from protocol.client.locks import Lock, LockOwner, OpenLocks
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.refusals import refusal
 from protocol.client.survey import survey
-from protocol.client.updates import pack_fields, update
+from protocol.client.updates import Fields, pack_fields, update
 from protocol.columns import Flag, Transfers
 from protocol.errors import OutcomeUnknown, Refused, RingpayError
 from protocol.expected import expected_of_name
@@ -56,6 +56,7 @@ from protocol.views import (
 
 TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
 LOCK_TTL_SECONDS = 10.0  # of a lease: renewed three times meanwhile; so long does a dead owner keep others waiting
+HISTORY_PAGE = 500  # rows of a request: an answer of some tens of kilobytes
 KNOWN = Status._value2member_map_
 STATUSES = [Status(answered) if (answered := number & ~REPEATED) in KNOWN else None for number in range(256)]
 
@@ -153,7 +154,7 @@ class Client:
         return [AccountStatus(status) for status in statuses]
 
     async def update_account(
-        self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Any
+        self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Unpack[Fields]
     ) -> AccountStatus:
         """Changes `minimum_balance`, `maximum_balance`, `owner`, `metadata` or `status` (open, frozen, closed).
 
@@ -180,19 +181,25 @@ class Client:
         id: str,
         *,
         newest_first: bool = False,
-        page: int = 500,
+        page: int = HISTORY_PAGE,
+        limit: int | None = None,
         timeout: float | None = None,
         page_timeout: float | None = None,
     ) -> AsyncIterator[Entry]:
-        """The account's transfers in order of time, read page by page, each within `page_timeout` seconds, all within `timeout`.
+        """The account's transfers in order of time, at most `limit`, by pages of `page` rows, each read when it is asked for, within
+        `page_timeout` seconds; all within `timeout`.
 
         Without them a page has the client's own time limit, and all of them have none. A split account's parts are merged by the
         clocks of their shards' leaders; moves between them are left out.
         """
         deadline = None if timeout is None else self._calls.deadline(timeout)
-        pages = Pages(check_text(id, "account"), newest_first, page, page_timeout, deadline)
+        pages = Pages(check_text(id, "account"), newest_first, page, limit, page_timeout, deadline)
+        count = 0
         async for entry in read_history(self._calls, pages):
             yield entry
+            count += 1
+            if count == limit:
+                return
 
     # -- transfers ------------------------------------------------------------------------------------------------
 

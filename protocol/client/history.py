@@ -26,12 +26,15 @@ class Pages:
     id: str
     newest_first: bool
     rows: int  # of a page
+    limit: int | None  # of all pages; None: without
     page_timeout: float | None  # seconds for each page; None: the client's
     deadline: float | None  # of the last page; None: without end
 
     def __post_init__(self) -> None:
         if type(self.rows) is not int or not 1 <= self.rows <= HISTORY_ROWS_MAX:
             raise wrong(f"page {self.rows!r:.40}: expected 1 to {HISTORY_ROWS_MAX} rows")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise wrong(f"limit {self.limit!r:.40}: expected 1 row or more, or None for all")
 
     def seconds(self, calls: Calls) -> float:
         """For the next page."""

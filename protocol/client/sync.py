@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from functools import wraps
 from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from protocol.client.arguments import wrong
-from protocol.client.client import Client
-from protocol.client.locks import Lock
+from protocol.client.client import HISTORY_PAGE, Client
+from protocol.client.locks import Lock, LockOwner
 from protocol.errors import RingpayError
 from protocol.views import Entry
 
 INTERRUPT_SECONDS = 1.0  # an interrupt that comes just before the thread sleeps does not wake it; it is seen then
 
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 
 class SyncLock:
@@ -88,8 +90,47 @@ class SyncLock:
         return found[0]
 
 
+def _taking(
+    call: Callable[Concatenate[Client, Given], object],
+) -> Callable[[Callable[..., Result]], Callable[Concatenate[SyncClient, Given], Result]]:
+    """A method that takes what a call of `Client` takes."""
+    return lambda method: method
+
+
+class _Twin(Generic[Given, Result]):
+    """A call of `Client`, with the same arguments, that waits for its result."""
+
+    def __init__(self, call: Callable[Concatenate[Client, Given], Coroutine[Any, Any, Result]]) -> None:
+        self._call = call
+
+    def __get__(self, client: SyncClient, owner: type[SyncClient]) -> Callable[Given, Result]:
+        @wraps(self._call)
+        def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+            return client._run(self._call(client._client, *arguments, **options))
+
+        return call
+
+
 class SyncClient:
     """The same calls as `Client`, without await; `history` gives a list. Owns a thread with an event loop."""
+
+    create_account = _Twin(Client.create_account)
+    create_accounts = _Twin(Client.create_accounts)
+    update_account = _Twin(Client.update_account)
+    account = _Twin(Client.account)
+    accounts = _Twin(Client.accounts)
+    transfer = _Twin(Client.transfer)
+    hold = _Twin(Client.hold)
+    capture = _Twin(Client.capture)
+    void = _Twin(Client.void)
+    transfer_many = _Twin(Client.transfer_many)
+    outcome = _Twin(Client.outcome)
+    find = _Twin(Client.find)
+    trace = _Twin(Client.trace)
+    undecided = _Twin(Client.undecided)
+    snapshot = _Twin(Client.snapshot)
+    audit = _Twin(Client.audit)
+    cluster = _Twin(Client.cluster)
 
     def __init__(self, addresses: str | Sequence[str], **options: Any) -> None:
         self._client = Client(addresses, **options)
@@ -141,25 +182,35 @@ class SyncClient:
             return f"the client was made by process {self._process}: expected one that was made after the fork"
         return "the client is closed: expected one that is open" if self._loop.is_closed() else None
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_") or not hasattr(Client, name):
-            raise AttributeError(f"the client has no {name}")
-        method = getattr(self._client, name)
-        if name in ("new_id", "lock_owner"):
-            return method  # type: ignore[no-any-return]  # by name
-        return lambda *arguments, **options: self._run(method(*arguments, **options))
+    @property
+    def cluster_name(self) -> str:
+        """As of `Client`."""
+        return self._client.cluster_name
 
-    def history(self, id: str, **options: Any) -> list[Entry]:
-        """All of the account's transfers."""
+    def new_id(self) -> int:
+        """As of `Client`."""
+        return self._client.new_id()
 
-        async def collect() -> list[Entry]:
-            return [entry async for entry in self._client.history(id, **options)]
+    def lock_owner(self) -> LockOwner:
+        """As of `Client`."""
+        return self._client.lock_owner()
 
-        return self._run(collect())
+    @_taking(Client.history)
+    def history(self, *arguments: Any, **options: Any) -> list[Entry]:
+        """The account's transfers, all at once."""
+        return [entry for page in self.history_pages(*arguments, **options) for entry in page]
 
-    def lock(self, name: str, **options: Any) -> SyncLock:
+    @_taking(Client.history)
+    def history_pages(self, *arguments: Any, **options: Any) -> Iterator[list[Entry]]:
+        """The same in lists of `page` at most, each read when it is asked for."""
+        entries = self._client.history(*arguments, **options)
+        while page := self._run(_next(entries, options.get("page", HISTORY_PAGE))):
+            yield page
+
+    @_taking(Client.lock)
+    def lock(self, *arguments: Any, **options: Any) -> SyncLock:
         """`with` it: acquires, renews meanwhile, releases. An interrupt while it waits leaves no claim behind."""
-        return SyncLock(self._client.lock(name, **options), self._run)
+        return SyncLock(self._client.lock(*arguments, **options), self._run)
 
     def close(self) -> None:
         """Closes the connections and ends the thread."""
@@ -183,6 +234,22 @@ def _wait(ended: threading.Event) -> None:
         pass
 
 
-def connect(addresses: str | Sequence[str], **options: Any) -> SyncClient:
-    """A synchronous client; `options` are those of `Client`."""
-    return SyncClient(addresses, **options)
+async def _next(entries: AsyncIterator[Entry], count: int) -> list[Entry]:
+    """So many more, fewer at the end."""
+    page: list[Entry] = []
+    async for entry in entries:
+        page.append(entry)
+        if len(page) == count:
+            break
+    return page
+
+
+def _made_as(maker: Callable[Given, Client]) -> Callable[[Callable[..., Result]], Callable[Given, Result]]:
+    """A function that takes what the maker of a client takes."""
+    return lambda call: call
+
+
+@_made_as(Client)
+def connect(*arguments: Any, **options: Any) -> SyncClient:
+    """A synchronous client; the arguments are those of `Client`."""
+    return SyncClient(*arguments, **options)

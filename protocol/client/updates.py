@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from protocol.client.arguments import check_bytes, check_limit, check_text, wrong
 from protocol.client.calls import Calls, Change
@@ -17,8 +17,20 @@ NAMES: Final = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
 LAST_UPDATE: Final = 13  # place in a row of `balances`
 
 
-def pack_fields(fields: dict[str, Any], if_version: int | None) -> dict[str, Any]:
+class Fields(TypedDict, total=False):
+    """What may change; limits in minor units, None for none; status open, frozen or closed."""
+
+    minimum_balance: int | None
+    maximum_balance: int | None
+    owner: str
+    metadata: bytes
+    status: str
+
+
+def pack_fields(fields: Fields, if_version: int | None) -> dict[str, Any]:
     """The fields of an update as they travel. Raises ProtocolError(bad_request), saying what was expected."""
+    if not fields:
+        raise wrong("update: expected something to change, such as an owner")
     packed: dict[str, Any] = {}
     for name, value in fields.items():
         match name:

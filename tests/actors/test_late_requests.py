@@ -162,8 +162,8 @@ def test_an_update_whose_answer_was_lost_is_answered_when_it_is_repeated(
         await world.open("a")
         version = (await world.client.account("a")).version
         losing_the_first_answer(monkeypatch, world, "update", nothing)
-        condition = {"if_version": version} if by_version else {}
-        assert await world.client.update_account("a", owner="someone", **condition) == AccountStatus.updated
+        condition = version if by_version else None
+        assert await world.client.update_account("a", owner="someone", if_version=condition) == AccountStatus.updated
         with pytest.raises(Refused, match="version_conflict"):
             await world.client.update_account("a", owner="other", if_version=version)
 
@@ -178,9 +178,9 @@ def test_an_update_that_another_has_followed_is_in_doubt(monkeypatch: pytest.Mon
         await world.open("a")
         version = (await world.client.account("a")).version
         losing_the_first_answer(monkeypatch, world, "update", another_update)
-        condition = {"if_version": version} if by_version else {}
+        condition = version if by_version else None
         with pytest.raises(OutcomeUnknown, match="perhaps by an earlier attempt") as raised:
-            await world.client.update_account("a", owner="someone", **condition)
+            await world.client.update_account("a", owner="someone", if_version=condition)
         account = await world.client.account("a")
         assert (account.owner, account.status) == ("someone", "frozen")
         assert raised.value.ids == (raised.value.id,) and raised.value.id != account.last_update

@@ -91,9 +91,7 @@ def test_who_does_not_want_to_wait_any_more_leaves_the_queue() -> None:
 
     async def story(world: World) -> None:
         async with world.client.lock("till"):
-            with pytest.raises(
-                Refused, match=r"lock_is_held: expected a lock that is free within 0\.2 s"
-            ):
+            with pytest.raises(Refused, match=r"lock_is_held: expected a lock that is free within 0\.2 s"):
                 await world.client.lock("till", wait=0.2).acquire()
             with pytest.raises(Refused, match="lock_is_held"):
                 await world.client.lock("till", wait=0).acquire()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from _cluster import LocalCluster
-from _output import EXIT_OUTPUT_LOST
+from _output import EXIT_OUTPUT_LOST, show, show_pages
 
 from protocol import ids
 from protocol.client import connect
@@ -126,6 +126,25 @@ def test_history_is_shown_whole_and_in_line(cluster: LocalCluster) -> None:
     assert len(lines) == 1 + ROWS
     assert all(line.endswith(line.split()[-1]) and "inv [/17] \\u202e" in line for line in lines[1:])
     assert "1.00  EUR" in lines[1]
+    newest = pay(cluster, "history", STRANGE, "--newest-first", "--limit", 2).stdout.splitlines()
+    assert [line.split()[0] for line in newest[1:]] == [line.split()[0] for line in lines[:-3:-1]]
+
+
+def test_a_table_of_many_pages_has_one_head(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each page is there when the next one is made; a list of JSON is whole."""
+    told: list[str] = []
+
+    def pages() -> Iterator[list[dict[str, int]]]:
+        for page in ([{"amount": 7}], [{"amount": 123_456_789}, {"amount": 7}]):
+            yield page
+            told.append(capsys.readouterr().out)
+
+    show_pages(pages(), "table")
+    assert told == ["amount\n     7\n", "123456789\n        7\n"]
+    show_pages(pages(), "json")
+    assert json.loads("".join(told[2:]) + capsys.readouterr().out) == [{"amount": n} for n in (7, 123_456_789, 7)]
+    show([], "json")
+    assert capsys.readouterr().out == "[]\n"
 
 
 def test_an_encoding_without_letters_shows_escapes(cluster: LocalCluster) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from _cluster import LocalCluster
@@ -115,7 +116,7 @@ def test_a_time_limit_of_weeks(cluster: LocalCluster) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5", True])
-def test_what_is_no_time_limit(cluster: LocalCluster, seconds: object) -> None:
+def test_what_is_no_time_limit(cluster: LocalCluster, seconds: Any) -> None:
     """Nobody is asked."""
     with pytest.raises(ProtocolError, match="expected a number of seconds"):
         connect(cluster.addresses, timeout=seconds)

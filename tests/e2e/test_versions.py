@@ -126,4 +126,4 @@ async def test_what_cannot_be_asked(client: Client) -> None:
     with pytest.raises(ProtocolError, match="expected 2pc or 3pc"):
         await client.transfer_many(["a"], ["b"], [1], commit="1pc")
     with pytest.raises(ProtocolError, match="if_version -1"):
-        await client.update_account("a", if_version=-1)
+        await client.update_account("a", owner="x", if_version=-1)

@@ -94,7 +94,9 @@ NO_COLUMNS: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["debit", "credit", "amount", "ids", "code", "flags", "reference", "ttl", "if_version"])
+@pytest.mark.parametrize(
+    "name", ["debit", "credit", "amount", "ids", "code", "flags", "reference", "ttl", "if_version"]
+)
 @pytest.mark.parametrize("column", NO_COLUMNS, ids=str)
 async def test_no_column_takes_what_is_no_list_of_its_kind(name: str, column: Any) -> None:
     """One row is checked as many are."""
@@ -171,15 +173,20 @@ ODD: dict[str, tuple[Callable[[Client], Awaitable[object]], str]] = {
     "find": (lambda client: client.find(2**128), "expected an integer of 0 to"),
     "history": (lambda client: client.history(SURROGATE).__anext__(), "lone surrogates"),
     "a page of nothing": (lambda client: client.history("a", page=0).__anext__(), "page 0: expected 1 to 1000 rows"),
+    "a limit of nothing": (lambda client: client.history("a", limit=0).__anext__(), "limit 0: expected 1 row or more"),
     "transfer": (lambda client: client.transfer("a", SURROGATE, 1), "lone surrogates"),
     "update": (lambda client: client.update_account(SURROGATE, owner="x"), "lone surrogates"),
     "a lock": (lambda client: client.lock(SURROGATE).acquire(), "lone surrogates"),
     "a lock of a number": (lambda client: client.lock(5).acquire(), "lock 5: expected text"),  # type: ignore[arg-type]
     "under a lock": (lambda client: client.transfer("a", "b", 1, lock=Held(SURROGATE, 1)), "lone surrogates"),
     "a limit beyond 64 bits": (lambda client: client.update_account("a", minimum_balance=2**70), "within 64 bits"),
-    "an owner that is none": (lambda client: client.update_account("a", owner=5), "owner 5: expected text"),
-    "metadata that is text": (lambda client: client.update_account("a", metadata="x"), "metadata 'x': expected bytes"),
-    "a field that is none": (lambda client: client.update_account("a", colour="red"), "field 'colour': expected"),
+    "an owner that is none": (lambda client: client.update_account("a", owner=5), "owner 5: expected text"),  # type: ignore[arg-type]
+    "metadata that is text": (lambda client: client.update_account("a", metadata="x"), "metadata 'x': expected bytes"),  # type: ignore[arg-type]
+    "nothing to change": (
+        lambda client: client.update_account("a", if_version=3),
+        "update: expected something to change",
+    ),
+    "a field that is none": (lambda client: client.update_account("a", colour="red"), "field 'colour': expected"),  # type: ignore[call-arg]
     "a hold of False": (lambda client: client.capture(False, 1), "id False: expected an integer"),
     "a time that is none": (lambda client: client.account("a", timeout="soon"), "expected a number of seconds"),  # type: ignore[arg-type]
 }
@@ -196,7 +203,21 @@ async def test_what_nothing_can_carry(name: str) -> None:
 
 @pytest.mark.parametrize(
     "addresses",
-    ["", None, 5, {"localhost:7101"}, "localhost", "localhost:", ":7101", "localhost:0", "localhost:99999", "localhost:٣", [], [5], "a:1,,b:2"],
+    [
+        "",
+        None,
+        5,
+        {"localhost:7101"},
+        "localhost",
+        "localhost:",
+        ":7101",
+        "localhost:0",
+        "localhost:99999",
+        "localhost:٣",
+        [],
+        [5],
+        "a:1,,b:2",
+    ],
 )
 def test_addresses_that_cannot_be(addresses: Any) -> None:
     """Told when the client is made."""
