@@ -206,7 +206,7 @@ def test_status_says_what_is_missing(cluster: LocalCluster) -> None:
             f"cluster: {SHARDS} of {SHARDS} shards have no leader (groups 1, 2); payments over several shards have no"
         )
         assert wait_for(lambda: expected in do(cluster.folder, "status").stderr, SECONDS)
-        assert [(row["leads"], row["coordinator"]) for row in rows(cluster.folder)] == [(0, "")] * NODES
+        assert [(row["leads"], row["coordinator"]) for row in rows(cluster.folder)] == [(0, False)] * NODES
     finally:
         assert do(cluster.folder, "up").returncode == 0
 
@@ -215,7 +215,7 @@ def test_status_asks_its_own_nodes_only(cluster: LocalCluster, tmp_path: Path) -
     """Another cluster that has the same ports does not answer for nodes that are stopped."""
     stopped = prepare(tmp_path / "it", cluster.config.cluster.base_port)
     assert refusal(stopped.folder, "status") == "cluster: no node runs; use up\n"
-    assert [(row["leads"], row["coordinator"]) for row in rows(stopped.folder)] == [(0, "")] * NODES
+    assert [(row["leads"], row["coordinator"]) for row in rows(stopped.folder)] == [(0, False)] * NODES
 
 
 def test_paused_nodes_are_told_apart(cluster: LocalCluster) -> None:
