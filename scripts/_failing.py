@@ -14,7 +14,7 @@ from typing import Any
 from _output import ENDS, EXIT_FAILED, OutputLost, complain, show
 
 from protocol import ids
-from protocol.errors import Busy, OutcomeUnknown, ProtocolError, Refused, RingpayError
+from protocol.errors import Busy, OutcomeUnknown, ProtocolError, Refused, RingpayError, Unreachable
 
 EXIT_UNKNOWN = 3
 EXIT_REFUSED_BEFORE = 5
@@ -34,6 +34,8 @@ def tell(error: RingpayError, options: argparse.Namespace) -> int:
         for number in ENDS:
             signal.signal(number, signal.SIG_IGN)  # the id must be told
         code, text, is_shown = EXIT_UNKNOWN, f"{error}; settle it with: {shlex.join(settling(options, row))}", True
+    elif isinstance(error, Unreachable) and options.addresses == ADDRESSES:
+        text += "; if no cluster runs here, scripts/cluster up starts one"
     elif isinstance(error, Refused) and error.is_repeat:
         command = shlex.join(["scripts/pay", *_without_id(sys.argv[1:])])
         code, text = EXIT_REFUSED_BEFORE, f"{row['id']}: {error}: {command}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,7 +67,10 @@ class Attempts:
 
 def no_answer(reasons: Mapping[Address, str]) -> str:
     """That nobody answers, with each node's reason."""
-    told = "; ".join(f"{host}:{port}: {reason}" for (host, port), reason in reasons.items())
+    nodes_of: dict[str, list[str]] = {}
+    for (host, port), reason in reasons.items():
+        nodes_of.setdefault(reason, []).append(f"{host}:{port}")
+    told = "; ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in nodes_of.items())
     return f"no node answers in time ({told})" if told else "no node answers in time"
 
 
@@ -185,7 +189,10 @@ class Calls:
         except TimeoutError:
             failed = Unreachable(f"{operation}: {attempts.outcome()}")
             if attempts.waits_for_turn:
-                failed = Busy(FULL_SECONDS, f"{self._pace.under_way} calls of this client were before it all the time")
+                failed = Busy(
+                    FULL_SECONDS,
+                    f"its turn did not come in time; {self._pace.under_way} calls of this client are under way",
+                )
         except RingpayError as error:
             failed = error
         if change is not None and attempts.may_have_happened:
@@ -248,6 +255,7 @@ class Calls:
             answer = await waiting
         except TimeoutError:
             self._silent[connection.address] = self.now() + SILENT_SECONDS
+            attempts.reason = attempts.reason or "{}:{} has not answered in time".format(*connection.address)
             raise
         finally:
             timer.cancel()
@@ -328,7 +336,7 @@ class Calls:
                         found = _result_of(waiting.pop(known))
                         if isinstance(found, Connection):
                             return found
-                        reasons[known] = str(found)
+                        reasons[known] = _why(found)
                         refused = found if isinstance(found, ProtocolError) else refused
                     if not ended or not is_last:
                         break
@@ -404,6 +412,12 @@ def _result_of(task: asyncio.Task[Connection]) -> Connection | BaseException:
     if task.cancelled():
         return ConnectionAbortedError("the client is closed")
     return task.exception() or task.result()
+
+
+def _why(error: BaseException) -> str:
+    """The same words for the same trouble of several nodes."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else str(error)
 
 
 def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:

@@ -173,7 +173,8 @@ class Client:
 
     async def accounts(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Account | None]:
         """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
-        rows = await read_accounts(self._calls, account_ids(ids), timeout)
+        names = account_ids(ids)
+        rows = await read_accounts(self._calls, names, timeout) if names else []
         return [None if row is None else Account.unpack(row) for row in rows]
 
     async def history(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from functools import wraps
 from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
@@ -97,6 +99,24 @@ def _taking(
     return lambda method: method
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Names are looked up in threads that no end of a program waits for: a slow resolver takes nobody more than his time limit."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """As any loop does it."""
+        answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def look_up() -> None:
+            try:
+                answer.set_result(socket.getaddrinfo(host, port, **options))
+            except OSError as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=look_up, name="ringpay names", daemon=True).start()
+        return await asyncio.wrap_future(answer)
+
+
 class _Twin(Generic[Given, Result]):
     """A call of `Client`, with the same arguments, that waits for its result."""
 
@@ -135,7 +155,7 @@ class SyncClient:
     def __init__(self, addresses: str | Sequence[str], **options: Any) -> None:
         self._client = Client(addresses, **options)
         self._process = os.getpid()
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ringpay client", daemon=True)
         self._thread.start()
         try:

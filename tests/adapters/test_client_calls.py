@@ -92,7 +92,7 @@ async def test_silence_of_all_leaves_the_outcome_open(desks: tuple[Desk, Desk]) 
     leader, other = desks
     leader.is_silent = other.is_silent = True
     async with Client([f"{HOST}:{leader.port}", f"{HOST}:{other.port}"], timeout=0.5) as client:
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(OutcomeUnknown, match="has not answered in time"):
             await client.transfer("a", "b", 1)
     assert leader.asked and other.asked
 

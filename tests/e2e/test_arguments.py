@@ -120,6 +120,7 @@ def run_bytes(script: str, *arguments: bytes, **environment: bytes) -> tuple[int
         ("demo", [b"--in-flight", b"0"]),
         ("demo", [b"--customers", b"-5"]),
         ("demo", [b"--day", b"2018-6-11"]),
+        ("demo", [b"--day", b"2018-06-11"]),
         ("pay", [b"account", b"show", b"\xff"]),
         ("pay", [b"account", b"show", b"a", b"--addresses", b"127.0.0.1:99999"]),
         ("pay", [b"transfer", b"a", b"b", b"1", b"--lock", b"payroll:\xff"]),

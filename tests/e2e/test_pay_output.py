@@ -181,6 +181,14 @@ def test_every_failure_is_a_row_for_programs(cluster: LocalCluster, name: str) -
     assert expected.items() <= row.items()
 
 
+def test_help_tells_what_is_so_unless_told() -> None:
+    """An update leaves the limits that it does not name."""
+    words = {
+        command: " ".join(run("pay", "account", command, "--help").stdout.split()) for command in ("create", "update")
+    }
+    assert "how far it may fall (0)" in words["create"] and "how far it may fall (as it is)" in words["update"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     ["transfer a b -5", "transfer a b 0", "hold a b 0", "account create a --currency XYZ", "transfer a b 1 --currency XXQ",

@@ -235,6 +235,12 @@ def test_options_that_cannot_be(options: dict[str, Any]) -> None:
             make("127.0.0.1:1", **options)
 
 
+async def test_nothing_is_asked_about_no_accounts() -> None:
+    """Nobody listens at this address."""
+    client = Client("127.0.0.1:1", timeout=0.2)
+    assert await client.accounts([]) == await client.snapshot([]) == []
+
+
 CALLS_OF_ALL: dict[str, Callable[[Client], Awaitable[object]]] = {
     "transfer": lambda client: client.transfer("a", "b", 1),
     "transfer_many": lambda client: client.transfer_many(["a"], ["b"], [1]),

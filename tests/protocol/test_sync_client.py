@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +25,31 @@ def test_calls_keep_their_names_and_guides(name: str) -> None:
     """For whoever asks for help."""
     twin = getattr(SyncClient, name)
     assert (twin.__name__, bool(twin.__doc__)) == (name, True)
+
+
+SLOW_NAMES = """
+import socket, threading
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
+from protocol.client import connect
+from protocol.errors import Unreachable
+try:
+    connect("slow.example:1", timeout=0.2)
+except Unreachable as error:
+    print(error)
+"""
+
+
+def test_a_resolver_that_never_answers_keeps_no_program() -> None:
+    """Neither the call nor the end of the program waits for it."""
+    done = subprocess.run([sys.executable, "-c", SLOW_NAMES], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "no node answers in time (slow.example:1: silent)\n" and not done.stderr
+
+
+def test_who_does_not_answer_is_told_by_reason() -> None:
+    """Nobody listens at these addresses."""
+    with pytest.raises(Unreachable) as raised:
+        connect("127.0.0.1:1,127.0.0.1:2", timeout=0.3)
+    assert str(raised.value) == "no node answers in time (127.0.0.1:1, 127.0.0.1:2: Connection refused)"
 
 
 def test_wrong_calls_are_found_by_types() -> None:
