@@ -7,7 +7,7 @@ says so and `Client.outcome` settles it.
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
 `client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `history.py` and
 `survey.py` are calls of more than one request, `locks.py` its locks, `guards.py` what a transfer may demand besides funds,
-`sync.py` its twin.
+`sync.py` its twin, which takes its arguments and types from it.
 
 Invariants
 - A change is repeated only with the ids it had.
