@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, Spawn, overdue, promised
 from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
 from node.core.machine import Body, Kind
-from node.core.splits import plan_moves
+from node.core.splits import moves_home, plan_moves
 from node.ports import Clock
 from protocol import ids
 from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
@@ -32,9 +32,8 @@ from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
 CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
-CUTS_MAX = 50  # before a refusal: rounds that are open on the parts end within milliseconds
 GRACE_SECONDS = 0.1  # behind the deadline: whoever is asked may say so himself
-CUT_PAUSE_SECONDS = 0.01
+PAUSE_SECONDS_MAX = 0.2  # between two cuts
 MOVE_REFERENCE = "between parts"  # what the record says of a gathering
 
 WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
@@ -48,6 +47,7 @@ class Job:
     wanted: list[int]  # what each transaction takes
     deadline: float
     reply: Reply
+    cuts: int = 0  # in a row that had too little
 
 
 class SplitAccounts:
@@ -102,10 +102,7 @@ class SplitAccounts:
         return call.answered_by(answered)
 
     async def _finish(self, call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:
-        outcome = await work()
-        if isinstance(outcome, Failed):  # of what was asked before this, some may have happened
-            outcome = replace(outcome, may_have_happened=True)
-        call.reply(outcome)
+        call.reply(await work())
 
     async def _ask(self, call: Call, group: int, operation: str, body: Body) -> Outcome:
         """A call of its own, within the deadline of `call`."""
@@ -162,7 +159,7 @@ class SplitAccounts:
         others = [group for group in self._groups if group != home]
         body: Body = ["follow", account, fields["status"], answer[1]]
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
-        return answers if isinstance(answers, Failed) else answer
+        return _in_doubt(answers) if isinstance(answers, Failed) else answer
 
     async def _at_home(self, call: Call, _: Body) -> Outcome:
         """An id belongs to its debit account's home part, which a sender that names another group has missed."""
@@ -173,22 +170,25 @@ class SplitAccounts:
     async def _transfers(self, call: Call, answer: Body) -> Outcome:
         """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
         batch, statuses = Transfers.unpack(call.body), np.frombuffer(answer[0], np.uint8).copy()
+        has_happened = False
         for _ in range(ATTEMPTS_MAX):
             rows = rows_to_repeat(batch, statuses)
             if not len(rows):
                 return [statuses.tobytes()]
+            has_happened = bool((np.delete(statuses, rows) <= Status.exists).any())
             short, again = statuses[rows] == Status.part_short, batch.take(rows)
             if (statuses[rows] == Status.elsewhere).any():
                 failed = await self._learn(call, [*again.debits(), *again.credits()])
             else:
                 failed, again = await self._with_funds(call, again, short)
             if failed is not None:
-                return failed
+                return replace(failed, may_have_happened=has_happened)
             outcome = await self._ask(call, -1, Operation.transfers, again.pack())
             if isinstance(outcome, Failed):
-                return outcome
+                return _in_doubt(outcome) if has_happened else outcome
             statuses[rows] = np.frombuffer(outcome[0], np.uint8)
-        return Failed(ErrorCode.outcome_unknown, "others took what was gathered, again and again")
+        text = "others took what was gathered, again and again"
+        return Failed(ErrorCode.busy, text, RETRY_AFTER_MS, may_have_happened=has_happened)
 
     async def _with_funds(
         self, call: Call, batch: Transfers, short: NDArray[np.bool_]
@@ -236,11 +236,13 @@ class SplitAccounts:
             *(self._ask(call, group, PeerOperation.ledger, ["part", row, group - 1, count]) for group in others)
         )
         for part in parts:
-            if isinstance(part, Failed) or part[0] not in done:
+            if isinstance(part, Failed):
+                return _in_doubt(part)
+            if part[0] not in done:
                 return part
         listed = await self._ask(call, COORDINATOR, PeerOperation.machine, [Kind.apply, "splits", ["add", id]])
         if isinstance(listed, Failed):
-            return listed
+            return _in_doubt(listed)
         if listed[1] not in done:
             return [listed[1]]
         self._router.learn([id])
@@ -249,7 +251,10 @@ class SplitAccounts:
     # -- gathering ------------------------------------------------------------------------------------------------
 
     def gather(self, call: Call) -> None:
-        """`[account, [amount, ...]]`, one a transaction: all that wait for the same account share a cut and a round."""
+        """`[account, [amount, ...]]`, one a transaction: all that wait for the same account share a cut and a round.
+
+        Who wants more than there is waits for the next cut, and holds up nobody else.
+        """
         account, wanted = call.body
         job = Job(wanted, call.deadline, call.reply)
         if account in self._jobs:
@@ -262,42 +267,52 @@ class SplitAccounts:
         try:
             while jobs := self._jobs[account]:
                 self._jobs[account] = []
-                outcome = await self._gather(account, jobs)
-                for job in jobs:
-                    size = len(job.wanted)
-                    job.reply(outcome if isinstance(outcome, Failed) else [[outcome.pop(0) for _ in range(size)]])
+                waiting = await self._gather(account, jobs)
+                self._jobs[account][:0] = waiting
         finally:
             del self._jobs[account]
 
-    async def _gather(self, account: str, jobs: list[Job]) -> list[bool] | Failed:
-        """Moves funds to the home part; which transactions the sum is enough for, each alone."""
+    async def _gather(self, account: str, jobs: list[Job]) -> list[Job]:
+        """One cut: moves funds to the home part for those whom the sum is enough for; who has to wait for another one."""
         self._router.learn([account])
-        wanted = [transaction for job in jobs for transaction in job.wanted]
-        deadline = max(job.deadline for job in jobs)
-        quiet_cuts = 0
-        for _ in range(CUTS_MAX):
-            parts, reply = promised()
-            self._cut([account], reply)
-            found = await parts
-            if isinstance(found, Failed):
-                return found
-            rows = dict(zip(dict.fromkeys((self._home(account), *self._groups)), found[0], strict=False))
-            if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
-                return [True] * len(wanted)  # not open everywhere, or never short: another attempt will tell
-            possible, moves = plan_moves(
-                {group: row[2] - row[3] - row[5] for group, row in rows.items()}, self._home(account), wanted
-            )
-            if all(possible):
-                break
-            if any(row[11] for row in rows.values()):
-                await asyncio.sleep(CUT_PAUSE_SECONDS)
-            elif (quiet_cuts := quiet_cuts + 1) == CUTS_BEFORE_REFUSAL:
-                break
-        else:
-            return Failed(ErrorCode.outcome_unknown, f"rounds on the parts of {account} do not end")
+        began = self._clock.monotonic()
+        parts, reply = promised()
+        self._cut([account], reply)
+        found = await parts
+        if isinstance(found, Failed):
+            for job in jobs:
+                job.reply(found)
+            return []
+        home = self._home(account)
+        rows = dict(zip(dict.fromkeys((home, *self._groups)), found[0], strict=False))
+        if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
+            for job in jobs:  # not open everywhere, or never short: another attempt will tell
+                job.reply([[True] * len(job.wanted)])
+            return []
+        available = {group: row[2] - row[3] - row[5] for group, row in rows.items()}
+        moving = sum(row[3] + row[4] for group, row in rows.items() if group != home)
+        ready = choose_ready(jobs, sum(available.values()), moving)
+        possible, moves = plan_moves(available, home, [amount for job in ready for amount in job.wanted])
+        if rows[home][11] and not all(possible):  # that part alone can tell what its open rounds may still bring
+            moves = moves_home(available, home)
         if moves:
-            await self._move(account, moves, deadline)
-        return possible
+            await self._move(account, moves, max(job.deadline for job in ready))
+        for job in ready:
+            size = len(job.wanted)
+            job.reply([possible[:size]])
+            del possible[:size]
+        waiting = self._in_time([job for job in jobs if job not in ready])
+        if any(not job.cuts for job in waiting):  # for what others are about to take: a payment takes about as long
+            await asyncio.sleep(min(PAUSE_SECONDS_MAX, self._clock.monotonic() - began))
+        return waiting
+
+    def _in_time(self, jobs: list[Job]) -> list[Job]:
+        """Those whose time is not over; the others are told so."""
+        now = self._clock.monotonic()
+        for job in jobs:
+            if job.deadline < now:
+                job.reply(overdue("gathering"))
+        return [job for job in jobs if job.deadline >= now]
 
     async def _move(self, account: str, moves: list[tuple[int, int, int]], deadline: float) -> None:
         """One round between the parts. Whatever becomes of it, the next attempt of the transfers finds out."""
@@ -309,6 +324,27 @@ class SplitAccounts:
         done, reply = promised()
         self._submit(Submit(batch, groups[:, 0], groups[:, 1], deadline, reply, source=0))
         await done
+
+
+def choose_ready(jobs: list[Job], total: int, moving: int) -> list[Job]:
+    """Those that need not wait for another cut, when the parts have `total`, and `moving` may be on its way between them.
+
+    Who comes later waits for what those before leave; who wants more than there is, until two cuts have said so.
+    """
+    ready, left = [], total
+    for job in jobs:
+        lacking = [amount for amount in job.wanted if amount > total]
+        job.cuts = job.cuts + 1 if lacking and min(lacking) > total + moving else 0
+        if job.cuts == CUTS_BEFORE_REFUSAL or (not lacking and job.wanted[0] <= left):
+            ready.append(job)
+            for amount in job.wanted:
+                left -= amount if amount <= left else 0
+    return ready
+
+
+def _in_doubt(failed: Failed) -> Failed:
+    """For a request of which something has happened already."""
+    return replace(failed, may_have_happened=True)
 
 
 def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:

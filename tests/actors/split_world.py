@@ -127,11 +127,16 @@ class World:
 
     async def ask(self, operation: str, body: Body, group: int = -1) -> Body:
         """As a client asks; the reply."""
+        outcome = await self.outcome(operation, body, group)
+        assert not isinstance(outcome, Failed), outcome
+        return outcome
+
+    async def outcome(self, operation: str, body: Body, group: int = -1) -> Outcome:
+        """The same, a failure too."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         request = Request(1, operation, group, NEVER_MS, 0, body)
         self.router.request(request, answer.set_result, peer=False, source=1)
         outcome = await answer
-        assert not isinstance(outcome, Failed), outcome
         for task in [task for task in self.tasks if task.done()]:
             task.result()
             self.tasks.remove(task)

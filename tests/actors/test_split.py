@@ -8,12 +8,16 @@ from random import Random
 
 import pytest
 
+from node.actors.actor import Failed
+from node.actors.router import Service
+from node.actors.split import Job, choose_ready
 from protocol.columns import Flag
+from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import group_of
 from protocol.status import AccountState, AccountStatus, Status
 from tests.actors.split_world import World
-from tests.core.ledger.driving import id_bytes
+from tests.core.ledger.driving import columns, id_bytes
 from tests.core.ledger.model import Transfer
 
 SHARDS = 5
@@ -131,6 +135,29 @@ async def test_gatherings_at_once_share_their_way() -> None:
     answers = await asyncio.gather(*(world.transfers(row) for row in rows))
     assert answers == [[Status.created]] * len(USERS)
     assert (await world.read("shop"))[2] == 20
+
+
+async def test_a_failed_gathering_has_made_nothing_happen() -> None:
+    """What was not tried is in no doubt; with a row beside it that was paid, the batch is."""
+    world = await opened()
+    failing = Failed(ErrorCode.outcome_unknown, "no answer in time")
+    fail: Service = lambda call: call.reply(failing)  # noqa: E731
+    world.router.coordinated = {**world.router.coordinated, PeerOperation.gather: fail}
+    await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
+    short, paid = Transfer(world.new_id(), "shop", "user1", 10), Transfer(world.new_id(), "world", "user1", 1)
+    for rows, may_have_happened in (((short,), False), ((short, paid), True)):
+        outcome = await world.outcome(Operation.transfers, columns(rows).pack())
+        assert isinstance(outcome, Failed) and outcome.may_have_happened == may_have_happened
+
+
+async def test_who_wants_too_much_holds_up_nobody() -> None:
+    """He waits for another cut while the others are let through."""
+    jobs = [Job([amount], 0.0, print) for amount in (90, 40, 30, 20)]
+    assert [job.wanted for job in choose_ready(jobs, 80, 20)] == [[40], [30]], "moves may bring what the first wants"
+    assert [job.wanted for job in choose_ready(jobs[:1], 80, 5)] == []
+    assert [job.wanted for job in choose_ready([*jobs[:1], *jobs[3:]], 80, 5)] == [[90], [20]], (
+        "the second cut says so too"
+    )
 
 
 async def test_holds_are_at_the_home_part() -> None:

@@ -14,8 +14,9 @@ stays in the shard of the payer and is decided in one entry, whoever pays. Its b
 - A part never falls below its own minimum: the account's at the home part, 0 at the others; so the sum never falls below the account's.
   A debit that the home part cannot cover is answered `part_short` and recorded nowhere. The coordinator's node then reads all parts at
   a cut and moves what the others have to the home part, in an ordinary commit round (`plan_moves`), so that the next debits find some,
-  too. Whoever waits for the same account shares the cut and the round. If the sum is not enough for a transfer alone, at cuts without
-  open rounds, that is tried once more as final, and recorded.
+  too. Whoever waits for the same account shares the cut and the round; who comes later waits for what those before leave. If the sum is
+  not enough for a transfer alone, at cuts without moves under way, that is tried once more as final, and recorded: what the home part's
+  own open rounds may still bring, its ledger knows, once it has all that the others had.
 
 Invariants: an account is split for life, from when it is opened; the list only grows; the parts' sum changes by payments alone.
 
@@ -26,7 +27,7 @@ debit of another shard, so two cuts in a row are asked before a refusal; both co
 of an audit, on both sides.
 """
 
-from node.core.splits.plan import plan_moves
+from node.core.splits.plan import moves_home, plan_moves
 from node.core.splits.splits import Splits
 
-__all__ = ["Splits", "plan_moves"]
+__all__ = ["Splits", "moves_home", "plan_moves"]

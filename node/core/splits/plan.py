@@ -20,4 +20,9 @@ def plan_moves(
         left -= amount if amount <= left else 0
     if total - left <= available[home]:
         return possible, []
-    return possible, [(group, home, amount) for group, amount in available.items() if group != home and amount > 0]
+    return possible, moves_home(available, home)
+
+
+def moves_home(available: Mapping[int, int], home: int) -> list[tuple[int, int, int]]:
+    """The moves of all that the other parts have."""
+    return [(group, home, amount) for group, amount in available.items() if group != home and amount > 0]
