@@ -67,9 +67,7 @@ async def _watch(
             return
         if time.monotonic() > deadline:
             rest = ", ".join(f"group {group}: {found or 'no answer'}" for group, found in groups if found != standing)
-            raise ClusterError(
-                f"node {node.number} does not get on ({rest}); start the other nodes, then run the command again"
-            )
+            raise ClusterError(f"node {node.number} does not get on ({rest}); {_remedy(cluster, node.number)}")
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -89,14 +87,18 @@ async def _told(cluster: LocalCluster, number: int, data_id: int) -> list[Any]:
             except (OSError, TimeoutError) as error:
                 reason = str(error) or "no answer in time"
         await asyncio.sleep(POLL_SECONDS)
-    down = [str(other) for other in cluster.numbers if other != number and cluster.node(other).state() != "running"]
-    remedy = "start them first"
-    if not down:
-        remedy = (
-            "they run, but a majority of group 0 has to agree to it, and cannot: scripts/cluster status says what it waits for; "
-            "where too many have lost the end of their log, only the newest data folder of one that had all of it helps"
-        )
-    raise ClusterError(f"no other node says how node {number} stands ({reason}); {remedy}")
+    raise ClusterError(f"no other node says how node {number} stands ({reason}); {_remedy(cluster, number)}")
+
+
+def _remedy(cluster: LocalCluster, number: int) -> str:
+    """What to do where groups have no leader without the node."""
+    down = [str(node.number) for node in cluster.nodes() if node.number != number and node.state() != "running"]
+    if down:
+        return f"start nodes {', '.join(down)} first, then run the command again"
+    return (
+        "all others run, but a majority of a group has to agree, and some cannot: scripts/cluster status says what they wait for; "
+        "where too many have lost the end of their log, only the newest data folder of one that had all of it helps"
+    )
 
 
 def identity_of(folder: Path) -> tuple[int, int]:

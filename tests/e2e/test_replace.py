@@ -139,7 +139,7 @@ def test_too_few_others_run() -> None:
         cluster.kill(2)
         cluster.down()
         ended = command(cluster, "replace", "2")
-        assert ended.returncode == 1 and "start them first" in ended.stderr
+        assert ended.returncode == 1 and "start nodes 1, 3 first" in ended.stderr
 
 
 def overwrite(name: str, content: bytes) -> Callable[[Path], None]:

@@ -11,6 +11,7 @@ import pytest
 from _cluster import create, open_cluster
 from _processes import free_base_port
 
+from tests.e2e.nodes import PEER_TOKEN, running
 from tests.e2e.programs import Outcome, run
 
 TOKEN = """it's "quoted" \\ und größer 🔑"""
@@ -87,3 +88,17 @@ def test_settings_are_written_as_they_are_read(tmp_path: Path) -> None:
         tmp_path / "it", {"name": 'the "first" \\ größte', "client_token": TOKEN, "nodes": 1, "replication": 1}
     )
     assert (made.config.cluster.name, made.config.security.client_token) == ('the "first" \\ größte', TOKEN)
+
+
+def test_a_node_with_another_peer_token_stops_and_both_sides_say_why() -> None:
+    """Its redundancy must not be lost in silence."""
+    with running(3, 1) as cluster:
+        settings = cluster.folder / "cluster.toml"
+        text = settings.read_text()
+        cluster.kill(2)
+        settings.write_text(text.replace(PEER_TOKEN, "another one"))
+        cluster.start(2)
+        assert cluster.node(2).wait_until_gone(60.0)
+        settings.write_text(text)
+        assert "expected the peer_token of every other node" in cluster.node(2).log.read_text()
+        assert all('"peer refused"' in cluster.node(number).log.read_text() for number in (1, 3))
