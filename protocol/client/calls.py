@@ -249,13 +249,15 @@ class Calls:
         group = attempts.group if is_leader else -1
         request = Request(next(self._numbers), attempts.operation.value, group, expires_ms, 0, attempts.body)
         waiting = connection.send(request)
-        before, attempts.may_have_happened = attempts.may_have_happened, True
+        before, attempts.may_have_happened, sent_at = attempts.may_have_happened, True, self.now()
         timer = asyncio.get_running_loop().call_at(limit, _give_up, waiting)
         try:
             answer = await waiting
         except TimeoutError:
             self._silent[connection.address] = self.now() + SILENT_SECONDS
             attempts.reason = attempts.reason or "{}:{} has not answered in time".format(*connection.address)
+            if limit < deadline and connection.heard_at < sent_at:  # behind a cut, too, it would stand still for long
+                connection.close()
             raise
         finally:
             timer.cancel()
@@ -306,7 +308,11 @@ class Calls:
 
     async def _connection_for(self, group: int, reasons: dict[Address, str]) -> tuple[Connection, bool]:
         """A connection, and whether it leads to the group's leader itself."""
-        if (address := self._leader_address(group)) is not None:
+        address = self._leader_address(group)
+        if address in self._silent:
+            if self._silent[address] <= self.now():
+                self._connect(address)  # for later calls: this one goes by a node that answers
+        elif address is not None:
             try:
                 return await self._connection(address), True
             except (OSError, ProtocolError):  # any node may have a better word for it
@@ -388,6 +394,7 @@ class Calls:
         # What answers later must be of this cluster.
         self._hello = replace(self._hello, cluster=welcome.cluster, identity=welcome.identity)
         self._connections[address] = connection
+        self._silent.pop(address, None)
         return connection
 
     def _on_placed(self, placement: Placement, leaders: Sequence[int], split: Sequence[str]) -> None:

@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._error = "connection lost"
         self.is_open = False
+        self.heard_at = 0.0
         self._outgoing: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hands answers to whoever waits for them."""
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             for body in self._decoder.feed(data):
                 self._on_message(decode(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import structlog
@@ -65,6 +66,25 @@ def test_a_cut_link_stops_nothing(way: str, what: str) -> None:
         assert await longest(world, CUT_SECONDS, asks[what]) < GAP_SECONDS
         links = world.node(pair[0])._links[pair[1]], world.node(pair[1])._links[pair[0]]
         await world.until(lambda: all(link.is_up for link in links), "the link is up again")
+
+    play(story, shards=3)
+
+
+def test_a_client_that_is_cut_off_from_the_coordinator_goes_by_other_nodes() -> None:
+    """Its first call has to find that out; the next ones wait no more, neither during the cut nor after it, when it is asked again."""
+
+    async def story(world: World) -> None:
+        giver, taker = world.name_in(1, "g"), world.name_in(2, "t")
+        await world.open(giver, taker, funds=1_000)
+        coordinator, client, here = world.leader(0), world.client, world.owner.host
+        pay = partial(client.transfer, giver, taker, 1, timeout=20.0)
+        world.network.block(here, coordinator)
+        world.network.block(coordinator, here)
+        await pay()
+        assert await longest(world, CUT_SECONDS, pay) < 0.5
+        world.network.heal()
+        assert await longest(world, CUT_SECONDS, pay) < 0.5
+        assert client._calls._open_leader(0) is not None, "it is asked again"
 
     play(story, shards=3)
 
