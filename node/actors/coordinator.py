@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -268,7 +268,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if not self.core.wants(ask):
             return
         if isinstance(outcome, Failed):
-            if outcome.code is ErrorCode.frame_too_large and ask.body[0] == "round" and ask.body[5] is not None:
+            if outcome.code is ErrorCode.frame_too_large and ask.prepare is not None:
                 self._on_too_long(ask, outcome)
             elif is_awaited:  # else it was repeated already
                 self._again(ask, RETRY_SECONDS)
@@ -288,7 +288,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _again(self, ask: Ask, seconds: float) -> None:
         """Repeats a call that came to nothing; what needs no answer of its own is told with the next call to the group."""
         if self.core.failed(ask):
-            self._ports.later(seconds, lambda: self.inbox.push(Wake(ask.group, ask.body[1])))
+            self._ports.later(seconds, lambda: self.inbox.push(Wake(ask.group, ask.request.epoch)))
         else:
             self._ports.later(seconds, lambda: self._ask(ask))
 
@@ -377,19 +377,12 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _ask(self, ask: Ask) -> None:
         if not self.core.wants(ask):
             return
-        match ask.body[0]:
-            case "epoch":
-                request: list[Any] = [Kind.epoch, ask.body[1]]
-            case "mark":
-                request = [Kind.mark, *ask.body[1:]]
-            case _:
-                request = [Kind.round, *ask.body[1:]]
-                if (prepare := ask.body[5]) is not None:
-                    self._rounds += prepare[0] not in self._voting
-                    self._voting.setdefault(prepare[0], self._ports.clock.monotonic())
-        number = next(self._numbers)
-        self._unanswered[number] = self._ports.clock.monotonic(), ask
-        self._ports.call(ask.group, request, lambda outcome: self.inbox.push(Asked(number, ask, outcome)))
+        number, now = next(self._numbers), self._ports.clock.monotonic()
+        if (prepare := ask.prepare) is not None:
+            self._rounds += prepare.round_id not in self._voting
+            self._voting.setdefault(prepare.round_id, now)
+        self._unanswered[number] = now, ask
+        self._ports.call(ask.group, ask.request.pack(), lambda outcome: self.inbox.push(Asked(number, ask, outcome)))
 
     def _record(self, record: Record) -> None:
         if epoch_of(record.round_id) != self.core.epoch:

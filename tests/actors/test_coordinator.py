@@ -17,12 +17,12 @@ from node.actors.coordinator import (
     Submit,
     Ticked,
 )
-from node.core.commit import ROUNDS_IN_FLIGHT_MAX, Ask
+from node.core.commit import ROUNDS_IN_FLIGHT_MAX
 from node.core.machine import Body, Kind
 from protocol.errors import ErrorCode
 from protocol.status import TRANSFERS_MAX
 from tests.actors.desk_world import Time
-from tests.core.commit.bench import GROUPS, batch, vote
+from tests.core.commit.bench import GROUPS, batch, vote_on
 
 
 class Desk:
@@ -70,9 +70,9 @@ class Desk:
         prepares = [call for call in self.calls if call[1][0] == Kind.round and call[1][5] is not None]
         first = min(request[5][0] for _, request, _ in prepares)
         for call in [call for call in prepares if call[1][5][0] == first]:
-            group, request, reply = call
+            _, request, reply = call
             self.calls.remove(call)
-            reply(vote(Ask(group, ["round", *request[1:]])))
+            reply(vote_on(request[5]))
         await self.step()
 
 
@@ -131,7 +131,7 @@ async def test_a_prepare_that_fits_no_frame_ends_with_that_answer() -> None:
     calls, desk.calls = desk.calls, []
     for group, request, reply in calls:
         assert request[0] == Kind.round
-        reply(long if group == 1 else vote(Ask(group, ["round", *request[1:]])))
+        reply(long if group == 1 else vote_on(request[5]))
     await desk.step()
     await desk.answer(Kind.apply, ["recorded"])
     assert desk.answers == [long]

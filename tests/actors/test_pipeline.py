@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.actors import pipeline, replica, session
-from node.core.commit import Ask
+from node.core.commit import Ask, RoundRequest
 from node.core.machine import unpack_entry
 from protocol.columns import Flag
 from protocol.errors import Busy, Refused
@@ -108,7 +108,7 @@ class HeldPrecommits:
         self._actor._ask = self._hold  # type: ignore[method-assign]  # the network takes its time
 
     def _hold(self, ask: Ask) -> None:
-        if ask.body[0] == "round" and ask.body[4]:
+        if isinstance(ask.request, RoundRequest) and ask.request.precommits:
             self.held.append(ask)
         else:
             self._ask(ask)

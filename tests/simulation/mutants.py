@@ -19,7 +19,7 @@ from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
 from node.adapters import memory
 from node.adapters.memory import MemoryFolder, MemoryLog, MemoryStarts
-from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
+from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, MarkRequest, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
@@ -216,12 +216,12 @@ def cut_anywhere(patch: pytest.MonkeyPatch) -> None:
     honest = Coordinator._start_cut
 
     def start_cut(self: Coordinator) -> list[Effect]:
-        effects = honest(self)
-        for effect in effects:
-            assert isinstance(effect, Ask)
-            left_out, effect.body[3] = effect.body[3], []
-            self._decisions.setdefault(effect.group, {}).update((round_id, None) for round_id, _ in left_out)
-        return effects
+        early: list[Effect] = []
+        for ask in honest(self):
+            assert isinstance(ask, Ask) and isinstance(ask.request, MarkRequest)
+            self._decisions.setdefault(ask.group, {}).update(dict.fromkeys(ask.request.decisions))
+            early.append(replace(ask, request=replace(ask.request, decisions={})))
+        return early
 
     patch.setattr(Coordinator, "_start_cut", start_cut)
 

@@ -109,6 +109,7 @@ from node.core.commit.decisions import Decisions
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
+from node.core.commit.requests import EpochRequest, MarkRequest, Precommit, Prepare, RoundRequest
 from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
 from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
 
@@ -122,10 +123,15 @@ __all__ = [
     "Cut",
     "Decisions",
     "Effect",
+    "EpochRequest",
     "Forget",
     "Found",
+    "MarkRequest",
     "Marked",
+    "Precommit",
+    "Prepare",
     "Record",
+    "RoundRequest",
     "Ticket",
     "describe",
     "diagram",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -14,6 +14,7 @@ from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.recovery import Attempt, Poll
+from node.core.commit.requests import EpochRequest, MarkRequest, Precommit, Prepare, RoundRequest
 from node.core.commit.rounds import (
     Ask,
     Cut,
@@ -74,7 +75,7 @@ class Coordinator:
             found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, tuple(participants), 0, is_recorded=True)
             self.rounds[round_id] = found
             self._found(found, Event.decision_found, decision)
-        return [Ask(group, ["epoch", epoch]) for group in groups]
+        return [Ask(group, EpochRequest(epoch)) for group in groups]
 
     def resign(self) -> list[Ticket]:
         """No longer coordinator: the submissions whose outcome is unknown to this node."""
@@ -185,26 +186,26 @@ class Coordinator:
         asks: list[Effect] = []
         for group, leg in legs.items():
             place = leg.place(numbers) if protocol.decides_by_votes else b""
-            prepare = [round_id, count, protocol.name, list(legs), place, [[leg.part, leg.body]]]
+            prepare = Prepare(round_id, count, protocol.name, tuple(legs), place, leg.part, leg.body)
             asks.append(self._ask_round(group, prepare))
         return asks
 
-    def _ask_round(self, group: int, prepare: Body | None) -> Ask:
+    def _ask_round(self, group: int, prepare: Prepare | None) -> Ask:
         """A call with what the group is to be told beside the PREPARE; decisions wait while the group is being marked."""
         precommits = [
-            [opened.round_id, list(opened.groups), opened.decision]
+            Precommit(opened.round_id, opened.groups, opened.decision)
             for opened in map(self.rounds.get, self._precommits.pop(group, {}))
             if opened is not None and opened.phase == Phase.precommitting
         ]
-        decisions: list[Body] = []
+        decisions: dict[int, bytes] = {}
         if not self._cuts.holds(group):
             self._hurried.pop(group, None)
             decisions = self._take_decisions(group)
-        return Ask(group, ["round", self.epoch, self._over(), decisions, precommits, prepare])
+        return Ask(group, RoundRequest(self.epoch, self._over(), decisions, precommits, prepare))
 
-    def _take_decisions(self, group: int) -> list[Body]:
+    def _take_decisions(self, group: int) -> dict[int, bytes]:
         round_ids = self._decisions.pop(group, {})
-        return [[round_id, self.rounds[round_id].decision] for round_id in round_ids if round_id in self.rounds]
+        return {round_id: self.rounds[round_id].decision for round_id in round_ids if round_id in self.rounds}
 
     def _over(self) -> list[int]:
         """`[all, own, ...]`: rounds below `all`, and those of this epoch below `own` but for those named, are carried out everywhere.
@@ -251,46 +252,48 @@ class Coordinator:
 
     def asked(self, ask: Ask, answer: Body) -> list[Effect]:
         """A group's answer to an `Ask` of this epoch. A group that knows a higher epoch ends this one: `active` turns false."""
-        if not self.active or ask.body[1] != self.epoch:
+        if not self.active or ask.request.epoch != self.epoch:
             return []
         if answer[0] == "stale_epoch":
             self.active = False
             return []
         self._silent.pop(ask.group, None)
-        match ask.body:
-            case ["epoch", _]:
+        match ask.request:
+            case EpochRequest():
                 self._accepted(ask.group, answer[1], answer[2])
                 return []
-            case ["mark", _, _, decisions, name, _, _]:
+            case MarkRequest(decisions=decisions, name=name):
                 self._carried_out(ask.group, decisions)
                 return self._cuts.answered(name, ask.group, answer)
-            case ["round", _, _, decisions, precommits, prepare]:
+            case RoundRequest(decisions=decisions, precommits=precommits, prepare=prepare):
                 self._carried_out(ask.group, decisions)
                 effects = self._precommitted(ask.group, precommits)
-                return effects + (self._voted(ask.group, prepare[0], answer) if prepare is not None else [])
+                return effects + (self._voted(ask.group, prepare.round_id, answer) if prepare is not None else [])
             case _:
-                raise AssertionError(f"unknown call {ask.body[:1]}")
+                assert_never(ask.request)
 
     def failed(self, ask: Ask) -> bool:
         """A call came to nothing. If it brought no PREPARE its contents go out with the next call, after `wake`: true."""
-        if ask.body[0] != "round" or ask.body[5] is not None:
+        if not isinstance(ask.request, RoundRequest) or ask.prepare is not None:
             return False
-        self._tell_again(ask)
+        self._tell_again(ask.group, ask.request)
         self._resting[ask.group] = None
         return True
 
-    def _tell_again(self, ask: Ask) -> None:
-        for told, kept in ((ask.body[3], self._decisions), (ask.body[4], self._precommits)):
-            if round_ids := [row[0] for row in told if row[0] in self.rounds]:
-                kept.setdefault(ask.group, {}).update(dict.fromkeys(round_ids))
+    def _tell_again(self, group: int, request: RoundRequest) -> None:
+        precommits = [precommit.round_id for precommit in request.precommits]
+        for told, kept in ((list(request.decisions), self._decisions), (precommits, self._precommits)):
+            if round_ids := [round_id for round_id in told if round_id in self.rounds]:
+                kept.setdefault(group, {}).update(dict.fromkeys(round_ids))
 
     def cannot_ask(self, ask: Ask) -> tuple[list[Ticket], list[Effect]]:
         """No repetition of this PREPARE would reach its group either: it counts as void. Whose rows are in the round.
 
         They are undecided then; the owner is to give them up, as the next round would fare no better.
         """
-        self._tell_again(ask)
-        opened = self.rounds[ask.body[5][0]]
+        assert isinstance(ask.request, RoundRequest) and ask.request.prepare is not None
+        self._tell_again(ask.group, ask.request)
+        opened = self.rounds[ask.request.prepare.round_id]
         tickets = dict.fromkeys(piece.submission.ticket for piece in opened.pieces)
         return list(tickets), self._voted(ask.group, opened.round_id, ["void"])
 
@@ -301,21 +304,21 @@ class Coordinator:
 
     def wants(self, ask: Ask) -> bool:
         """Whether the answer can still matter; if not, the call need not be repeated."""
-        if ask.body[1] != self.epoch or not self.active:
+        if ask.request.epoch != self.epoch or not self.active:
             return False
-        match ask.body:
-            case ["epoch", _]:
+        match ask.request:
+            case EpochRequest():
                 return ask.group not in self._polls
-            case ["mark", _, _, _, name, _, _]:
+            case MarkRequest(name=name):
                 return self._cuts.is_under_way(name)
-            case [_, _, _, decisions, precommits, prepare]:
+            case RoundRequest(decisions=decisions, precommits=precommits, prepare=prepare):
                 return (
-                    (prepare is not None and self.is_voting(prepare[0]))
-                    or any(row[0] in self.rounds and ask.group in self.rounds[row[0]].waiting for row in decisions)
-                    or any(self._is_precommitting(row[0]) for row in precommits)
+                    (prepare is not None and self.is_voting(prepare.round_id))
+                    or any(number in self.rounds and ask.group in self.rounds[number].waiting for number in decisions)
+                    or any(self._is_precommitting(precommit.round_id) for precommit in precommits)
                 )
             case _:
-                raise AssertionError(f"unknown call {ask.body[:1]}")
+                assert_never(ask.request)
 
     def _is_precommitting(self, round_id: int) -> bool:
         return round_id in self.rounds and self.rounds[round_id].phase == Phase.precommitting
@@ -401,10 +404,10 @@ class Coordinator:
         opened.is_recorded = True
         return self._advance(opened, Event.recorded) if opened.phase == Phase.recording else []
 
-    def _precommitted(self, group: int, precommits: list[Body]) -> list[Effect]:
+    def _precommitted(self, group: int, precommits: Sequence[Precommit]) -> list[Effect]:
         effects: list[Effect] = []
-        for round_id, _, _ in precommits:
-            opened = self.rounds.get(round_id)
+        for precommit in precommits:
+            opened = self.rounds.get(precommit.round_id)
             if opened is None or opened.phase != Phase.precommitting:
                 continue
             opened.precommitted[group] = None
@@ -412,8 +415,8 @@ class Coordinator:
                 effects += self._advance(opened, Event.majority_precommitted)
         return effects
 
-    def _carried_out(self, group: int, decisions: list[Body]) -> None:
-        for round_id, _ in decisions:
+    def _carried_out(self, group: int, round_ids: Iterable[int]) -> None:
+        for round_id in round_ids:
             opened = self.rounds.get(round_id)
             if opened is None or opened.phase != Phase.deciding:
                 continue
@@ -445,8 +448,8 @@ class Coordinator:
         effects: list[Effect] = []
         for group in cut.groups:
             self._decisions.pop(group, None)
-            decisions = [[r.round_id, r.decision] for r in self.rounds.values() if group in r.waiting]
+            decisions = {r.round_id: r.decision for r in self.rounds.values() if group in r.waiting}
             questions = cut.questions.get(group, [])
-            body = ["mark", self.epoch, self._over(), decisions, cut.name, cut.wants_digest, questions]
-            effects.append(Ask(group, body))
+            request = MarkRequest(self.epoch, self._over(), decisions, cut.name, cut.wants_digest, questions)
+            effects.append(Ask(group, request))
         return effects

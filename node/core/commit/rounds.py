@@ -12,6 +12,7 @@ from node.core.commit.legs import Legs
 from node.core.commit.phases import Phase
 from node.core.commit.protocols import CommitProtocol
 from node.core.commit.recovery import Orphan
+from node.core.commit.requests import EpochRequest, MarkRequest, Prepare, RoundRequest
 from node.core.machine import ROUND_BITS, Body, Statuses
 from protocol.columns import Transfers
 
@@ -28,15 +29,15 @@ def epoch_of(round_id: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Call a group until it answers or the epoch ends; the answer comes back to `asked`.
-
-    The body is a machine request without its kind, by its name: `["epoch", epoch]`, `["round", epoch, over, decisions,
-    precommits, prepare]` or `["mark", epoch, over, decisions, name, wants digest, questions]`. `over` says which rounds are carried
-    out everywhere: `[below which all are, below which those of the epoch are, exceptions to the latter, ...]`.
-    """
+    """Call a group until it answers or the epoch ends; the answer comes back to `asked`."""
 
     group: int
-    body: Body
+    request: EpochRequest | RoundRequest | MarkRequest
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """The PREPARE that it brings, if any."""
+        return self.request.prepare if isinstance(self.request, RoundRequest) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import (
+    Answered,
+    Ask,
+    Coordinator,
+    Effect,
+    EpochRequest,
+    Forget,
+    Marked,
+    MarkRequest,
+    Prepare,
+    Record,
+    RoundRequest,
+    Ticket,
+)  # fmt: skip
 from node.core.commit.legs import DEBIT, Legs
 from node.core.machine import Body, pack_decision, unpack_decision
 from protocol.columns import Flag, Transfers
@@ -29,9 +42,40 @@ def batch(*rows: tuple[int, int, int], linked: Sequence[int] = ()) -> tuple[Tran
     return transfers, [debit for _, debit, _ in rows], [credit for _, _, credit in rows]
 
 
+def prepare_of(ask: Ask) -> Prepare:
+    """The PREPARE that a call brings."""
+    assert ask.prepare is not None
+    return ask.prepare
+
+
+def round_of(ask: Ask) -> RoundRequest:
+    """The request of a round's call."""
+    assert isinstance(ask.request, RoundRequest)
+    return ask.request
+
+
+def marker_of(ask: Ask) -> MarkRequest:
+    """The request of a marker."""
+    assert isinstance(ask.request, MarkRequest)
+    return ask.request
+
+
+def resolved(ask: Ask, resolve: Callable[[str, Body], Body]) -> Body:
+    """The request as its group's leader puts it into an entry."""
+    request, prepare = ask.request, ask.prepare
+    if isinstance(request, RoundRequest) and prepare is not None:
+        request = replace(request, prepare=replace(prepare, body=resolve(prepare.part, prepare.body)))
+    return request.pack()
+
+
 def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
     """A group's votes on a PREPARE: yes but for the transfer ids in `statuses`."""
-    _, count, _, _, _, ((part, body),) = ask.body[5]
+    return vote_on(prepare_of(ask).pack(), statuses, currency)
+
+
+def vote_on(prepare: Body, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
+    """The same of a PREPARE as the machine takes it."""
+    _, count, _, _, _, ((part, body),) = prepare
     assert part == "ledger"
     columns, packed_numbers = Transfers.unpack(body[1]), body[2]
     numbers = np.frombuffer(packed_numbers, "<i4")
@@ -111,25 +155,26 @@ class Bench:
         self, *groups: int, opened: dict[int, list[Body]] | None = None, finished: dict[int, list[Body]] | None = None
     ) -> None:
         """These groups, or all, accept the epoch: with the rounds open there and the decisions carried out."""
-        for ask in [ask for ask in self.asks if ask.body[0] == "epoch"]:
+        for ask in [ask for ask in self.asks if isinstance(ask.request, EpochRequest)]:
             if not groups or ask.group in groups:
                 self.answer(ask, ["epoch", (opened or {}).get(ask.group, []), (finished or {}).get(ask.group, [])])
 
     def prepares(self) -> list[Ask]:
         """PREPAREs under way."""
-        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[5] is not None]
+        return [ask for ask in self.asks if ask.prepare is not None]
 
     def precommits(self) -> list[Ask]:
         """Calls under way that bring a PRECOMMIT."""
-        return [ask for ask in self.asks if ask.body[0] == "round" and ask.body[4]]
+        return [ask for ask in self.asks if isinstance(ask.request, RoundRequest) and ask.request.precommits]
 
     def decides(self) -> list[Ask]:
         """DECIDEs under way that bring nothing else."""
-        return [ask for ask in self.asks if ask.body[0] == "round" and not ask.body[4] and ask.body[5] is None]
+        rounds = [ask for ask in self.asks if isinstance(ask.request, RoundRequest)]
+        return [ask for ask in rounds if ask.prepare is None and ask not in self.precommits()]
 
     def marked(self) -> list[Ask]:
         """Markers under way."""
-        return [ask for ask in self.asks if ask.body[0] == "mark"]
+        return [ask for ask in self.asks if isinstance(ask.request, MarkRequest)]
 
     def vote_all(self, statuses: dict[int, int] | None = None) -> None:
         """Every PREPARE under way is voted on."""
@@ -170,17 +215,18 @@ class Bench:
 
 def round_id(ask: Ask) -> int:
     """The round of a PREPARE."""
-    return int(ask.body[5][0])
+    return prepare_of(ask).round_id
 
 
 def decisions(ask: Ask) -> dict[int, list[int]]:
     """The decisions in a call: round to statuses."""
-    return {round_id: unpack_decision(packed).tolist() for round_id, packed in ask.body[3]}
+    assert not isinstance(ask.request, EpochRequest)
+    return {round_id: unpack_decision(packed).tolist() for round_id, packed in ask.request.decisions.items()}
 
 
 def proposals(ask: Ask) -> dict[int, list[int]]:
     """The PRECOMMITs in a call: round to statuses."""
-    return {round_id: unpack_decision(packed).tolist() for round_id, _, packed in ask.body[4]}
+    return {one.round_id: unpack_decision(one.decision).tolist() for one in round_of(ask).precommits}
 
 
 def open_round(
@@ -200,8 +246,10 @@ def open_round(
 
 def held(ask: Ask, votes: Body) -> Body:
     """An open round as a shard that has answered this PREPARE so tells the new epoch of it."""
-    round_id, count, protocol, groups, place, _ = ask.body[5]
-    return [round_id, protocol, groups, count, 0, b"", place, votes]
+    prepare = prepare_of(ask)
+    return [
+        prepare.round_id, prepare.protocol, list(prepare.groups), prepare.count, 0, b"", prepare.place, votes,
+    ]  # fmt: skip
 
 
 def packed(*statuses: int) -> bytes:

@@ -245,9 +245,8 @@ class CrashWorld:
                 self._note(opened.round_id, opened.decision)
         for effect in effects:
             match effect:
-                case Ask(group, body):
-                    kind = {"epoch": Kind.epoch, "round": Kind.round}[body[0]]
-                    self._send(seat, Call(group, [kind, *body[1:]], self._hear(seat, effect)))
+                case Ask(group, request):
+                    self._send(seat, Call(group, request.pack(), self._hear(seat, effect)))
                 case Record(round_id, groups, decision, forgotten):
                     body = ["record", list(forgotten), round_id, list(groups), decision]
                     self._send(seat, Call(0, [Kind.apply, "decisions", body], self._hear_record(seat, round_id)))

@@ -22,6 +22,6 @@ def test_long_references_do_not_gather_beyond_a_frame() -> None:
     while len(bench.answers) < 24:
         bench.go_on()
         asks = bench.prepares()
-        assert asks and all(len(frames.pack(ask.body)) < frames.FRAME_BYTES_MAX // 2 for ask in asks)
+        assert asks and all(len(frames.pack(ask.request.pack())) < frames.FRAME_BYTES_MAX // 2 for ask in asks)
         bench.round()
     assert set(map(tuple, bench.answers.values())) == {(int(Status.created),)}

@@ -16,9 +16,11 @@ from tests.core.commit.bench import (
     USD,
     batch,
     decisions,
+    prepare_of,
     proposals,
     ready,
     round_id,
+    round_of,
     vote,
 )
 
@@ -123,7 +125,7 @@ def test_rounds_overlap_up_to_a_limit() -> None:
     assert list(bench.answers) == [ROUNDS_IN_FLIGHT_MAX - 1]
     bench.go_on()
     gathered = [ask for ask in bench.prepares() if round_id(ask) not in rounds]
-    assert gathered[0].body[5][1] == 2, "the two that waited share the next round"
+    assert prepare_of(gathered[0]).count == 2, "the two that waited share the next round"
 
 
 def test_a_decision_rides_with_the_next_prepare() -> None:
@@ -170,15 +172,15 @@ def test_what_is_over_is_told_with_every_call() -> None:
     bench.submit(2, (2, 2, 3))
     bench.go_on()
     bench.tick()
-    assert [ask.body[2] for ask in bench.asks] == [[first, first]] * 3
+    assert [round_of(ask).over for ask in bench.asks] == [[first, first]] * 3
     bench.decide_all()
     bench.vote_all()
     bench.tick()
-    assert [ask.body[2] for ask in bench.asks] == [[first + 1, first + 1]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [[first + 1, first + 1]] * 2
     bench.decide_all()
     bench.submit(3, (3, 1, 3))
     bench.go_on()
-    assert [ask.body[2] for ask in bench.asks] == [[first + 2, first + 2]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [[first + 2, first + 2]] * 2
 
 
 def test_undecided_rows_are_tried_again_and_never_answered() -> None:
@@ -188,7 +190,7 @@ def test_undecided_rows_are_tried_again_and_never_answered() -> None:
     bench.round({2: UNDECIDED})
     assert bench.answers == {}
     bench.go_on()
-    assert [ask.body[5][1] for ask in bench.prepares()] == [1, 1]
+    assert [prepare_of(ask).count for ask in bench.prepares()] == [1, 1]
     bench.round({2: NO_FUNDS})
     assert bench.answers == {7: [0, NO_FUNDS]}
 
@@ -200,7 +202,7 @@ def test_a_chain_is_tried_again_as_a_whole() -> None:
     bench.round({2: UNDECIDED})
     bench.go_on()
     assert sum(ask.group == 2 for ask in bench.prepares()) == 1
-    assert bench.prepares()[0].body[5][1] == 1
+    assert prepare_of(bench.prepares()[0]).count == 1
     bench.round()
     assert bench.answers == {7: [0, 0, 0]}
 
@@ -256,7 +258,7 @@ def test_a_transaction_that_waits_again_lets_the_rounds_in_flight_end_first() ->
     bench.submit(3, (3, 1, 2))
     bench.go_on()
     fresh = [ask for ask in bench.prepares() if ask not in others]
-    assert [ask.body[5][1] for ask in fresh] == [1, 1], "new work does not wait"
+    assert [prepare_of(ask).count for ask in fresh] == [1, 1], "new work does not wait"
     for ask in others:
         bench.answer(ask, vote(ask, {2: NO_FUNDS}))
     bench.go_on()
@@ -294,7 +296,7 @@ def test_the_shape_of_a_leg() -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
     bench.go_on()
     asked = next(ask for ask in bench.prepares() if ask.group == 2)
-    name, columns, numbers, sides, places = asked.body[5][5][0][1]
+    name, columns, numbers, sides, places = prepare_of(asked).body
     assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
     assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
     assert np.frombuffer(places, "<i4").tolist() == [0, 1, 2]
@@ -367,7 +369,9 @@ def test_a_batch_names_its_protocol() -> None:
     for ticket, commit in enumerate(["", "3pc", "2pc", "3pc"]):
         bench.submit(ticket, (ticket + 1, 1, 2), commit=commit)
     bench.go_on()
-    assert [(ask.body[5][2], ask.body[5][1]) for ask in bench.prepares()] == [("2pc", 2)] * 2 + [("3pc", 2)] * 2
+    assert [(prepare_of(ask).protocol, prepare_of(ask).count) for ask in bench.prepares()] == [("2pc", 2)] * 2 + [
+        ("3pc", 2)
+    ] * 2
     bench.vote_all()
     assert list(bench.answers) == [0, 2]
     bench.go_on()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from node.core.commit import Cut
+from node.core.commit import Cut, EpochRequest
 from node.core.machine import ROUND_BITS, Body
-from tests.core.commit.bench import GROUPS, Bench, decisions, open_round, packed, ready, round_id
+from tests.core.commit.bench import GROUPS, Bench, decisions, marker_of, open_round, packed, ready, round_id, round_of
 
 OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
 
@@ -98,7 +98,7 @@ def test_a_marker_carries_its_decisions_out() -> None:
     assert not bench.asks
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    assert [ask.body[2] for ask in bench.asks] == [[number + 1, number + 1]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [[number + 1, number + 1]] * 2
 
 
 def test_a_cut_over_some_groups_asks_only_them() -> None:
@@ -109,7 +109,9 @@ def test_a_cut_over_some_groups_asks_only_them() -> None:
     questions: dict[int, list[Body]] = {2: [["ledger", ["accounts", ["b"]]]]}
     bench.core.mark(Cut("snapshot", (2,), False, questions))
     bench.go_on()
-    assert [(ask.group, *ask.body[4:]) for ask in bench.marked()] == [(2, "snapshot", False, questions[2])]
+    assert [ask.group for ask in bench.marked()] == [2]
+    request = marker_of(bench.marked()[0])
+    assert (request.name, request.wants_digest, request.questions) == ("snapshot", False, questions[2])
     bench.vote_all()
     bench.record_all()
     bench.tick()
@@ -139,7 +141,7 @@ def test_cuts_are_made_one_after_the_other() -> None:
     bench.core.abandon_mark("b")
     for name in ("a", "c"):
         bench.go_on()
-        assert [ask.body[4] for ask in bench.marked()] == [name] * 3
+        assert [marker_of(ask).name for ask in bench.marked()] == [name] * 3
         for ask in bench.marked():
             bench.answer(ask, ["mark", 1])
     bench.go_on()
@@ -152,7 +154,7 @@ def test_a_cut_waits_until_every_group_knows_the_epoch() -> None:
     bench.accept(1, 2)
     audit(bench)
     bench.go_on()
-    assert [ask.body[0] for ask in bench.asks] == ["epoch"]
+    assert [type(ask.request) for ask in bench.asks] == [EpochRequest]
     bench.accept(3)
     bench.go_on()
     assert len(bench.marked()) == 3
@@ -211,7 +213,7 @@ def test_a_cut_that_is_given_up_loses_no_decision() -> None:
     assert bench.marks == {} and not bench.core.rounds
     audit(bench, "again")
     bench.go_on()
-    assert [ask.body[4] for ask in bench.marked()] == ["cut", *["again"] * 3]
+    assert [marker_of(ask).name for ask in bench.marked()] == ["cut", *["again"] * 3]
     for ask in bench.marked():
         bench.answer(ask, ["mark", 3])
     assert list(bench.marks) == ["again"]

@@ -8,7 +8,19 @@ import pytest
 from node.core.commit import Decisions
 from node.core.machine import ROUND_BITS, At, Change, pack_decision
 from protocol.status import Status
-from tests.core.commit.bench import GROUPS, RETRY, Bench, batch, decisions, held, open_round, ready, round_id, vote
+from tests.core.commit.bench import (
+    GROUPS,
+    RETRY,
+    Bench,
+    batch,
+    decisions,
+    held,
+    open_round,
+    ready,
+    round_id,
+    round_of,
+    vote,
+)
 
 AT = At(1, 1, 1)
 NO_FUNDS = int(Status.insufficient_funds)
@@ -25,7 +37,7 @@ def test_before_any_vote_the_next_coordinator_aborts() -> None:
     new.accept(opened={1: [open_round(number)]})
     new.go_on()
     assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, {number: [RETRY]}), (2, {number: [RETRY]})]
-    assert all(ask.body[1] == 2 for ask in new.asks)
+    assert all(ask.request.epoch == 2 for ask in new.asks)
 
 
 def test_a_paused_coordinator_ends_its_rounds_and_begins_none() -> None:
@@ -130,18 +142,18 @@ def test_nothing_of_an_earlier_epoch_is_over_before_all_groups_have_answered() -
     bench.accept(1, 2)
     bench.submit(1, (1, 1, 2))
     bench.go_on()
-    assert [ask.body[2] for ask in bench.prepares()] == [[0, first_own]] * 2
+    assert [round_of(ask).over for ask in bench.prepares()] == [[0, first_own]] * 2
     bench.vote_all()
     bench.record_all()
     bench.tick()
     bench.decide_all()
     bench.accept(3, opened={3: [open_round(10, 1, (1, 3))]})
     bench.go_on()
-    assert [ask.body[2] for ask in bench.decides()] == [[10, first_own + 1]] * 2
+    assert [round_of(ask).over for ask in bench.decides()] == [[10, first_own + 1]] * 2
     bench.decide_all()
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    assert [ask.body[2] for ask in bench.prepares()] == [[first_own + 1] * 2] * 2
+    assert [round_of(ask).over for ask in bench.prepares()] == [[first_own + 1] * 2] * 2
 
 
 def test_new_work_starts_only_where_the_epoch_is_accepted() -> None:

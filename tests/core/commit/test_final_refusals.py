@@ -9,10 +9,10 @@ import pytest
 
 from node.core.commit import Ask, Decisions
 from node.core.ledger import Ledger, history
-from node.core.machine import Body, Kind
+from node.core.machine import Body
 from protocol.columns import COMMIT_PROTOCOLS
 from protocol.status import REPEATED, AccountState, Status
-from tests.core.commit.bench import Bench
+from tests.core.commit.bench import Bench, resolved
 from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
@@ -60,13 +60,7 @@ class World:
 
     def resolved(self, ask: Ask) -> Body:
         """A call as its group's leader puts it into an entry, perhaps long before it is applied."""
-        if ask.body[0] == "epoch":
-            return [Kind.epoch, ask.body[1]]
-        _, epoch, over, decisions, precommits, prepare = ask.body
-        if prepare is not None:
-            *head, bodies = prepare
-            prepare = [*head, [[part, self.shards[ask.group].resolve(part, body)] for part, body in bodies]]
-        return [Kind.round, epoch, over, decisions, precommits, prepare]
+        return resolved(ask, self.shards[ask.group].resolve)
 
     def chance(self, share: float) -> bool:
         """Whether a fault happens now."""

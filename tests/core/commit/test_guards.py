@@ -8,7 +8,7 @@ import pytest
 
 from node.core.commit import PROTOCOLS
 from protocol.status import Status
-from tests.core.commit.bench import Bench, ready, vote
+from tests.core.commit.bench import Bench, prepare_of, ready, vote
 
 NO_FUNDS = int(Status.insufficient_funds)
 NO_ACCOUNT = int(Status.credit_account_not_found)
@@ -25,10 +25,10 @@ def test_a_row_with_a_lock_makes_a_leg_for_group_0() -> None:
     bench = ready(groups=(0, 1, 2, 3))
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 1, 3), linked=[1], lock="till")
     bench.go_on()
-    guards = {ask.group: ask.body[5][5] for ask in bench.prepares()}
+    guards = {ask.group: (prepare_of(ask).part, prepare_of(ask).body) for ask in bench.prepares()}
     assert sorted(guards) == [0, 1, 2, 3]
-    assert guards[0] == [["locks", ["guards", [[1, "till", 5]]]]]
-    assert all(ask.body[5][3] == [1, 2, 3, 0] for ask in bench.prepares()), "group 0 is a participant"
+    assert guards[0] == ("locks", ["guards", [[1, "till", 5]]])
+    assert all(prepare_of(ask).groups == (1, 2, 3, 0) for ask in bench.prepares()), "group 0 is a participant"
     assert bench.core.is_guarded("till") and not bench.core.is_guarded("other")
 
 

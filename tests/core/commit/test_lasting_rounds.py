@@ -6,7 +6,7 @@ from node.core.commit import Ticket
 from node.core.commit.coordinator import LASTING_AFTER
 from node.core.machine import Kind
 from protocol import frames
-from tests.core.commit.bench import round_id, with_group_3_away
+from tests.core.commit.bench import round_id, round_of, with_group_3_away
 from tests.core.machine.shards import Shard, decision
 
 ROUNDS = 3 * LASTING_AFTER
@@ -26,7 +26,7 @@ def test_the_rounds_behind_one_that_lasts_are_told_to_be_over() -> None:
         bench.round()
     bench.submit(ROUNDS, (ROUNDS, 1, 2))
     bench.go_on()
-    over = bench.prepares()[0].body[2]
+    over = round_of(bench.prepares()[0]).over
     assert over[0] <= lasting < over[1] and over[2:] == [lasting]
     assert round_id(bench.prepares()[0]) - over[1] < LASTING_AFTER
 

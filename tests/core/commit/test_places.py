@@ -68,7 +68,8 @@ def opened_round(random: Random) -> tuple[Coordinator, Round, dict[int, Body]]:
         assert isinstance(ask, Ask)
         core.asked(ask, ["epoch", [], []])
     core.submit(Ticket(1), batch, debits, credits)
-    prepares = {ask.group: ask.body[5] for ask in core.go_on() if isinstance(ask, Ask)}
+    asks = [ask for ask in core.go_on() if isinstance(ask, Ask)]
+    prepares = {ask.group: ask.prepare.pack() for ask in asks if ask.prepare is not None}
     (opened,) = core.rounds.values()
     return core, opened, prepares
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from node.core.commit import EpochRequest
 from node.core.commit.phases import Event
 from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_in_votes
 from tests.core.commit.bench import RETRY, Bench, decisions, open_round, packed, proposals
@@ -132,11 +133,13 @@ def test_an_orphan_waits_for_a_majority_and_is_precommitted_again() -> None:
     row = open_round(ROUND, 2, (1, 2, 3), "3pc", 4, COMMIT)
     bench.accept(1, opened={1: [row]})
     bench.tick()
-    assert [ask.body[0] for ask in bench.asks] == ["epoch", "epoch"]
+    assert [type(ask.request) for ask in bench.asks] == [EpochRequest] * 2
     bench.accept(2, opened={2: [open_round(ROUND, 2, (1, 2, 3), "3pc")]})
     bench.go_on()
     asks = bench.precommits()
-    assert [(ask.group, ask.body[1], proposals(ask)) for ask in asks] == [(g, 5, {ROUND: [0, 0]}) for g in (1, 2, 3)]
+    assert [(ask.group, ask.request.epoch, proposals(ask)) for ask in asks] == [
+        (g, 5, {ROUND: [0, 0]}) for g in (1, 2, 3)
+    ]
     bench.answer(asks[0], ["decided"])
     bench.go_on()
     assert not bench.decides()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from node.core.commit import Ticket
 from node.core.commit.gathering import Gathering
 from protocol.status import TRANSFERS_MAX
-from tests.core.commit.bench import RETRY, ready, with_group_3_away
+from tests.core.commit.bench import RETRY, prepare_of, ready, with_group_3_away
 
 ROWS = 4_096  # two such batches are a full round
 
@@ -21,7 +21,7 @@ def test_what_nobody_waits_for_is_not_begun() -> None:
     for ticket in (1, 2, 3):
         bench.submit(ticket, (ticket, 1, 2))
     bench.go_on(2)
-    assert {ask.body[5][1] for ask in bench.prepares()} == {2}
+    assert {prepare_of(ask).count for ask in bench.prepares()} == {2}
     bench.take(bench.core.give_up([Ticket(2)]))
     assert bench.answers == {2: [RETRY]} and bench.untouched == [2]
     bench.vote_all()
@@ -54,7 +54,7 @@ def test_many_are_given_up_at_once() -> None:
     bench.take(bench.core.give_up({Ticket(ticket) for ticket in range(1, 1_000)}))
     assert len(bench.untouched) == 999
     bench.go_on()
-    assert {ask.body[5][1] for ask in bench.prepares()} == {1}
+    assert {prepare_of(ask).count for ask in bench.prepares()} == {1}
 
 
 def test_a_round_takes_what_fits_in_order() -> None:

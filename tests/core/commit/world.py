@@ -6,17 +6,30 @@ Coordinators are replaced at random and the old ones act on for a while without 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Cut, Decisions, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import (
+    Answered,
+    Ask,
+    Coordinator,
+    Cut,
+    Decisions,
+    Effect,
+    EpochRequest,
+    Forget,
+    Marked,
+    Record,
+    Ticket,
+)  # fmt: skip
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status, split_status
+from tests.core.commit.bench import resolved
 from tests.core.ledger.driving import columns
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard
@@ -176,31 +189,23 @@ class World:
                 self._post(repeat)  # the answer is lost
                 return
             self._post(lambda: self._take(leader, leader.core.asked(ask, answer) if leader.core.wants(ask) else []))
-            if ask.body[0] == "round" and ask.body[5] is not None and self.random.random() < 0.03:
-                self._post(lambda: self._take(leader, leader.core.abandon(ask.body[5][0])))
+            if (prepare := ask.prepare) is not None and self.random.random() < 0.03:
+                self._post(lambda: self._take(leader, leader.core.abandon(prepare.round_id)))
 
         self._post(deliver)
 
     def _carry_out(self, ask: Ask) -> Body:
         shard = self.shards.get(ask.group, self.zero)
         opened = list(shard.machine.rounds)
-        if ask.body[0] == "epoch":
-            return shard.entry([Kind.epoch, ask.body[1]])[0]
-        if ask.body[0] == "mark":
-            (answer,) = shard.entry([Kind.mark, *ask.body[1:]])
-        else:
-            *_, prepare = ask.body
-            if prepare is not None:
-                prepare = [*prepare[:5], [[part, shard.resolve(part, body)] for part, body in prepare[5]]]
-            (answer,) = shard.entry([Kind.round, *ask.body[1:5], prepare])
-            if answer[0] == "votes":
-                self.participants.setdefault(prepare[0], {})[ask.group] = None
-        if answer[0] != "stale_epoch":
-            self._note_decisions(ask.group, opened, ask.body[3])
+        (answer,) = shard.entry(resolved(ask, shard.resolve))
+        if ask.prepare is not None and answer[0] == "votes":
+            self.participants.setdefault(ask.prepare.round_id, {})[ask.group] = None
+        if answer[0] != "stale_epoch" and not isinstance(ask.request, EpochRequest):
+            self._note_decisions(ask.group, opened, ask.request.decisions)
         return answer
 
-    def _note_decisions(self, group: int, opened: list[int], decisions: list[Body]) -> None:
-        for round_id, decision in decisions:
+    def _note_decisions(self, group: int, opened: list[int], decisions: Mapping[int, bytes]) -> None:
+        for round_id, decision in decisions.items():
             if round_id in opened:
                 went = (unpack_decision(decision) == 0).tolist()
                 assert self.committed.setdefault(round_id, went) == went, "one decision a round"
