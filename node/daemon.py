@@ -282,7 +282,9 @@ class Node:
         address = self.placement.address(self.number)
         assert address is not None
         security = self.config.security
-        rules = Rules(security.client_token, security.peer_token, self._peers, self.members, self._remembering)
+        rules = Rules(
+            security.client_token, security.peer_token, self._peers, self.members, self._remembering, self.doubts
+        )
 
         def accept(connection: Connection) -> Session:
             return Session(connection, self.router, rules, self._sessions)

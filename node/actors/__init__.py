@@ -55,6 +55,8 @@ Invariants
 - Work and reads have each their own part of a node, and what finishes a request that was taken is never refused by admission.
 - What a client makes a node hold (requests, answers that it does not take, the beginning of a frame) is bounded, for each
   connection and in all; who takes nothing is cut off, and reads for somebody who is gone are dropped.
+- What a peer says of a log counts once it has said what it remembers of this node, in this start; what comes before, on the
+  peer's own link, is dropped like what a network loses. So nobody follows a leader that speaks of what this disk has forgotten.
 - A full inbox answers `busy` to clients and drops messages of peers, counted. Only answers to what an actor itself asked for,
   and this node's own words about leaderships and lost peers, are pushed past the bound.
 - A node whose data folder is new has no replicas, for itself and for others, until its folder is registered; a client that comes

@@ -99,6 +99,10 @@ class Doubts:
         others = {node for replica in self._replicas.values() for node in self._others(replica)}
         return bool(is_open) and not self._reason and others <= self._recollections.keys()
 
+    def has_heard(self, node: int) -> bool:
+        """Whether a peer has said what it remembers of this node, in this start; before, nothing that it says of a log counts."""
+        return node in self._recollections
+
     async def begin(self) -> int:
         """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
         start = self._start = await self._book.begin()

@@ -12,6 +12,7 @@ from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.events import Received
 from node.actors.members import Members
 from node.actors.operations import demand_of
+from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
@@ -66,6 +67,7 @@ class Rules:
     peers: tuple[int, ...]
     members: Members
     remembering: Remembering
+    doubts: Doubts
 
 
 class Session:
@@ -195,9 +197,12 @@ class Session:
         )  # fmt: skip
 
     def _on_raft(self, messages: list[list[object]]) -> None:
+        """What comes before the peer's recollection, on the other link, is dropped: it may speak of what this disk has forgotten."""
+        assert self.hello is not None
+        if not self._rules.doubts.has_heard(self.hello.node):
+            return
         for group, packed in messages:
             message = LogMessage.unpack(packed)
-            assert self.hello is not None
             if int(message.sender) != self.hello.node or int(message.to) != self._router.node:
                 raise ProtocolError("a message of the log with another sender or receiver", ErrorCode.unknown_peer)
             replica = self._router.replicas.get(group)  # type: ignore[call-overload]  # checked by decode

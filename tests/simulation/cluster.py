@@ -11,7 +11,7 @@ from unittest import mock
 from node.actors import snapshots
 from node.actors.outside import Adapters
 from node.actors.snapshots import PIECE_BYTES
-from node.adapters.memory import MemoryPeers, MemoryStarts
+from node.adapters.memory import MemoryStarts
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
 from node.core.ledger import history, holds
@@ -22,7 +22,7 @@ from node.ports import StorageFailed
 from protocol.client import Client
 from protocol.ids import IdGenerator
 from tests.simulation.clocks import EPOCH_NS, ClockFaults, SimClock
-from tests.simulation.disks import Drive, SimLog, SimShard
+from tests.simulation.disks import Drive, SimLog, SimPeers, SimShard
 from tests.simulation.loop import Owner, SimLoop
 from tests.simulation.network import Network
 
@@ -161,7 +161,7 @@ class Cluster:
         adapters = Adapters(
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), drive.folder,
-            MemoryStarts(drive.disk, host.random.getrandbits(62) + 1), MemoryPeers(drive.disk),
+            MemoryStarts(drive.disk, host.random.getrandbits(62) + 1), SimPeers(drive),
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape

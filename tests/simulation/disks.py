@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
-from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryShard, Row, Slots
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryPeers, MemoryShard, Row, Slots
 from node.core.machine import Change
 from node.core.raft import Entry, LogEnd, StoredGroup
 from node.ports import LogWrite
@@ -31,6 +31,7 @@ class Drive:
 
     random: Random
     slowness: float = 1.0
+    late_seconds: float = 0.0  # mean, that the memory of peers takes besides
     disk: Disk = field(init=False)
     folder: MemoryFolder = field(init=False)
     damaged: dict[int, dict[int, Entry]] = field(default_factory=dict)  # group -> index -> what was durable and is gone
@@ -226,6 +227,20 @@ class SimLog(MemoryLog):
             self._drive.merge()
         await super().write(writes)
         await asyncio.sleep(self._drive.latency() / 2)
+
+
+class SimPeers(MemoryPeers):
+    """A memory of peers that may be late, so that they have heard more of this node on their other link by then."""
+
+    def __init__(self, drive: Drive) -> None:
+        super().__init__(drive.disk)
+        self._drive = drive
+
+    async def save(self, rows: list[list[int]]) -> None:
+        """Durable after one latency, or after a while."""
+        if self._drive.late_seconds:
+            await asyncio.sleep(self._drive.random.expovariate(1 / self._drive.late_seconds))
+        await super().save(rows)
 
 
 Result = TypeVar("Result")

@@ -61,7 +61,7 @@ class Faults:
         network.heal()
         self.cluster.clocks.heal()
         for host in self.cluster.hosts.values():
-            host.drive.slowness = 1.0
+            host.drive.slowness, host.drive.late_seconds = 1.0, 0.0
             if host.owner is not None:
                 host.owner.fuse = None
             self.cluster.resume(host.number)
@@ -268,6 +268,19 @@ class Faults:
             drive.slowness = 1.0
 
         self._after(self._random.expovariate(1 / 3.0), mend)
+
+    def _late_memory(self) -> None:
+        """What nodes remember of each other is told late, while their logs are as quick as ever."""
+        self._count("late recollections")
+        drives = [host.drive for host in self.cluster.hosts.values()]
+        for drive in drives:
+            drive.late_seconds = self._random.choice((0.0, 0.1, 1.0))
+
+        def mend() -> None:
+            for drive in drives:
+                drive.late_seconds = 0.0
+
+        self._after(self._random.expovariate(1 / 6.0), mend)
 
     def _fail_disk(self) -> None:
         """Writes fail, so the node stops itself; it is started again on a disk that works."""

@@ -8,7 +8,7 @@ from random import Random
 WEIGHTS: Mapping[str, int] = {
     "crash": 14, "crash_leader": 14, "crash_soon": 14, "crash_all": 2, "crash_some": 3, "stop": 4, "pause": 6,
     "silence_shard": 6, "partition": 10, "partition_one_way": 4, "cut_link": 8, "isolate_leader": 10, "reset": 6, "storm": 8,
-    "slow_network": 3, "slow_disk": 6, "fail_disk": 3, "jump": 5, "drift": 3, "delay_calls": 6,
+    "slow_network": 3, "slow_disk": 6, "late_memory": 4, "fail_disk": 3, "jump": 5, "drift": 3, "delay_calls": 6,
     "lose_tail": 6, "lose_tails": 4, "flip_bit": 6, "tear": 3, "lose_write_ahead_log": 6, "lose_log": 3, "lose_promises": 3,
     "tear_promises": 3, "lose_everything": 2, "copy": 8, "put_back": 12,
 }  # fmt: skip
@@ -17,7 +17,8 @@ WEIGHTS: Mapping[str, int] = {
 DRAWN_AIMS: Mapping[str, Mapping[str, int]] = {
     "elections": {"crash_leader": 4, "crash_soon": 4, "crash_some": 8, "crash_all": 4, "isolate_leader": 1, "cut_link": 8, "storm": 5},
     "disks": {
-        "crash": 3, "crash_soon": 6, "slow_disk": 3, "lose_tail": 3, "lose_tails": 2, "flip_bit": 3, "tear": 2, "lose_write_ahead_log": 6,
+        "crash": 3, "crash_soon": 6, "slow_disk": 3, "late_memory": 4, "lose_tail": 3, "lose_tails": 2, "flip_bit": 3, "tear": 2,
+        "lose_write_ahead_log": 6,
         "lose_log": 2, "lose_promises": 1, "tear_promises": 2, "lose_everything": 1, "copy": 6, "put_back": 6,
     },
     "clocks": {"jump": 8, "drift": 2, "crash_leader": 4, "stop": 6, "isolate_leader": 1},
