@@ -170,12 +170,13 @@ class SplitAccounts:
     async def _transfers(self, call: Call, answer: Body) -> Outcome:
         """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
         batch, statuses = Transfers.unpack(call.body), np.frombuffer(answer[0], np.uint8).copy()
-        has_happened = False
-        for _ in range(ATTEMPTS_MAX):
-            rows = rows_to_repeat(batch, statuses)
-            if not len(rows):
-                return [statuses.tobytes()]
+        attempts = 0
+        while len(rows := rows_to_repeat(batch, statuses)):
             has_happened = bool((np.delete(statuses, rows) <= Status.exists).any())
+            if attempts == ATTEMPTS_MAX:
+                text = "others took what was gathered, again and again"
+                return Failed(ErrorCode.busy, text, RETRY_AFTER_MS, may_have_happened=has_happened)
+            attempts += 1
             short, again = statuses[rows] == Status.part_short, batch.take(rows)
             if (statuses[rows] == Status.elsewhere).any():
                 failed = await self._learn(call, [*again.debits(), *again.credits()])
@@ -187,8 +188,7 @@ class SplitAccounts:
             if isinstance(outcome, Failed):
                 return _in_doubt(outcome) if has_happened else outcome
             statuses[rows] = np.frombuffer(outcome[0], np.uint8)
-        text = "others took what was gathered, again and again"
-        return Failed(ErrorCode.busy, text, RETRY_AFTER_MS, may_have_happened=has_happened)
+        return [statuses.tobytes()]
 
     async def _with_funds(
         self, call: Call, batch: Transfers, short: NDArray[np.bool_]

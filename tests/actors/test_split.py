@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from node.actors import split
 from node.actors.actor import Failed
 from node.actors.router import Service
 from node.actors.split import Job, choose_ready
@@ -148,6 +149,27 @@ async def test_a_failed_gathering_has_made_nothing_happen() -> None:
     for rows, may_have_happened in (((short,), False), ((short, paid), True)):
         outcome = await world.outcome(Operation.transfers, columns(rows).pack())
         assert isinstance(outcome, Failed) and outcome.may_have_happened == may_have_happened
+
+
+async def test_a_batch_that_surely_has_not_happened_has_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the attempts are: what the last of them has paid is told, or leaves the batch in doubt."""
+    random, outcomes = Random(9), set()
+    for number in range(60):
+        monkeypatch.setattr(split, "ATTEMPTS_MAX", number % 3)
+        world = await opened()
+        await world.transfers(*(Transfer(world.new_id(), user, "shop", 10) for user in USERS))
+        if random.random() < 0.5:
+            world.router.split.clear()
+        rows = [
+            Transfer(world.new_id(), random.choice(("shop", "world")), random.choice(USERS), random.randint(1, 60))
+            for _ in range(random.randint(1, 3))
+        ]
+        before = [(await world.read(name))[2] for name in ("shop", *USERS)]
+        outcome = await world.outcome(Operation.transfers, columns(rows).pack())
+        is_changed = before != [(await world.read(name))[2] for name in ("shop", *USERS)]
+        assert not is_changed or not isinstance(outcome, Failed) or outcome.may_have_happened
+        outcomes.add((isinstance(outcome, Failed), is_changed))
+    assert {(True, True), (True, False), (False, True)} <= outcomes
 
 
 async def test_who_wants_too_much_holds_up_nobody() -> None:
