@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from node.core.ledger.queries import SEGMENTS_A_PAGE
 from node.core.ledger.resolve import SEGMENTS
 from protocol.columns import Flag
 from protocol.status import Status
-from tests.core.ledger.driving import Driver, columns, id_bytes, names
+from tests.core.ledger.driving import START_NS, Driver, columns, id_bytes, names
 from tests.core.ledger.model import Transfer
 
 SEGMENT = 10
@@ -231,3 +232,15 @@ def test_ranges_of_keys_leave_out_wide_gaps() -> None:
     assert intervals_of(np.array([7], np.uint64)) == [(7, 7)]
     assert intervals_of(keys[:0]) == []
     assert Run(keys).common(Run(np.array([0, 501, 2**61], np.uint64))).tolist() == [501]
+
+
+def test_the_time_of_the_last_row_outlives_a_restart_behind_a_full_segment() -> None:
+    """The tail is empty then; rows of an entry with an earlier time still come later."""
+    driver = filled(SEGMENT)
+    driver.save()
+    again = driver.restored()
+    assert not again.ledger.books.history.tail.count
+    again.now_ns = START_NS
+    assert again.transfers([Transfer(id_of(SEGMENT), "world", "a", 1)]) == [0]
+    stamps = [row[7] for row in again.query("history", "world", None, 100, False)[1]]
+    assert len(stamps) == SEGMENT + 1 and all(first < second for first, second in pairwise(stamps))
