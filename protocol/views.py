@@ -141,6 +141,40 @@ class NodeClock:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """A node's replica of one group, as the node itself sees it."""
+
+    group: int
+    role: str
+    term: int
+    leader: int  # of that term; 0 unknown
+    commit: int
+    applied: int
+    last_index: int
+    waiting: int  # requests that are in no entry yet
+    is_recovering: bool  # it gets back what its disk lost
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """What one node says of itself and of the cluster."""
+
+    placement: Placement
+    node: int
+    groups: tuple[ReplicaState, ...]
+    rounds: int  # commit rounds that it has run
+    shed: int  # requests that it has refused as `busy` since it started, because it was full or slow
+    clocks: tuple[NodeClock, ...]  # of the nodes that have been compared
+
+    @staticmethod
+    def unpack(answer: list[Any]) -> NodeState:
+        """Reads the answer to `cluster`."""
+        placement, _, node, _, groups, (_, _, _, rounds), (_, _, shed, _), clocks, *_ = answer
+        replicas = tuple(ReplicaState(*row) for row in groups)
+        return NodeState(Placement.unpack(placement), node, replicas, rounds, shed, NodeClock.unpack(clocks))
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The cluster as its nodes see it together."""
 
@@ -149,8 +183,7 @@ class ClusterStatus:
     node: int  # who answered first; what follows `recovering` is its own
     up: tuple[int, ...]  # nodes that have answered
     recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
-    groups: tuple[tuple[Any, ...], ...]
-    """Its replicas: group, role, term, leader, commit, applied, last index, waiting, recovering."""
+    groups: tuple[ReplicaState, ...]  # its replicas
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
     clocks: tuple[NodeClock, ...]  # of the nodes that have been compared

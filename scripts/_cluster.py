@@ -30,9 +30,11 @@ from _venv import ROOT
 from node.config import Config, ConfigError, load
 from protocol.client import Client
 from protocol.client.connection import Connection
+from protocol.client.survey import leaders_of, recovering_of
 from protocol.errors import ProtocolError, error_code
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
 from protocol.operations import Operation
+from protocol.views import NodeState
 
 __all__ = ["LocalCluster", "View", "ClusterError", "create", "open_cluster", "temporary", "until"]
 
@@ -53,6 +55,13 @@ async def until(condition: Callable[[], bool], seconds: float | None = None) -> 
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for are levels, told by nobody
             await asyncio.sleep(POLL_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A node that runs and takes no clients yet."""
+
+    reason: str  # what it waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +201,10 @@ class LocalCluster(ClusterFolder):
         node = self.node(number)
         began = time.monotonic()
         deadline = began + SERVE_SECONDS
-        while not isinstance(found := await self._groups_of(number), list):
+        while not isinstance(found := await self._ask_state(number), NodeState):
             self._check_started(node)
-            if found and time.monotonic() > began + WAITING_SECONDS:
-                return found
+            if found is not None and time.monotonic() > began + WAITING_SECONDS:
+                return found.reason
             if time.monotonic() > deadline:
                 raise ClusterError(f"node {number} does not answer after {SERVE_SECONDS:.0f} s; see {node.log}")
             await asyncio.sleep(POLL_SECONDS)
@@ -208,21 +217,22 @@ class LocalCluster(ClusterFolder):
     async def view(self) -> View:
         """Asks every node that runs; where they differ, the leader of the highest term counts."""
         running = [node.number for node in self.nodes() if node.state() == "running"]
-        asked = await asyncio.gather(*(self._groups_of(number) for number in running))
-        told = dict(zip(running, asked, strict=True))
-        seen = {number: groups for number, groups in told.items() if isinstance(groups, list)}
-        waiting = {number: reason for number, reason in told.items() if isinstance(reason, str) and reason}
+        asked = await asyncio.gather(*(self._ask_state(number) for number in running))
+        seen = [found for found in asked if isinstance(found, NodeState)]
+        waiting = {
+            number: found.reason for number, found in zip(running, asked, strict=True) if isinstance(found, Waiting)
+        }
         return _combine(seen, self.config.cluster.shards + 1, waiting)
 
-    async def _groups_of(self, number: int) -> list[list[Any]] | str:
-        """The replicas of a node: group, role, term, leader, commit index, ...; else what it waits for, empty if it does not answer."""
+    async def _ask_state(self, number: int) -> NodeState | Waiting | None:
+        """What a node says of itself; None if it does not answer."""
         try:
-            _, _, _, _, groups, *_ = await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS)
+            return NodeState.unpack(await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS))
         except (OSError, TimeoutError, ProtocolError) as error:
-            is_newcomer = isinstance(error, ConnectionRefusedError) and error.errno is None
-            return str(error) if is_newcomer else ""
-        found: list[list[Any]] = groups
-        return found
+            is_told = (
+                isinstance(error, ConnectionRefusedError) and error.errno is None
+            )  # by the node, not by the system
+            return Waiting(str(error)) if is_told else None
 
     async def ask(self, number: int, operation: Operation, body: list[Any], seconds: float) -> list[Any]:
         """What this one node answers; a client would ask any. Raises OSError, TimeoutError or ProtocolError."""
@@ -244,19 +254,17 @@ class LocalCluster(ClusterFolder):
         return answer.body
 
 
-def _combine(seen: Mapping[int, list[list[Any]]], groups: int, waiting: Mapping[int, str]) -> View:
-    """One view of several; each node's rows are (group, role, term, leader, commit index, ...)."""
-    leaders = [(0, 0)] * groups
+def _combine(seen: Sequence[NodeState], groups: int, waiting: Mapping[int, str]) -> View:
+    """One view of several."""
     commits: list[list[int]] = [[] for _ in range(groups)]
-    for group, _, term, leader, commit, *_ in (row for rows in seen.values() for row in rows):
-        leaders[group] = max(leaders[group], (term, leader))
-        commits[group].append(commit)
+    for replica in (replica for state in seen for replica in state.groups):
+        commits[replica.group].append(replica.commit)
     return View(
-        tuple(leader for _, leader in leaders),
-        tuple(seen),
+        leaders_of(seen, groups),
+        tuple(state.node for state in seen),
         tuple(max(group, default=0) for group in commits),
         tuple(min(group, default=0) for group in commits),
-        {number: lost for number, rows in seen.items() if (lost := [row[0] for row in rows if row[8]])},
+        recovering_of(seen),
         waiting,
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from protocol.client.calls import Calls
 from protocol.errors import ProtocolError, Unreachable
 from protocol.operations import Operation
-from protocol.placement import NodeAddress, Placement
-from protocol.views import ClusterStatus, NodeClock
+from protocol.placement import NodeAddress
+from protocol.views import ClusterStatus, NodeState
 
 ASK_SECONDS = 1.0  # a node that works answers in milliseconds
 
@@ -17,34 +17,41 @@ ASK_SECONDS = 1.0  # a node that works answers in milliseconds
 async def survey(calls: Calls, timeout: float | None) -> ClusterStatus:
     """Asks one node, and then all others that it knows. Raises Unreachable where none answers."""
     deadline = calls.deadline(timeout)
-    first = await calls.call(Operation.cluster, -1, [], timeout)
-    placement, number = Placement.unpack(first[0]), first[2]
-    others = [node for node in placement.nodes if node.id != number]
+    first = NodeState.unpack(await calls.call(Operation.cluster, -1, [], timeout))
+    others = [node for node in first.placement.nodes if node.id != first.node]
     seconds = min(ASK_SECONDS, calls.left(deadline))
     answers = await asyncio.gather(*(_ask(calls, node, seconds) for node in others))
-    found = {number: first} | {node.id: answer for node, answer in zip(others, answers, strict=True) if answer}
-    return combine(placement, found, number)
+    return combine([first, *(answer for answer in answers if answer is not None)])
 
 
-async def _ask(calls: Calls, node: NodeAddress, seconds: float) -> list[Any] | None:
+async def _ask(calls: Calls, node: NodeAddress, seconds: float) -> NodeState | None:
     try:
-        return await calls.ask_node((node.host, node.port), Operation.cluster, [], seconds)
+        answer = await calls.ask_node((node.host, node.port), Operation.cluster, [], seconds)
     except (OSError, ProtocolError, Unreachable):
         return None
+    return NodeState.unpack(answer)
 
 
-def combine(placement: Placement, found: dict[int, list[Any]], number: int) -> ClusterStatus:
-    """One status of several nodes' answers; of a group's leader the highest term tells."""
-    leaders = [(0, 0)] * (placement.shards + 1)
-    recovering: dict[int, tuple[int, ...]] = {}
-    for node, answer in found.items():
-        for row in answer[4]:
-            leaders[row[0]] = max(leaders[row[0]], (row[2], row[3]))
-        if groups := tuple(row[0] for row in answer[4] if row[8]):
-            recovering[node] = groups
-    _, _, _, _, groups, coordinator, admission, clocks, *_ = found[number]
-    rows = tuple(tuple(row) for row in groups)
+def combine(seen: Sequence[NodeState]) -> ClusterStatus:
+    """One status of several nodes' answers; the first is who is told of by itself."""
+    first, up = seen[0], tuple(sorted(state.node for state in seen))
     return ClusterStatus(
-        placement, tuple(leader for _, leader in leaders), number, tuple(sorted(found)), recovering, rows,
-        coordinator[3], admission[2], NodeClock.unpack(clocks),
+        first.placement, leaders_of(seen, first.placement.shards + 1), first.node, up, recovering_of(seen),
+        first.groups, first.rounds, first.shed, first.clocks,
     )  # fmt: skip
+
+
+def leaders_of(seen: Iterable[NodeState], groups: int) -> tuple[int, ...]:
+    """Of each of so many groups the leader, 0 for none that is known; where nodes differ, the highest term tells."""
+    leaders = [(0, 0)] * groups
+    for replica in (replica for state in seen for replica in state.groups):
+        leaders[replica.group] = max(leaders[replica.group], (replica.term, replica.leader))
+    return tuple(leader for _, leader in leaders)
+
+
+def recovering_of(seen: Iterable[NodeState]) -> dict[int, tuple[int, ...]]:
+    """By node the groups whose replica there gets back what its disk lost."""
+    recovering = {
+        state.node: tuple(replica.group for replica in state.groups if replica.is_recovering) for state in seen
+    }
+    return {node: groups for node, groups in recovering.items() if groups}

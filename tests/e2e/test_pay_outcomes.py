@@ -85,8 +85,8 @@ def group_now(cluster: LocalCluster) -> tuple[int, int, int]:
     async def ask() -> tuple[int, int, int]:
         leader = (await cluster.view()).leaders[GROUP]
         async with cluster.client(addresses=[cluster.addresses[leader - 1]]) as client:
-            (row,) = [row for row in (await client.cluster()).groups if row[0] == GROUP]
-        return leader, row[4], row[6]
+            (replica,) = [replica for replica in (await client.cluster()).groups if replica.group == GROUP]
+        return leader, replica.commit, replica.last_index
 
     return asyncio.run(ask())
 

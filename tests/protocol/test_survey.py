@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from protocol.client.survey import combine
 from protocol.placement import NodeAddress, Placement
+from protocol.views import NodeState
 
 NODES = tuple(NodeAddress(number, "localhost", 7100 + number) for number in (1, 2, 3))
 PLACEMENT = Placement(1, 1, ((1, 2, 3), (1, 2, 3)), NODES)
 
 
-def answer(*replicas: tuple[int, int, int, bool]) -> list[Any]:
-    """A node's: of each group its term, its leader, and whether the replica recovers."""
+def told(node: int, *replicas: tuple[int, int, int, bool]) -> NodeState:
+    """By a node: of each group its term, its leader, and whether the replica recovers."""
     rows = [[group, "follower", term, leader, 9, 9, 9, 0, lost] for group, term, leader, lost in replicas]
-    return [[], [], 0, [], rows, [0, False, 0, 7], [0, 0, 5, False], []]
+    return NodeState.unpack([PLACEMENT.pack(), [], node, [], rows, [0, False, 0, 7], [0, 0, 5, False], []])
 
 
 def test_the_highest_term_tells_who_leads() -> None:
     """Whoever knows it, and the node that answers first may be the one that was away."""
-    seen = combine(
-        PLACEMENT, {1: answer((0, 3, 1, False), (1, 4, 1, False)), 2: answer((0, 5, 2, False), (1, 4, 1, True))}, 1
-    )
+    seen = combine([told(1, (0, 3, 1, False), (1, 4, 1, False)), told(2, (0, 5, 2, False), (1, 4, 1, True))])
     assert (seen.leaders, seen.coordinator, seen.up, seen.silent, seen.leaderless) == ((2, 1), 2, (1, 2), (3,), ())
     assert (seen.recovering, seen.rounds, seen.shed) == ({2: (1,)}, 7, 5)
 
 
 def test_a_leader_that_does_not_answer_leads_nobody() -> None:
     """Its followers know no better for a while; in an election nobody is known."""
-    seen = combine(
-        PLACEMENT, {2: answer((0, 3, 1, False), (1, 4, 2, False)), 3: answer((0, 3, 1, False), (1, 5, 0, False))}, 2
-    )
+    seen = combine([told(2, (0, 3, 1, False), (1, 4, 2, False)), told(3, (0, 3, 1, False), (1, 5, 0, False))])
     assert (seen.leaderless, seen.silent) == ((0, 1), (1,))
