@@ -16,7 +16,7 @@ CASES: dict[str, Case] = {
     "a replica gets back what it lost": ([], [], {3: [1]}, EXIT_IMPAIRED, ["node 3 gets back what it lost"]),
     "nobody has what two lost": (
         [1], [], {2: [1], 3: [1, 2]}, EXIT_FAILED,
-        ["no leader (0)", "node 2 has lost the end of its log in 1", "put back", "node 3 gets back what it lost, in 1"],
+        ["no leader (group 1)", "node 2 has lost the end of its log in 1", "put back", "node 3 gets back what it lost, in 1"],
     ),
 }  # fmt: skip
 
