@@ -7,6 +7,7 @@ from typing import Any
 
 from protocol.ids import unpack as unpack_id
 from protocol.placement import Placement
+from protocol.rows import AccountRow, TransferRow
 from protocol.status import AccountState, Status
 
 ACCOUNT_STATES = tuple(state.name for state in AccountState)
@@ -40,11 +41,12 @@ class Account:
 
     @staticmethod
     def unpack(row: list[Any]) -> Account:
-        """`[id, currency, posted, held, incoming, minimum, maximum, state, owner, metadata, version, undecided, split, last update]`."""
-        state = ACCOUNT_STATES[row[7]]
-        last_update = int.from_bytes(row[13], "big")
+        """From the fields of an `AccountRow`."""
+        told = AccountRow(*row)
         return Account(
-            row[0], row[1], row[2], row[3], row[4], row[5], row[6], state, row[8], row[9], row[10], row[12], last_update
+            told.id, told.currency, told.posted, told.held, told.incoming, told.minimum, told.maximum,
+            ACCOUNT_STATES[told.state], told.owner, told.metadata, told.version, told.is_split,
+            int.from_bytes(told.last_update, "big"),
         )  # fmt: skip
 
     @property
@@ -65,6 +67,14 @@ class Entry:
     flags: int
     reference: str
     timestamp_ns: int
+
+    @staticmethod
+    def of(row: TransferRow) -> Entry:
+        """Of a row that happened, whose accounts are known."""
+        assert row.debit is not None and row.credit is not None
+        return Entry(
+            unpack_id(row.id), row.debit, row.credit, row.amount, row.code, row.flags, row.reference, row.timestamp_ns
+        )
 
 
 @dataclass(frozen=True, slots=True)

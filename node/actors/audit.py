@@ -13,6 +13,7 @@ from node.core.machine import Body
 from node.ports import Clock
 from protocol.operations import PeerOperation
 from protocol.placement import shards_of
+from protocol.rows import AccountRow
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
 REPLICA_SECONDS = 1.0  # a replica that has not answered by then is reported as unreachable, not waited for
@@ -64,11 +65,11 @@ class Auditor:
         ids: list[str] = call.body
         known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
-        def marked(found: list[list[Any]] | Failed) -> None:
+        def marked(found: list[list[AccountRow]] | Failed) -> None:
             if isinstance(found, Failed):
                 call.reply(found)
                 return
-            unknown = [rows[0][0] for rows in found if rows and rows[0][12] and rows[0][0] not in known]
+            unknown = [rows[0].id for rows in found if rows and rows[0].is_split and rows[0].id not in known]
             if unknown:
                 self._router.learn(unknown)
                 self.snapshot(call)
@@ -77,7 +78,7 @@ class Auditor:
 
         self.parts(ids, marked)
 
-    def parts(self, ids: list[str], reply: Callable[[list[list[Any]] | Failed], None]) -> None:
+    def parts(self, ids: list[str], reply: Callable[[list[list[AccountRow]] | Failed], None]) -> None:
         """Reads accounts at one cut: for each its row, or where it is split a row a part, the home part first."""
         shards = self._router.placement.shards
         homes = (shards_of(ids, shards) + 1).tolist()
@@ -91,7 +92,7 @@ class Auditor:
                 reply(answers)
                 return
             rows = {
-                (id, group): row
+                (id, group): AccountRow(*row)
                 for group, names in asked.items()
                 for id, row in zip(names, answers[group][5][0][1], strict=True)
                 if row is not None
@@ -129,16 +130,26 @@ class Auditor:
         return None, is_recovering
 
 
-def add_parts(rows: list[list[Any]]) -> list[Any] | None:
+def add_parts(rows: list[AccountRow]) -> list[Any] | None:
     """One row of an account's fields from those of its parts, the home part first; None for no part."""
-    if len(rows) < 2:
-        return rows[0] if rows else None
+    if not rows:
+        return None
     home = rows[0]
-    posted, held, incoming, version = (sum(row[place] for row in rows) for place in (2, 3, 4, 10))
-    minimum = None if home[5] is None else sum(row[5] for row in rows)
-    state, is_undecided = max(row[7] for row in rows), any(row[11] for row in rows)
-    balances = [posted, held, incoming, minimum, None, state]
-    return [*home[:2], *balances, *home[8:10], version, is_undecided, True, home[13]]
+    if len(rows) == 1:
+        return list(home)
+    return list(
+        home._replace(
+            posted=sum(row.posted for row in rows),
+            held=sum(row.held for row in rows),
+            incoming=sum(row.incoming for row in rows),
+            minimum=None if home.minimum is None else sum(row.minimum or 0 for row in rows),
+            maximum=None,
+            state=max(row.state for row in rows),
+            version=sum(row.version for row in rows),
+            is_undecided=any(row.is_undecided for row in rows),
+            is_split=True,
+        )
+    )
 
 
 def add_totals(answers: list[Body]) -> list[list[Any]]:

@@ -27,6 +27,7 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
+from protocol.rows import TransferRow
 from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
@@ -329,7 +330,7 @@ def _query_of(call: Call) -> Query:
 def _first_found(answers: list[list[Any]]) -> list[Any]:
     """What happened comes before what was refused or cancelled under the same id in another shard."""
     found = [answer for answer in answers if answer != [None]]
-    return min(found, key=lambda answer: answer[0][8], default=[None])
+    return min(found, key=lambda answer: TransferRow(*answer[0]).status, default=[None])
 
 
 def _with_recovery(reply: Reply, replica: Replica) -> Reply:

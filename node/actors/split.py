@@ -28,6 +28,7 @@ from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, group_of
+from protocol.rows import AccountRow
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
@@ -86,7 +87,7 @@ class SplitAccounts:
             match call.operation:
                 case Operation.transfers if Status.elsewhere in outcome[0] or Status.part_short in outcome[0]:
                     work = self._transfers
-                case Operation.balances if any(row is not None and row[12] for row in outcome):
+                case Operation.balances if any(map(_is_split, outcome)):
                     work = self._balances
                 case Operation.update if outcome[0] == AccountStatus.elsewhere:
                     work = self._update
@@ -135,12 +136,12 @@ class SplitAccounts:
         rows = await self._ask(call, -1, Operation.balances, unknown) if unknown else []
         if isinstance(rows, Failed):
             return rows
-        self._router.learn(row[0] for row in rows if row is not None and row[12])
+        self._router.learn(account for account, row in zip(unknown, rows, strict=True) if _is_split(row))
         return None
 
     async def _balances(self, call: Call, rows: list[Any]) -> Outcome:
         """Split accounts are read at a cut, all of this request at one."""
-        places = [place for place, row in enumerate(rows) if row is not None and row[12]]
+        places = [place for place, row in enumerate(rows) if _is_split(row)]
         self._router.learn(call.body[place] for place in places)
         whole = await self._ask(call, COORDINATOR, Operation.snapshot, [call.body[place] for place in places])
         if isinstance(whole, Failed):
@@ -285,15 +286,17 @@ class SplitAccounts:
             return []
         home = self._home(account)
         rows = dict(zip(dict.fromkeys((home, *self._groups)), found[0], strict=False))
-        if len(rows) < len(self._groups) or any(row[5] is None for row in rows.values()):
+        available = {group: row.available for group, row in rows.items()}
+        if len(rows) < len(self._groups) or None in available.values():
             for job in jobs:  # not open everywhere, or never short: another attempt will tell
                 job.reply([[True] * len(job.wanted)])
             return []
-        available = {group: row[2] - row[3] - row[5] for group, row in rows.items()}
-        moving = sum(row[3] + row[4] for group, row in rows.items() if group != home)
+        moving = sum(row.held + row.incoming for group, row in rows.items() if group != home)
         ready = choose_ready(jobs, sum(available.values()), moving)
         possible, moves = plan_moves(available, home, [amount for job in ready for amount in job.wanted])
-        if rows[home][11] and not all(possible):  # that part alone can tell what its open rounds may still bring
+        if rows[home].is_undecided and not all(
+            possible
+        ):  # that part alone can tell what its open rounds may still bring
             moves = moves_home(available, home)
         if moves:
             await self._move(account, moves, max(job.deadline for job in ready))
@@ -345,6 +348,10 @@ def choose_ready(jobs: list[Job], total: int, moving: int) -> list[Job]:
 def _in_doubt(failed: Failed) -> Failed:
     """For a request of which something has happened already."""
     return replace(failed, may_have_happened=True)
+
+
+def _is_split(row: list[Any] | None) -> bool:
+    return row is not None and AccountRow(*row).is_split
 
 
 def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -41,6 +41,7 @@ from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
+from protocol.rows import TransferRow
 from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, Status, split_status
 from protocol.views import (
     Account,
@@ -393,9 +394,9 @@ class Client:
     async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
         """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
         (row,) = await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout)
-        if row is None or row[8] != Status.created:
+        if row is None or TransferRow(*row).status != Status.created:
             return None
-        entry = Entry(id, *row[1:8])
+        entry = Entry.of(TransferRow(*row))
         self._remember_hold(id, entry.debit, entry.credit)
         return entry
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
-from protocol import ids as transfer_ids
 from protocol.client.arguments import wrong
 from protocol.client.calls import Calls
 from protocol.errors import Refused
 from protocol.operations import Operation
+from protocol.rows import TransferRow
 from protocol.status import HISTORY_ROWS_MAX, AccountStatus
 from protocol.views import Entry
-
-Row = list[Any]
-TIMESTAMP = 7  # place in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +45,28 @@ async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
         async for row in _rows(calls, pages, 0):
             if row is None:
                 break
-            yield Entry(transfer_ids.unpack(row[0]), *row[1:8])
+            yield Entry.of(row)
         if id not in calls.split:
             return
     shards = (await calls.table(pages.seconds(calls))).shards
     parts = [_rows(calls, pages, group) for group in range(1, shards + 1)]
     sign = -1 if pages.newest_first else 1
-    waiting: list[tuple[int, int, Row]] = []
+    waiting: list[tuple[int, int, TransferRow]] = []
     for place, part in enumerate(parts):
         if (row := await anext(part, None)) is not None:
-            waiting.append((sign * row[TIMESTAMP], place, row))
+            waiting.append((sign * row.timestamp_ns, place, row))
     heapq.heapify(waiting)
     while waiting:
         _, place, row = waiting[0]
-        if row[1] != row[2]:
-            yield Entry(transfer_ids.unpack(row[0]), *row[1:8])
+        if row.debit != row.credit:
+            yield Entry.of(row)
         if (following := await anext(parts[place], None)) is not None:
-            heapq.heapreplace(waiting, (sign * following[TIMESTAMP], place, following))
+            heapq.heapreplace(waiting, (sign * following.timestamp_ns, place, following))
         else:
             heapq.heappop(waiting)
 
 
-async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[Row | None]:
+async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[TransferRow | None]:
     """Rows of a part, or of an account that is not known to be split (0); a None says that it is."""
     id, cursor = pages.id, None
     while True:
@@ -87,6 +83,6 @@ async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[Row | No
         if rows is None:
             raise Refused(AccountStatus.account_not_found.name, "an account that was created")
         for row in rows:
-            yield row
+            yield TransferRow(*row)
         if cursor is None:
             return

@@ -10,6 +10,7 @@ from protocol.client.calls import Calls
 from protocol.errors import Refused, RingpayError
 from protocol.expected import EXPECTED
 from protocol.operations import Operation
+from protocol.rows import TransferRow
 from protocol.status import Status
 from protocol.views import Account
 
@@ -22,7 +23,9 @@ async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: f
     expected = EXPECTED.get(status, "")
     if is_repeat:
         row = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
-        first = None if row is None or row[8] != status else EPOCH + timedelta(microseconds=row[7] // 1_000)
+        recorded = None if row is None else TransferRow(*row)
+        is_told = recorded is not None and recorded.status == status
+        first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
         return Refused(status.name, expected, is_repeat=True, first_refused_at=first)
     if status != Status.version_conflict:
         return Refused(status.name, expected)

@@ -1,0 +1,44 @@
+"""Rows in answers, by name: what a client and a node read them with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class AccountRow(NamedTuple):
+    """An account, or a part of a split one, in the answer to `balances`. Amounts in minor units."""
+
+    id: str
+    currency: str
+    posted: int  # credits minus debits
+    held: int
+    incoming: int  # credits of rounds that are not decided
+    minimum: int | None
+    maximum: int | None
+    state: int
+    owner: str
+    metadata: bytes
+    version: int
+    is_undecided: bool  # a round under way touches the account
+    is_split: bool
+    last_update: bytes  # id of the update that came last; empty for none
+
+    @property
+    def available(self) -> int | None:
+        """What can be spent now; None without a lower limit."""
+        return None if self.minimum is None else self.posted - self.held - self.minimum
+
+
+class TransferRow(NamedTuple):
+    """A transfer in the answers to `history` and `transfer`."""
+
+    id: bytes
+    debit: str | None  # None for an account that was not found
+    credit: str | None
+    amount: int
+    code: int
+    flags: int
+    reference: str
+    timestamp_ns: int
+    status: int
+    rest: int | None = None  # of a hold that is open; only in the answer to `transfer`
