@@ -22,8 +22,7 @@ from node.actors.founding import Founding
 from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
-from node.actors.members import Members as MembersActor
-from node.actors.members import MembersPorts, make_hello
+from node.actors.members import MemberDesk, MembersPorts, make_hello
 from node.actors.outside import Adapters
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
@@ -55,9 +54,7 @@ from protocol.placement import COORDINATOR
 
 log = structlog.get_logger()
 
-FIRST_WAIT_TICKS = (
-    4  # between the turns of a group's replicas after a start: links to all who start together are up by then
-)
+FIRST_WAIT_TICKS = 4  # between the turns of a group's replicas after a start: all who start together are linked by then
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 
 
@@ -116,7 +113,7 @@ class Node:
                     self.doubts.heard,
                 )  # fmt: skip
 
-    def _make_members(self) -> MembersActor:
+    def _make_members(self) -> MemberDesk:
         def propose(request: Body, reply: Reply) -> None:
             deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
             self.router.call(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply))
@@ -125,7 +122,7 @@ class Node:
         token = self.config.security.peer_token
         hello = make_hello(cluster.name, self.number, token, cluster.shared)
         ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail)
-        return MembersActor(hello, cluster.nodes, adapters.folder, adapters.random, ports)
+        return MemberDesk(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from node.actors.members import Members
+from node.actors.members import MemberDesk
 from node.actors.replica import Replica
 from protocol.placement import COORDINATOR
 
@@ -31,7 +31,7 @@ class Founding:
     """One a node."""
 
     def __init__(
-        self, members: Members, replicas: Mapping[int, Replica], activate: Callable[[Mapping[int, Replica]], None]
+        self, members: MemberDesk, replicas: Mapping[int, Replica], activate: Callable[[Mapping[int, Replica]], None]
     ) -> None:
         """`replicas` are those of this node that run; from `activate` on others do: they hear their peers, vote and acknowledge."""
         self._members = members

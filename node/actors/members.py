@@ -57,7 +57,7 @@ class MembersStatistics:
     refused_by: int  # peers that do not let this node in
 
 
-class Members:
+class MemberDesk:
     """One a node."""
 
     def __init__(
@@ -72,9 +72,7 @@ class Members:
         self._ports = ports
         self._alike: dict[int, int] = {}  # peers with the same settings, and the identity that each knows
         self._refused: dict[int, tuple[float, str]] = {}  # by which peers, since when and why
-        self._turned_away: dict[
-            tuple[int, ErrorCode], None
-        ] = {}  # peers that this node does not let in, as people were told
+        self._turned_away: dict[tuple[int, ErrorCode], None] = {}  # peers that are not let in, as people were told
         self._waiting = ""  # what for, as people were told last
         self._tell_at = ports.clock.monotonic() + WAITING_SECONDS
         self._alone_since = ports.clock.monotonic()

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
-from node.actors.members import Members
+from node.actors.members import MemberDesk
 from node.core.raft import ENTRY_OVERHEAD_BYTES
 from node.core.raft import Message as LogMessage
 from node.ports import Connection, Transport
@@ -74,7 +74,7 @@ class Link:
 
     def __init__(
         self,
-        members: Members,
+        members: MemberDesk,
         address: NodeAddress,
         transport: Transport,
         silence_ticks: int,
@@ -105,9 +105,7 @@ class Link:
         self._connection: Connection | None = None
         self._is_welcome = False
         self._has_answered = False  # a ping: what is said on the connection arrives
-        self._is_told_silent = (
-            False  # whether people were told that the peer is silent, and not yet that it answers again
-        )
+        self._is_told_silent = False  # to people, and not yet that it answers again
         self._named = 0, 0  # data id and identity that the peer has named on this connection
         self._closed = asyncio.Event()
         self._clock = RemoteClock()

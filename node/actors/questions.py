@@ -27,9 +27,8 @@ class Questions:
         self._ports = ports
         self._new: list[Query | MembershipQuery] = []  # of this drain: they share a read point
         self._asked: dict[int, list[Query | MembershipQuery]] = {}  # by the context of their read point
-        self._confirmed: deque[tuple[int, list[Query | MembershipQuery]]] = (
-            deque()
-        )  # with the index that must be applied
+        self._confirmed: deque[tuple[int, list[Query | MembershipQuery]]] = deque()
+        """With the index that must be applied."""
         self._undecided: list[Query] = []
 
     @property

@@ -86,9 +86,8 @@ class Doubts:
         self._start = Start(0, None, "", False)
         self._reason, self._is_old = "", False
         self._remains: dict[int, Remains] = {}
-        self._recollections: dict[
-            int, dict[int, GroupRecollection]
-        ] = {}  # the first of each peer since the start, by group
+        self._recollections: dict[int, dict[int, GroupRecollection]] = {}
+        """By peer, of its first since the start: by group."""
         self._settled: dict[int, LogEnd] = {}  # groups whose members have all spoken; the log's end that ends the doubt
         self._is_ending = False
 

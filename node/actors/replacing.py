@@ -25,7 +25,7 @@ from typing import Any
 
 from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.events import ChangeMembership, MembershipQuery
-from node.actors.members import Members
+from node.actors.members import MemberDesk
 from node.actors.replica import Replica
 from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState
@@ -47,7 +47,7 @@ class Replacing:
 
     def __init__(
         self,
-        members: Members,
+        members: MemberDesk,
         router: Router,
         replicas: Mapping[int, Replica],
         is_up: Callable[[int], bool],

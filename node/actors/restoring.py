@@ -39,7 +39,7 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
     meta = await replica.incoming.load_meta()
     await restore(machine, store)
     restored = restore_log(stored, meta, config.membership, config.id)
-    if writes := mending(replica.group, stored, restored):
+    if writes := corrections(replica.group, stored, restored):
         await log.write(writes)
     replica.raft = Raft(config, restored)
     if meta is not None:
@@ -47,7 +47,7 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
     return restored
 
 
-def mending(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
+def corrections(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
     """What is written before a replica starts, where its disk has to be told what `restore_log` has found; else nothing.
 
     So a second start, at any moment, finds what this one has found.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from node.actors.actor import Failed, Outcome, not_done
 from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.events import Received
-from node.actors.members import Members
+from node.actors.members import MemberDesk
 from node.actors.operations import demand_of
 from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
@@ -65,7 +65,7 @@ class Rules:
     client_token: str
     peer_token: str
     peers: tuple[int, ...]
-    members: Members
+    members: MemberDesk
     remembering: Remembering
     doubts: Doubts
 

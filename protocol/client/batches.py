@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.client.calls import SAMPLE, Calls, Change
+from protocol.client.calls import SAMPLE, Calls, Deed
 from protocol.columns import Cutter, Flag, Transfers
 from protocol.errors import Busy, OutcomeUnknown, RingpayError
 from protocol.operations import Operation
@@ -34,8 +34,8 @@ async def send(calls: Calls, batch: Transfers, deadline: float) -> bytes:
 
 
 async def _send(calls: Calls, batch: Transfers, group: int, deadline: float) -> bytes:
-    change = Change("transfer", batch.ids)
-    (statuses,) = await calls.call_until(Operation.transfers, group, batch.pack(), deadline, change)
+    deed = Deed("transfer", batch.ids)
+    (statuses,) = await calls.call_until(Operation.transfers, group, batch.pack(), deadline, deed)
     assert isinstance(statuses, bytes)
     return statuses
 
@@ -86,7 +86,7 @@ async def _scatter(calls: Calls, batch: Transfers, groups: NDArray[np.int32], de
             raise worst
         pause = worst.retry_after if isinstance(worst, Busy) else 0.0
         if not isinstance(worst, Busy) or calls.now() + pause >= deadline:
-            raise Change("transfer", batch.ids).doubt(f"other shards have taken their rows: {worst}") from worst
+            raise Deed("transfer", batch.ids).unknown(f"other shards have taken their rows: {worst}") from worst
         await asyncio.sleep(pause)
 
 

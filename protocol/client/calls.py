@@ -33,13 +33,13 @@ SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Deed:
     """What a call changes, to be named when its outcome stays unknown."""
 
     what: str
     ids: bytes = b""  # 16 bytes each
 
-    def doubt(self, reason: str) -> OutcomeUnknown:
+    def unknown(self, reason: str) -> OutcomeUnknown:
         """The error of a call that may have done it."""
         places = range(0, len(self.ids), ID_BYTES)
         ids = [int.from_bytes(self.ids[place : place + ID_BYTES], "big") for place in places]
@@ -54,7 +54,7 @@ class Attempts:
     group: int
     body: list[Any]
     target: int  # the group whose leader is asked next, -1 for any node
-    change: Change | None
+    deed: Deed | None
     waits_for_turn: bool = False
     may_have_happened: bool = False
     reason: str = ""  # empty while no node has answered
@@ -156,34 +156,34 @@ class Calls:
         accounts: list[str],
         body: list[Any],
         timeout: float | None,
-        change: Change | None = None,
+        deed: Deed | None = None,
     ) -> list[Any]:
         """A call to the one group of the accounts, or to any node."""
         group = -1
         if accounts and self.placement is not None and len(accounts) <= SAMPLE:
             groups = shards_of(accounts, self.placement.shards)
             group = -1 if (groups != groups[0]).any() else int(groups[0]) + 1
-        return await self.call(operation, group, body, timeout, change)
+        return await self.call(operation, group, body, timeout, deed)
 
     async def call(
-        self, operation: Operation, group: int, body: list[Any], timeout: float | None, change: Change | None = None
+        self, operation: Operation, group: int, body: list[Any], timeout: float | None, deed: Deed | None = None
     ) -> list[Any]:
         """Asks until there is an answer or time is up, which is `timeout` seconds in all. See `call_until`."""
-        return await self.call_until(operation, group, body, self.deadline(timeout), change)
+        return await self.call_until(operation, group, body, self.deadline(timeout), deed)
 
     async def call_until(
-        self, operation: Operation, group: int, body: list[Any], deadline: float, change: Change | None
+        self, operation: Operation, group: int, body: list[Any], deadline: float, deed: Deed | None
     ) -> list[Any]:
         """Asks until there is an answer or the deadline is over: whatever is waited for here ends by then.
 
-        `change` says what the call changes. Once that may have happened, only an answer of the books ends the doubt: anything else
+        `deed` says what the call changes. Once that may have happened, only an answer of the books ends the doubt: anything else
         raises OutcomeUnknown. Without a doubt, and of what changes nothing, it raises Busy, Unreachable or ProtocolError.
         """
         self._check_open()
-        attempts = Attempts(operation, group, body, group, change)
+        attempts = Attempts(operation, group, body, group, deed)
         failed: RingpayError
         try:
-            if change is None:  # a full node still answers questions, and whoever waits for a lock delays nobody
+            if deed is None:  # a full node still answers questions, and whoever waits for a lock delays nobody
                 return await self._until_answered(attempts, deadline)
             return await self._in_turn(attempts, deadline)
         except TimeoutError:
@@ -195,8 +195,8 @@ class Calls:
                 )
         except RingpayError as error:
             failed = error
-        if change is not None and attempts.may_have_happened:
-            raise change.doubt(str(failed)) from failed
+        if deed is not None and attempts.may_have_happened:
+            raise deed.unknown(str(failed)) from failed
         raise failed
 
     async def _in_turn(self, attempts: Attempts, deadline: float) -> list[Any]:
@@ -228,7 +228,7 @@ class Calls:
                 if isinstance(answer, Reply):
                     if _is_ambiguous(attempts, answer):
                         raise Unreachable("the account has changed since, perhaps by an earlier attempt of this call")
-                    if attempts.change is not None:
+                    if attempts.deed is not None:
                         self._pace.served()
                     return answer.body
                 self._on_failure(attempts, answer)
@@ -283,7 +283,7 @@ class Calls:
             attempts.reason = failure.message
         if code is ErrorCode.busy:
             seconds = max(failure.retry_after_ms, 1) / 1000
-            if attempts.change is not None:
+            if attempts.deed is not None:
                 self._pace.shed(seconds)
             if not attempts.may_have_happened:
                 raise Busy(seconds, failure.message)

@@ -27,7 +27,7 @@ from protocol.client.arguments import (
     text_column,
 )
 from protocol.client.batches import send
-from protocol.client.calls import Calls, Change
+from protocol.client.calls import Calls, Deed
 from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
 from protocol.client.locks import Lock, LockOwner, OpenLocks
@@ -132,8 +132,8 @@ class Client:
         row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
         if split:
             (body,) = account_rows([row])
-            change = Change("opening an account")
-            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, body, timeout, change)
+            deed = Deed("opening an account")
+            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, body, timeout, deed)
             status = AccountStatus(number)
             if status <= AccountStatus.exists:
                 self._calls.split[id] = None
@@ -375,7 +375,7 @@ class Client:
         """
         deadline = self._calls.deadline(timeout)
         packed, name = id_bytes(id), check_text(debit, "debit account")
-        answer = await self._calls.ask(Operation.outcome, [name], [packed, name], timeout, Change("transfer", packed))
+        answer = await self._calls.ask(Operation.outcome, [name], [packed, name], timeout, Deed("transfer", packed))
         status = Status(answer[0])
         if status == Status.cancelled and (other := await self._debit_now(id, debit, deadline)) != debit:
             expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from protocol import frames
-from protocol.client.calls import Calls, Change
+from protocol.client.calls import Calls, Deed
 from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, TRANSFERS_MAX
 
 PIECE_BYTES_MAX = frames.CLIENT_FRAME_BYTES_MAX // 2  # of the rows of one request, so that another one fits beside it
-OPENING = Change("opening accounts")
+OPENING = Deed("opening accounts")
 PIECES_AT_ONCE = 4  # reads of a thousand accounts; more would only wait in the node
 
 
@@ -27,7 +27,7 @@ async def open_accounts(calls: Calls, rows: list[list[Any]], timeout: float | No
         except (Busy, Unreachable, ProtocolError) as failed:
             if not statuses:
                 raise
-            raise OPENING.doubt(f"the first {len(statuses)} of {len(rows)} were opened: {failed}") from failed
+            raise OPENING.unknown(f"the first {len(statuses)} of {len(rows)} were opened: {failed}") from failed
     return statuses
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypedDict
 
 from protocol.client.arguments import check_bytes, check_limit, check_text, wrong
-from protocol.client.calls import Calls, Change
+from protocol.client.calls import Calls, Deed
 from protocol.client.guards import check_version
 from protocol.errors import Refused
 from protocol.expected import EXPECTED_OF_ACCOUNT
@@ -55,11 +55,11 @@ def pack_fields(fields: Fields, if_version: int | None) -> dict[str, Any]:
 async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, deadline: float) -> AccountStatus:
     """Without `if_version` among the fields it follows whatever update came last, which it reads first, and again as long as it
     can not have happened. Raises Refused, and OutcomeUnknown where somebody else's update may have followed it."""
-    change = Change("update", id)
+    deed = Deed("update", id)
     while True:
         after = None if "if_version" in fields else await _last_update(calls, account, deadline)
         body = [account, fields, id, after]
-        number, version = await calls.ask(Operation.update, [account], body, calls.left(deadline), change)
+        number, version = await calls.ask(Operation.update, [account], body, calls.left(deadline), deed)
         status = AccountStatus(number)
         is_conflict = status == AccountStatus.version_conflict
         if status == AccountStatus.updated:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from node.actors.members import Members
+from node.actors.members import MemberDesk
 from node.actors.replacing import TICKS_BETWEEN, Replacing
 from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState, MemberTable
@@ -27,7 +27,7 @@ class Coordinating:
         self.group0 = SimpleNamespace(is_serving=True)
         replicas = cast(Any, {0: self.group0})
         self.replacing = Replacing(
-            cast(Members, self.members), cast(Router, router), replicas, lambda node: False, Time()
+            cast(MemberDesk, self.members), cast(Router, router), replicas, lambda node: False, Time()
         )
 
     def see(self, data_id: int, state: MemberState) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node.actors.restoring import mending
+from node.actors.restoring import corrections
 from node.adapters import promises
 from node.adapters.promises import BLOCK_BYTES, FILE_BYTES, HALF_BYTES, SLOT, PromiseFile
 from node.adapters.sqlite_log import SqliteLog
@@ -60,7 +60,7 @@ async def start(folder: Path, checkpoint: SnapshotMeta | None = None) -> Restore
     log = SqliteLog(folder, STAMP)
     stored = (await log.open())[1]
     restored = restore_log(stored, checkpoint, MEMBERS, ME)
-    if writes := mending(1, stored, restored):
+    if writes := corrections(1, stored, restored):
         await log.write(writes)
     await log.close()
     return restored

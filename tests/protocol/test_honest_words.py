@@ -13,7 +13,7 @@ import pytest
 
 from protocol.client import calls as calls_module
 from protocol.client.batches import send
-from protocol.client.calls import Calls, Change
+from protocol.client.calls import Calls, Deed
 from protocol.columns import Transfers
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, RingpayError, Unreachable
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role
@@ -23,12 +23,12 @@ from protocol.status import AccountStatus, Status
 
 IDS = [7, 8, 9]
 PACKED = b"".join(id.to_bytes(16, "big") for id in IDS)
-KINDS: dict[str, tuple[Operation, Change | None, list[int]]] = {
-    "a batch": (Operation.transfers, Change("transfer", PACKED), IDS),
-    "a payment": (Operation.transfers, Change("transfer", PACKED[:16]), IDS[:1]),
-    "an update": (Operation.update, Change("update", PACKED[:16]), IDS[:1]),
-    "opening accounts": (Operation.accounts, Change("opening accounts"), []),
-    "an outcome": (Operation.outcome, Change("transfer", PACKED[:16]), IDS[:1]),
+KINDS: dict[str, tuple[Operation, Deed | None, list[int]]] = {
+    "a batch": (Operation.transfers, Deed("transfer", PACKED), IDS),
+    "a payment": (Operation.transfers, Deed("transfer", PACKED[:16]), IDS[:1]),
+    "an update": (Operation.update, Deed("update", PACKED[:16]), IDS[:1]),
+    "opening accounts": (Operation.accounts, Deed("opening accounts"), []),
+    "an outcome": (Operation.outcome, Deed("transfer", PACKED[:16]), IDS[:1]),
     "a read": (Operation.balances, None, []),
     "an audit": (Operation.audit, None, []),
 }
@@ -100,9 +100,9 @@ def calls_of(*nodes: Node | RingpayError) -> Calls:
 
 async def told(calls: Calls, kind: str) -> RingpayError:
     """The error that the call ends with."""
-    operation, change, _ = KINDS[kind]
+    operation, deed, _ = KINDS[kind]
     with pytest.raises(RingpayError) as raised:
-        await calls.call(operation, 1, [], SECONDS, change)
+        await calls.call(operation, 1, [], SECONDS, deed)
     return raised.value
 
 
@@ -113,9 +113,9 @@ async def told(calls: Calls, kind: str) -> RingpayError:
 async def test_every_code(code: ErrorCode, may_have_happened: bool, first: str, kind: str) -> None:
     """In doubt: OutcomeUnknown, with all ids, whatever the last word was. Without: Busy, Unreachable or ProtocolError by the code."""
     error = await told(calls_of(*before(first), Node(failure(code, may_have_happened))), kind)
-    _, change, ids = KINDS[kind]
+    _, deed, ids = KINDS[kind]
     in_doubt = may_have_happened or first in FIRST[2:]
-    if change is not None and in_doubt:
+    if deed is not None and in_doubt:
         assert isinstance(error, OutcomeUnknown) and error.ids == tuple(ids)
     elif not code.is_transient:
         assert isinstance(error, ProtocolError) and error.code is code
@@ -138,11 +138,11 @@ async def test_a_node_that_does_not_let_the_client_in(first: str, kind: str) -> 
 async def test_a_conflict_of_an_update(first: str) -> None:
     """It may be with what has followed an earlier attempt of the same update; without such an attempt it is an answer."""
     calls = calls_of(*before(first), Node(Reply(1, [int(AccountStatus.version_conflict), 5])))
-    operation, change, _ = KINDS["an update"]
+    operation, deed, _ = KINDS["an update"]
     if first in FIRST[2:]:
         assert isinstance(await told(calls, "an update"), OutcomeUnknown)
     else:
-        assert (await calls.call(operation, 1, [], SECONDS, change))[0] == AccountStatus.version_conflict
+        assert (await calls.call(operation, 1, [], SECONDS, deed))[0] == AccountStatus.version_conflict
 
 
 # -- batches over several shards ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocol.client.calls import Calls, Change
+from protocol.client.calls import Calls, Deed
 from protocol.client.pace import CALLS_MAX, CALLS_MIN, Pace
 from protocol.errors import Busy, ErrorCode, OutcomeUnknown
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role
@@ -64,8 +64,8 @@ def test_what_was_not_begun_is_busy_and_never_unknown(seconds: float, sent: int)
     async def pay() -> list[list[Any] | BaseException]:
         calls = calls_to(node, 1.0)
         limits = [1.0] * CALLS_MAX + [seconds] * (MANY - CALLS_MAX)
-        change = Change("transfer", bytes(16))
-        payments = [calls.call(Operation.transfers, 1, [], limit, change) for limit in limits]
+        deed = Deed("transfer", bytes(16))
+        payments = [calls.call(Operation.transfers, 1, [], limit, deed) for limit in limits]
         return await asyncio.gather(*payments, return_exceptions=True)
 
     answers = run(SimLoop(), pay())
@@ -77,8 +77,8 @@ async def test_questions_wait_for_no_turn() -> None:
     """However many payments are under way."""
     node = Silent()
     calls = calls_to(node, 10.0)
-    change = Change("transfer", bytes(16))
-    payments = [asyncio.ensure_future(calls.call(Operation.transfers, 1, [], None, change)) for _ in range(CALLS_MAX)]
+    deed = Deed("transfer", bytes(16))
+    payments = [asyncio.ensure_future(calls.call(Operation.transfers, 1, [], None, deed)) for _ in range(CALLS_MAX)]
     question = asyncio.ensure_future(calls.call(Operation.balances, 1, [], None))
     while len(node.asked) <= CALLS_MAX:
         await asyncio.sleep(0)

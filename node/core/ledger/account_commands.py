@@ -98,5 +98,5 @@ def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
         return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
     _create(books, [row], at)
     accounts.is_part[accounts.count - 1] = accounts.has_parts = True
-    accounts.is_away[accounts.count - 1] = shard_of(row[0], count) != number
+    accounts.only_takes[accounts.count - 1] = shard_of(row[0], count) != number
     return AccountStatus.created

@@ -23,7 +23,7 @@ from node.core.ledger.limits import (
 )  # fmt: skip
 from protocol.status import AccountState
 
-COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "is_part", "is_away")
+COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "is_part", "only_takes")
 """What a balance page holds, in this order."""
 
 
@@ -61,7 +61,7 @@ class Accounts:
         self.version: Int64s = np.zeros(0, np.int64)  # log index of the last change, reservations apart
         self.kind: Int32s = np.zeros(0, np.int32)
         self.is_part: Marks = np.zeros(0, np.bool_)  # of a split account, whose id has a row in every shard
-        self.is_away: Marks = np.zeros(0, np.bool_)  # such a part that is not the home part: it only takes
+        self.only_takes: Marks = np.zeros(0, np.bool_)  # such a part that is not the home part
         self.has_parts = False
         self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
         self.credit_sum: Int64s = np.zeros(0, np.int64)

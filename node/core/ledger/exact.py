@@ -123,7 +123,7 @@ class Exact:
         if self.wanted is not None and self.wanted[lines.positions[line]] not in (0, FINAL_VERSION):
             return Status.if_version_must_be_zero
         is_move = lines.sides[line] == DEBIT and self._credit_name(line) == accounts.names[debit]
-        return Status.elsewhere if accounts.is_away[debit] and not is_move else 0
+        return Status.elsewhere if accounts.only_takes[debit] and not is_move else 0
 
     def _may_gather(self, line: int) -> bool:
         """Whether other parts of the debit account may have what this one lacks."""

@@ -100,7 +100,7 @@ def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Co
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
     if accounts.has_parts:
-        question |= accounts.is_away[giver]
+        question |= accounts.only_takes[giver]
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike

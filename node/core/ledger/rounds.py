@@ -182,7 +182,7 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
     if accounts.has_parts:
-        question |= gives & accounts.is_away[giver]
+        question |= gives & accounts.only_takes[giver]
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
     question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
     question |= gives & takes & (giver_kinds != taker_kinds)

@@ -60,7 +60,7 @@ def outcome_at(source: Columns, position: int) -> tuple[int, int]:
 def apply_cancel(books: Books, body: Body, at: At) -> list[Any]:
     """["outcome", status, timestamp_ns]: of the id's record, which is `cancelled` if it had none."""
     _, id, row, through, status, timestamp_ns = body
-    if row >= 0 and books.accounts.is_away[row]:
+    if row >= 0 and books.accounts.only_takes[row]:
         return ["outcome", int(Status.elsewhere), 0]
     if status >= 0:
         return ["outcome", status, timestamp_ns]
