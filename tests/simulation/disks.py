@@ -194,13 +194,25 @@ class Drive:
         return lost
 
     def _remember(self, group: int, entries: Sequence[Entry]) -> None:
-        """Only what may have been told counts as lost: not what the log had and the promises had not yet."""
+        """Only what may have been told counts as lost: not what the log had and the promises had not yet.
+
+        Where such a write replaced what was told, it cannot be said what is owed: the replica may recover, and need not.
+        """
         stored, slots = self.disk.groups[group], self.disk.promises.get(group)
-        if slots is None or stored.written > slots.newest.written:
+        if slots is None:
             return
-        told = {entry.index: entry for entry in entries if entry.index <= slots.newest.index}
+        newest = slots.newest
+        is_untold = stored.written > newest.written
+        if is_untold and newest.index > stored.cut.index and not _has(stored, newest.index, newest.entry_term):
+            self.damaged.setdefault(group, {})
+            return
+        told = {entry.index: entry for entry in entries if entry.index <= newest.index}
         if told:
             self.damaged.setdefault(group, {}).update(told)
+
+
+def _has(stored: StoredGroup, index: int, term: int) -> bool:
+    return any((entry.index, entry.term) == (index, term) for entry in stored.entries)
 
 
 def copy_of(stored: StoredGroup) -> StoredGroup:

@@ -252,9 +252,9 @@ class Invariants:
         """A replica that lost what was committed knows it, over any number of lives, until it has it back; no other says so."""
         damaged = host.drive.damaged.get(group)
         if replica.raft.state.recovering:
-            self._expect(bool(damaged) or host.drive.is_put_back, f"{name}: recovers, and has lost nothing")
+            self._expect(damaged is not None or host.drive.is_put_back, f"{name}: recovers, and has lost nothing")
             return
-        if not damaged or host.is_doubtful:
+        if damaged is None or host.is_doubtful:
             return
         log, committed = replica.raft.state.log, self.groups[group].entries
         lost = [

@@ -101,15 +101,19 @@ def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
 
 
 def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> LogEnd | None:
-    """Where the log ended that was promised, if this one ends before. A promise says it exactly; the log itself may say too much."""
+    """Where the log ended that was promised, if this one ends before.
+
+    What was written in a later term than the promise nobody was told of. Where all of it is sound it has taken the place of what was
+    promised; where some of it is not, nobody knows how much, and the promise counts. Without a promise the log itself may say too much.
+    """
     promise, last = stored.promise, base.index + len(entries)
     end = LogEnd(entries[-1].term if entries else base.term, last)
-    if promise is not None and promise.written >= stored.written:
-        promised = LogEnd(promise.entry_term, promise.index)
-    elif (index := max(stored.end[0], stored.hard_state.commit)) > last:
+    index = max(stored.end[0], stored.hard_state.commit)
+    promised = end
+    if promise is None and index > last:
         promised = LogEnd(stored.written, index)  # behind a hole or a damaged entry
-    else:
-        promised = end
+    elif promise is not None and (promise.written >= stored.written or index > last):
+        promised = LogEnd(promise.entry_term, promise.index)
     if promise is not None and promise.lost is not None:
         promised = max(promised, promise.lost)
     return promised if promised > end else None

@@ -39,6 +39,7 @@ def started(
 
 LOG = chain(1, 10)
 SOUND = Promise(1, NodeId(0), 1, 10, 1)
+LONGER = [*LOG, *chain(11, 2, 2, LOG[9].checksum)]  # a leader of term 2 has added to it
 LATER = [*LOG[:3], *chain(4, 1, 2, LOG[2].checksum)]  # a leader of term 2 has replaced 4 to 10
 META = SnapshotMeta(7, 2, 4711, MEMBERS)
 
@@ -74,6 +75,13 @@ SOUND_DISKS: dict[str, tuple[Restored, int]] = {
     ),
     "a broken entry below the checkpoint": (started(broken(LOG, 4), promise=SOUND, checkpoint=at(6)), 10),
     "a broken entry that nobody was told of": (started(broken(LOG, 10), promise=replace(SOUND, index=9)), 9),
+    "a broken entry of a new term that nobody was told of": (started(broken(LONGER, 11), written=2, promise=SOUND), 10),
+    "the same, and it is called committed": (
+        started(broken(LONGER, 12), hard=HardState(2, OTHER, 12), written=2, promise=SOUND), 11,
+    ),
+    "the same behind entries that replaced the end": (
+        started(broken([*LATER, *chain(5, 1, 2, LATER[3].checksum)], 5), written=2, promise=SOUND), 4,
+    ),
     "a hole below the checkpoint": (started([*LOG[:2], *LOG[4:]], promise=SOUND, checkpoint=at(6)), 10),
     "all of the log is in the checkpoint": (started(cut=LogCut(10, 1, 0), promise=SOUND, checkpoint=at(10)), 10),
 }  # fmt: skip
@@ -96,6 +104,12 @@ DAMAGED: dict[str, tuple[Restored, LogEnd]] = {
     "the checkpoint is gone, and the log is cut": (started(LOG[5:], cut=LogCut(5, 1, 0), promise=SOUND), LogEnd(1, 10)),
     "the log fell back to before a leader replaced its end": (
         started(LOG, promise=Promise(2, OTHER, 2, 4, 2)), LogEnd(2, 4),
+    ),
+    "an entry is broken, and a later leader's, written before its promise, are behind it": (
+        started(broken(LONGER, 4), written=2, promise=SOUND), LogEnd(1, 10),
+    ),
+    "an entry is broken that perhaps was a later leader's, and perhaps was promised": (
+        started(broken(LATER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
     "it ends before what it says is committed": (started(LOG[:6], hard=HardState(1, NodeId(0), 8)), LogEnd(1, 8)),
     "a loss that was found before": (started(LOG[:6], promise=replace(SOUND, index=6, lost=LogEnd(1, 10))), LogEnd(1, 10)),
