@@ -19,6 +19,8 @@ PAUSE_BETWEEN_SECONDS = 0.9  # mean, between two faults
 CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises on time to be checked
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
+ELECTION_SECONDS = 2.0  # in which the others begin to elect somebody
+LOOK_SECONDS = 0.0005  # between two looks at their votes: less than a write takes
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
 
 
@@ -154,6 +156,28 @@ class Faults:
             if self._random.random() < 0.5:
                 self._kill(host)
 
+    def _crash_election(self) -> None:
+        """A leader dies, and the others with the first vote for its successor: who hears of that term again, and from whom, is open."""
+        group = self._random.randint(0, self.cluster.shape.shards)
+        if (leader := self.cluster.leader_of(group)) is not None:
+            self._count("crash of an election")
+            self._kill(self.cluster.hosts[leader])
+            self._crash_voters(group, self._votes(group), self.cluster.loop.time() + ELECTION_SECONDS)
+
+    def _votes(self, group: int) -> list[tuple[int, int]]:
+        """What is on the disks of its replicas: term and vote."""
+        disks = [self.cluster.hosts[node].drive.disk for node in self.cluster.placement.replicas[group]]
+        hard_states = [disk.groups[group].hard_state for disk in disks if group in disk.groups]
+        return [(hard_state.term, int(hard_state.vote)) for hard_state in hard_states]
+
+    def _crash_voters(self, group: int, before: list[tuple[int, int]], deadline: float) -> None:
+        votes = self._votes(group)
+        if any(votes.count(vote) > 1 and vote[1] and vote not in before for vote in votes):
+            for node in self.cluster.placement.replicas[group]:
+                self._kill(self.cluster.hosts[node])
+        elif self.cluster.loop.time() < deadline:
+            self._after(LOOK_SECONDS, lambda: self._crash_voters(group, before, deadline))
+
     def _stop(self) -> None:
         if (host := self._any()) is not None:
             self._count("graceful stop")
@@ -261,11 +285,20 @@ class Faults:
 
     def _slow_disk(self) -> None:
         self._count("slow disk")
-        drive = self._random.choice(list(self.cluster.hosts.values())).drive
-        drive.slowness = self._random.choice((10, 100, 500))
+        self._slow([self._random.choice(list(self.cluster.hosts.values()))])
+
+    def _slow_disks(self) -> None:
+        self._count("slow disks")
+        self._slow(list(self.cluster.hosts.values()))
+
+    def _slow(self, hosts: list[Host]) -> None:
+        slowness = self._random.choice((10, 100, 500))
+        for host in hosts:
+            host.drive.slowness = slowness
 
         def mend() -> None:
-            drive.slowness = 1.0
+            for host in hosts:
+                host.drive.slowness = 1.0
 
         self._after(self._random.expovariate(1 / 3.0), mend)
 

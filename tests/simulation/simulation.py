@@ -159,8 +159,8 @@ class Simulation:
         self.loop = SimLoop()
         self.network = self.loop.network = Network(self.loop, Random(random.getrandbits(64)), BASE_PORT)
         shape = replace(Shape.draw(random), commit=plan.commit)
-        if plan.at == "shards":
-            shape = replace(shape, shards=max(2, shape.shards))  # one that is silent beside one that is not
+        if plan.at in ("shards", "coordinator"):
+            shape = replace(shape, shards=max(2, shape.shards))  # rounds of several, one of which may be silent
         if plan.at == "snapshots":
             shape = replace(shape, checkpoint_bytes=2_000, piece_bytes=SMALL_PIECE_BYTES, message_bytes=300)
         self.cluster = Cluster(self.loop, self.network, shape, Random(random.getrandbits(64)))

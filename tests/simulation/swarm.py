@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 WEIGHTS: Mapping[str, int] = {
-    "crash": 14, "crash_leader": 14, "crash_soon": 14, "crash_all": 2, "crash_some": 3, "stop": 4, "pause": 6,
+    "crash": 14, "crash_leader": 14, "crash_soon": 14, "crash_all": 2, "crash_some": 3, "crash_election": 3, "stop": 4, "pause": 6,
     "silence_shard": 6, "partition": 10, "partition_one_way": 4, "cut_link": 8, "isolate_leader": 10, "reset": 6, "storm": 8,
     "slow_network": 3, "slow_disk": 6, "late_memory": 4, "fail_disk": 3, "jump": 5, "drift": 3, "delay_calls": 6,
     "lose_tail": 6, "lose_tails": 4, "flip_bit": 6, "tear": 3, "lose_write_ahead_log": 6, "lose_log": 3, "lose_promises": 3,
@@ -28,7 +28,9 @@ DRAWN_AIMS: Mapping[str, Mapping[str, int]] = {
 
 AIMS: Mapping[str, Mapping[str, int]] = {
     **DRAWN_AIMS,
-    "coordinator": {"crash_leader": 3, "isolate_leader": 3, "pause": 3, "slow_network": 1},  # whoever leads group 0
+    "coordinator": {"crash_leader": 6, "isolate_leader": 2, "pause": 2, "delay_calls": 6},  # and who is called by it
+    "writes": {"slow_disks": 6, "crash_some": 8, "crash_all": 3, "crash_leader": 4},  # what is under way to a disk
+    "votes": {"crash_election": 6, "slow_disks": 1},
     "shards": {"delay_calls": 8, "silence_shard": 1},  # leaders of shards beside it
 }
 ALL_SHARE = 0.25  # of the runs that have all kinds
