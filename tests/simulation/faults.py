@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from node.actors.replica import Replica
 from tests.simulation.cluster import FIRST_CLIENT_HOST, Cluster, Host
 from tests.simulation.network import Weather
 from tests.simulation.swarm import draw
@@ -20,7 +21,8 @@ CALM_SECONDS = 3.0  # between two spells of faults: long enough for the promises
 DOWN_SECONDS = 3.0  # mean, until a dead process is started again
 SHORT_DOWN_SECONDS = 0.1
 ELECTION_SECONDS = 2.0  # in which the others begin to elect somebody
-LOOK_SECONDS = 0.0005  # between two looks at their votes: less than a write takes
+IMPORTS_SECONDS = 4.0  # in which snapshots may come
+LOOK_SECONDS = 0.0005  # between two looks at votes or snapshots: less than a write takes
 FUSE_STEPS = 60  # a process dies within so many of its callbacks
 
 
@@ -281,6 +283,22 @@ class Faults:
     def _calm(self) -> None:
         self.cluster.network.weather = Weather()
 
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _checkpoint_late(self) -> None:
+        """For a while a checkpoint begins wherever a snapshot lies ready, as it does where a full log is applied in that turn."""
+        self._count("late checkpoints")
+        self._begin_checkpoints(self.cluster.loop.time() + IMPORTS_SECONDS)
+
+    def _begin_checkpoints(self, deadline: float) -> None:
+        for host in self._up():
+            replicas = host.node.replicas.values() if host.node is not None else ()
+            for replica in filter(_may_checkpoint, replicas):
+                assert host.owner is not None
+                self.cluster.loop.run_as(host.owner, replica.checkpoint)
+        if self.cluster.loop.time() < deadline:
+            self._after(LOOK_SECONDS, lambda: self._begin_checkpoints(deadline))
+
     # -- disks and clocks -----------------------------------------------------------------------------------------
 
     def _slow_disk(self) -> None:
@@ -445,3 +463,10 @@ class Faults:
         damaged = [other for other in others if group in other.drive.damaged or other.is_doubtful]
         is_mended = not host.drive.are_promises_bare  # log and promises at once are more than a node survives by itself
         return is_mended and host.number in replicas and 2 * (len(damaged) + 1) < len(replicas)
+
+
+def _may_checkpoint(replica: Replica) -> bool:
+    """Whether a snapshot lies ready, and a checkpoint may begin all the same."""
+    is_ready = replica.incoming._complete is not None and replica._installing is None and replica.machine.applied > 0
+    is_free = not (replica._is_checkpointing or replica._exports)
+    return is_ready and is_free and replica.raft.snapshot_meta(replica.machine.applied) is not None

@@ -22,7 +22,7 @@ DRAWN_AIMS: Mapping[str, Mapping[str, int]] = {
         "lose_log": 2, "lose_promises": 1, "tear_promises": 2, "lose_everything": 1, "copy": 6, "put_back": 6,
     },
     "clocks": {"jump": 8, "drift": 2, "crash_leader": 4, "stop": 6, "isolate_leader": 1},
-    "snapshots": {"slow_disk": 6, "isolate_leader": 6, "partition": 3, "pause": 3, "crash_leader": 2, "lose_log": 2},
+    "snapshots": {"checkpoint_late": 6, "slow_disk": 6, "isolate_leader": 6, "partition": 3, "pause": 3, "crash_leader": 2, "lose_log": 2},
 }  # fmt: skip
 """What a seed may aim at by itself."""
 

@@ -100,6 +100,7 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.forget_promises, "voted for|forgot that", plan("bank", "disks")),
         (mutants.believe_every_promise, "has lost nothing", plan("bank", "writes")),
         (mutants.believe_old_folder, "forgot that|voted for|lacks committed|on disk at", plan("bank", "disks")),
+        (mutants.name_older_checkpoint, "only applied entries|is taken for", plan("bank", "snapshots")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "2pc")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "3pc")),
         (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is|balanced=False", plan("bank", "shards")),
@@ -132,8 +133,8 @@ def test_a_planted_bug_is_found(
 @pytest.mark.parametrize(
     ("plant", "found_by", "seed"),
     [
-        (mutants.refuse_without_the_debit, "in the end|accepted, and", 3),
-        (more_mutants.take_late_prepares, "is undecided for", 7),
+        (mutants.refuse_without_the_debit, "in the end|accepted, and", 4),
+        (more_mutants.take_late_prepares, "is undecided for", 11),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
