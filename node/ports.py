@@ -40,6 +40,7 @@ class NodeFolder(Protocol):
     """
 
     data_id: int  # made with the folder
+    is_new: bool  # it was made by this start: nothing was there
     identity: int  # of the cluster that it belongs to, 0 while it belongs to none
     is_replacement: bool  # it came for another one of the same node: the node's groups had removed the node before
     table: list[Any]  # of all nodes' folders, as `remember` was told last; empty where that is lost or never came

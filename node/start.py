@@ -158,7 +158,7 @@ async def _serve(config: Config, number: int, folder: Path, identity: DataFolder
     slow = SlowLog(stored)
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
-        SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder), PeerFile(folder),
+        SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder, identity), PeerFile(folder),
         is_moved, _connections_max(config),
         FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip

@@ -50,22 +50,26 @@ class Losses:
             self._is_helpless = True
             has, lost = raft.state.log.end, raft.lost
             others = ", ".join(str(node) for node in raft.state.membership.all_voters if node != self._node)
+            start = f"start nodes {others}; if they run, " if others else ""
             log.warning(
                 "nobody leads who has what was lost", group=self._group, node=self._node,
                 reason=f"the log ends at {has.index} of term {has.term}, and {lost.index} of term {lost.term} was acknowledged",
-                remedy=f"start nodes {others}; if they run, put back the newest data folder of one that had all of it",
+                remedy=f"{start}put back the newest data folder of one that had all of it",
             )  # fmt: skip
 
 
 class Doubts:
     """Whether this node's whole disk may be an older one than it had, which its own files cannot tell.
 
-    There are four reasons: its files are other ones than at its last start, so they were copied; both copies of the log are gone;
-    a peer remembers a start that the folder does not; or an acknowledgement that it does not. Then no replica here votes or
+    There are five reasons: its files are other ones than at its last start, so they were copied; its own book of starts is gone or
+    damaged; what is left of the log and of its second copy cannot tell where the log ended; a peer remembers a start that the
+    folder does not; or an acknowledgement that it does not. The last three are certain. Then no replica here votes or
     counts until every other member of its group has spoken, and it votes in none of the terms that they have seen. Where none of
     them contradicts a folder that was merely copied, its replicas take part again, but vote for nobody whose log ends before the
     furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise the
     doubt of each replica lasts until its log, from a leader that was elected without it, goes as far as anybody remembers.
+
+    A folder that is certainly old, in a group of which no other node has anything, is refused: that is everybody's loss.
 
     Where somebody who should speak is gone for good, only people can know that a folder that was copied is the last one: they may
     say so (`is_moved`), which ends that doubt. What a peer proves all the same is believed, as ever.
@@ -85,6 +89,7 @@ class Doubts:
         self._spawn = spawn
         self._start = Start(0, None, "", False)
         self._reason, self._is_old = "", False
+        self._restored: dict[int, Replica] = {}  # whether they take part yet or not
         self._remains: dict[int, Remains] = {}
         self._recollections: dict[int, dict[int, GroupRecollection]] = {}
         """By peer, of its first since the start: by group."""
@@ -121,7 +126,10 @@ class Doubts:
             self._tell()
 
     def restored(self, replica: Replica, restored: Restored) -> None:
-        """What a replica here has found on the disk."""
+        """What a replica here has found on the disk. Raises StorageFailed where that is old, and nobody else can know more."""
+        if self._is_old and not self._others(replica):
+            raise self._hopeless(replica)
+        self._restored[replica.group] = replica
         self._remains[replica.group] = Remains(restored)
         replica.raft.set_doubted(bool(self._reason))
 
@@ -138,7 +146,6 @@ class Doubts:
             remains = self._remains.get(row.group)
             if remains is not None and row.acknowledged is not None and not remains.cover(row.acknowledged):
                 self._find_old(f"node {node} remembers more of group {row.group} than the folder of this node")
-        self._settle()
 
     def _find_old(self, reason: str, forgotten: Sequence[int] = ()) -> None:
         """It is certain now. Whoever has said so does it again if the node dies before that is stored."""
@@ -148,9 +155,10 @@ class Doubts:
         if not was_old:
             self._settled.clear()
             self._tell()
-            for replica in self._replicas.values():
+            for group, replica in self._restored.items():
                 replica.raft.set_doubted(True)
-                replica.handle([])
+                if group in self._replicas:
+                    replica.handle([])
 
     def _tell(self) -> None:
         """What people are told, once a start or when it becomes certain."""
@@ -181,18 +189,19 @@ class Doubts:
                 replica.handle([])
 
     def _settle_group(self, replica: Replica, others: Sequence[int]) -> LogEnd:
-        if self._is_old and not others:
-            text = (
-                f"{self._reason}, and no other node has group {replica.group}: put the data folder back as it was last"
-            )
-            raise StorageFailed(text)
         told = [rows[replica.group] for node in others if replica.group in (rows := self._recollections[node])]
         term = max((row.term for row in told), default=0)
         acknowledged = [LogEnd(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
         floor = max([LogEnd(), *(row.end for row in told), *(acknowledged if self._is_old else ())])
+        if self._is_old and floor == LogEnd():
+            raise self._hopeless(replica)
         replica.raft.trust(term, floor)
         replica.handle([])
         return max(floor, LogEnd(term)) if self._is_old else LogEnd()
+
+    def _hopeless(self, replica: Replica) -> StorageFailed:
+        lost = f"{self._reason}, and no other node has anything of group {replica.group}"
+        return StorageFailed(f"{lost}: put the data folder back as it was last")
 
     def tick(self) -> None:
         """Ends the doubt once all replicas are sound again. Raises StorageFailed where nobody can help."""

@@ -15,6 +15,7 @@ from node.ports import Damaged, StorageFailed
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
 IDENTITY_FILE = "node.json"
 MEMBERS_FILE = "members.json"
+DATA_SUFFIXES = (".db", ".db-wal", ".promises", ".json")  # of files that come behind node.json
 
 log = structlog.get_logger()
 
@@ -31,9 +32,10 @@ class DataFolder:
         self._path, self._members = folder / IDENTITY_FILE, folder / MEMBERS_FILE
         self._owner = {"format": DATA_FORMAT, **owner}
         self._address = address
-        if self._path.exists():
+        self.is_new = not self._path.exists()
+        if not self.is_new:
             found = self._read()
-        elif any(child.suffix == ".db" for child in folder.iterdir()):
+        elif any(child.suffix in DATA_SUFFIXES for child in folder.iterdir()):
             raise Damaged(f"{folder}: holds data but no {IDENTITY_FILE}; it is foreign or damaged")
         else:
             found = {"data_id": secrets.randbits(62) + 1, "identity": 0, "is_replacement": False}

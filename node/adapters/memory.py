@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from node.adapters.promises import promise_after
+from node.adapters.starts import TAIL, Remaining
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short
-from node.ports import COPIED, LogWrite, Start, StorageFailed
+from node.ports import LogWrite, Start, StorageFailed
 
 Row = tuple[str, int, bytes]
 
@@ -34,7 +35,8 @@ class Disk:
     """All that one node has stored."""
 
     def __init__(self, latency: Callable[[], float] = lambda: 0.0) -> None:
-        self.has_log = self.has_promises = False  # whether the files are there, whatever they hold
+        self.has_log = self.has_promises = self.has_starts = False  # whether the files are there, whatever they hold
+        self.has_tail = False  # of the log
         self.groups: dict[int, StoredGroup] = {}
         self.promises: dict[int, Slots] = {}
         self.shards: dict[int, dict[str, dict[int, bytes]]] = {}
@@ -62,6 +64,7 @@ class MemoryFolder:
 
     def __init__(self, data_id: int) -> None:
         self.data_id = data_id
+        self.is_new = True
         self.identity = 0
         self.is_replacement = False
         self.table: list[Any] = []
@@ -78,22 +81,33 @@ class MemoryFolder:
 class MemoryStarts:
     """Implements `StartBook`. `number` is that of this start."""
 
-    def __init__(self, disk: Disk, number: int) -> None:
+    def __init__(self, disk: Disk, folder: MemoryFolder, number: int) -> None:
         self._disk = disk
+        self._folder = folder
         self._number = number
         self._turn = asyncio.Lock()
 
     async def begin(self) -> Start:
-        """Stores this start, and says whether the disk's files are those of the last one."""
-        disk = self._disk
-        earlier = frozenset(disk.starts)
-        if disk.recorded and not disk.has_log and not disk.has_promises:
-            disk.reason, disk.is_old = "all of the log is gone", True
-        elif disk.recorded not in (0, disk.files) and not disk.reason:
-            disk.reason = COPIED
+        """Stores this start, and says whether the disk's files are those of the last one, and all of them."""
+        disk, folder = self._disk, self._folder
+        earlier = frozenset(disk.starts) if disk.has_starts or folder.is_new else None
+        if not folder.is_new:
+            disk.reason, disk.is_old = self._remaining().doubt()
         await disk.sync()
+        folder.is_new, disk.has_starts = False, True
         disk.starts.append(self._number)
         return Start(self._number, earlier, disk.reason, disk.is_old)
+
+    def _remaining(self) -> Remaining:
+        disk = self._disk
+        files = {"log.db": disk.has_log, "log.promises": disk.has_promises, TAIL: disk.has_tail}
+        return Remaining(
+            had_log=bool(self._folder.identity or disk.recorded or disk.shards or disk.remembered),
+            files={**files, "starts.json": disk.has_starts},
+            is_copied=disk.recorded not in (0, disk.files),
+            is_damaged=False,
+            noted=(disk.reason, disk.is_old),
+        )
 
     async def record(self, reason: str, is_old: bool, forgotten: Sequence[int] = ()) -> None:
         """After one latency."""
@@ -138,7 +152,7 @@ class MemoryLog:
                 slots.newest = slots.before
             slots.is_told, slots.is_fresh = True, False
             stored.promise = slots.newest
-        disk.has_log = disk.has_promises = True
+        disk.has_log = disk.has_promises = disk.has_tail = True
         return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:

@@ -6,17 +6,19 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from node.adapters.checked import read_checked, write_checked
-from node.ports import COPIED, Start, StorageFailed
+from node.ports import COPIED, NodeFolder, Start, StorageFailed
 
 STARTS_MAX = 1_000  # a peer that missed so many starts in a row has been away for longer than anything here
 FILES = ("log.db", "log.promises")
+TAIL = "log.db-wal"  # the end of log.db, unless that was closed in peace
 GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: a random number that a file system gives each new file
 
 log = structlog.get_logger()
@@ -24,11 +26,44 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a start finds of a folder that is not new."""
+
+    had_log: bool  # there must be one
+    files: Mapping[str, bool]  # by name whether log.db, log.db-wal, log.promises and starts.json are there
+    is_copied: bool
+    is_damaged: bool  # starts.json
+    noted: tuple[str, bool]  # the doubt that stands there
+
+    def doubt(self) -> tuple[str, bool]:
+        """Why the folder may not be the newest that its node had, empty for no reason; and whether it certainly is not.
+
+        The promises know whatever the log lacks, and the log with its tail knows all of itself. Without either, the end is lost.
+        """
+        reason, is_old = self.noted
+        has_whole_log = self.files["log.db"] and self.files[TAIL]
+        if self.had_log and not self.files["log.promises"] and not has_whole_log:
+            return _name_missing(self.files), True
+        if self.is_damaged:
+            return "starts.json is damaged", False
+        if not self.files["starts.json"]:
+            return "starts.json is gone", False
+        return reason or (COPIED if self.is_copied else ""), is_old
+
+
+def _name_missing(files: Mapping[str, bool]) -> str:
+    *rest, last = [name for name, is_there in files.items() if not is_there and (name != TAIL or files["log.db"])]
+    return f"{', '.join(rest)} and {last} are gone" if rest else f"{last} is gone"
+
+
 class StartFile:
     """Implements `StartBook` by `starts.json`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, identity: NodeFolder) -> None:
+        """`identity` is what the folder says of itself: one that was there before, or belongs to a cluster, is not new."""
         self._folder = folder
+        self._identity = identity
         self._path = folder / "starts.json"
         self._starts: list[int] = []
         self._files: dict[str, list[int]] = {}  # identity of each file at the last start
@@ -40,29 +75,26 @@ class StartFile:
 
     def _begin(self) -> Start:
         found, is_sound = read_checked(self._path)
-        number = secrets.randbits(62) + 1
-        earlier: frozenset[int] | None = None
-        reason, is_old = "", False
-        files = self._look()
         if is_sound:
             self._starts, self._files = found["starts"], found["files"]
-            earlier = frozenset(self._starts)
-            reason, is_old = found["doubt"], found["is_old"]
-            if self._files and not files:
-                reason, is_old = "log.db and log.promises are gone", True
-            elif any(files[name] != self._files[name] for name in files if name in self._files) and not reason:
-                reason = COPIED
-        elif self._path.exists():
-            reason = "starts.json is damaged"
-        elif files:
-            reason = "starts.json is gone"
-        elif any(self._folder.glob("shard-*.db")) or (self._folder / "remembered.json").exists():
-            reason, is_old = "log.db, log.promises and starts.json are gone", True
-        else:
-            earlier = frozenset()
+        reason, is_old = ("", False) if self._identity.is_new else self._remaining(found, is_sound).doubt()
+        earlier = frozenset(self._starts) if is_sound or self._identity.is_new else None
+        number = secrets.randbits(62) + 1
         self._starts = [*self._starts[1 - STARTS_MAX :], number]
         self._save(reason, is_old)
         return Start(number, earlier, reason, is_old)
+
+    def _remaining(self, found: Mapping[str, Any], is_sound: bool) -> Remaining:
+        folder, files = self._folder, self._look()
+        has_traces = any(folder.glob("shard-*.db")) or (folder / "remembered.json").exists()
+        names = ("log.db", "log.promises", TAIL, self._path.name)
+        return Remaining(
+            had_log=self._identity.identity != 0 or bool(self._files) or has_traces,
+            files={name: (folder / name).exists() for name in names},
+            is_copied=any(files[name] != self._files[name] for name in files if name in self._files),
+            is_damaged=self._path.exists() and not is_sound,
+            noted=(found["doubt"], found["is_old"]) if is_sound else ("", False),
+        )
 
     async def record(self, reason: str, is_old: bool, forgotten: Sequence[int] = ()) -> None:
         """In a thread, one after the other."""

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.memory import Disk, MemoryLog, MemoryStarts
-from node.adapters.starts import FILES, PeerFile, StartFile
+from node.adapters.folder import DataFolder
+from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryStarts
+from node.adapters.starts import FILES, TAIL, PeerFile, StartFile
 from node.ports import Start, StorageFailed
+
+
+def book_of(folder: Path) -> StartFile:
+    """As a node's process opens it."""
+    return StartFile(folder, DataFolder(folder, {"cluster": "demo", "node": 1}, "127.0.0.1:7101"))
 
 
 async def start(folder: Path) -> Start:
     """One start of a node: the log's files are there once it has begun."""
-    book = StartFile(folder)
+    book = book_of(folder)
     begun = await book.begin()
-    for name in FILES:
+    for name in (*FILES, TAIL):
         (folder / name).touch()
     await book.record(begun.reason, begun.is_old)
     return begun
@@ -83,8 +89,8 @@ async def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: 
         begun = await start(tmp_path)
         assert reason in begun.reason and bool(reason) == bool(begun.reason) and begun.is_old == is_old
         assert begun.is_copy == (name == "the folder was copied")
-    await StartFile(tmp_path).begin()  # dies before it has opened the log
-    book = StartFile(tmp_path)
+    await book_of(tmp_path).begin()  # dies before it has opened the log
+    book = book_of(tmp_path)
     assert bool((await book.begin()).reason) == bool(reason)
     await book.record("", False)
     assert not (await start(tmp_path)).reason
@@ -92,8 +98,8 @@ async def test_a_folder_that_may_be_an_old_one_is_doubted(tmp_path: Path, name: 
 
 async def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) -> None:
     """Before the log was made, and behind that."""
-    await StartFile(tmp_path).begin()
-    assert not (await StartFile(tmp_path).begin()).reason
+    await book_of(tmp_path).begin()
+    assert not (await book_of(tmp_path).begin()).reason
     for name in FILES:
         (tmp_path / name).touch()
     assert not (await start(tmp_path)).reason
@@ -101,28 +107,28 @@ async def test_a_first_start_that_was_cut_short_leaves_no_doubt(tmp_path: Path) 
 
 async def test_a_start_that_wrote_nothing_leaves_no_doubt() -> None:
     """Also in memory the log's files are there once it was opened, as those of a new folder that waits to be admitted."""
-    disk = Disk()
+    disk, folder = Disk(), MemoryFolder(1)
     for number in (1, 2):
-        book = MemoryStarts(disk, number)
+        book = MemoryStarts(disk, folder, number)
         assert not (await book.begin()).reason
         await MemoryLog(disk).open()
         await book.record("", False)
     disk.has_log = disk.has_promises = False
-    assert (await MemoryStarts(disk, 3).begin()).is_old
+    assert (await MemoryStarts(disk, folder, 3).begin()).is_old
 
 
 async def test_a_forgotten_start_is_known_from_then_on(tmp_path: Path) -> None:
     """It was found out once, and is settled."""
-    book = StartFile(tmp_path)
+    book = book_of(tmp_path)
     await book.begin()
     await book.record("an older folder", True, [4711])
-    assert 4711 in ((await StartFile(tmp_path).begin()).earlier or ())
+    assert 4711 in ((await book_of(tmp_path).begin()).earlier or ())
 
 
 async def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Nobody hears of a start that is not stored."""
     with pytest.raises(StorageFailed, match="starts"):
-        await StartFile(tmp_path / "nowhere").begin()
+        await StartFile(tmp_path / "nowhere", MemoryFolder(1)).begin()
 
 
 async def test_what_is_remembered_of_peers_is_read_back(tmp_path: Path) -> None:

@@ -385,7 +385,7 @@ async def port() -> AsyncIterator[int]:
     folder.remember(MemberTable(2, IDENTITY, {2: Member(55, MemberState.member)}).pack())
     adapters = Adapters(
         TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), folder,
-        MemoryStarts(disk, 1), MemoryPeers(disk),
+        MemoryStarts(disk, folder, 1), MemoryPeers(disk),
     )  # fmt: skip
     node = Node(1, Config(cluster, SecuritySettings(CLIENT_TOKEN, PEER_TOKEN)), adapters)
     running = asyncio.ensure_future(node.run())

@@ -161,7 +161,7 @@ class Cluster:
         adapters = Adapters(
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), drive.folder,
-            MemoryStarts(drive.disk, host.random.getrandbits(62) + 1), SimPeers(drive),
+            MemoryStarts(drive.disk, drive.folder, host.random.getrandbits(62) + 1), SimPeers(drive),
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape

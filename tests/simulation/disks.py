@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
@@ -17,6 +17,8 @@ FAST_SECONDS = 0.001  # an fsync of a healthy disk
 READ_SECONDS = 0.0002  # of a query to a healthy one
 READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slow disk slows them less
 MERGE_SHARE = 0.1  # of the log's writes, before which the write-ahead log is merged
+LOSABLE = ("starts.json", "log.db", "log.db-wal", "log.promises", "shard-*.db", "remembered.json", "members.json")
+"""Files of a data folder; without node.json it is refused, unless it is empty."""
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
 
 
@@ -148,6 +150,26 @@ class Drive:
         self.merged = {}
         self.is_put_back = True
 
+    def lose_files(self, names: Collection[str]) -> None:
+        """Some of LOSABLE."""
+        disk = self.disk
+        self.is_put_back = True
+        if "starts.json" in names:
+            disk.starts, disk.has_starts, disk.recorded, disk.reason, disk.is_old = [], False, 0, "", False
+        if "log.db" in names:
+            self.lose_log()
+        elif "log.db-wal" in names and disk.has_tail:
+            self.lose_write_ahead_log()
+            disk.has_tail = False
+        if "log.promises" in names:
+            self.lose_promises()
+        if "shard-*.db" in names:
+            disk.shards.clear()
+        if "remembered.json" in names:
+            disk.remembered = []
+        if "members.json" in names:
+            self.folder.table = []
+
     def lose_everything(self) -> None:
         """The log and what was promised are gone; what the shards' checkpoints hold is still there."""
         self.lose_log()
@@ -156,7 +178,7 @@ class Drive:
 
     def lose_log(self) -> list[int]:
         """Drops the log's file; the groups that lost something."""
-        self.disk.has_log = False
+        self.disk.has_log = self.disk.has_tail = False
         return self._fall_back({})
 
     def lose_promises(self) -> None:

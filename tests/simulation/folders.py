@@ -1,4 +1,4 @@
-"""A data folder is lost under load, and its node is brought back with an empty one while others die and come back.
+"""A data folder, or any files of one, is lost under load, and its node comes back while others die and come back.
 
 A spell of its own behind the other faults: a lost folder is all the loss that a group of three survives, so no disk is damaged besides.
 """
@@ -15,13 +15,15 @@ from node.core.members import MemberState
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from tests.simulation.cluster import Cluster, Host
-from tests.simulation.disks import Drive
+from tests.simulation.disks import LOSABLE, Drive
 
 LOOK_SECONDS = 0.1  # between two looks of the operator
 CRASH_CHANCE = 0.15  # a look, that some node dies
 DOWN_SECONDS = 0.4  # mean, until it is started again
 CRASHES_SECONDS = 6.0  # after which nobody dies any more
-REPLACED_SECONDS = 60.0  # within which the node has its place again
+REPLACED_SECONDS = 60.0  # within which the node has its place again, or all that it lost
+WHOLE_SHARE = 0.5  # of the losses that leave nothing; of the others node.json stays
+FILE_SHARE = 0.6  # of the other files, that are lost
 
 
 class Folders:
@@ -35,28 +37,47 @@ class Folders:
 
     async def run(self) -> None:
         """All of it; afterwards every node runs."""
-        cluster, loop = self._cluster, self._cluster.loop
+        cluster = self._cluster
         host = self._random.choice(list(cluster.hosts.values()))
-        lost = host.drive.folder.data_id
-        self._counts["lost folder"] += 1
-        cluster.absent[host.number] = None
         cluster.is_replacing = True
+        cluster.absent[host.number] = None
         cluster.crash(host.number)
-        host.drive = Drive(Random(self._random.getrandbits(64)), before=host.drive)
-        began = loop.time()
-        while not self._look(host, lost):
-            if loop.time() - began > REPLACED_SECONDS:
-                self._fail(
-                    f"node {host.number} has not got its place back {REPLACED_SECONDS:.0f} s after its folder was lost"
-                )
-                break
-            if loop.time() - began < CRASHES_SECONDS and self._random.random() < CRASH_CHANCE:
-                self._crash()
-            await asyncio.sleep(LOOK_SECONDS)
+        if self._random.random() < WHOLE_SHARE:
+            self._counts["lost folder"] += 1
+            lost = host.drive.folder.data_id
+            host.drive = Drive(Random(self._random.getrandbits(64)), before=host.drive)
+            await self._wait(lambda: self._look(host, lost), f"node {host.number} has not got its place back")
+        else:
+            self._counts["lost files"] += 1
+            names = [name for name in LOSABLE if self._random.random() < FILE_SHARE]
+            host.drive.lose_files(names)
+            del cluster.absent[host.number]
+            await self._wait(
+                lambda: self._is_whole(host), f"node {host.number} is not sound, though it lost but {names},"
+            )
         cluster.absent.clear()
         for number in cluster.hosts:
             cluster.start(number)
         cluster.is_replacing = False
+
+    async def _wait(self, look: Callable[[], bool], what: str) -> None:
+        """Looks again and again, while others die."""
+        loop = self._cluster.loop
+        began = loop.time()
+        while not look():
+            if loop.time() - began > REPLACED_SECONDS:
+                self._fail(f"{what} {REPLACED_SECONDS:.0f} s after the loss")
+                break
+            if loop.time() - began < CRASHES_SECONDS and self._random.random() < CRASH_CHANCE:
+                self._crash()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_whole(self, host: Host) -> bool:
+        """Whether the node runs and has back what it lost; it is started, and refused for no such loss."""
+        self._cluster.start(host.number)
+        replicas = [] if host.node is None else host.node.replicas.values()
+        is_sound = all(replica.raft.is_restored for replica in replicas)
+        return bool(replicas) and is_sound and host.node is not None and host.node.doubts.is_clear
 
     def _crash(self) -> None:
         leader = self._cluster.leader_of(self._random.randint(0, self._cluster.shape.shards))
