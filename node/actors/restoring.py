@@ -56,7 +56,7 @@ def corrections(group: int, stored: StoredGroup, restored: Restored) -> list[Log
     hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
     found = stored.promise or Promise()
     kept = promise_kept(stored, restored)
-    is_behind = base.index > 0 and not restored.entries and stored.end != (base.index, base.term)
+    is_behind = base.index > 0 and not restored.entries and stored.end != restored.end
     if hard_state is None and restored.lost == found.lost and kept == found and not is_behind:
         return []
     cut = LogCut(base.index, base.term, base.checksum) if is_behind else None

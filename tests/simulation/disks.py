@@ -62,13 +62,12 @@ class Drive:
 
     def end(self, group: int) -> LogEnd:
         """The same with its term."""
-        index, term = self.disk.groups.get(group, StoredGroup()).end
-        return LogEnd(term, index)
+        return self.disk.groups.get(group, StoredGroup()).end
 
     def promised_end(self, group: int) -> LogEnd:
         """Where it ended at most when that was told."""
         slots = self.disk.promises.get(group)
-        return LogEnd() if slots is None else LogEnd(slots.newest.entry_term, slots.newest.index)
+        return LogEnd() if slots is None else slots.newest.end
 
     def holds(self, group: int, entry: Entry) -> bool:
         """Whether the entry is durable here, or was until the disk lost it, or is covered by the log's cut."""

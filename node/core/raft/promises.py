@@ -6,7 +6,6 @@ entry up to there. The shell keeps each `Promise` a second time, apart from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from node.core.raft.log import intact_prefix
@@ -39,6 +38,11 @@ class Promise:
     lost: LogEnd | None = None
     """Where it had ended, while the replica does not have all of that back."""
 
+    @property
+    def end(self) -> LogEnd:
+        """Where the log ended, as ends are compared."""
+        return LogEnd(self.entry_term, self.index)
+
 
 @dataclass(slots=True)
 class StoredGroup:
@@ -51,9 +55,10 @@ class StoredGroup:
     promise: Promise | None = None  # None where its place is lost: then the log's word counts
 
     @property
-    def end(self) -> tuple[int, int]:
-        """Index and term of where the log ends."""
-        return (self.entries[-1].index, self.entries[-1].term) if self.entries else (self.cut.index, self.cut.term)
+    def end(self) -> LogEnd:
+        """Where the log ends."""
+        last = self.entries[-1] if self.entries else self.cut
+        return LogEnd(last.term, last.index)
 
 
 def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
@@ -63,22 +68,20 @@ def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
     of an entry that nobody was told of, and that is damaged, the next start would miss what was never owed.
     """
     hard, promise, base = stored.hard_state, stored.promise, restored.snapshot
-    index, term = (
-        (restored.entries[-1].index, restored.entries[-1].term) if restored.entries else (base.index, base.term)
-    )
+    end = restored.end
     if promise is None:
-        return Promise(hard.term, hard.vote, stored.written, index, term)
+        return Promise(hard.term, hard.vote, stored.written, end.index, end.term)
     is_there = any(entry.index == promise.index and entry.term == promise.entry_term for entry in restored.entries)
     if stored.written > promise.written or (
         stored.written == promise.written and (is_there or promise.index <= base.index)
     ):
-        return replace(promise, written=stored.written, index=index, entry_term=term)
+        return replace(promise, written=stored.written, index=end.index, entry_term=end.term)
     return promise
 
 
 def is_cut_short(stored: StoredGroup, newest: Promise, before: Promise) -> bool:
     """Whether a crash came between the promise and its log, so that the log still ends as it did before and nobody has been told."""
-    return stored.end != (newest.index, newest.entry_term) and stored.end == (before.index, before.entry_term)
+    return stored.end != newest.end and stored.end == before.end
 
 
 def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership: Membership, own: NodeId) -> Restored:
@@ -89,7 +92,8 @@ def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership
     """
     base = checkpoint or SnapshotMeta(0, 0, 0, membership)
     entries = intact_prefix(base, [entry for entry in stored.entries if entry.index > base.index])
-    return Restored(_hard_state(stored, own), tuple(entries), base, base.index, _lost(stored, base, entries))
+    sound = Restored(_hard_state(stored, own), tuple(entries), base, base.index)
+    return replace(sound, lost=_lost(stored, sound.end))
 
 
 def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
@@ -100,20 +104,18 @@ def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
     return HardState(max(log.term, promise.term), own, log.commit)  # who has voted for itself votes for nobody else
 
 
-def _lost(stored: StoredGroup, base: SnapshotMeta, entries: Sequence[Entry]) -> LogEnd | None:
-    """Where the log ended that was promised, if this one ends before.
+def _lost(stored: StoredGroup, end: LogEnd) -> LogEnd | None:
+    """Where the log ended that was promised, if the sound one, which ends at `end`, ends before.
 
     What was written in a later term than the promise nobody was told of. Where all of it is sound it has taken the place of what was
     promised; where some of it is not, nobody knows how much, and the promise counts. Without a promise the log itself may say too much.
     """
-    promise, last = stored.promise, base.index + len(entries)
-    end = LogEnd(entries[-1].term if entries else base.term, last)
-    index = max(stored.end[0], stored.hard_state.commit)
-    promised = end
-    if promise is None and index > last:
+    promise, promised = stored.promise, end
+    index = max(stored.end.index, stored.hard_state.commit)
+    if promise is None and index > end.index:
         promised = LogEnd(stored.written, index)  # behind a hole or a damaged entry
-    elif promise is not None and (promise.written >= stored.written or index > last):
-        promised = LogEnd(promise.entry_term, promise.index)
+    elif promise is not None and (promise.written >= stored.written or index > end.index):
+        promised = promise.end
     if promise is not None and promise.lost is not None:
         promised = max(promised, promise.lost)
     return promised if promised > end else None

@@ -84,6 +84,12 @@ class Restored:
     lost: LogEnd | None = None
     """Where the log ended that this replica acknowledged, if it does not have that any more."""
 
+    @property
+    def end(self) -> LogEnd:
+        """Where the log ends that is there."""
+        last = self.entries[-1] if self.entries else self.snapshot
+        return LogEnd(last.term, last.index)
+
 
 @dataclass(frozen=True, slots=True)
 class Persist:
