@@ -31,6 +31,7 @@ AIMS: Mapping[str, Mapping[str, int]] = {
     "coordinator": {"crash_leader": 6, "isolate_leader": 2, "pause": 2, "delay_calls": 6},  # and who is called by it
     "writes": {"slow_disks": 6, "crash_some": 8, "crash_all": 3, "crash_leader": 4},  # what is under way to a disk
     "votes": {"crash_election": 6, "slow_disks": 1},
+    "copies": {"copy": 8, "put_back": 8, "crash_leader": 2},
     "shards": {"delay_calls": 8, "silence_shard": 1},  # leaders of shards beside it
 }
 ALL_SHARE = 0.25  # of the runs that have all kinds
