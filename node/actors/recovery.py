@@ -10,7 +10,7 @@ import structlog
 
 from node.actors.actor import Spawn
 from node.actors.recollection import GroupRecollection
-from node.core.raft import LogEnd, Raft, Remains, Restored
+from node.core.raft import LogEnd, Message, MessageKind, Raft, Remains, Restored
 from node.ports import Start, StartBook, StorageFailed
 from protocol.messages import Recollection
 
@@ -67,7 +67,8 @@ class Doubts:
     counts until every other member of its group has spoken, and it votes in none of the terms that they have seen. Where none of
     them contradicts a folder that was merely copied, its replicas take part again, but vote for nobody whose log ends before the
     furthest of theirs: in that is whatever was committed by an acknowledgement that the folder may have forgotten. Otherwise the
-    doubt of each replica lasts until its log, from a leader that was elected without it, goes as far as anybody remembers.
+    doubt of each replica lasts until a leader that was elected without it has brought its log as far as anybody remembers: that its
+    own log goes so far shows nothing, since others may have forgotten with it what it lacks. Or until all others that it needs elect it.
 
     A folder that is certainly old, in a group of which no other node has anything, is refused: that is everybody's loss.
 
@@ -93,7 +94,8 @@ class Doubts:
         self._remains: dict[int, Remains] = {}
         self._recollections: dict[int, dict[int, GroupRecollection]] = {}
         """By peer, of its first since the start: by group."""
-        self._settled: dict[int, LogEnd] = {}  # groups whose members have all spoken; the log's end that ends the doubt
+        self._settled: dict[int, int] = {}
+        """The highest term that anybody had seen when all others had spoken, by group."""
         self._is_ending = False
 
     @property
@@ -106,6 +108,11 @@ class Doubts:
     def has_heard(self, node: int) -> bool:
         """Whether a peer has said what it remembers of this node, in this start; before, nothing that it says of a log counts."""
         return node in self._recollections
+
+    def may_take(self, message: Message) -> bool:
+        """Whether a vote may be given where one is asked for by a replica in doubt: only by whom nobody can find in doubt any more."""
+        is_vote = message.kind in (MessageKind.vote, MessageKind.pre_vote)
+        return self.is_clear or not (is_vote and message.recovering)
 
     async def begin(self) -> int:
         """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
@@ -184,20 +191,21 @@ class Doubts:
             if self._reason and has_heard and group in self._remains and group not in self._settled:
                 self._settled[group] = self._settle_group(replica, others)
             is_settled = group in self._settled and replica.raft.state.is_doubted
-            if is_settled and replica.raft.durable_end >= self._settled[group]:
+            if is_settled and (not self._is_old or replica.raft.has_caught_up_since(self._settled[group])):
                 replica.raft.set_doubted(False)
                 replica.handle([])
 
-    def _settle_group(self, replica: Replica, others: Sequence[int]) -> LogEnd:
+    def _settle_group(self, replica: Replica, others: Sequence[int]) -> int:
         told = [rows[replica.group] for node in others if replica.group in (rows := self._recollections[node])]
-        term = max((row.term for row in told), default=0)
-        acknowledged = [LogEnd(row.acknowledged.term, row.acknowledged.index) for row in told if row.acknowledged]
-        floor = max([LogEnd(), *(row.end for row in told), *(acknowledged if self._is_old else ())])
+        known = [row.acknowledged for row in told if row.acknowledged and self._is_old]
+        acknowledged = [LogEnd(one.term, one.index) for one in known]
+        term = max([0, *(row.term for row in told), *(one.term for one in known)])
+        floor = max([LogEnd(), *(row.end for row in told), *acknowledged])
         if self._is_old and floor == LogEnd():
             raise self._hopeless(replica)
         replica.raft.trust(term, floor)
         replica.handle([])
-        return max(floor, LogEnd(term)) if self._is_old else LogEnd()
+        return replica.raft.state.term
 
     def _hopeless(self, replica: Replica) -> StorageFailed:
         lost = f"{self._reason}, and no other node has anything of group {replica.group}"

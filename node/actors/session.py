@@ -199,14 +199,15 @@ class Session:
     def _on_raft(self, messages: list[list[object]]) -> None:
         """What comes before the peer's recollection, on the other link, is dropped: it may speak of what this disk has forgotten."""
         assert self.hello is not None
-        if not self._rules.doubts.has_heard(self.hello.node):
+        doubts = self._rules.doubts
+        if not doubts.has_heard(self.hello.node):
             return
         for group, packed in messages:
             message = LogMessage.unpack(packed)
             if int(message.sender) != self.hello.node or int(message.to) != self._router.node:
                 raise ProtocolError("a message of the log with another sender or receiver", ErrorCode.unknown_peer)
             replica = self._router.replicas.get(group)  # type: ignore[call-overload]  # checked by decode
-            if replica is not None:
+            if replica is not None and doubts.may_take(message):
                 replica.inbox.offer(Received(message))
 
     def _on_request(self, request: Request) -> None:

@@ -304,3 +304,4 @@ def test_a_loss_that_is_known_already_covers_what_was_lost() -> None:
     """The replica recovers up to there anyway."""
     remains = Remains(Restored(HardState(4), (), SnapshotMeta(), 0, LogEnd(4, 9)))
     assert remains.cover(Acknowledged(4, 9, 4)) and not remains.cover(Acknowledged(4, 10, 4))
+    assert remains.cover(Acknowledged(4, 9, 0)) and not remains.cover(Acknowledged(4, 10, 0))  # of no known term

@@ -36,7 +36,11 @@ The floor is exact where the promise is sound. Where the log alone is left, and 
 write for that of the last entry. Where a whole folder may be old, nothing in it tells the floor: the replica is *in doubt*, and does
 not vote either. The shell asks all others: the furthest of their floors and ends is a floor (`Raft.trust`), since each commit that counted
 this replica is on one of them. If it was only copied, the doubt is over with that; if it is old for certain, then so may others be,
-and it votes for nobody before its log has got there from a leader that was elected without it.
+and it votes for nobody before a leader that was elected without it has brought its log there (`Raft.has_caught_up_since`): by an entry of
+a term above all that anybody had seen when all had spoken, or by one of the leader that it follows, committed in its term. Its own log
+may end there all the same, where those with more were put back as well. But it may be elected by a majority that it is no part of: their
+logs show what they have acknowledged, and so a folder that was put back can be the one that has what all others lost. It says that it is in
+doubt, and the shell gives it no vote that may be in doubt itself as soon as somebody speaks (`Doubts.may_take`).
 
 What is *promised* (`promises`): the term, the vote, and where the log ended when it was last made durable, with the term in which
 that was written. The shell keeps it a second time, apart from the log, durable before it is told. At a start `restore_log` compares:

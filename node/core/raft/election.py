@@ -42,11 +42,14 @@ def _ask_for_votes(state: State, *, pre: bool, forced: bool) -> None:
         kind, reply, term = MessageKind.vote, MessageKind.vote_reply, state.term
     log = state.log
     for node in state.membership.all_voters:
-        if node == state.id:
+        if node != state.id:
+            message = Message(
+                kind, node, state.id, term, log.last_term, log.last_index, forced=forced, recovering=state.is_doubted
+            )
+            state.messages.append(message)
+        elif not state.is_doubted:
             # Its own vote counts once it is durable, like everybody else's.
             state.responses.append(Message(reply, node, node, term))
-        else:
-            state.messages.append(Message(kind, node, state.id, term, log.last_term, log.last_index, forced=forced))
 
 
 def refuses_candidate(state: State, message: Message) -> bool:

@@ -63,7 +63,7 @@ class Message:
     forced: bool = False
     """Whether a vote is asked for on behalf of the leader, so that a living leader is no reason to refuse."""
     recovering: bool = False
-    """Whether the sender lost a part of what it once acknowledged."""
+    """Whether the sender lost a part of what it once acknowledged; of a vote that is asked for, whether it may have."""
 
     def pack(self) -> list[object]:
         """The message as nested lists of numbers and bytes."""

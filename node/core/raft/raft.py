@@ -189,7 +189,7 @@ class Raft:
 
     def set_doubted(self, is_doubted: bool) -> None:
         """Whether it is not known what this replica has acknowledged: while so, it follows and stores, and neither votes nor counts."""
-        self.state.is_doubted = is_doubted
+        self.state.is_doubted, self.state.has_heard_all = is_doubted, False
         if is_doubted and not isinstance(self.state.role, Follower):
             become_follower(self.state, self.state.term, NOBODY)
 
@@ -200,6 +200,16 @@ class Raft:
         before that, nor in a term that others have seen.
         """
         trust(self.state, term, floor)
+
+    def has_caught_up_since(self, term: int) -> bool:
+        """Whether a leader has brought the log on disk to the floor since nobody had seen a term above `term`.
+
+        By an entry of a later term, whose leader was elected without this replica; or by one of the leader that is followed now, which
+        it has committed. What this replica had by itself shows nothing: more that was committed may be forgotten here and elsewhere.
+        """
+        state, log = self.state, self.state.log
+        is_led = state.leader != NOBODY and log.term_at(min(log.commit, log.stable)) == state.term
+        return log.durable_end >= state.floor and (log.durable_end.term > term or is_led)
 
     @property
     def is_restored(self) -> bool:

@@ -44,7 +44,7 @@ class Remains:
         """
         if self._term != told.term:
             return self._term > told.term
-        if self._lost is not None and self._lost >= LogEnd(told.entry_term, told.index):
+        if self._lost is not None and self._lost >= LogEnd(told.entry_term or told.term, told.index):
             return True
         if told.index <= self._base:
             return True

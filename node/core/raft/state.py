@@ -53,7 +53,7 @@ class State:
     """Everything that a replica is. The functions of this package's other modules work on it."""
 
     __slots__ = (
-        "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "heartbeat_elapsed", "hurried", "id",
+        "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "has_heard_all", "heartbeat_elapsed", "hurried", "id",
         "is_doubted", "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context",
         "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "vote",
     )  # fmt: skip
@@ -83,6 +83,7 @@ class State:
         self.refused: Message | None = None
         self.floor = restored.lost or LogEnd()  # where a log ended that this replica has, or may have, acknowledged
         self.is_doubted = False  # whether that is not known
+        self.has_heard_all = False  # in a doubt, whether all others have said how far they know it
         for entry in self.log.entries[: restored.applied - self.log.base_index]:
             if entry.kind is EntryKind.change:
                 self.membership = apply_change(self.membership, MembershipChange.decode(entry.data))
@@ -112,8 +113,9 @@ class State:
 
     @property
     def is_promotable(self) -> bool:
-        """Whether this replica may campaign."""
-        return not self.recovering and self.id in self.membership.all_voters and self.log.pending_snapshot is None
+        """Whether this replica may campaign: in a doubt only for the votes of others, who know what they have acknowledged themselves."""
+        is_whole = self.lost is None and (self.has_heard_all or not self.is_doubted)
+        return is_whole and self.id in self.membership.all_voters and self.log.pending_snapshot is None
 
 
 def send(
@@ -176,6 +178,7 @@ def become_leader(state: State) -> Leader:
     state.leader = state.id
     state.role = role
     state.hurried = 0
+    state.is_doubted = False  # a majority of others has nothing that it lacks
     return role
 
 
@@ -204,6 +207,7 @@ def reset_timers(state: State) -> None:
 def trust(state: State, term: int, floor: LogEnd) -> None:
     """By the words of others: no vote in a term that they have seen, nor for a log that ends before the floor."""
     state.floor = max(state.floor, floor)
+    state.has_heard_all = True
     if term > state.term:
         become_follower(state, term, NOBODY)
     if state.term == term:

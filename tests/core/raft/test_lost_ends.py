@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from node.core.raft import HardState, LogEnd, Message, MessageKind, NodeId
+from node.core.raft import HardState, LogEnd, Message, MessageKind, NodeId, Role
 from tests.core.raft.entries import chain
 from tests.core.raft.simulation import Group
 from tests.core.raft.test_raft import replica, take
 
-ONE, TWO = NodeId(1), NodeId(2)
+ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 
 
 @pytest.mark.parametrize(("end", "is_granted"), [((1, 9), False), ((2, 2), False), ((2, 3), True), ((3, 1), True)])
@@ -61,3 +61,37 @@ def test_nobody_leads_where_what_was_acknowledged_is_nowhere() -> None:
         group.settle()
     assert group.leader() is None
     assert [raft.status().recovering for raft in group.rafts.values()] == [False, True, True]
+
+
+def test_a_heartbeat_commits_nothing_of_a_log_that_lost_its_end() -> None:
+    """Its sender may count on entries that are gone, and what stands there now may be others."""
+    raft = replica(tuple(chain(1, 2)), hard=HardState(1, commit=1), lost=LogEnd(2, 4))
+    raft.step(Message(MessageKind.heartbeat, ONE, TWO, 2, commit=4))
+    assert raft.status().commit == 1
+
+
+def test_one_in_doubt_leads_by_the_votes_of_all_others_alone() -> None:
+    """They know what they have acknowledged; it says that it is in doubt, and its own vote does not count. Then it is in doubt no more."""
+    raft = replica(tuple(chain(1, 2)), hard=HardState(1))
+    raft.set_doubted(True)
+    raft.campaign()
+    assert raft.ready() is None, "the others have not spoken"
+    raft.trust(1, LogEnd(1, 2))
+    raft.campaign()
+    asked = take(raft).messages
+    assert [(one.kind, one.to, one.recovering) for one in asked] == [
+        (MessageKind.vote, TWO, True), (MessageKind.vote, THREE, True),
+    ]  # fmt: skip
+    for voter, is_won in ((TWO, False), (THREE, True)):
+        raft.step(Message(MessageKind.vote_reply, ONE, voter, 2))
+        assert (raft.status().role is Role.leader) == is_won == (not raft.status().recovering)
+
+
+def test_one_in_doubt_asks_for_no_votes_before_it_has_what_others_know_of() -> None:
+    """Nobody could give it any."""
+    raft = replica(tuple(chain(1, 2)), hard=HardState(1))
+    raft.set_doubted(True)
+    raft.trust(1, LogEnd(1, 3))
+    take(raft)
+    raft.campaign()
+    assert raft.ready() is None
