@@ -28,8 +28,9 @@ def health(
         {node: [group for group in groups if group not in leaderless] for node, groups in recovering.items()}
     )
     parts += [
-        f"node {node} has lost the end of its log in {len(groups)} of its groups, which wait for a node that has all of it: "
-        "start the others, or put back the newest data folder of one that had"
+        f"node {node} has lost the end of its log, or may have, in {len(groups)} of its groups, which wait for a node that has all of "
+        "it: start the others, or put back the newest data folder of one that had; a folder in doubt waits for all of them, and one that "
+        "is gone for good leaves it waiting where the rest are no majority"
         for node, groups in stuck.items()
         if groups
     ]

@@ -170,8 +170,9 @@ class Doubts:
     def _tell(self) -> None:
         """What people are told, once a start or when it becomes certain."""
         remedy = (
-            "it takes no part until the other nodes have spoken; if one of them is gone for good, or too many folders "
-            f"are old, make this node a new member: scripts/cluster replace {self._node}"
+            "it takes no part until all other nodes have spoken: start them. Replace one that is gone for good first, then this one "
+            f"if it stays in doubt: scripts/cluster replace {self._node}. Where fewer than a majority are left without these two, they "
+            "block each other until the missing one is back with its last data folder"
         )
         if self._start.is_copy and not self._is_old:
             remedy += (

@@ -181,7 +181,8 @@ def test_a_machine_that_was_put_back_is_found_out_by_its_starts() -> None:
                 lambda: not is_recovering(world, old) and world.node(old).doubts.is_clear, "it has caught up"
             )
         found = [line for line in lines if line["event"] == "data folder in doubt"]
-        assert len(found) == 1 and "remembers" in found[0]["reason"] and "replace" in found[0]["remedy"]
+        assert len(found) == 1 and "remembers" in found[0]["reason"]
+        assert "replace" in found[0]["remedy"] and "block each other" in found[0]["remedy"]
         assert [line["event"] for line in lines if line.get("group") == 1 and "recover" in line["event"]] == [
             "recovering",
             "recovered",

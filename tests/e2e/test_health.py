@@ -14,9 +14,12 @@ CASES: dict[str, Case] = {
     "all is well": ([], [], {}, 0, []),
     "a node is away": ([], [2], {}, EXIT_IMPAIRED, ["node 2 does not answer"]),
     "a replica gets back what it lost": ([], [], {3: [1]}, EXIT_IMPAIRED, ["node 3 gets back what it lost"]),
+    "a folder is in doubt and another node gone": (
+        [1], [3], {2: [1]}, EXIT_FAILED, ["node 3 does not answer", "node 2 has lost the end of its log, or may have", "waits for all"],
+    ),
     "nobody has what two lost": (
         [1], [], {2: [1], 3: [1, 2]}, EXIT_FAILED,
-        ["no leader (group 1)", "node 2 has lost the end of its log in 1", "put back", "node 3 gets back what it lost, in 1"],
+        ["no leader (group 1)", "node 2 has lost the end of its log, or may have, in 1", "put back", "node 3 gets back what it lost, in 1"],
     ),
 }  # fmt: skip
 
