@@ -54,12 +54,13 @@ async def prove(client: Client, expected: Expected, progress: Callable[[int], No
 
 
 async def settled_audit(client: Client) -> Report:
-    """An audit to which every replica contributes: those that were away are given time to catch up."""
+    """An audit to which every replica contributes: those that were away are given time to catch up, and rounds to end."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while True:
         report = await client.audit()
         missing = any(digest is None for shard in report.shards for digest in shard.digests.values())
-        if not missing or time.monotonic() > deadline:
+        is_at_rest = not any(row.in_flight for row in report.currencies.values())
+        if (is_at_rest and not missing) or time.monotonic() > deadline:
             return report
         await asyncio.sleep(POLL_SECONDS)
 
