@@ -132,6 +132,7 @@ class Cluster:
         self.crashes = 0
         self.absent: dict[int, None] = {}  # nodes that must not be started yet
         self.is_replacing = False  # a lost folder: groups have fewer voters than replicas for a while
+        self.may_refuse = False  # so many folders are old that nobody can know what was acknowledged
         self.unexpected: Callable[[str, BaseException], None] = lambda where, error: None
         self._clients = 0
         for number in range(1, shape.nodes + 1):

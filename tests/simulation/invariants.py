@@ -254,7 +254,9 @@ class Invariants:
         if replica.raft.state.recovering:
             self._expect(damaged is not None or host.drive.is_put_back, f"{name}: recovers, and has lost nothing")
             return
-        if damaged is None or host.is_doubtful:
+        hosts = [self.cluster.hosts[node] for node in self.cluster.placement.replicas[group]]
+        is_known = not (self.cluster.may_refuse and all(other.drive.is_put_back for other in hosts))
+        if damaged is None or host.is_doubtful or not is_known:
             return
         log, committed = replica.raft.state.log, self.groups[group].entries
         lost = [

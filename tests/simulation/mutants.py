@@ -30,7 +30,7 @@ from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
 from node.core.machine import At, Body, Machine, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
-from node.core.raft import HardState, NodeId, Persist, Remains, StoredGroup, replication
+from node.core.raft import HardState, NodeId, Persist, Raft, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
 from node.core.raft.state import Leader, State
 from node.ports import LogWrite, Start
@@ -109,6 +109,11 @@ def believe_old_folder(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(MemoryStarts, "begin", begin)
     patch.setattr(Remains, "cover", lambda self, told: True)
+
+
+def believe_own_log(patch: pytest.MonkeyPatch) -> None:
+    """An old folder ends its doubt by what it has itself, if nobody tells of more."""
+    patch.setattr(Raft, "has_caught_up_since", lambda self, term: self.durable_end >= self.state.floor)
 
 
 def skip_fence(patch: pytest.MonkeyPatch) -> None:
@@ -335,7 +340,7 @@ def serve_overdue(patch: pytest.MonkeyPatch) -> None:
 
 MUTANTS = (
     acknowledge_before_write, commit_old_term, forget_vote, forget_promises, believe_every_promise,
-    believe_old_folder, skip_fence, decide_early, lose_decision,
+    believe_old_folder, believe_own_log, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
     forget_updates, forget_ended_claims, serve_overdue, let_new_folder_vote,

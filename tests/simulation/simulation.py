@@ -3,7 +3,8 @@
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
 them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
 wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind the faults a run has one spell of something else:
-`links` that are cut and that nobody may notice, a lost data folder (`folders`), clients that ask for too much (`greed`).
+`links` that are cut and that nobody may notice, a lost data folder (`folders`), clients that ask for too much (`greed`), `machines`
+that are put back, so many that a group may refuse for ever.
 Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
 `linearizability`, `list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything:
 the same seed gives the same run, down to the last byte on the network.
@@ -42,6 +43,7 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.links import Links
 from tests.simulation.locking import Locking
 from tests.simulation.loop import SimLoop, Stuck, run
+from tests.simulation.machines import Machines
 from tests.simulation.network import Network
 from tests.simulation.notes import Notes
 from tests.simulation.records import Records
@@ -72,11 +74,13 @@ SPELLS: dict[str, Callable[[Cluster, Random, Counter[str], Callable[[str], None]
     "links": Links,
     "folders": Folders,
     "greed": Greed,
+    "machines": Machines,
 }
 SPELL_WEIGHTS = {
     "links": 3,
     "folders": 3,
     "greed": 1,
+    "machines": 2,
     "none": 3,
 }  # a run has one: each takes seconds, and seeds are many
 WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
@@ -263,10 +267,12 @@ class Simulation:
         for worker in self.workers:
             worker.stop()
         await asyncio.gather(*running)
-        await self._settle()
+        if not self.cluster.may_refuse:
+            await self._settle()
         for task in watching:
             task.cancel()
-        await self._check_end()
+        if not self.cluster.may_refuse:
+            await self._check_end()
 
     def _worked(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

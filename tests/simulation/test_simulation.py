@@ -101,6 +101,7 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.believe_every_promise, "has lost nothing", plan("bank", "writes")),
         (mutants.believe_old_folder, "forgot that|voted for|lacks committed|on disk at", plan("note", "copies")),
         (mutants.name_older_checkpoint, "only applied entries|is taken for", plan("bank", "snapshots")),
+        (mutants.believe_own_log, "two entries|lacks committed|on disk at", Plan(1.0, "bank", spell="machines")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "2pc")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "3pc")),
         (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is|balanced=False", plan("bank", "shards")),
