@@ -111,8 +111,8 @@ class Doubts:
 
     def may_take(self, message: Message) -> bool:
         """Whether a vote may be given where one is asked for by a replica in doubt: only by whom nobody can find in doubt any more."""
-        is_vote = message.kind in (MessageKind.vote, MessageKind.pre_vote)
-        return self.is_clear or not (is_vote and message.recovering)
+        is_vote = message.recovering and message.kind in (MessageKind.vote, MessageKind.pre_vote)
+        return not is_vote or self.is_clear
 
     async def begin(self) -> int:
         """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
