@@ -75,9 +75,10 @@ class Folders:
     def _is_whole(self, host: Host) -> bool:
         """Whether the node runs and has back what it lost; it is started, and refused for no such loss."""
         self._cluster.start(host.number)
-        replicas = [] if host.node is None else host.node.replicas.values()
-        is_sound = all(replica.raft.is_restored for replica in replicas)
-        return bool(replicas) and is_sound and host.node is not None and host.node.doubts.is_clear
+        if host.node is None or not any(host.number in nodes for nodes in self._cluster.placement.replicas):
+            return host.node is not None
+        replicas = host.node.replicas.values()
+        return bool(replicas) and host.node.doubts.is_clear and all(replica.raft.is_restored for replica in replicas)
 
     def _crash(self) -> None:
         leader = self._cluster.leader_of(self._random.randint(0, self._cluster.shape.shards))
