@@ -30,6 +30,8 @@ POSITION_BITS = 20  # of a cursor: more than a segment's positions
 LAST_POSITION = (1 << POSITION_BITS) - 1
 LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
 IDS_MAX = 1_000  # of an open round that are told: enough to know whose it is
+FEW = 4  # accounts whose values are read one by one: selecting from a column takes as long as reading ten values
+KIND = COLUMNS.index("kind")
 SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
@@ -41,9 +43,12 @@ def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
     if not accounts.count:
         return [None] * len(ids)
     rows = accounts.rows_of(ids)
-    kinds = {kind: (currency_text(kind & CURRENCY_MASK), kind >> STATE_SHIFT) for kind in accounts.kind[rows].tolist()}
+    numbers = rows.tolist()
+    whole = [getattr(accounts, name) for name in COLUMNS]
+    is_few = len(ids) <= FEW
+    columns = [[column.item(row) for row in numbers] if is_few else column[rows].tolist() for column in whole]
+    kinds = {kind: (currency_text(kind & CURRENCY_MASK), kind >> STATE_SHIFT) for kind in columns[KIND]}
     owners, metadata, updates = accounts.owners, accounts.metadata, accounts.updates
-    columns = [getattr(accounts, name)[rows].tolist() for name in COLUMNS]
     return [
         None if row == NOT_HERE else [
             id, kinds[kind][0], posted, held, incoming,
@@ -52,7 +57,7 @@ def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
             updates[row].id if row in updates else b"",
         ]
         for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part, _ in zip(
-            ids, rows.tolist(), *columns, strict=True
+            ids, numbers, *columns, strict=True
         )
     ]  # fmt: skip
 
