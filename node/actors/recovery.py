@@ -189,7 +189,7 @@ class Doubts:
         for group, replica in self._replicas.items():
             others = self._others(replica)
             has_heard = self._recollections.keys() >= set(others)
-            if self._reason and has_heard and group in self._remains and group not in self._settled:
+            if has_heard and group in self._remains and group not in self._settled:
                 self._settled[group] = self._settle_group(replica, others)
             is_settled = group in self._settled and replica.raft.state.is_doubted
             if is_settled and (not self._is_old or replica.raft.has_caught_up_since(self._settled[group])):
@@ -214,8 +214,10 @@ class Doubts:
 
     def tick(self) -> None:
         """Ends the doubt once all replicas are sound again. Raises StorageFailed where nobody can help."""
+        if not self._reason:
+            return
         self._settle()
-        if self._reason and not self._is_ending and self._is_healed():
+        if not self._is_ending and self._is_healed():
             self._is_ending = True
             self._spawn(self._end())
 

@@ -99,7 +99,9 @@ class State:
     @property
     def lost(self) -> LogEnd | None:
         """Where the log ended that was acknowledged, until this one ends no earlier."""
-        return self.floor if self.log.end < self.floor else None
+        log, floor = self.log, self.floor
+        is_short = (log.last_term, log.last_index) < (floor.term, floor.index)  # asked with each message
+        return floor if is_short else None
 
     @property
     def promised_end(self) -> LogEnd:
