@@ -9,7 +9,7 @@ import pytest
 from node.adapters.memory import MemoryPeers
 from tests.actors.quiet import World, play
 from tests.actors.test_founding import belongs, empty
-from tests.actors.test_old_folders import is_led_by, is_recovering, pay
+from tests.actors.test_old_folders import is_led_by, is_recovering, pay, put_back
 
 LATE_SECONDS = 0.5  # of a slow disk that is saved to before the recollection is told; many heartbeats
 
@@ -29,13 +29,7 @@ def test_a_leader_is_not_followed_before_it_has_said_what_it_remembers(monkeypat
     """Its heartbeat tells how far the node's log was committed, and the machine was put back to an older one since."""
 
     async def story(world: World) -> None:
-        await world.open("a", "b", funds=1_000)
-        old = world.followers(1)[0]
-        drive = world.cluster.hosts[old].drive
-        drive.copy()
-        await pay(world, 5)
-        world.cluster.crash(old)
-        drive.put_back(as_files=False)
+        old = await put_back(world)
         remember_slowly(monkeypatch)
         world.cluster.start(old)
         await world.until(lambda: world.is_serving(old) and is_recovering(world, old), "it has heard")

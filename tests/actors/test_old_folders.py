@@ -76,6 +76,18 @@ async def paid_behind_the_copy(world: World) -> tuple[int, int, int]:
     return leader, old, other
 
 
+async def put_back(world: World) -> int:
+    """A follower's machine is put back in place to where it was five payments ago; that node, which does not run."""
+    await world.open("a", "b", funds=1_000)
+    old = world.followers(1)[0]
+    drive = world.cluster.hosts[old].drive
+    drive.copy()
+    await pay(world, 5)
+    world.cluster.crash(old)
+    drive.put_back(as_files=False)
+    return old
+
+
 @pytest.mark.parametrize("harm", ["copied", "gone"])
 def test_an_old_folder_has_no_vote_while_one_who_knows_is_away(harm: str) -> None:
     """With the node that lacks the payment it would be a majority that forgets it."""
@@ -200,13 +212,7 @@ def test_a_folder_that_lacks_acknowledgements_of_the_same_start_is_found_out() -
     """The leader knows what it was told, though no start and no file differs."""
 
     async def story(world: World) -> None:
-        await world.open("a", "b", funds=1_000)
-        old = world.followers(1)[0]
-        drive = world.cluster.hosts[old].drive
-        drive.copy()
-        await pay(world, 5)
-        world.cluster.crash(old)
-        drive.put_back(as_files=False)
+        old = await put_back(world)
         world.cluster.start(old)
         await world.until(lambda: world.is_serving(old) and is_recovering(world, old), "it has heard")
         await world.until(lambda: not is_recovering(world, old), "it has caught up")
