@@ -190,13 +190,13 @@ class ClusterStatus:
 
     placement: Placement
     leaders: tuple[int, ...]  # node of each group's leader, group 0 (the coordinator) first; 0 unknown
-    node: int  # who answered first; what follows `recovering` is its own
+    node: int  # who answered first; what follows `clocks` is its own
     up: tuple[int, ...]  # nodes that have answered
     recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
+    clocks: tuple[NodeClock, ...]  # of the nodes that have been compared, rising; far off once anybody knows it
     groups: tuple[ReplicaState, ...]  # its replicas
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow
-    clocks: tuple[NodeClock, ...]  # of the nodes that have been compared
 
     @property
     def coordinator(self) -> int:

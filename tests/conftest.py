@@ -1,14 +1,15 @@
-"""What all tests share: which event loop they run on, and how Hypothesis searches."""
+"""What all tests share: which event loop they run on, how Hypothesis searches, and that a log is as each finds it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 import uvloop
 
 REAL_LOOP_FOLDERS = ("adapters", "e2e")  # real sockets and files: the loop that production uses
@@ -32,3 +33,10 @@ def pytest_asyncio_loop_factories(
     if folder in REAL_LOOP_FOLDERS:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """A simulation silences them: not for the test that comes next and looks into them."""
+    yield
+    structlog.reset_defaults()

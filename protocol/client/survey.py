@@ -9,7 +9,7 @@ from protocol.client.calls import Calls
 from protocol.errors import ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.placement import NodeAddress
-from protocol.views import ClusterStatus, NodeState
+from protocol.views import ClusterStatus, NodeClock, NodeState
 
 ASK_SECONDS = 1.0  # a node that works answers in milliseconds
 
@@ -37,7 +37,7 @@ def combine(seen: Sequence[NodeState]) -> ClusterStatus:
     first, up = seen[0], tuple(sorted(state.node for state in seen))
     return ClusterStatus(
         first.placement, leaders_of(seen, first.placement.shards + 1), first.node, up, recovering_of(seen),
-        first.groups, first.rounds, first.shed, first.clocks,
+        clocks_of(seen), first.groups, first.rounds, first.shed,
     )  # fmt: skip
 
 
@@ -55,3 +55,12 @@ def recovering_of(seen: Iterable[NodeState]) -> dict[int, tuple[int, ...]]:
         state.node: tuple(replica.group for replica in state.groups if replica.is_recovering) for state in seen
     }
     return {node: groups for node, groups in recovering.items() if groups}
+
+
+def clocks_of(seen: Iterable[NodeState]) -> tuple[NodeClock, ...]:
+    """Of each node whose clock was compared the sharpest word, from a node that calls it far off if there is one."""
+    clocks: dict[int, NodeClock] = {}
+    for clock in (clock for state in seen for clock in state.clocks):
+        known = clocks.setdefault(clock.node, clock)
+        clocks[clock.node] = min(known, clock, key=lambda clock: (not clock.is_far_off, clock.error_seconds))
+    return tuple(clocks[node] for node in sorted(clocks))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from node.core.members import MemberTable
@@ -126,7 +125,6 @@ def test_nothing_is_served_before_all_nodes_have_come_once(missing: int) -> None
         world.cluster.start(missing)
         await serves(world)
 
-    structlog.reset_defaults()
     play(story)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from node.actors.events import Lead
@@ -186,5 +185,4 @@ def test_a_silence_is_told_once() -> None:
             told = [line["event"] for line in lines if line.get("node") == node and "peer" in line["event"]]
             assert told == ["peer silent", "connection to a silent peer renewed", "peer answers again"], told
 
-    structlog.reset_defaults()
     play(story)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from protocol.errors import RingpayError
@@ -82,5 +81,4 @@ def test_a_loss_that_does_not_heal_by_itself_says_what_to_do() -> None:
         await pay(world, 1)
         assert (await world.client.account("b")).posted == 1_006
 
-    structlog.reset_defaults()
     play(story)

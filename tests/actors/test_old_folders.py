@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from node.core.raft import (
@@ -204,7 +203,6 @@ def test_a_machine_that_was_put_back_is_found_out_by_its_starts() -> None:
         await world.until(lambda: world.node(old).doubts.is_clear, "nobody doubts it again")
         assert not is_recovering(world, old)
 
-    structlog.reset_defaults()
     play(story)
 
 

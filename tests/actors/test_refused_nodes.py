@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from protocol.client.connection import Connection
@@ -52,7 +51,6 @@ def test_a_node_that_all_others_refuse_stops_and_both_sides_say_why(name: str) -
         assert [line["code"] for line in told] == [code.value] * len(others), "each says it once"
         assert (await world.client.transfer("a", "b", 1)).status == Status.created
 
-    structlog.reset_defaults()
     play(story)
 
 
@@ -117,5 +115,4 @@ def test_a_node_that_reaches_nobody_says_so_once() -> None:
         told = [line for line in lines if line["event"] == "waiting"]
         assert [line["node"] for line in told] == [odd] and "no other node answers" in told[0]["reason"]
 
-    structlog.reset_defaults()
     play(story)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from node.adapters.folder import DataFolder
@@ -88,4 +87,3 @@ def test_another_address_is_told_once(tmp_path: Path) -> None:
         with capture_logs() as lines:
             assert DataFolder(tmp_path, OWNER, address).data_id == data_id
         assert [line["before"] for line in lines] == count * [ADDRESS]
-    structlog.reset_defaults()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocol.client.survey import combine
 from protocol.placement import NodeAddress, Placement
-from protocol.views import NodeState
+from protocol.views import NodeClock, NodeState
 
 NODES = tuple(NodeAddress(number, "localhost", 7100 + number) for number in (1, 2, 3))
 PLACEMENT = Placement(1, 1, ((1, 2, 3), (1, 2, 3)), NODES)
 
 
-def told(node: int, *replicas: tuple[int, int, int, bool]) -> NodeState:
-    """By a node: of each group its term, its leader, and whether the replica recovers."""
+def told(node: int, *replicas: tuple[int, int, int, bool], clocks: Sequence[Sequence[int | bool]] = ()) -> NodeState:
+    """By a node: of each group its term, its leader, and whether the replica recovers; and what it knows of clocks."""
     rows = [[group, "follower", term, leader, 9, 9, 9, 0, lost] for group, term, leader, lost in replicas]
-    return NodeState.unpack([PLACEMENT.pack(), [], node, [], rows, [0, False, 0, 7], [0, 0, 5, False], []])
+    return NodeState.unpack([PLACEMENT.pack(), [], node, [], rows, [0, False, 0, 7], [0, 0, 5, False], clocks])
 
 
 def test_the_highest_term_tells_who_leads() -> None:
@@ -27,3 +29,13 @@ def test_a_leader_that_does_not_answer_leads_nobody() -> None:
     """Its followers know no better for a while; in an election nobody is known."""
     seen = combine([told(2, (0, 3, 1, False), (1, 4, 2, False)), told(3, (0, 3, 1, False), (1, 5, 0, False))])
     assert (seen.leaderless, seen.silent) == ((0, 1), (1,))
+
+
+def test_a_wrong_clock_is_told_once_anybody_knows_it() -> None:
+    """The node that answers first may not have compared yet; of the other clocks the sharpest reading is told."""
+    late = [[1, 0, 0, False], [2, 10**6, 8 * 10**6, False]]
+    sharp = [[1, 0, 2 * 10**6, False], [2, 0, 3 * 10**6, False], [3, 3_600 * 10**9, 9 * 10**6, True]]
+    seen = combine([told(1, clocks=late), told(2, clocks=sharp), told(3, clocks=[[3, 3_600 * 10**9, 0, False]])])
+    assert seen.clocks == (
+        NodeClock(1, 0.0, 0.0, False), NodeClock(2, 0.0, 0.003, False), NodeClock(3, 3_600.0, 0.009, True),
+    )  # fmt: skip
