@@ -57,8 +57,8 @@ class NodeFolder(Protocol):
 class LogStore(Protocol):
     """The node's one log, for all groups, and a second copy of what each group has promised by it (`node.core.raft.Promise`).
 
-    The copy must not share the fate of the log. After a crash in the middle of a write it speaks of the write or of what was before,
-    as the log does: a promise that nobody can have heard of does not count.
+    The copy must not share the fate of the log. It is written behind the log and before anybody is told: after a crash in between it
+    speaks of what was before, never of what the log does not have.
     """
 
     async def open(self) -> dict[int, StoredGroup]:

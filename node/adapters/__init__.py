@@ -18,9 +18,7 @@ than most statements. A call that has started runs to its end on that thread, ev
 Invariants: what a store's `write` was given is on disk as a whole when it returns (`synchronous=FULL`); a foreign, newer or damaged
 file is refused; a frame that breaks the protocol closes its connection and nothing else.
 
-A loss of power in the middle of a write may leave the promise without its log, or the note that both were told behind: then the
-last write counts as never told. Only a disk that loses just that write at the same time, and no other, is not noticed here; its
-leader notices it when the node connects again.
+A loss of power in the middle of a write may leave the log without its promise: that write was never told.
 
 Left out: retries. A failed write or fsync stops the node, since nobody knows what the disk holds then.
 """

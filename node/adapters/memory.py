@@ -1,7 +1,7 @@
 """In-memory twins of the stores. They outlive the node object, so that a test can restart a node on the same disk.
 
-A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. The log and what
-was promised by it end in any order, and a crash in between leaves the one without the other. `Disk.is_failing` makes every later
+A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. What is promised
+by the log is written behind it, and a crash in between leaves the one without the other. `Disk.is_failing` makes every later
 write raise, as a dying disk does; a crash before the latency is over loses the write.
 """
 
@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from node.adapters.promises import promise_after
 from node.adapters.starts import TAIL, Remaining
 from node.core.machine import Change
-from node.core.raft import LogCut, Promise, StoredGroup, is_cut_short
+from node.core.raft import LogCut, Promise, StoredGroup
 from node.ports import LogWrite, Start, StorageFailed
 
 Row = tuple[str, int, bytes]
 
 
-@dataclass(slots=True)
-class Slots:
+class Slots(NamedTuple):
     """What a group has promised, and before that."""
 
     newest: Promise
     before: Promise
-    is_told: bool = True
-    is_fresh: bool = True  # whether it was written since the last start, which makes sure of the note that it was told
 
 
 class Disk:
@@ -147,34 +144,23 @@ class MemoryLog:
             group: replace(stored, entries=list(stored.entries), promise=None) for group, stored in disk.groups.items()
         }
         for group, slots in disk.promises.items():
-            stored = opened.setdefault(group, StoredGroup())
-            if not slots.is_told and is_cut_short(stored, slots.newest, slots.before):
-                slots.newest = slots.before
-            slots.is_told, slots.is_fresh = True, False
-            stored.promise = slots.newest
+            opened.setdefault(group, StoredGroup()).promise = slots.newest
         disk.has_log = disk.has_promises = disk.has_tail = True
         return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """The log and the promises, each whole or not at all, in the order in which their latencies end."""
-        disk = self._disk
-        log, promises = disk.latency(), disk.latency()
-        first, second = (self._write_log, self._promise) if log < promises else (self._promise, self._write_log)
-        await disk.sync(min(log, promises))
-        first(writes)
-        await disk.sync(abs(log - promises))
-        second(writes)
-        for write in writes:
-            slots = disk.promises[write.group]
-            slots.is_told, slots.is_fresh = True, slots.is_fresh and write.promise is None
+        """The log, and behind it the promises, each whole or not at all."""
+        await self._disk.sync()
+        self._write_log(writes)
+        await self._disk.sync()
+        self._promise(writes)
 
     def _promise(self, writes: Sequence[LogWrite]) -> None:
         before = {write.group: self._promised(write.group) for write in writes}
         after = dict(before)
         for write in writes:
             after[write.group] = promise_after(after[write.group], write)
-        for group, promise in after.items():
-            self._disk.promises[group] = Slots(promise, before[group], is_told=False)
+        self._disk.promises |= {group: Slots(promise, before[group]) for group, promise in after.items()}
 
     def _promised(self, group: int) -> Promise:
         slots = self._disk.promises.get(group)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from node.adapters.promises import Kept, PromiseFile, promise_after
+from node.adapters.promises import PromiseFile, promise_after
 from node.adapters.sqlite import SqliteFile, sync_folder
-from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup, is_cut_short
+from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup
 from node.ports import LogWrite
 
 SCHEMA = """
@@ -40,14 +40,14 @@ class SqliteLog:
         """Reads everything back, and makes what is missing: without one of its two files the node knows what it has lost."""
         had_log, had_promises = self._file.path.exists(), self._promises.exists()
         await self._file.open(SCHEMA, preallocate=True)
-        kept = self._promises.open()
+        groups = await self._file.run(self._read)
         sync_folder(self._folder)
         if had_log != had_promises:
             missing = "log.promises" if had_log else "log.db"
             log.warning("a file of the log was missing", folder=str(self._folder), file=missing)
-        return await self._file.run(self._read, kept)
+        return groups
 
-    def _read(self, connection: sqlite3.Connection, kept: dict[int, Kept]) -> dict[int, StoredGroup]:
+    def _read(self, connection: sqlite3.Connection) -> dict[int, StoredGroup]:
         groups: dict[int, StoredGroup] = {}
         for group, term, vote, commit, written in connection.execute("SELECT * FROM hard_state"):
             stored = groups.setdefault(group, StoredGroup())
@@ -57,42 +57,33 @@ class SqliteLog:
         for key, term, kind, checksum, data in connection.execute("SELECT * FROM entry ORDER BY key"):
             group, index = key >> INDEX_BITS, key & ((1 << INDEX_BITS) - 1)
             groups.setdefault(group, StoredGroup()).entries.append(Entry(term, index, EntryKind(kind), data, checksum))
-        for group, (newest, before) in kept.items():
-            stored = groups.setdefault(group, StoredGroup())
-            stored.promise = newest
-            if before is not None and is_cut_short(stored, newest, before):
-                stored.promise = before
-                self._promises.void(group)
-            self._promised[group] = stored.promise
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
-        self._promises.settle(
-            {group: self._promised[group] for group, both in kept.items() if both.newest != self._promised[group]}
-        )
+        self._promised = self._promises.open()
+        for group, promise in self._promised.items():
+            groups.setdefault(group, StoredGroup()).promise = promise
         return groups
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
-        """One transaction with one fsync, and the promises meanwhile."""
+        """One transaction with one fsync, and behind it the promises."""
         await self._file.run(self._write, writes)
 
     def _write(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
+        if len(writes) == 1 and self._is_lone_entry(writes[0]):
+            self._write_group(connection, writes[0])  # a statement alone is a transaction
+        else:
+            self._write_together(connection, writes)
+        self._promise(writes)
+
+    def _promise(self, writes: Sequence[LogWrite]) -> None:
         promises: dict[int, Promise] = {}
         for write in writes:
             before = promises.get(write.group) or self._promised.get(write.group, Promise())
             if (after := promise_after(before, write)) != before:
                 promises[write.group] = after
-        self._promises.begin(promises)
-        try:
-            if len(writes) == 1 and self._is_lone_entry(writes[0]):
-                self._write_group(connection, writes[0])  # a statement alone is a transaction
-            else:
-                self._write_together(connection, writes)
-        finally:
-            self._promises.finish()
-        self._promises.note_told()
-        if any(write.promise is not None for write in writes):
-            self._promises.sync()
-        self._promised.update(promises)
+        if promises:
+            self._promises.write(promises)
+            self._promised.update(promises)
 
     def _is_lone_entry(self, write: LogWrite) -> bool:
         is_plain = write.hard_state is None and write.cut is None and len(write.entries) == 1

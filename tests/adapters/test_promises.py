@@ -143,7 +143,7 @@ async def test_lost_promises_are_made_anew_from_the_log(tmp_path: Path) -> None:
 
 def slot_places(group: int) -> list[int]:
     """Where both slots of a group lie."""
-    return [BLOCK_BYTES + half * HALF_BYTES + group * SLOT.size for half in (0, 1)]
+    return [half * HALF_BYTES + group * SLOT.size for half in (0, 1)]
 
 
 @pytest.mark.parametrize("bit", [0, 77, 8 * SLOT.size - 1])
@@ -172,33 +172,38 @@ async def test_a_promise_page_that_is_older_than_the_log_does_no_harm(tmp_path: 
     assert (len(restored.entries), restored.lost) == (4, None)
 
 
-async def test_a_crash_between_promise_and_log_harms_nobody(tmp_path: Path) -> None:
-    """At either side of it, and again at the next write: nobody has been told."""
+async def test_a_crash_between_log_and_promise_harms_nobody(tmp_path: Path) -> None:
+    """And not again at the next write: nobody has been told."""
     entries = chain(1, 9)
-    await write(tmp_path / "a", [LogWrite(1, HardState(1), entries[:5])])
-    noted = (tmp_path / "a" / "log.promises").read_bytes()[:BLOCK_BYTES]
-    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    await write(tmp_path / "a", [LogWrite(1, None, entries[5:6])])
-    after = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    mixed = {
-        "promise": {"log.db": before["log.db"], "log.promises": noted + after["log.promises"][BLOCK_BYTES:]},
-        "log": {"log.db": after["log.db"], "log.promises": before["log.promises"]},
-    }
-    for name, files in mixed.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
-        length = 5 if name == "promise" else 6
-        for is_idle in (True, False, False):
-            restored = await start(folder)
-            assert (len(restored.entries), restored.lost) == (length, None)
-            if is_idle:
-                continue
-            await write(folder, [LogWrite(1, None, entries[length : length + 1])])
-            length += 1
-        remove("log.db")(folder)
-        assert (await start(folder)).lost == LogEnd(1, length)
+    await write(tmp_path, [LogWrite(1, HardState(1), entries[:5])])
+    promised = (tmp_path / "log.promises").read_bytes()
+    await write(tmp_path, [LogWrite(1, None, entries[5:6])])
+    (tmp_path / "log.promises").write_bytes(promised)
+    for length in (6, 7, 8):
+        restored = await start(tmp_path)
+        assert (len(restored.entries), restored.lost) == (length, None)
+        await write(tmp_path, [LogWrite(1, None, entries[length : length + 1])])
+    remove("log.db")(tmp_path)
+    assert (await start(tmp_path)).lost == LogEnd(1, 9)
+
+
+async def test_nothing_is_promised_before_the_log_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the log's write meets: the promise of before stands, and what was not written is not missed."""
+    await write(tmp_path, [LogWrite(1, HardState(1), chain(1, 5))])
+    promised = (tmp_path / "log.promises").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    log = SqliteLog(tmp_path, STAMP)
+    await log.open()
+    monkeypatch.setattr(log, "_write_group", fail)
+    for drain in ([LogWrite(1, None, chain(1, 6)[5:])], [LogWrite(1, HardState(2)), LogWrite(2, HardState(1))]):
+        with pytest.raises(StorageFailed, match="full"):
+            await log.write(drain)
+    await log.close()
+    assert (tmp_path / "log.promises").read_bytes() == promised
+    assert (await start(tmp_path)).lost is None
 
 
 async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Path) -> None:
@@ -216,8 +221,8 @@ async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Pat
     assert (await start(tmp_path)).lost == LogEnd(1, 5)
 
 
-async def test_a_promise_that_was_told_and_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
-    """The same files, but the note says that both were on disk: the log lost its last write."""
+async def test_a_promise_that_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
+    """The log, which was there before it was promised, lost its last write."""
     entries = chain(1, 6)
     await write(tmp_path, [LogWrite(1, HardState(1), entries[:5])])
     log = (tmp_path / "log.db").read_bytes()
@@ -281,9 +286,8 @@ def test_a_write_that_fails_is_an_error(tmp_path: Path, call: str, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(promises.os, call, fail)  # type: ignore[attr-defined]  # the module that it imports
-    file.begin({1: Promise(1), 1 + BLOCK_BYTES // SLOT.size: Promise(1)})  # in two blocks
     with pytest.raises(StorageFailed, match="No space left"):
-        file.finish()
+        file.write({1: Promise(1), 1 + BLOCK_BYTES // SLOT.size: Promise(1)})  # in two blocks
     monkeypatch.undo()
     file.close()
 
@@ -305,12 +309,10 @@ def test_a_full_disk_at_the_first_start_is_an_error(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     file = PromiseFile(tmp_path / "log.promises", STAMP)
     assert file.open() == {}
-    file.begin({1: Promise(3)})
-    file.finish()
-    file.note_told()
+    file.write({1: Promise(3)})
     file.close()
     again = PromiseFile(tmp_path / "log.promises", STAMP)
-    assert {group: kept.newest for group, kept in again.open().items()} == {1: Promise(3)}
+    assert again.open() == {1: Promise(3)}
     again.close()
 
 
@@ -318,10 +320,28 @@ def test_another_nodes_file_says_nothing(tmp_path: Path) -> None:
     """Its slots count as damaged."""
     file = PromiseFile(tmp_path / "log.promises", "test node 1")
     file.open()
-    file.begin({1: Promise(7)})
-    file.finish()
-    file.note_told()
+    file.write({1: Promise(7)})
     file.close()
     other = PromiseFile(tmp_path / "log.promises", STAMP)
     assert other.open() == {}
     other.close()
+
+
+@pytest.mark.parametrize("groups", [1, 200])
+def test_a_file_system_without_direct_writes_keeps_promises_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    """It is slower there, and the file is the same."""
+    honest, promised = os.open, {group: Promise(group) for group in range(1, groups + 1)}
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return honest(path, flags, mode)
+
+    for opened in (refuse, honest):
+        monkeypatch.setattr(os, "open", opened)
+        file = PromiseFile(tmp_path / "log.promises", STAMP)
+        assert file.open() == ({} if opened is refuse else promised)
+        file.write(promised)
+        file.close()

@@ -133,15 +133,14 @@ class Drive:
         disk = self.disk
         shards = {group: {table: dict(rows) for table, rows in tables.items()} for group, tables in disk.shards.items()}
         groups = {group: copy_of(stored) for group, stored in disk.groups.items()}
-        promises = {group: replace(slots) for group, slots in disk.promises.items()}
-        self.saved = (groups, promises, shards, list(disk.starts), disk.remembered)
+        self.saved = (groups, dict(disk.promises), shards, list(disk.starts), disk.remembered)
 
     def put_back(self, *, as_files: bool) -> None:
         """The copy takes the folder's place: file by file, or as a machine is put back, where every file stays itself."""
         assert self.saved is not None
         disk, (groups, promises, shards, starts, remembered) = self.disk, self.saved
         self._fall_back(groups)
-        disk.promises = {group: replace(slots) for group, slots in promises.items()}
+        disk.promises = dict(promises)
         disk.shards = {group: {table: dict(rows) for table, rows in tables.items()} for group, tables in shards.items()}
         disk.starts, disk.remembered = list(starts), remembered
         disk.files += as_files
@@ -191,13 +190,7 @@ class Drive:
         slots = self.disk.promises.get(group)
         if slots is not None and slots.before.lost == slots.newest.lost:
             self.are_promises_bare = True
-            slots.newest = slots.before
-
-    def forget_told(self) -> None:
-        """The note that the last write was told was not on the disk yet when the power went."""
-        self.are_promises_bare = True
-        for slots in self.disk.promises.values():
-            slots.is_told = not slots.is_fresh
+            self.disk.promises[group] = slots._replace(newest=slots.before)
 
     def merge(self) -> None:
         """SQLite copies the write-ahead log into the file."""

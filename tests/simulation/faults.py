@@ -137,8 +137,6 @@ class Faults:
     def _crash_all(self) -> None:
         """All at once, and up again all at once or one by one."""
         self._count("power loss")
-        for host in self._up():
-            host.drive.forget_told()
         together = self._random.random() < 0.5
         for host in self._up():
             if together:

@@ -274,7 +274,7 @@ class Invariants:
             lost == there, f"{name}: lost entry {max(lost, default=0)}, ends at {log.last_index}, and forgot that"
         )
         slots = host.drive.disk.promises.get(group)
-        is_stored = slots is not None and slots.is_told and slots.newest.lost is None
+        is_stored = slots is not None and slots.newest.lost is None
         if is_stored and log.stable >= max(there, default=0):
             del host.drive.damaged[group]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from node.actors.replica import Replica
 from node.actors.router import Router
 from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
-from node.adapters import memory
 from node.adapters.memory import MemoryFolder, MemoryLog, MemoryStarts
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, MarkRequest, votes
 from node.core.commit import coordinator as commit_coordinator
@@ -96,9 +95,16 @@ def forget_promises(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryLog, "open", open)
 
 
-def believe_every_promise(patch: pytest.MonkeyPatch) -> None:
-    """What was about to be promised when the node died counts as promised, and the log as damaged."""
-    patch.setattr(memory, "is_cut_short", lambda stored, newest, before: False)
+def promise_before_log(patch: pytest.MonkeyPatch) -> None:
+    """What is about to be promised is on disk before the log has it: who dies in between seems to have lost something."""
+
+    async def write(self: MemoryLog, writes: Sequence[LogWrite]) -> None:
+        await self._disk.sync()
+        self._promise(writes)
+        await self._disk.sync()
+        self._write_log(writes)
+
+    patch.setattr(MemoryLog, "write", write)
 
 
 def believe_old_folder(patch: pytest.MonkeyPatch) -> None:
@@ -339,7 +345,7 @@ def serve_overdue(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, forget_promises, believe_every_promise,
+    acknowledge_before_write, commit_old_term, forget_vote, forget_promises, promise_before_log,
     believe_old_folder, believe_own_log, skip_fence, decide_early, lose_decision,
     presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,

@@ -98,7 +98,7 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.commit_old_term, "counted an entry of term", plan("bank", "elections")),
         (mutants.forget_vote, "voted for", plan("note", "votes")),
         (mutants.forget_promises, "voted for|forgot that", plan("bank", "disks")),
-        (mutants.believe_every_promise, "has lost nothing", plan("bank", "writes")),
+        (mutants.promise_before_log, "has lost nothing", plan("bank", "writes")),
         (mutants.believe_old_folder, "forgot that|voted for|lacks committed|on disk at", plan("note", "copies")),
         (mutants.name_older_checkpoint, "only applied entries|is taken for", plan("bank", "snapshots")),
         (mutants.believe_own_log, "two entries|lacks committed|on disk at", Plan(1.0, "bank", spell="machines")),

@@ -65,7 +65,7 @@ it), snapshot data (the shell streams it; the core exchanges metas only), witnes
 from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta, Step, Transition
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import ProgressState
-from node.core.raft.promises import LogCut, Promise, StoredGroup, is_cut_short, promise_kept, restore_log
+from node.core.raft.promises import LogCut, Promise, StoredGroup, promise_kept, restore_log
 from node.core.raft.raft import Raft
 from node.core.raft.ready import (
     PeerStatus,
@@ -100,7 +100,6 @@ __all__ = [
     "LogCut",
     "Promise",
     "StoredGroup",
-    "is_cut_short",
     "promise_kept",
     "restore_log",
     "Ready",

@@ -1,7 +1,8 @@
 """What a replica has promised to others, and what a start makes of a disk that knows less.
 
 A replica promises its term, its vote, and the end of its log: with the acknowledgement that goes to a leader others count on every
-entry up to there. The shell keeps each `Promise` a second time, apart from the log, durable before it is told; `restore_log` compares.
+entry up to there. The shell keeps each `Promise` a second time, apart from the log, durable behind the log's own write and before
+anything is told; `restore_log` compares.
 """
 
 from __future__ import annotations
@@ -77,11 +78,6 @@ def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
     ):
         return replace(promise, written=stored.written, index=end.index, entry_term=end.term)
     return promise
-
-
-def is_cut_short(stored: StoredGroup, newest: Promise, before: Promise) -> bool:
-    """Whether a crash came between the promise and its log, so that the log still ends as it did before and nobody has been told."""
-    return stored.end != newest.end and stored.end == before.end
 
 
 def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership: Membership, own: NodeId) -> Restored:

@@ -18,7 +18,6 @@ from node.core.raft import (
     Restored,
     SnapshotMeta,
     StoredGroup,
-    is_cut_short,
     restore_log,
 )
 from tests.core.raft.entries import chain
@@ -139,12 +138,3 @@ def test_nobody_gets_a_vote_in_a_term_that_is_in_doubt(name: str) -> None:
     """The later term counts; a vote for itself is given to nobody else."""
     hard, promise, expected = VOTES[name]
     assert started(hard=hard, promise=promise).hard_state == expected
-
-
-def test_a_promise_whose_log_was_never_written_is_void() -> None:
-    """A crash came between the two: the log ends where it ended before, and nobody has heard of more."""
-    stored = StoredGroup(HardState(1), 1, entries=LOG[:6])
-    before, newest = replace(SOUND, index=6), SOUND
-    assert is_cut_short(stored, newest, before)
-    assert not is_cut_short(replace(stored, entries=LOG), newest, before)  # it is there
-    assert not is_cut_short(replace(stored, entries=LOG[:5]), newest, before)  # more than that is lost
