@@ -39,6 +39,7 @@ class History:
         self.window: dict[int, Sealed] = {}
         self.directory: list[list[tuple[int, int]]] = []  # key ranges of segments that have left the window
         self._ranges: tuple[Keys, Keys, Int32s] | None = None  # the same, flattened: lowest, highest, segment
+        self._sealed_highest: int | None = None
         self.retired: dict[int, Sealed] = {}  # left the window, not surely readable from the store yet
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.recent: dict[bytes, int] = {}
@@ -236,6 +237,13 @@ class History:
             )
         return self._ranges
 
+    def sealed_highest(self) -> int:
+        """The highest key in any sealed segment."""
+        if self._sealed_highest is None:
+            directory = [high for ranges in self.directory for _, high in ranges]
+            self._sealed_highest = max([sealed.run.highest for sealed in self.window.values()] + directory, default=0)
+        return self._sealed_highest
+
     # -- sealing --------------------------------------------------------------------------------------------------
 
     def seal(self) -> bool:
@@ -254,6 +262,7 @@ class History:
         for part in parts:
             self.chain = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), self.chain)
         self.window[self.sealed] = Sealed(Segment(self.sealed, parts), run, links)
+        self._sealed_highest = max(self.sealed_highest(), run.highest)
         self.sealed += 1
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.runs = []

@@ -6,6 +6,8 @@ segments must be read for it, a `Need` says which.
 
 from __future__ import annotations
 
+import operator
+import struct
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ from node.core.ledger.books import Books
 from node.core.ledger.exact import KIND, VOID
 from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
-from node.core.ledger.ids import Run
-from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, Codes, Int32s, Marks
+from node.core.ledger.ids import Run, key_of
+from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Int32s, Marks
 from node.core.ledger.repeats import recorded_statuses
 from node.core.ledger.segment import Segment
 from node.core.machine.part import Body, Loaded, Need
@@ -35,12 +37,12 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     transfers = Transfers.unpack(body[1])
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    shape = _shape(transfers, debit, credit, None)
+    wrong = _misshapen(transfers, debit, credit, None)
     if transfers.flags:
         abroad = (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0)
         if abroad.any():
             _name_others(batch, transfers, debit, credit, np.zeros(len(transfers), np.bool_), abroad)
-    return _with_hints(books, "transfers", batch, shape, None, loaded)
+    return _with_hints(books, "transfers", batch, wrong, None, loaded)
 
 
 def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
@@ -59,12 +61,12 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     batch = _batch(books, transfers, debit, credit)
     batch.numbers, batch.sides, batch.places = numbers, sides, places
     abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
-    shape = _shape(transfers, debit, credit, side_bits)
+    wrong = _misshapen(transfers, debit, credit, side_bits)
     named_credits = abroad[1]
     if transfers.flags:
         named_credits = named_credits | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & VOID) != 0))
     _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
-    return _with_hints(books, "legs", batch, shape, ~abroad[0], loaded)
+    return _with_hints(books, "legs", batch, wrong, ~abroad[0], loaded)
 
 
 def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) -> Batch:
@@ -93,8 +95,30 @@ def _name_others(
 # -- shape --------------------------------------------------------------------------------------------------------
 
 
+def _misshapen(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | None) -> dict[int, int]:
+    """Statuses of rows whose form is wrong. Legs have `sides`."""
+    if _are_few_and_plain(transfers, debit, credit):
+        return {}
+    shape = _shape(transfers, debit, credit, sides)
+    return {row: int(shape[row]) for row in np.flatnonzero(shape).tolist()}
+
+
+def _are_few_and_plain(transfers: Transfers, debit: Int32s, credit: Int32s) -> bool:
+    """Rows that `_shape` would find right: numpy's fixed cost is most of what a lone transfer takes there."""
+    n = len(transfers)
+    if n >= SMALL_BATCH or transfers.flags or transfers.ttl or transfers.hold_ids:
+        return False
+    halves = struct.unpack(f"<{2 * n}Q", transfers.ids)
+    return (
+        len(transfers.reference) <= REFERENCE_BYTES_MAX // UTF8_BYTES_MAX
+        and min(struct.unpack(f"<{n}q", transfers.amount)) > 0
+        and not any(map(operator.eq, halves[::2], halves[1::2]))
+        and not any(map(operator.eq, debit.tolist(), credit.tolist()))
+    )
+
+
 def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | None) -> Codes:
-    """Statuses of rows whose form is wrong, the smallest reason each. Legs have `sides`."""
+    """The smallest reason of each row, 0 where its form is right."""
     shape = np.zeros(len(transfers), np.uint8)
     reasons: list[tuple[NDArray[Any], Status]] = []
     _check_optional(transfers, reasons)
@@ -154,13 +178,12 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
 
 
 def _with_hints(
-    books: Books, name: str, batch: Batch, shape: Codes, searched: Marks | None, loaded: Loaded
+    books: Books, name: str, batch: Batch, wrong: dict[int, int], searched: Marks | None, loaded: Loaded
 ) -> Body | Need:
-    hints = {row: int(shape[row]) for row in np.flatnonzero(shape).tolist()} if shape.any() else {}
     found = known_ids(books, batch, searched, loaded)
     if isinstance(found, Need):
         return found
-    hints.update({row: status for row, status in found.items() if row not in hints})
+    hints = found | wrong
     holds: dict[int, int] | Need = _ended_holds(books, batch, loaded) if batch.hold_ids else {}
     if isinstance(holds, Need):
         return holds
@@ -172,7 +195,7 @@ def _with_hints(
 def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded) -> dict[int, int] | Need:
     """Rows whose ids sealed segments hold, with the status that they are answered."""
     history = books.history
-    if not history.sealed:
+    if not history.sealed or _are_few_and_new(books, batch):
         return {}
     ids = batch.ids if searched is None else np.frombuffer(batch.ids, "V16")[searched].tobytes()
     if not ids:
@@ -193,6 +216,13 @@ def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded
                 {row: status for row, status in zip(suspects.tolist(), statuses.tolist(), strict=True) if status}
             )
     return found
+
+
+def _are_few_and_new(books: Books, batch: Batch) -> bool:
+    """Whether no sealed segment reaches up to the ids, as most new ones are made now."""
+    if batch.count >= SMALL_BATCH:
+        return False
+    return min(key_of(batch.id_at(row)) for row in range(batch.count)) > books.history.sealed_highest()
 
 
 def _segment_and_common(books: Books, number: int, run: Run, loaded: Loaded) -> tuple[Segment, NDArray[np.uint64]]:

@@ -59,6 +59,18 @@ def test_a_repeat_of_an_old_id_is_found_through_the_store() -> None:
     assert driver.balances("b")[0] == sum(number + 1 for number in range(1, 100, 2))
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_every_id_is_found_again_wherever_it_lies(is_restarted: bool) -> None:
+    """In the store, in the window or in the tail; and by itself, where the newest sealed ids are the ones to be missed."""
+    driver = filled(97)
+    driver.save()
+    if is_restarted:
+        driver = driver.restored()
+    for number in range(97):
+        row = Transfer(id_of(number), "world", "ab"[number % 2], number + 1, reference=f"r{number}")
+        assert names(driver.transfers([row])) == ["exists"], number
+
+
 def test_new_ids_need_nothing_from_the_store() -> None:
     """Ids above all known ones are accepted without a read."""
     driver = filled(100)
