@@ -60,15 +60,19 @@ def test_a_repeat_of_an_old_id_is_found_through_the_store() -> None:
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
-def test_every_id_is_found_again_wherever_it_lies(is_restarted: bool) -> None:
-    """In the store, in the window or in the tail; and by itself, where the newest sealed ids are the ones to be missed."""
-    driver = filled(97)
+@pytest.mark.parametrize("is_rising", [True, False])
+def test_every_id_is_found_again_wherever_it_lies(is_rising: bool, is_restarted: bool) -> None:
+    """In the store, in the window or in the tail; by itself, and whichever of them holds the newest ids."""
+    driver, numbers = filled(1), range(1, 97) if is_rising else range(96, 0, -1)
+    rows = [Transfer(id_of(number), "world", "a", number) for number in numbers]
+    for row in rows:
+        assert driver.transfers([row]) == [0]
+    driver.save()
     driver.save()
     if is_restarted:
         driver = driver.restored()
-    for number in range(97):
-        row = Transfer(id_of(number), "world", "ab"[number % 2], number + 1, reference=f"r{number}")
-        assert names(driver.transfers([row])) == ["exists"], number
+    for row in rows:
+        assert names(driver.transfers([row])) == ["exists"], row
 
 
 def test_new_ids_need_nothing_from_the_store() -> None:
