@@ -3,7 +3,8 @@
 No two clocks agree, so a request says by the receiver's own clock when it is void. That holds for a copy too that the network
 keeps back for a minute: the receiver refuses it, however young it seems to be. Whoever answers puts its clock's time on the
 answer; the time between the two clocks that this shows is too small by the answer's way, never too great. So a request is void
-a little too early, never too late.
+a little too early, never too late. A machine that was suspended did not count meanwhile: what is known of its clock is too much
+from then on, until that is forgotten.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 DRIFT: Final = 0.000_2  # of two clocks against each other: twice what a kept one may be corrected by
+KNOWN_SECONDS: Final = (
+    10.0  # after which an answer counts however slow it was: the other machine may have been suspended since
+)
 MILLISECONDS: Final = 1_000
 
 
@@ -24,9 +28,10 @@ class RemoteClock:
         self._heard_at = 0.0
 
     def hear(self, clock_ms: int, now: float) -> None:
-        """Their clock showed `clock_ms` not later than `now`. Of several such words the one that was fastest counts."""
+        """Their clock showed `clock_ms` not later than `now`. Of the words of some seconds the one that was fastest counts."""
         ahead = clock_ms / MILLISECONDS - now
-        if self._ahead is None or ahead >= self._surely_ahead(now):
+        is_known = self._ahead is not None and now - self._heard_at < KNOWN_SECONDS
+        if not is_known or ahead >= self._surely_ahead(now):
             self._ahead, self._heard_at = ahead, now
 
     def _surely_ahead(self, now: float) -> float:
