@@ -63,6 +63,24 @@ def test_what_comes_after_its_time_is_left_undone(between: str) -> None:
     play(story)
 
 
+@pytest.mark.parametrize("operation", ["read", "history", "cluster"])
+def test_a_question_that_comes_after_its_time_is_not_looked_at(operation: str) -> None:
+    """Nobody waits for the answer."""
+
+    async def story(world: World) -> None:
+        await world.open("a")
+        x = world.followers(1)[0]
+        to_x = await world.dial(x)
+        cut(world, "client and node", x)
+        body: dict[str, list[Any]] = {"read": [["a"]], "history": ["a", 0, False, 10], "cluster": []}
+        late = asyncio.ensure_future(world.ask(to_x, operation, -1, body[operation]))
+        await asyncio.sleep(ASK_SECONDS + 1.0)
+        world.network.heal()
+        assert code_of(await late) == "overdue"  # type: ignore[arg-type]  # a Failure
+
+    play(story)
+
+
 @pytest.mark.parametrize("between", ["client and node", "node and leader"])
 def test_a_late_copy_of_an_update_does_not_undo_a_later_one(between: str) -> None:
     """It comes within its time, when it has been asked for again at another node and been followed."""
