@@ -41,11 +41,14 @@ def report_latencies(name: str, latencies_ms: Sequence[float]) -> None:
 
 
 def report_kills(kills: Sequence[Kill]) -> None:
-    """The gap of each kill, and the longest."""
+    """What each kill cost, and the most of it."""
     for number, kill in enumerate(kills, 1):
         say(
-            f"kill {number}: node {kill.node}, longest gap {kill.gap_ms:.0f} ms, at its return {kill.return_gap_ms:.0f} ms"
+            f"kill {number}: node {kill.node}, longest gap {kill.gap_ms:.0f} ms, at its return {kill.return_gap_ms:.0f} ms, "
+            f"serves after {kill.serves_ms:.0f} ms"
         )
     if kills:
         for what, gaps in (("kills", [k.gap_ms for k in kills]), ("returns", [k.return_gap_ms for k in kills])):
             say(f"longest gap in {len(kills)} {what} = {max(gaps):.0f} ms, median {np.median(gaps):.0f} ms")
+        starts = [kill.serves_ms for kill in kills]
+        say(f"longest start of {len(kills)} = {max(starts):.0f} ms, median {np.median(starts):.0f} ms")

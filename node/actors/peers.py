@@ -256,14 +256,14 @@ class Link:
             self._ping()
 
     def _ping(self) -> None:
-        def answered(outcome: Outcome) -> None:
-            if not isinstance(outcome, Failed):
-                self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
-                if self._is_told_silent:
-                    self._is_told_silent = False
-                    log.info("peer answers again", node=self.address.id)
+        self.call(PeerOperation.reach, ANY_GROUP, PING_MS, 0, [self._hello.node], self._pinged)
 
-        self.call(PeerOperation.reach, ANY_GROUP, PING_MS, 0, [self._hello.node], answered)
+    def _pinged(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Failed):
+            self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
+            if self._is_told_silent:
+                self._is_told_silent = False
+                log.info("peer answers again", node=self.address.id)
 
     def _expire_calls(self) -> None:
         """Gives up calls whose time is over: a machine that lost its power resets no connection."""
@@ -273,8 +273,11 @@ class Link:
             reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
 
     def give_up_calls(self) -> None:
-        """Ends all calls under way; an answer that still comes is dropped."""
+        """Ends all calls under way but pings, which alone can tell that the link is up; an answer that still comes is dropped."""
+        pings = {number: call for number, call in self._calls.items() if call[1] == self._pinged}
+        self._calls = {number: call for number, call in self._calls.items() if number not in pings}
         self._end_calls(f"node {self.address.id} is silent")
+        self._calls |= pings
 
     def _end_calls(self, reason: str) -> None:
         calls, self._calls = self._calls, {}
