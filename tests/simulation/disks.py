@@ -73,9 +73,7 @@ class Drive:
         """Whether the entry is durable here, or was until the disk lost it, or is covered by the log's cut."""
         if self.before is not None and self.before.holds(group, entry):
             return True
-        stored = self.disk.groups.get(group)
-        if stored is None:
-            return False
+        stored = self.disk.groups.get(group, StoredGroup())
         if stored.cut.index >= entry.index:
             return True
         position = entry.index - stored.cut.index - 1

@@ -1,7 +1,8 @@
 """A spell in which nothing fails but the link between two nodes, while somebody pays and must not notice.
 
 All nodes run and every group's majority stays connected, so a payment between shards and a cut through them are answered within a
-bound, while a link is cut and after it. The link is mostly one that the coordinator needs.
+bound, while a link is cut and after it. The link is mostly one that the coordinator needs. Or all nodes are far apart, and the link
+breaks and must come up again, however long an answer takes.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from protocol.client import Client
 from protocol.errors import RingpayError
 from protocol.placement import group_of
 from tests.simulation.cluster import Cluster
+from tests.simulation.network import Weather
 
 ANSWER_SECONDS = 2.0  # the longest that a client may wait
 CUTS = 1
+FAR_SHARE = 0.3  # of the spells; in the others a link is cut
+FAR_SECONDS = 0.03  # one way, so that an answer takes longer than a tick
 CUT_SECONDS = 1.5, 4.0  # longer than a link may be silent, and longer than a call waits
 AFTER_SECONDS = 2.0  # a connection that TCP still holds back stays silent about as long as it was cut
 LEVEL_SECONDS = 60.0  # after other faults, within which all replicas are up to date
@@ -48,14 +52,22 @@ class Links:
         owner, client = cluster.client(timeout=LEVEL_SECONDS)
         await loop.spawn(owner, self._open(client))
         paying = loop.spawn(owner, self._pay(client))
-        for _ in range(CUTS):
+        try:
+            for _ in range(CUTS):
+                await self._trouble()
+                await asyncio.sleep(AFTER_SECONDS)
+            self._is_over = True
+            await paying
+        finally:
+            loop.kill(owner)
+
+    async def _trouble(self) -> None:
+        if self._random.random() < FAR_SHARE:
+            await self._part()
+        else:
             self._cut()
             await asyncio.sleep(self._random.uniform(*CUT_SECONDS))
-            cluster.network.heal()
-            await asyncio.sleep(AFTER_SECONDS)
-        self._is_over = True
-        await paying
-        loop.kill(owner)
+            self._cluster.network.heal()
 
     def _is_level(self) -> bool:
         nodes = self._cluster.nodes()
@@ -69,19 +81,36 @@ class Links:
                 return False
         return True
 
+    async def _part(self) -> None:
+        network = self._cluster.network
+        network.weather = Weather(latency_seconds=FAR_SECONDS)
+        one, other = self._pair()
+        for wire in [wire for wire in network.wires if (wire.owner.host, wire.other.owner.host) == (one, other)]:
+            network.reset(wire)
+        self._counts["link broken far apart"] += 1
+        await asyncio.sleep(self._random.uniform(*CUT_SECONDS))
+        nodes = self._cluster.nodes()
+        if not (nodes[one]._links[other].is_up and nodes[other]._links[one].is_up):
+            self._fail(f"the link between nodes {one} and {other}, which are far apart, does not come up")
+        network.weather = Weather()
+
     def _cut(self) -> None:
+        pair = self._pair()
+        way = self._random.choice(("both ways", "there", "back"))
+        if way != "back":
+            self._cluster.network.block(pair[0], pair[1])
+        if way != "there":
+            self._cluster.network.block(pair[1], pair[0])
+        self._counts["link cut both ways" if way == "both ways" else "link cut one way"] += 1
+
+    def _pair(self) -> tuple[int, int]:
         cluster, random = self._cluster, self._random
         shards = range(1, cluster.shape.shards + 1)
         wanted = [cluster.leader_of(0), cluster.leader_of(random.choice(shards))]
         pair = list(dict.fromkeys(number for number in wanted if number is not None))
         others = [number for number in cluster.hosts if number not in pair]
-        pair += random.sample(others, 2 - len(pair))
-        way = random.choice(("both ways", "there", "back"))
-        if way != "back":
-            cluster.network.block(pair[0], pair[1])
-        if way != "there":
-            cluster.network.block(pair[1], pair[0])
-        self._counts["link cut both ways" if way == "both ways" else "link cut one way"] += 1
+        one, other = [*pair, *random.sample(others, 2 - len(pair))]
+        return one, other
 
     # -- paying ---------------------------------------------------------------------------------------------------
 

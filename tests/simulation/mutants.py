@@ -12,6 +12,7 @@ from node.actors import coordinator as actor
 from node.actors import replacing
 from node.actors.actor import Reply
 from node.actors.events import Persisted
+from node.actors.peers import Link
 from node.actors.replacing import Replacing
 from node.actors.replica import Replica
 from node.actors.router import Router
@@ -351,6 +352,11 @@ MUTANTS = (
     record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
     forget_updates, forget_ended_claims, serve_overdue, let_new_folder_vote,
 )  # fmt: skip
+
+
+def give_up_pings(patch: pytest.MonkeyPatch) -> None:
+    """A link that is not up ends its pings with its calls, at every tick."""
+    patch.setattr(Link, "give_up_calls", lambda self: self._end_calls("silent"))
 
 
 def know_one_way(patch: pytest.MonkeyPatch) -> None:
