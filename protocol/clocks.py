@@ -3,8 +3,8 @@
 No two clocks agree, so a request says by the receiver's own clock when it is void. That holds for a copy too that the network
 keeps back for a minute: the receiver refuses it, however young it seems to be. Whoever answers puts its clock's time on the
 answer; the time between the two clocks that this shows is too small by the answer's way, never too great. So a request is void
-a little too early, never too late. A machine that was suspended did not count meanwhile: what is known of its clock is too much
-from then on, until that is forgotten.
+a little too early, never too late; but for a machine that was suspended: its clock stood still, and requests to it may be void too
+late until what is known of it is forgotten (`KNOWN_SECONDS`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 DRIFT: Final = 0.000_2  # of two clocks against each other: twice what a kept one may be corrected by
 KNOWN_SECONDS: Final = (
-    10.0  # after which an answer counts however slow it was: the other machine may have been suspended since
+    10.0  # then any answer counts; a copy that is kept back is far older, and a busy connection has many answers
 )
 MILLISECONDS: Final = 1_000
 
@@ -28,7 +28,7 @@ class RemoteClock:
         self._heard_at = 0.0
 
     def hear(self, clock_ms: int, now: float) -> None:
-        """Their clock showed `clock_ms` not later than `now`. Of the words of some seconds the one that was fastest counts."""
+        """Their clock showed `clock_ms` not later than `now`. What the fastest of the last answers said counts, for `KNOWN_SECONDS`."""
         ahead = clock_ms / MILLISECONDS - now
         is_known = self._ahead is not None and now - self._heard_at < KNOWN_SECONDS
         if not is_known or ahead >= self._surely_ahead(now):

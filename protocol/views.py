@@ -137,10 +137,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class NodeClock:
-    """A node's wall clock, as the answering node sees it."""
+    """A node's wall clock, as another node sees it."""
 
     node: int
-    ahead_seconds: float  # of the time that a majority of the nodes agrees on; of the answering node's where none does
+    ahead_seconds: float  # of the time that a majority of the nodes agrees on; of that other node's where none does
     error_seconds: float  # at most so much of it is the network's
     is_far_off: bool  # a majority says that it is wrong: the node lets others lead
 
@@ -193,7 +193,9 @@ class ClusterStatus:
     node: int  # who answered first; what follows `clocks` is its own
     up: tuple[int, ...]  # nodes that have answered
     recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
-    clocks: tuple[NodeClock, ...]  # of the nodes that have been compared, rising; far off once anybody knows it
+    clocks: tuple[
+        NodeClock, ...
+    ]  # by node, of those that have been compared: the most exact reading, or one that calls it far off
     groups: tuple[ReplicaState, ...]  # its replicas
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow

@@ -24,7 +24,7 @@ class Kill:
     node: int
     gap_ms: float  # the longest time between two answers until its node was started again
     return_gap_ms: float  # the same from then on until all was as before
-    serves_ms: float  # from then on until the node answered again
+    answers_ms: float  # from its start until the node answered
 
 
 async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[float], count: int) -> list[Kill]:
@@ -42,12 +42,12 @@ async def kill_leaders(cluster: LocalCluster, group: int, answered: Sequence[flo
         started_at = time.monotonic()
         cluster.start(node)
         await cluster.wait_until_answering(node)
-        serves_ms = (time.monotonic() - started_at) * 1000
+        answers_ms = (time.monotonic() - started_at) * 1000
         await cluster.wait_until_caught_up()
         await cluster.wait_until_at_home()
         await _until_answered(answered, ended := time.monotonic() + CALM_SECONDS)
         gaps = longest_gap_ms(answered, began, started_at), longest_gap_ms(answered, started_at, ended)
-        kills.append(Kill(node, *gaps, serves_ms))
+        kills.append(Kill(node, *gaps, answers_ms))
         began = ended
     return kills
 

@@ -1,4 +1,4 @@
-"""What `bench` prints: the lines that users of TigerBeetle's benchmark know, and the gaps of kills."""
+"""What `bench` prints: the lines that users of TigerBeetle's benchmark know, the gaps of kills, and how soon nodes are back."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def report_kills(kills: Sequence[Kill]) -> None:
     for number, kill in enumerate(kills, 1):
         say(
             f"kill {number}: node {kill.node}, longest gap {kill.gap_ms:.0f} ms, at its return {kill.return_gap_ms:.0f} ms, "
-            f"serves after {kill.serves_ms:.0f} ms"
+            f"answers after {kill.answers_ms:.0f} ms"
         )
     if kills:
         for what, gaps in (("kills", [k.gap_ms for k in kills]), ("returns", [k.return_gap_ms for k in kills])):
             say(f"longest gap in {len(kills)} {what} = {max(gaps):.0f} ms, median {np.median(gaps):.0f} ms")
-        starts = [kill.serves_ms for kill in kills]
-        say(f"longest start of {len(kills)} = {max(starts):.0f} ms, median {np.median(starts):.0f} ms")
+        starts = [kill.answers_ms for kill in kills]
+        say(f"longest start in {len(kills)} returns = {max(starts):.0f} ms, median {np.median(starts):.0f} ms")

@@ -1,4 +1,4 @@
-"""What all tests share: which event loop they run on, how Hypothesis searches, and that a log is as each finds it."""
+"""What all tests share: which event loop they run on, how Hypothesis searches, and that structlog is as each finds it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(autouse=True)
-def logs() -> Iterator[None]:
-    """A simulation silences them: not for the test that comes next and looks into them."""
+def structlog_defaults() -> Iterator[None]:
+    """A simulation silences structlog; the next test may look into what is logged."""
     yield
     structlog.reset_defaults()

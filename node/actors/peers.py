@@ -49,7 +49,7 @@ PING_TICKS = 2  # a tenth of a second; an answer is some microseconds' work
 RENEWAL_SILENCES = 3  # times what makes a link silent: a peer that stood still for a moment keeps its connection
 PATIENCE_DOUBLINGS_MAX = 3  # where a link is so slow that a frame holds up all pings, renewals would never end
 RECONNECT_SECONDS = 0.1  # a local node is back within a second; a dead one costs ten refused connections a second
-PING_MS = 1_000  # one that is answered later has done its service: something was heard
+PING_MS = 1_000  # a link with slower answers never counts as up; what comes later still breaks the silence
 PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is as good as gone
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
@@ -274,8 +274,11 @@ class Link:
 
     def give_up_calls(self) -> None:
         """Ends all calls under way but pings, which alone can tell that the link is up; an answer that still comes is dropped."""
-        pings = {number: call for number, call in self._calls.items() if call[1] == self._pinged}
-        self._calls = {number: call for number, call in self._calls.items() if number not in pings}
+        pings = {
+            number: (deadline, reply) for number, (deadline, reply) in self._calls.items() if reply == self._pinged
+        }
+        for number in pings:
+            del self._calls[number]
         self._end_calls(f"node {self.address.id} is silent")
         self._calls |= pings
 

@@ -69,7 +69,7 @@ class Routes:
                 raise ProtocolError("reach: expected [node]")
 
     def tick(self) -> None:
-        """Calls under way on a silent link are ended where they can go another way: their callers repeat them."""
+        """Calls under way on a silent link, not its pings, are ended where they can go another way: their callers repeat them."""
         for to, link in self._links.items():
             link.tick()
             if not link.is_up and self._way(to, LINKS_MAX) is not None:

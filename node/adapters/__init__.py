@@ -13,7 +13,8 @@ of them stands in `node/ports.py`. Adapters translate library exceptions at the 
 above.
 
 Every file has one connection, used by one worker thread; each call is one function on that thread, because a hop costs more
-than most statements. A call that has started runs to its end on that thread, even if its caller is cancelled; closing waits for it.
+than most statements; `log.promises` is written on the log's. A call that has started runs to its end on that thread, even if its
+caller is cancelled; closing waits for it.
 
 Invariants: what a store's `write` was given is on disk as a whole when it returns (`synchronous=FULL`); a foreign, newer or damaged
 file is refused; a frame that breaks the protocol closes its connection and nothing else.

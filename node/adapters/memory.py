@@ -1,7 +1,7 @@
 """In-memory twins of the stores. They outlive the node object, so that a test can restart a node on the same disk.
 
 A write takes effect at the end of its (virtual) latency, as a whole: like the SQLite files, it is there or it is not. What is promised
-by the log is written behind it, and a crash in between leaves the one without the other. `Disk.is_failing` makes every later
+by the log is written behind it, and a crash in between leaves the log without its promise. `Disk.is_failing` makes every later
 write raise, as a dying disk does; a crash before the latency is over loses the write.
 """
 
@@ -45,13 +45,9 @@ class Disk:
         self.is_failing = False
         self._latency = latency
 
-    def latency(self) -> float:
-        """Seconds that an fsync takes this time."""
-        return self._latency()
-
-    async def sync(self, seconds: float | None = None) -> None:
-        """Takes as long as an fsync, or as told. Raises StorageFailed on a failing disk."""
-        await asyncio.sleep(self._latency() if seconds is None else seconds)
+    async def sync(self) -> None:
+        """Takes as long as an fsync. Raises StorageFailed on a failing disk."""
+        await asyncio.sleep(self._latency())
         if self.is_failing:
             raise StorageFailed("the disk fails")
 
@@ -153,9 +149,9 @@ class MemoryLog:
         await self._disk.sync()
         self._write_log(writes)
         await self._disk.sync()
-        self._promise(writes)
+        self._write_promises(writes)
 
-    def _promise(self, writes: Sequence[LogWrite]) -> None:
+    def _write_promises(self, writes: Sequence[LogWrite]) -> None:
         before = {write.group: self._promised(write.group) for write in writes}
         after = dict(before)
         for write in writes:

@@ -2,9 +2,9 @@
 
 Two slots a group, each with a checksum and the number of the drain that wrote it; a write takes the slot that does not count, so
 that a torn one leaves the other. The file is as long as it will ever be from the start: a full disk cannot fail a later write.
-It is written behind the log, and only then is anything told: so a promise is never of what the log does not have yet. The two wait
-for the disk one after the other, on the log's thread; where the file system can, this file goes past the page cache, which takes
-half the time (44 against 79 microseconds, ext4). A second thread beside it cost more than it saved.
+It is written behind the log, on the log's thread, and only then is anything told: so a promise is never of what the log does not
+have yet. Where the file system can, it goes past the page cache, which halves the wait; a thread of its own would cost more than
+the wait that it saves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from zlib import crc32
 
@@ -21,7 +22,7 @@ from node.ports import LogWrite, StorageFailed
 
 GROUPS_MAX = 4_096  # the file takes half a megabyte; a log's key must also fit 63 bits
 SLOT = struct.Struct("<QQQQQQQII")  # drain, term, written, index, entry term, lost term, lost index, vote, checksum
-BLOCK_BYTES = 4_096  # what a disk may tear as one
+BLOCK_BYTES = 4_096  # what a disk may tear as one; writes past the page cache come in whole ones
 HALF_BYTES = GROUPS_MAX * SLOT.size
 FILE_BYTES = 2 * HALF_BYTES
 
@@ -42,7 +43,7 @@ class PromiseFile:
     """One file, all groups."""
 
     def __init__(self, path: Path, stamp: str) -> None:
-        """`stamp` says whose file it is: another one's slots count as damaged."""
+        """`stamp` says whose file it is. Slots of another node or another layout count as damaged: then the log's word counts."""
         self._path = path
         self._seed = crc32(stamp.encode())
         self._descriptor = -1
@@ -79,9 +80,9 @@ class PromiseFile:
     def _read(self) -> dict[int, Promise]:
         kept: dict[int, Promise] = {}
         for group in self._used():
-            found = [(slot, half) for half in (0, 1) if (slot := self._slot(group, half))]
+            found = [(*slot, half) for half in (0, 1) if (slot := self._slot(group, half))]
             if found:
-                (drain, kept[group]), self._half[group] = max(found, key=lambda slot_and_half: slot_and_half[0][0])
+                drain, kept[group], self._half[group] = max(found, key=itemgetter(0))
                 self._drain = max(self._drain, drain)
         return kept
 

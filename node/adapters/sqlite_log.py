@@ -59,7 +59,7 @@ class SqliteLog:
             groups.setdefault(group, StoredGroup()).entries.append(Entry(term, index, EntryKind(kind), data, checksum))
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
-        self._promised = self._promises.open()
+        self._promised = self._promises.open()  # behind the log: it is made where it is missing
         for group, promise in self._promised.items():
             groups.setdefault(group, StoredGroup()).promise = promise
         return groups
@@ -73,9 +73,9 @@ class SqliteLog:
             self._write_group(connection, writes[0])  # a statement alone is a transaction
         else:
             self._write_together(connection, writes)
-        self._promise(writes)
+        self._write_promises(writes)
 
-    def _promise(self, writes: Sequence[LogWrite]) -> None:
+    def _write_promises(self, writes: Sequence[LogWrite]) -> None:
         promises: dict[int, Promise] = {}
         for write in writes:
             before = promises.get(write.group) or self._promised.get(write.group, Promise())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 
 from protocol.client.calls import Calls
@@ -60,7 +61,7 @@ def recovering_of(seen: Iterable[NodeState]) -> dict[int, tuple[int, ...]]:
 def clocks_of(seen: Iterable[NodeState]) -> tuple[NodeClock, ...]:
     """Of each node whose clock was compared the sharpest word, from a node that calls it far off if there is one."""
     clocks: dict[int, NodeClock] = {}
-    for clock in (clock for state in seen for clock in state.clocks):
+    for clock in itertools.chain.from_iterable(state.clocks for state in seen):
         known = clocks.setdefault(clock.node, clock)
-        clocks[clock.node] = min(known, clock, key=lambda clock: (not clock.is_far_off, clock.error_seconds))
+        clocks[clock.node] = min(known, clock, key=lambda told: (not told.is_far_off, told.error_seconds))
     return tuple(clocks[node] for node in sorted(clocks))

@@ -1,4 +1,4 @@
-"""Requests that come late or twice, at whatever node: what changes something happens once, or is left undone."""
+"""Requests that come late or twice, at whatever node: what changes something happens once or not at all, and no late question is read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_question_that_comes_after_its_time_is_not_looked_at(operation: str) -
         late = asyncio.ensure_future(world.ask(to_x, operation, -1, body[operation]))
         await asyncio.sleep(ASK_SECONDS + 1.0)
         world.network.heal()
-        assert code_of(await late) == "overdue"  # type: ignore[arg-type]  # a Failure
+        assert code_of(await late) == "overdue"
 
     play(story)
 

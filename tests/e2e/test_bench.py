@@ -34,10 +34,10 @@ def test_bench_kills_a_coordinator_and_waits_until_all_is_as_before() -> None:
     outcome = run("bench", *options, "--kill-coordinator", 1, "--validate")
     assert outcome.returncode == 0, outcome.stderr
     (kill,) = (line for line in outcome.stdout.splitlines() if line.startswith("kill 1: node "))
-    gaps = [int(word) for word in kill.replace(",", "").split() if word.isdigit()][1:]
-    assert len(gaps) == 3 and all(gap > 0 for gap in gaps)
+    figures_ms = [int(word) for word in kill.replace(",", "").split() if word.isdigit()][1:]
+    assert len(figures_ms) == 3 and all(figure > 0 for figure in figures_ms)
     assert "longest gap in 1 kills" in outcome.stdout and "longest gap in 1 returns" in outcome.stdout
-    assert "longest start of 1 = " in outcome.stdout
+    assert "longest start in 1 returns = " in outcome.stdout
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs the project's history")

@@ -2,7 +2,7 @@
 
 All nodes run and every group's majority stays connected, so a payment between shards and a cut through them are answered within a
 bound, while a link is cut and after it. The link is mostly one that the coordinator needs. Or all nodes are far apart, and the link
-breaks and must come up again, however long an answer takes.
+breaks and must come up again, though an answer takes longer than a tick.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from tests.simulation.cluster import Cluster
 from tests.simulation.network import Weather
 
 ANSWER_SECONDS = 2.0  # the longest that a client may wait
-CUTS = 1
+TROUBLES = 1
 FAR_SHARE = 0.3  # of the spells; in the others a link is cut
 FAR_SECONDS = 0.03  # one way, so that an answer takes longer than a tick
-CUT_SECONDS = 1.5, 4.0  # longer than a link may be silent, and longer than a call waits
+TROUBLE_SECONDS = 1.5, 4.0  # longer than a link may be silent, and longer than a call waits
 AFTER_SECONDS = 2.0  # a connection that TCP still holds back stays silent about as long as it was cut
 LEVEL_SECONDS = 60.0  # after other faults, within which all replicas are up to date
 LAG_ENTRIES = 3  # of a replica that is up to date while others work
@@ -30,7 +30,7 @@ PACE_SECONDS = 0.1
 
 
 class Links:
-    """Cuts links and pays; `fail` is told of an answer that took too long."""
+    """Cuts or breaks links and pays; `fail` is told of an answer that took too long."""
 
     def __init__(self, cluster: Cluster, random: Random, counts: Counter[str], fail: Callable[[str], None]) -> None:
         self._cluster = cluster
@@ -53,7 +53,7 @@ class Links:
         await loop.spawn(owner, self._open(client))
         paying = loop.spawn(owner, self._pay(client))
         try:
-            for _ in range(CUTS):
+            for _ in range(TROUBLES):
                 await self._trouble()
                 await asyncio.sleep(AFTER_SECONDS)
             self._is_over = True
@@ -63,10 +63,10 @@ class Links:
 
     async def _trouble(self) -> None:
         if self._random.random() < FAR_SHARE:
-            await self._part()
+            await self._break_far_apart()
         else:
             self._cut()
-            await asyncio.sleep(self._random.uniform(*CUT_SECONDS))
+            await asyncio.sleep(self._random.uniform(*TROUBLE_SECONDS))
             self._cluster.network.heal()
 
     def _is_level(self) -> bool:
@@ -81,26 +81,26 @@ class Links:
                 return False
         return True
 
-    async def _part(self) -> None:
+    async def _break_far_apart(self) -> None:
         network = self._cluster.network
         network.weather = Weather(latency_seconds=FAR_SECONDS)
         one, other = self._pair()
         for wire in [wire for wire in network.wires if (wire.owner.host, wire.other.owner.host) == (one, other)]:
             network.reset(wire)
         self._counts["link broken far apart"] += 1
-        await asyncio.sleep(self._random.uniform(*CUT_SECONDS))
+        await asyncio.sleep(self._random.uniform(*TROUBLE_SECONDS))
         nodes = self._cluster.nodes()
         if not (nodes[one]._links[other].is_up and nodes[other]._links[one].is_up):
             self._fail(f"the link between nodes {one} and {other}, which are far apart, does not come up")
         network.weather = Weather()
 
     def _cut(self) -> None:
-        pair = self._pair()
+        one, other = self._pair()
         way = self._random.choice(("both ways", "there", "back"))
         if way != "back":
-            self._cluster.network.block(pair[0], pair[1])
+            self._cluster.network.block(one, other)
         if way != "there":
-            self._cluster.network.block(pair[1], pair[0])
+            self._cluster.network.block(other, one)
         self._counts["link cut both ways" if way == "both ways" else "link cut one way"] += 1
 
     def _pair(self) -> tuple[int, int]:
@@ -128,7 +128,7 @@ class Links:
             began = loop.time()
             await self._ask(client, began)
             if (seconds := loop.time() - began) > ANSWER_SECONDS:
-                self._fail(f"an answer took {seconds:.1f} s while nothing but single links were cut")
+                self._fail(f"an answer took {seconds:.1f} s while nothing but single links failed")
             await asyncio.sleep(PACE_SECONDS)
 
     async def _ask(self, client: Client, began: float) -> None:

@@ -101,7 +101,7 @@ def promise_before_log(patch: pytest.MonkeyPatch) -> None:
 
     async def write(self: MemoryLog, writes: Sequence[LogWrite]) -> None:
         await self._disk.sync()
-        self._promise(writes)
+        self._write_promises(writes)
         await self._disk.sync()
         self._write_log(writes)
 
@@ -343,15 +343,6 @@ def serve_overdue(patch: pytest.MonkeyPatch) -> None:
         honest(self, replace(asked, expires_ms=NEVER_MS), reply, peer=peer, source=source)
 
     patch.setattr(Router, "request", request)
-
-
-MUTANTS = (
-    acknowledge_before_write, commit_old_term, forget_vote, forget_promises, promise_before_log,
-    believe_old_folder, believe_own_log, skip_fence, decide_early, lose_decision,
-    presume_commit, decide_on_timeout, cut_anywhere, guard_nothing, forget_version, refuse_without_the_debit,
-    record_whole_chains, judge_chains_anew, install_over_checkpoint, name_older_checkpoint, export_past_leadership,
-    forget_updates, forget_ended_claims, serve_overdue, let_new_folder_vote,
-)  # fmt: skip
 
 
 def give_up_pings(patch: pytest.MonkeyPatch) -> None:

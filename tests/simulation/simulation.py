@@ -3,8 +3,8 @@
 `loop` is virtual time with processes, `network` and `disks` what surrounds a node, `cluster` the production nodes on
 them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their workloads, `faults` and `ghosts` what goes
 wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind the faults a run has one spell of something else:
-`links` that are cut and that nobody may notice, a lost data folder (`folders`), clients that ask for too much (`greed`), `machines`
-that are put back, so many that a group may refuse for ever.
+`links` that are cut, or break between nodes far apart, and that nobody may notice, a lost data folder (`folders`), clients that ask
+for too much (`greed`), `machines` that are put back, so many that a group may refuse for ever.
 Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
 `linearizability`, `list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything:
 the same seed gives the same run, down to the last byte on the network.

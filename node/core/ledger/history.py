@@ -39,7 +39,7 @@ class History:
         self.window: dict[int, Sealed] = {}
         self.directory: list[list[tuple[int, int]]] = []  # key ranges of segments that have left the window
         self._ranges: tuple[Keys, Keys, Int32s] | None = None  # the same, flattened: lowest, highest, segment
-        self._sealed_highest: int | None = None
+        self._sealed_highest: int | None = None  # the highest key in any sealed segment, once it is asked for
         self.retired: dict[int, Sealed] = {}  # left the window, not surely readable from the store yet
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.recent: dict[bytes, int] = {}
@@ -262,7 +262,6 @@ class History:
         for part in parts:
             self.chain = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), self.chain)
         self.window[self.sealed] = Sealed(Segment(self.sealed, parts), run, links)
-        self._sealed_highest = max(self.sealed_highest(), run.highest)
         self.sealed += 1
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.runs = []
@@ -274,6 +273,7 @@ class History:
             self.retired[number] = leaving
             self.directory.append(intervals_of(leaving.run.keys))
             self._ranges = None
+        self._sealed_highest = None
         return True
 
     def load_tail(self, packed: bytes) -> None:

@@ -37,12 +37,12 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     transfers = Transfers.unpack(body[1])
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    wrong = _misshapen(transfers, debit, credit, None)
+    misshapen = _misshapen(transfers, debit, credit, None)
     if transfers.flags:
         abroad = (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0)
         if abroad.any():
             _name_others(batch, transfers, debit, credit, np.zeros(len(transfers), np.bool_), abroad)
-    return _with_hints(books, "transfers", batch, wrong, None, loaded)
+    return _with_hints(books, "transfers", batch, misshapen, None, loaded)
 
 
 def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
@@ -61,12 +61,12 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     batch = _batch(books, transfers, debit, credit)
     batch.numbers, batch.sides, batch.places = numbers, sides, places
     abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
-    wrong = _misshapen(transfers, debit, credit, side_bits)
+    misshapen = _misshapen(transfers, debit, credit, side_bits)
     named_credits = abroad[1]
     if transfers.flags:
         named_credits = named_credits | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & VOID) != 0))
     _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
-    return _with_hints(books, "legs", batch, wrong, ~abroad[0], loaded)
+    return _with_hints(books, "legs", batch, misshapen, ~abroad[0], loaded)
 
 
 def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) -> Batch:
@@ -96,7 +96,7 @@ def _name_others(
 
 
 def _misshapen(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | None) -> dict[int, int]:
-    """Statuses of rows whose form is wrong. Legs have `sides`."""
+    """Of rows whose form is wrong, the status."""
     if _are_few_and_plain(transfers, debit, credit):
         return {}
     shape = _shape(transfers, debit, credit, sides)
@@ -104,7 +104,7 @@ def _misshapen(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes
 
 
 def _are_few_and_plain(transfers: Transfers, debit: Int32s, credit: Int32s) -> bool:
-    """Rows that `_shape` would find right: numpy's fixed cost is most of what a lone transfer takes there."""
+    """Whether `_shape` would surely refuse none of them: numpy's fixed cost is most of what a lone transfer takes there."""
     n = len(transfers)
     if n >= SMALL_BATCH or transfers.flags or transfers.ttl or transfers.hold_ids:
         return False
@@ -118,7 +118,7 @@ def _are_few_and_plain(transfers: Transfers, debit: Int32s, credit: Int32s) -> b
 
 
 def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | None) -> Codes:
-    """The smallest reason of each row, 0 where its form is right."""
+    """Of each row the smallest status that its form is refused with, 0 where it is right. Legs have `sides`."""
     shape = np.zeros(len(transfers), np.uint8)
     reasons: list[tuple[NDArray[Any], Status]] = []
     _check_optional(transfers, reasons)
@@ -178,12 +178,12 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
 
 
 def _with_hints(
-    books: Books, name: str, batch: Batch, wrong: dict[int, int], searched: Marks | None, loaded: Loaded
+    books: Books, name: str, batch: Batch, misshapen: dict[int, int], searched: Marks | None, loaded: Loaded
 ) -> Body | Need:
     found = known_ids(books, batch, searched, loaded)
     if isinstance(found, Need):
         return found
-    hints = found | wrong
+    hints = found | misshapen
     holds: dict[int, int] | Need = _ended_holds(books, batch, loaded) if batch.hold_ids else {}
     if isinstance(holds, Need):
         return holds
@@ -219,7 +219,7 @@ def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded
 
 
 def _are_few_and_new(books: Books, batch: Batch) -> bool:
-    """Whether no sealed segment reaches up to the ids, as most new ones are made now."""
+    """Whether all ids lie above those of every sealed segment, as new ones mostly do: ids sort by time."""
     if batch.count >= SMALL_BATCH:
         return False
     return min(key_of(batch.id_at(row)) for row in range(batch.count)) > books.history.sealed_highest()

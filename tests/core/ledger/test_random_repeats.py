@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from node.core.ledger import Ledger, history, ids, repeats, rounds, sheet, transfers
+from node.core.ledger import Ledger, history, ids, repeats, resolve, rounds, sheet, transfers
 from node.core.machine import Body
 from node.core.machine.part import At
 from tests.core.ledger.driving import Driver, columns
@@ -141,7 +141,7 @@ def test_columns_say_what_the_exact_path_says(seed: int) -> None:
     told = []
     for small_batch in ((0, 8)[seed % 2], EXACT_ONLY):
         with ExitStack() as patches:
-            for module in (transfers, rounds, sheet, repeats):
+            for module in (transfers, resolve, rounds, sheet, repeats):
                 patches.enter_context(mock.patch.object(module, "SMALL_BATCH", small_batch))
             patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", (3, 12, 10_000)[seed % 3]))
             window = EXACT_ONLY if small_batch == EXACT_ONLY else 1
