@@ -4,17 +4,15 @@ No two clocks agree, so a request says by the receiver's own clock when it is vo
 keeps back for a minute: the receiver refuses it, however young it seems to be. Whoever answers puts its clock's time on the
 answer; the time between the two clocks that this shows is too small by the answer's way, never too great. So a request is void
 a little too early, never too late; but for a machine that was suspended: its clock stood still, and requests to it may be void too
-late until what is known of it is forgotten (`KNOWN_SECONDS`).
+late until its first answer contradicts what is known of it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 DRIFT: Final = 0.000_2  # of two clocks against each other: twice what a kept one may be corrected by
-KNOWN_SECONDS: Final = (
-    10.0  # then any answer counts; a copy that is kept back is far older, and a busy connection has many answers
-)
 MILLISECONDS: Final = 1_000
 
 
@@ -27,11 +25,11 @@ class RemoteClock:
         self._ahead: float | None = None  # theirs before ours, in seconds
         self._heard_at = 0.0
 
-    def hear(self, clock_ms: int, now: float) -> None:
-        """Their clock showed `clock_ms` not later than `now`. What the fastest of the last answers said counts, for `KNOWN_SECONDS`."""
-        ahead = clock_ms / MILLISECONDS - now
-        is_known = self._ahead is not None and now - self._heard_at < KNOWN_SECONDS
-        if not is_known or ahead >= self._surely_ahead(now):
+    def hear(self, clock_ms: int, now: float, asked_at: float = -math.inf) -> None:
+        """Their clock showed `clock_ms` between `asked_at` and `now`. Of all such words the one that was fastest counts, until one
+        contradicts it."""
+        ahead, at_most = clock_ms / MILLISECONDS - now, (clock_ms + 1) / MILLISECONDS - asked_at
+        if self._ahead is None or ahead >= self._surely_ahead(now) or at_most < self._surely_ahead(now):
             self._ahead, self._heard_at = ahead, now
 
     def _surely_ahead(self, now: float) -> float:

@@ -195,7 +195,7 @@ class ClusterStatus:
     recovering: dict[int, tuple[int, ...]]  # by node: the groups whose replica there gets back what its disk lost
     clocks: tuple[
         NodeClock, ...
-    ]  # by node, of those that have been compared: the most exact reading, or one that calls it far off
+    ]  # of those that have been compared, as a node sees them that knows one to be far off, if any does
     groups: tuple[ReplicaState, ...]  # its replicas
     rounds: int  # commit rounds that this node has run
     shed: int  # requests that this node has refused as `busy` since it started, because it was full or slow

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -69,6 +70,14 @@ class LinkStatistics:
     dropped: int  # messages of the log, since the start
 
 
+class Asked(NamedTuple):
+    """A call without an answer yet."""
+
+    at: float
+    deadline: float
+    reply: Reply
+
+
 class Link:
     """The connection to one peer; implements `Handler`."""
 
@@ -110,7 +119,7 @@ class Link:
         self._closed = asyncio.Event()
         self._clock = RemoteClock()
         self._numbers = itertools.count(1)
-        self._calls: dict[int, tuple[float, Reply]] = {}
+        self._calls: dict[int, Asked] = {}
         self._pieces: dict[tuple[int, int], asyncio.Future[int | None]] = {}
         self._collected: list[Any] = []
         self._collected_bytes = 0
@@ -147,18 +156,15 @@ class Link:
                 if error is not None:
                     self._members.turned_away(self.address.id, error)
                     raise error
-                self._hear(message.clock_ms)
+                self._clock.hear(message.clock_ms, asyncio.get_running_loop().time())
                 self._named = message.data_id, message.identity
             case ReplyMessage(number, body, clock_ms):
-                self._hear(clock_ms)
-                if (call := self._calls.pop(number, None)) is not None:
-                    call[1](body)
+                self._answered(number, clock_ms, body)
             case Failure(0, code, text) if not self._is_welcome and not error_code(code).is_transient:
                 self._members.refused(self.address.id, ProtocolError(text, error_code(code)))
             case Failure(number, code, text, retry_after_ms, hint, may_have_happened, clock_ms) if number:
-                self._hear(clock_ms)
-                if (call := self._calls.pop(number, None)) is not None:
-                    call[1](Failed(error_code(code), text, retry_after_ms, hint, may_have_happened))
+                failed = Failed(error_code(code), text, retry_after_ms, hint, may_have_happened)
+                self._answered(number, clock_ms, failed)
             case SnapshotAck(_, snapshot_id, number, ok, archived):
                 if (waiter := self._pieces.pop((snapshot_id, number), None)) is not None and not waiter.done():
                     waiter.set_result(archived if ok else None)
@@ -175,8 +181,11 @@ class Link:
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from node {self.address.id}")
 
-    def _hear(self, clock_ms: int) -> None:
-        self._clock.hear(clock_ms, asyncio.get_running_loop().time())
+    def _answered(self, number: int, clock_ms: int, outcome: Outcome) -> None:
+        asked = self._calls.pop(number, None)
+        self._clock.hear(clock_ms, asyncio.get_running_loop().time(), -math.inf if asked is None else asked.at)
+        if asked is not None:
+            asked.reply(outcome)
 
     def lost(self) -> None:
         """The connection broke: whoever waits is told, and the groups may campaign."""
@@ -232,7 +241,7 @@ class Link:
             except ProtocolError as error:
                 reply(not_done(error.code, str(error)))
                 return
-            self._calls[number] = deadline, reply
+            self._calls[number] = Asked(now, deadline, reply)
 
     def tick(self) -> None:
         """Call it every tick: pings, ends calls whose time is over, and renews a connection on which nothing is heard."""
@@ -268,15 +277,12 @@ class Link:
     def _expire_calls(self) -> None:
         """Gives up calls whose time is over: a machine that lost its power resets no connection."""
         now = asyncio.get_running_loop().time()
-        for number in [number for number, (deadline, _) in self._calls.items() if deadline < now]:
-            _, reply = self._calls.pop(number)
-            reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
+        for number in [number for number, asked in self._calls.items() if asked.deadline < now]:
+            self._calls.pop(number).reply(Failed(ErrorCode.not_leader, f"node {self.address.id} does not answer"))
 
     def give_up_calls(self) -> None:
         """Ends all calls under way but pings, which alone can tell that the link is up; an answer that still comes is dropped."""
-        pings = {
-            number: (deadline, reply) for number, (deadline, reply) in self._calls.items() if reply == self._pinged
-        }
+        pings = {number: asked for number, asked in self._calls.items() if asked.reply == self._pinged}
         for number in pings:
             del self._calls[number]
         self._end_calls(f"node {self.address.id} is silent")
@@ -284,8 +290,8 @@ class Link:
 
     def _end_calls(self, reason: str) -> None:
         calls, self._calls = self._calls, {}
-        for _, reply in calls.values():
-            reply(Failed(ErrorCode.not_leader, reason))
+        for asked in calls.values():
+            asked.reply(Failed(ErrorCode.not_leader, reason))
 
     async def send_piece(self, piece: SnapshotPiece) -> int | None:
         """Sends a piece of a snapshot; None unless the peer has stored it, else how many rows of its archives it had before."""

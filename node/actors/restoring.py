@@ -39,8 +39,8 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
     meta = await replica.incoming.load_meta()
     await restore(machine, store)
     restored = restore_log(stored, meta, config.membership, config.id)
-    if writes := corrections(replica.group, stored, restored):
-        await log.write(writes)
+    for write in corrections(replica.group, stored, restored):
+        await log.write([write])
     replica.raft = Raft(config, restored)
     if meta is not None:
         replica.raft.offer_snapshot(meta)
@@ -48,17 +48,19 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
 
 
 def corrections(group: int, stored: StoredGroup, restored: Restored) -> list[LogWrite]:
-    """What is written before a replica starts, where its disk has to be told what `restore_log` has found; else nothing.
+    """What is written before a replica starts, one after the other, where its disk has to be told what `restore_log` has found.
 
-    So a second start, at any moment, finds what this one has found.
+    So a second start, at any moment, finds what this one has found: a loss is promised before the log forgets what shows it.
     """
     base = restored.snapshot
     hard_state = restored.hard_state if restored.hard_state != stored.hard_state else None
     found = stored.promise or Promise()
     kept = promise_kept(stored, restored)
     is_behind = base.index > 0 and not restored.entries and stored.end != restored.end
-    if hard_state is None and restored.lost == found.lost and kept == found and not is_behind:
-        return []
-    cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
-    promise = kept if kept != found else None
-    return [LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost, promise=promise)]
+    writes: list[LogWrite] = []
+    if kept != found or restored.lost != found.lost:
+        writes.append(LogWrite(group, lost=restored.lost, promise=kept))
+    if hard_state is not None or is_behind:
+        cut = LogCut(base.index, base.term, base.checksum) if is_behind else None
+        writes.append(LogWrite(group, hard_state, cut=cut, restart=is_behind, lost=restored.lost))
+    return writes

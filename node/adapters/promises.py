@@ -9,6 +9,7 @@ the wait that it saves.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -59,8 +60,10 @@ class PromiseFile:
         """All promises that can be read; makes the file where there is none. Raises StorageFailed."""
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            found = os.preadv(self._descriptor, [self._image], 0)
-            if found < FILE_BYTES:
+            size = os.fstat(self._descriptor).st_size
+            if os.preadv(self._descriptor, [self._image], 0) < min(size, FILE_BYTES):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if size < FILE_BYTES:
                 self._write(0, FILE_BYTES)
                 os.fsync(self._descriptor)
             self._open_past_the_cache()
@@ -69,10 +72,15 @@ class PromiseFile:
         return self._read()
 
     def _open_past_the_cache(self) -> None:
-        """Not every file system can."""
+        """Not every file system can, and some say so only when it is tried."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_DIRECT)
         except OSError:
+            return
+        try:
+            os.preadv(descriptor, [mmap.mmap(-1, BLOCK_BYTES)], 0)
+        except OSError:
+            os.close(descriptor)
             return
         os.close(self._descriptor)
         self._descriptor = descriptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -42,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self._transport: asyncio.Transport | None = None
         self._clock = RemoteClock()
-        self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Reply | Failure], float]] = {}  # and since when
         self._error = "connection lost"
         self.is_open = False
         self.heard_at = 0.0
@@ -66,14 +67,14 @@ class Connection(asyncio.Protocol):
     def _on_message(self, message: Message) -> None:
         match message:
             case Reply() | Failure() if message.id:
-                self._hear(message.clock_ms)
-                waiter = self._waiting.pop(message.id, None)
+                waiter, asked_at = self._waiting.pop(message.id, (None, -math.inf))
+                self._clock.hear(message.clock_ms, self.heard_at, asked_at)
                 if waiter is not None and not waiter.done():
                     waiter.set_result(message)
             case Welcome():
                 if (error := check_welcome(message, self._hello)) is not None:
                     raise error
-                self._hear(message.clock_ms)
+                self._clock.hear(message.clock_ms, self.heard_at)
                 self._frame_bytes_max = message.frame_bytes_max
                 self._placed(Placement.unpack(message.placement), message.leaders, message.split)
                 if not self.welcome.done():
@@ -87,9 +88,6 @@ class Connection(asyncio.Protocol):
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from a node")
 
-    def _hear(self, clock_ms: int) -> None:
-        self._clock.hear(clock_ms, asyncio.get_running_loop().time())
-
     def _end(self, error: ProtocolError) -> None:
         if not self.welcome.done():
             is_full = error.code is ErrorCode.busy  # as many clients as it takes: another node may have room
@@ -101,7 +99,7 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         if not self.welcome.done():
             self.welcome.set_exception(ConnectionResetError(self._error))
-        for waiter in self._waiting.values():
+        for waiter, _ in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(ConnectionResetError(self._error))
         self._waiting.clear()
@@ -129,8 +127,9 @@ class Connection(asyncio.Protocol):
         if not self.is_open:
             raise ConnectionResetError(self._error)
         self._write(request)
-        waiter: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
-        self._waiting[request.id] = waiter
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Reply | Failure] = loop.create_future()
+        self._waiting[request.id] = waiter, loop.time()
         return waiter
 
     def forget(self, number: int) -> None:

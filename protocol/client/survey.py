@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterable, Sequence
 
 from protocol.client.calls import Calls
@@ -58,10 +57,7 @@ def recovering_of(seen: Iterable[NodeState]) -> dict[int, tuple[int, ...]]:
     return {node: groups for node, groups in recovering.items() if groups}
 
 
-def clocks_of(seen: Iterable[NodeState]) -> tuple[NodeClock, ...]:
-    """Of each node whose clock was compared the sharpest word, from a node that calls it far off if there is one."""
-    clocks: dict[int, NodeClock] = {}
-    for clock in itertools.chain.from_iterable(state.clocks for state in seen):
-        known = clocks.setdefault(clock.node, clock)
-        clocks[clock.node] = min(known, clock, key=lambda told: (not told.is_far_off, told.error_seconds))
-    return tuple(clocks[node] for node in sorted(clocks))
+def clocks_of(seen: Sequence[NodeState]) -> tuple[NodeClock, ...]:
+    """As one node sees them: the first that knows one to be far off, or the first of all. Others may not have compared yet."""
+    told = (state.clocks for state in seen if any(clock.is_far_off for clock in state.clocks))
+    return next(told, seen[0].clocks)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,11 +59,13 @@ async def killed(folder: Path, target: Path, *drains: Sequence[LogWrite]) -> Pat
 async def start(folder: Path, checkpoint: SnapshotMeta | None = None) -> Restored:
     """What a node does before its replica runs."""
     log = SqliteLog(folder, STAMP)
-    stored = (await log.open())[1]
-    restored = restore_log(stored, checkpoint, MEMBERS, ME)
-    if writes := corrections(1, stored, restored):
-        await log.write(writes)
-    await log.close()
+    try:
+        stored = (await log.open())[1]
+        restored = restore_log(stored, checkpoint, MEMBERS, ME)
+        for write in corrections(1, stored, restored):
+            await log.write([write])
+    finally:
+        await log.close()
     return restored
 
 
@@ -186,6 +188,60 @@ async def test_a_crash_between_log_and_promise_harms_nobody(tmp_path: Path) -> N
         await write(tmp_path, [LogWrite(1, None, entries[length : length + 1])])
     remove("log.db")(tmp_path)
     assert (await start(tmp_path)).lost == LogEnd(1, 9)
+
+
+@pytest.mark.parametrize("promises", [0, 1])
+async def test_a_crash_while_a_start_mends_its_disk_forgets_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promises: int
+) -> None:
+    """The log gives way to the checkpoint, in a later term than the entries that are lost: only the promise knows of them."""
+    entries = chain(1, 9, term=3)
+    meta = SnapshotMeta(6, 3, entries[5].checksum, MEMBERS)
+    await write(tmp_path / "a", [LogWrite(1, HardState(3, ONE), entries[:4])])
+    told = [LogWrite(1, None, entries[4:])], [LogWrite(1, HardState(5, THREE))]
+    disk = await killed(tmp_path / "a", tmp_path / "b", *told)
+    remove("log.db-wal")(disk)
+    honest = PromiseFile.write
+
+    def write_some(file: PromiseFile, written: Mapping[int, Promise]) -> None:
+        nonlocal promises
+        if not promises:
+            raise StorageFailed("power")
+        promises -= 1
+        honest(file, written)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PromiseFile, "write", write_some)
+        with pytest.raises(StorageFailed, match="power"):
+            await start(disk, meta)
+    for _ in range(2):
+        restored = await start(disk, meta)
+        assert (restored.lost, restored.hard_state.term, restored.hard_state.vote) == (LogEnd(3, 9), 5, ME)
+
+
+async def test_a_candidate_that_dies_before_it_has_promised_notices_a_later_loss(tmp_path: Path) -> None:
+    """Its log knows the term, its promise does not; then the leader of that term sends entries, and its log's end is lost."""
+    entries = chain(1, 4, term=4)
+    await write(tmp_path, [LogWrite(1, HardState(4, ONE), entries)])
+    promised = (tmp_path / "log.promises").read_bytes()
+    await write(tmp_path, [LogWrite(1, HardState(5, ME))])
+    (tmp_path / "log.promises").write_bytes(promised)
+    assert (await start(tmp_path)).lost is None
+    later = chain(5, 3, 5, entries[3].checksum)
+    await write(tmp_path, [LogWrite(1, None, later[:1])])
+    disk = await killed(tmp_path, tmp_path / "b", [LogWrite(1, None, later[1:])])
+    remove("log.db-wal")(disk)
+    assert (await start(disk)).lost == LogEnd(5, 7)
+
+
+async def test_what_one_drain_says_twice_of_a_group_is_promised_whole(tmp_path: Path) -> None:
+    """The vote of the first write and the entries of the second."""
+    await write(
+        tmp_path, [LogWrite(1, HardState(4, ONE)), LogWrite(1, None, chain(1, 3, term=4)), LogWrite(2, HardState(2))]
+    )
+    remove("log.db")(tmp_path)
+    restored = await start(tmp_path)
+    assert (restored.hard_state.term, restored.hard_state.vote, restored.lost) == (4, ME, LogEnd(4, 3))
 
 
 async def test_nothing_is_promised_before_the_log_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +382,64 @@ def test_another_nodes_file_says_nothing(tmp_path: Path) -> None:
     other = PromiseFile(tmp_path / "log.promises", STAMP)
     assert other.open() == {}
     other.close()
+
+
+def test_a_torn_write_leaves_the_promise_of_before(tmp_path: Path) -> None:
+    """It takes the other slot; and another group's slot says nothing."""
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+    for term in (1, 2, 3):
+        file.write({1: Promise(term)})
+    file.close()
+    whole = (tmp_path / "log.promises").read_bytes()
+    terms = set()
+    for place in slot_places(1):
+        torn = bytearray(whole)
+        torn[place + 9] ^= 1
+        (tmp_path / "log.promises").write_bytes(torn)
+        kept = PromiseFile(tmp_path / "log.promises", STAMP)
+        terms.add(kept.open()[1].term)
+        kept.close()
+    assert terms == {2, 3}
+    moved = bytearray(whole)
+    for place, other in zip(slot_places(1), slot_places(2), strict=True):
+        moved[other : other + SLOT.size] = whole[place : place + SLOT.size]
+    (tmp_path / "log.promises").write_bytes(moved)
+    kept = PromiseFile(tmp_path / "log.promises", STAMP)
+    assert kept.open() == {1: Promise(3)}
+    kept.close()
+
+
+@pytest.mark.parametrize("groups", [1, 200])
+def test_a_write_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
+    """One block waits as it is written; behind several, the disk is waited for once. A new file is on disk before it is used."""
+    honest, calls = os.pwritev, list[str]()
+
+    def write(descriptor: int, data: Sequence[bytes], offset: int, flags: int) -> int:
+        calls.append("durable write" if flags & os.RWF_DSYNC else "write")
+        return honest(descriptor, data, offset, flags)
+
+    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(os, "fdatasync", lambda _: calls.append("sync"))
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("whole sync"))
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+    assert calls == ["write", "whole sync"]
+    calls.clear()
+    file.write({group: Promise(1) for group in range(1, groups + 1)})
+    file.close()
+    assert calls == (["durable write"] if groups == 1 else [*["write"] * (len(calls) - 1), "sync"])
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_no_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else blanks would be written over what was promised."""
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+    file.close()
+    monkeypatch.setattr(os, "preadv", lambda *_: FILE_BYTES // 2)
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        file.open()
+    file.close()
 
 
 @pytest.mark.parametrize("groups", [1, 200])

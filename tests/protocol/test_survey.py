@@ -32,10 +32,12 @@ def test_a_leader_that_does_not_answer_leads_nobody() -> None:
 
 
 def test_a_wrong_clock_is_told_once_anybody_knows_it() -> None:
-    """The node that answers first may not have compared yet; of the other clocks the sharpest reading is told."""
-    late = [[1, 0, 0, False], [2, 10**6, 8 * 10**6, False]]
-    sharp = [[1, 0, 2 * 10**6, False], [2, 0, 3 * 10**6, False], [3, 3_600 * 10**9, 9 * 10**6, True]]
-    seen = combine([told(1, clocks=late), told(2, clocks=sharp), told(3, clocks=[[3, 3_600 * 10**9, 0, False]])])
+    """The node that answers first may not have compared yet. Where no majority agrees, each node speaks of the others' distance."""
+    late = [[1, 0, 0, False], [3, 3_600 * 10**9, 8 * 10**6, False]]
+    sure = [[1, -(10**6), 2 * 10**6, False], [2, 0, 0, False], [3, 3_600 * 10**9, 9 * 10**6, True]]
+    seen = combine([told(1, clocks=late), told(2, clocks=sure), told(3, clocks=[[3, 0, 0, False]])])
     assert seen.clocks == (
-        NodeClock(1, 0.0, 0.0, False), NodeClock(2, 0.0, 0.003, False), NodeClock(3, 3_600.0, 0.009, True),
+        NodeClock(1, -0.001, 0.002, False), NodeClock(2, 0.0, 0.0, False), NodeClock(3, 3_600.0, 0.009, True),
     )  # fmt: skip
+    alone = combine([told(1, clocks=late), told(3, clocks=[[1, -3_600 * 10**9, 0, False], [3, 0, 0, False]])])
+    assert alone.clocks == (NodeClock(1, 0.0, 0.0, False), NodeClock(3, 3_600.0, 0.008, False))

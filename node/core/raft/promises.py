@@ -65,10 +65,11 @@ class StoredGroup:
 def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
     """What is promised from here on: where the log goes on behind the promise, or there is none, the end of what is sound counts.
 
-    It is written again at a start if it is another one. With a promise that is too old a second loss would not be noticed; with one
-    of an entry that nobody was told of, and that is damaged, the next start would miss what was never owed.
+    It is written again at a start if it is another one. With a promise that is too old, or of an older term than the log's, a second
+    loss would not be noticed; with one of an entry that nobody was told of, and that is damaged, the next start would miss what was
+    never owed.
     """
-    hard, promise, base = stored.hard_state, stored.promise, restored.snapshot
+    hard, promise, base = restored.hard_state, stored.promise, restored.snapshot
     end = restored.end
     if promise is None:
         return Promise(hard.term, hard.vote, stored.written, end.index, end.term)
@@ -76,8 +77,10 @@ def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
     if stored.written > promise.written or (
         stored.written == promise.written and (is_there or promise.index <= base.index)
     ):
-        return replace(promise, written=stored.written, index=end.index, entry_term=end.term)
-    return promise
+        return replace(
+            promise, term=hard.term, vote=hard.vote, written=stored.written, index=end.index, entry_term=end.term
+        )
+    return replace(promise, term=hard.term, vote=hard.vote)
 
 
 def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership: Membership, own: NodeId) -> Restored:

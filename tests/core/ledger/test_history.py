@@ -71,8 +71,10 @@ def test_every_id_is_found_again_wherever_it_lies(is_rising: bool, is_restarted:
     driver.save()
     if is_restarted:
         driver = driver.restored()
-    for row in rows:
+    for number, row in enumerate(rows):
         assert names(driver.transfers([row])) == ["exists"], row
+        beside = [Transfer(id_of(1_000 + number), "world", "a", 1), row]
+        assert names(driver.transfers(beside)) == ["created", "exists"], row
 
 
 def test_new_ids_need_nothing_from_the_store() -> None:
