@@ -156,7 +156,8 @@ class MemoryLog:
         after = dict(before)
         for write in writes:
             after[write.group] = promise_after(after[write.group], write)
-        self._disk.promises |= {group: Slots(promise, before[group]) for group, promise in after.items()}
+        changed = {group: promise for group, promise in after.items() if promise != before[group]}
+        self._disk.promises |= {group: Slots(promise, before[group]) for group, promise in changed.items()}
 
     def _promised(self, group: int) -> Promise:
         slots = self._disk.promises.get(group)
