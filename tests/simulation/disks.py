@@ -208,10 +208,12 @@ class Drive:
     def _remember(self, group: int, entries: Sequence[Entry]) -> None:
         """Only what may have been told counts as lost: not what the log had and the promises had not yet.
 
-        Where such a write replaced what was told, it cannot be said what is owed: the replica may recover, and need not.
+        Where such a write replaced what was told, or no start has mended lost promises yet, it cannot be said what is owed: the replica
+        may recover, and need not.
         """
         stored, slots = self.disk.groups[group], self.disk.promises.get(group)
         if slots is None:
+            self.damaged.setdefault(group, {})
             return
         newest = slots.newest
         is_untold = stored.written > newest.written
