@@ -2,7 +2,8 @@
 
 A *copy* is what a network that keeps things back would deliver; it is void from the time that its sender gave it, and a node that
 carries it out later has broken a promise. A *repeat* is what an impatient program would send that has the same ids still: it has
-all the time in the world, and the checkers of the histories see to it that nothing happens by it that had not happened.
+all the time in the world, and the checkers of the histories see to it that nothing happens by it that had not happened. Neither comes
+where the client was told that its request was not carried out: whoever sends that again has made up its mind anew.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
 from protocol.frames import HEADER_BYTES
-from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Reply, Request, Role, decode
+from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Failure, Hello, Reply, Request, Role, decode
 from protocol.operations import Operation
 from tests.simulation.cluster import BASE_PORT, FIRST_CLIENT_HOST, Cluster
 from tests.simulation.loop import Owner
@@ -28,9 +29,18 @@ CHANGES = (
 GHOSTS = 0.04  # probability that a request is sent again
 LATE_SECONDS = (0.02, 1.0, 10.0)  # means
 LATE_SECONDS_MAX = 30.0
+PACE_SECONDS = 0.05  # between two looks whether the client has its answer
 PATIENCE_SECONDS = 3.0  # in which a ghost finds a node and is answered
 DRIFT_SECONDS = 0.1  # by which two nodes' clocks may part while a copy is on its way
 HOST = FIRST_CLIENT_HOST + 50  # beside all clients
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of a request on its connection."""
+
+    is_known: bool = False
+    is_undone: bool = False  # the client was told that nothing happened
 
 
 class Ghosts:
@@ -42,7 +52,11 @@ class Ghosts:
         self._cluster = cluster
         self._random = random
         self._fail = fail
+        self._open: dict[
+            tuple[Wire, int], Fate
+        ] = {}  # of requests that will be sent again, by the client's end and number
         cluster.network.overhear = self.overhear
+        cluster.network.overhear_answer = self.overhear_answer
 
     def overhear(self, wire: Wire, data: bytes) -> None:
         """A client sends this to a node."""
@@ -54,18 +68,42 @@ class Ghosts:
                 request = decode(body)
                 assert isinstance(request, Request)
                 if request.operation in CHANGES:
-                    self._come_back(request, wire.other.owner.host)
+                    fate = self._open[wire, request.id] = Fate()
+                    self._come_back(request, wire, fate)
 
-    def _come_back(self, request: Request, receiver: int) -> None:
+    def overhear_answer(self, wire: Wire, data: bytes) -> None:
+        """A node sends this to a client."""
+        if not any(known is wire.other for known, _ in self._open):
+            return
+        for frame in frames_of(data):
+            match decode(frame[HEADER_BYTES:]):
+                case Reply(number):
+                    self._end(wire.other, number, is_undone=False)
+                case Failure(number) as failure:
+                    self._end(wire.other, number, is_undone=not failure.may_have_happened)
+
+    def _end(self, wire: Wire, number: int, *, is_undone: bool) -> None:
+        if (fate := self._open.pop((wire, number), None)) is not None:
+            fate.is_known, fate.is_undone = True, is_undone
+
+    def _come_back(self, request: Request, wire: Wire, fate: Fate) -> None:
         is_copy = self._random.random() < 0.5 and request.expires_ms < NEVER_MS
         seconds = min(LATE_SECONDS_MAX, self._random.expovariate(1 / self._random.choice(LATE_SECONDS)))
         number = self._random.choice(list(self._cluster.hosts))
         again = replace(request, id=1, group=-1, expires_ms=NEVER_MS)
         self.counts["late copy" if is_copy else "repeat"] += 1
         loop = self._cluster.loop
-        left = request.expires_ms / 1_000 - self._clock_of(receiver)
-        void_from = loop.time() + left if is_copy else None
-        loop.call_later(seconds, lambda: loop.spawn(self.owner, self._haunt(again, number, void_from)))
+        over_at = loop.time() + request.expires_ms / 1_000 - self._clock_of(wire.other.owner.host)
+        void_from = over_at if is_copy else None
+
+        async def come() -> None:
+            while not fate.is_known and wire.is_open and loop.time() < over_at:
+                await asyncio.sleep(PACE_SECONDS)
+            self._open.pop((wire, request.id), None)
+            if not fate.is_undone:
+                await self._haunt(again, number, void_from)
+
+        loop.call_later(seconds, lambda: loop.spawn(self.owner, come()))
 
     def _clock_of(self, number: int) -> float:
         return self._cluster.hosts[number].clock.monotonic()

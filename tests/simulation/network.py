@@ -162,6 +162,7 @@ class Network:
         self.blocked: dict[tuple[int, int], None] = {}
         self.trace = 0
         self.overhear: Callable[[Wire, bytes], None] = lambda wire, data: None  # what clients send
+        self.overhear_answer: Callable[[Wire, bytes], None] = lambda wire, data: None  # and what is sent to them
         self._random = random
         self._base_port = base_port
         self._nodes_below = 100  # hosts from here on are clients
@@ -206,6 +207,8 @@ class Network:
         """A unit leaves; None is the end of the stream."""
         if data is not None and wire.owner.host >= self._nodes_below:
             self.overhear(wire, data)
+        elif data is not None and wire.other.owner.host >= self._nodes_below:
+            self.overhear_answer(wire, data)
         if self._is_blocked(wire.owner.host, wire.other.owner.host):
             self._stall(wire, data)
             return

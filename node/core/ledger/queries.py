@@ -189,6 +189,11 @@ class Pages:
     def _holds(self, links: Links | None) -> bool:
         return links is not None and links.holds(self.row)
 
+    def rows_in_memory(self, with_failed: bool) -> int:
+        """Of the account, in the newest sealed segment: about as many as in any other one."""
+        newest = self.books.history.window.get(self.books.history.sealed - 1)
+        return 0 if newest is None else len(_places(newest.segment, self.row, with_failed))
+
 
 def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     """["history", rows, cursor of the next page or None]; rows are None for an account that does not exist.
@@ -242,9 +247,11 @@ def _page(
     for place, number in enumerate(numbers):
         source = pages.segment(number)
         if source is None:
-            for further in numbers[
-                place + 1 : 2 * place + 1
-            ]:  # as many again as were read: the page may be full before
+            read, rows = (place, limit - left) if place else (1, pages.rows_in_memory(with_failed))
+            ahead = (
+                read * left // rows if rows else 0
+            )  # if the account is in all of them as often as in those that were read
+            for further in numbers[place + 1 : place + 1 + ahead]:
                 pages.segment(further)
             return None
         places = _places(source, pages.row, with_failed)

@@ -143,7 +143,7 @@ def test_a_full_page_loads_no_more_than_it_shows() -> None:
     books.driver.needed.clear()
     _, rows, cursor = books.driver.query("history", "v", None, 10, False)
     assert len(rows) == 10 and cursor is not None
-    assert {number for table, number in books.driver.needed if table == SEGMENTS} == {0, 1, 2}
+    assert {number for table, number in books.driver.needed if table == SEGMENTS} == {0, 1}
 
 
 def test_a_search_looks_through_a_few_segments_at_a_time() -> None:
