@@ -20,7 +20,8 @@ from _output import complain, show
 from _venv import ROOT
 
 BENCH_FILES = (
-    "bench", "_arguments.py", "_beside.py", "_contention.py", "_kills.py", "_load.py", "_locks.py", "_output.py", "_report.py", "_workload.py",
+    "bench", "_arguments.py", "_beside.py", "_contention.py", "_kills.py", "_load.py", "_locks.py", "_output.py", "_report.py",
+    "_workload.py",
 )  # fmt: skip
 FIGURE = re.compile(r"([^=\n]+) = (\d+(?:\.\d+)?)\b.*")  # a line of the bench's output
 

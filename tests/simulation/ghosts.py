@@ -52,9 +52,7 @@ class Ghosts:
         self._cluster = cluster
         self._random = random
         self._fail = fail
-        self._open: dict[
-            tuple[Wire, int], Fate
-        ] = {}  # of requests that will be sent again, by the client's end and number
+        self._open: dict[tuple[Wire, int], Fate] = {}  # of what will be sent again, by the client's end and number
         cluster.network.overhear = self.overhear
         cluster.network.overhear_answer = self.overhear_answer
 
