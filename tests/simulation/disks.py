@@ -37,6 +37,9 @@ class Drive:
     disk: Disk = field(init=False)
     folder: MemoryFolder = field(init=False)
     damaged: dict[int, dict[int, Entry]] = field(default_factory=dict)  # group -> index -> what was durable and is gone
+    untold: set[int] = field(
+        default_factory=set
+    )  # groups that ever lost what the log had, and the promises had not yet
     are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
     is_put_back: bool = False  # whether it was ever replaced by an older one as a whole
     saved: Saved | None = None  # a copy that somebody made
@@ -178,8 +181,10 @@ class Drive:
         return self._fall_back({})
 
     def lose_promises(self) -> None:
-        """Drops the file that holds what was promised; nothing is lost by that alone."""
+        """Drops the file that holds what was promised; nothing is lost by that alone. Then nobody knows what was never told."""
         self.are_promises_bare = True
+        for group in self.untold:
+            self.damaged.setdefault(group, {})
         self.disk.promises.clear()
         self.disk.has_promises = False
 
@@ -221,6 +226,8 @@ class Drive:
             self.damaged.setdefault(group, {})
             return
         told = {entry.index: entry for entry in entries if entry.index <= newest.index}
+        if len(told) < len(entries):
+            self.untold.add(group)
         if told:
             self.damaged.setdefault(group, {}).update(told)
 
