@@ -4,7 +4,7 @@ No two clocks agree, so a request says by the receiver's own clock when it is vo
 keeps back for a minute: the receiver refuses it, however young it seems to be. Whoever answers puts its clock's time on the
 answer; the time between the two clocks that this shows is too small by the answer's way, never too great. So a request is void
 a little too early, never too late; but for a machine that was suspended: its clock stood still, and requests to it may be void too
-late until its first answer contradicts what is known of it.
+late until an answer to a question that is still open contradicts what is known of it.
 """
 
 from __future__ import annotations

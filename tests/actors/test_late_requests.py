@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from node.actors import router
+from node.actors.session import Session
 from protocol.client.connection import Connection
 from protocol.errors import OutcomeUnknown, Refused
 from protocol.messages import Failure, Reply, Request
@@ -77,6 +78,31 @@ def test_a_question_that_comes_after_its_time_is_not_looked_at(operation: str) -
         await asyncio.sleep(ASK_SECONDS + 1.0)
         world.network.heal()
         assert code_of(await late) == "overdue"
+
+    play(story)
+
+
+def test_a_machine_that_was_suspended_is_known_by_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To clients and to its peers: else requests to it would be void as much too late as it stood still."""
+    stood_ms = 0
+    honest = Session._clock_ms
+    monkeypatch.setattr(Session, "_clock_ms", lambda session: honest(session) - stood_ms)
+
+    async def story(world: World) -> None:
+        nonlocal stood_ms
+        await world.open("a")
+        connections = list(world.client._calls._connections.values())
+        links = [link for node in world.cluster.nodes().values() for link in node._links.values()]
+        clocks = [*(connection._clock for connection in connections), *(link._clock for link in links)]
+        now = world.loop.time()
+        before = [clock.at(now, now) for clock in clocks]
+        stood_ms = 60_000
+        for connection in connections:
+            await world.ask(connection, "cluster", -1, [])
+        await asyncio.sleep(1.0)  # pings
+        after = [clock.at(now, world.loop.time()) for clock in clocks]
+        assert connections and links
+        assert all(-1_000 < later - earlier + stood_ms < 1_000 for earlier, later in zip(before, after, strict=True))
 
     play(story)
 

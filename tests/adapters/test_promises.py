@@ -234,6 +234,24 @@ async def test_a_candidate_that_dies_before_it_has_promised_notices_a_later_loss
     assert (await start(disk)).lost == LogEnd(5, 7)
 
 
+async def test_a_replica_that_recovers_and_dies_before_it_has_promised_notices_a_second_loss(tmp_path: Path) -> None:
+    """Its term rises in the log alone; then the leader of that term gives it more than it had lost, and that is lost too."""
+    entries = chain(1, 9, term=4)
+    await write(tmp_path / "a", [LogWrite(1, HardState(4, ONE), entries[:4])])
+    disk = await killed(tmp_path / "a", tmp_path / "b", [LogWrite(1, None, entries[4:])])
+    remove("log.db-wal")(disk)
+    assert (await start(disk)).lost == LogEnd(4, 9)
+    promised = (disk / "log.promises").read_bytes()
+    await write(disk, [LogWrite(1, HardState(5, ME), lost=LogEnd(4, 9))])
+    (disk / "log.promises").write_bytes(promised)
+    assert (await start(disk)).lost == LogEnd(4, 9)
+    later = chain(5, 7, 5, entries[3].checksum)
+    await write(disk, [LogWrite(1, None, later[:1])])
+    last = await killed(disk, tmp_path / "c", [LogWrite(1, None, later[1:])])
+    remove("log.db-wal")(last)
+    assert (await start(last)).lost == LogEnd(5, 11)
+
+
 async def test_what_one_drain_says_twice_of_a_group_is_promised_whole(tmp_path: Path) -> None:
     """The vote of the first write and the entries of the second."""
     await write(
@@ -429,6 +447,25 @@ def test_a_write_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.
     file.write({group: Promise(1) for group in range(1, groups + 1)})
     file.close()
     assert calls == (["durable write"] if groups == 1 else [*["write"] * (len(calls) - 1), "sync"])
+
+
+def test_a_file_system_that_refuses_direct_reads_only_when_they_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writes go through the page cache there."""
+    honest = os.preadv
+
+    def read(descriptor: int, data: Sequence[bytes], offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return honest(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    file = PromiseFile(tmp_path / "log.promises", STAMP)
+    file.open()
+    assert not fcntl.fcntl(file._descriptor, fcntl.F_GETFL) & os.O_DIRECT
+    file.write({1: Promise(3)})
+    file.close()
 
 
 def test_a_file_that_cannot_be_read_to_its_end_is_no_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ class Drive:
     untold: set[int] = field(
         default_factory=set
     )  # groups that ever lost what the log had, and the promises had not yet
+    unpromised: set[int] = field(default_factory=set)  # groups whose promises were ever lost
     are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
     is_put_back: bool = False  # whether it was ever replaced by an older one as a whole
     saved: Saved | None = None  # a copy that somebody made
@@ -183,6 +184,7 @@ class Drive:
     def lose_promises(self) -> None:
         """Drops the file that holds what was promised; nothing is lost by that alone. Then nobody knows what was never told."""
         self.are_promises_bare = True
+        self.unpromised |= set(self.disk.promises)
         for group in self.untold:
             self.damaged.setdefault(group, {})
         self.disk.promises.clear()
@@ -218,7 +220,8 @@ class Drive:
         """
         stored, slots = self.disk.groups[group], self.disk.promises.get(group)
         if slots is None:
-            self.damaged.setdefault(group, {})
+            if group in self.unpromised:
+                self.damaged.setdefault(group, {})
             return
         newest = slots.newest
         is_untold = stored.written > newest.written

@@ -3,7 +3,7 @@
 A *copy* is what a network that keeps things back would deliver; it is void from the time that its sender gave it, and a node that
 carries it out later has broken a promise. A *repeat* is what an impatient program would send that has the same ids still: it has
 all the time in the world, and the checkers of the histories see to it that nothing happens by it that had not happened. Neither comes
-where the client was told that its request was not carried out: whoever sends that again has made up its mind anew.
+while its time lasts where a node has answered that the request was not carried out: whoever sends that again has made up its mind anew.
 """
 
 from __future__ import annotations
@@ -89,7 +89,6 @@ class Ghosts:
         seconds = min(LATE_SECONDS_MAX, self._random.expovariate(1 / self._random.choice(LATE_SECONDS)))
         number = self._random.choice(list(self._cluster.hosts))
         again = replace(request, id=1, group=-1, expires_ms=NEVER_MS)
-        self.counts["late copy" if is_copy else "repeat"] += 1
         loop = self._cluster.loop
         over_at = loop.time() + request.expires_ms / 1_000 - self._clock_of(wire.other.owner.host)
         void_from = over_at if is_copy else None
@@ -98,7 +97,9 @@ class Ghosts:
             while not fate.is_known and wire.is_open and loop.time() < over_at:
                 await asyncio.sleep(PACE_SECONDS)
             self._open.pop((wire, request.id), None)
-            if not fate.is_undone:
+            is_void = void_from is not None and loop.time() > void_from + DRIFT_SECONDS
+            if is_void or not fate.is_undone:
+                self.counts["late copy" if is_copy else "repeat"] += 1
                 await self._haunt(again, number, void_from)
 
         loop.call_later(seconds, lambda: loop.spawn(self.owner, come()))

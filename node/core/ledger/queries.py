@@ -248,9 +248,8 @@ def _page(
         source = pages.segment(number)
         if source is None:
             read, rows = (place, limit - left) if place else (1, pages.rows_in_memory(with_failed))
-            ahead = (
-                read * left // rows if rows else 0
-            )  # if the account is in all of them as often as in those that were read
+            # As many more as the rest takes if the account comes as often there; as many again if it did not come at all.
+            ahead = read * left // rows if rows else place
             for further in numbers[place + 1 : place + 1 + ahead]:
                 pages.segment(further)
             return None

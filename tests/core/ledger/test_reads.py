@@ -18,7 +18,7 @@ from tests.core.ledger.model import Transfer
 
 SEGMENT = 10
 NAMES = ("a", "b", "c", "d")
-STEPS_MAX = 20  # of a page: links, then one, two, four, eight segments
+STEPS_MAX = 20  # of a page: links, then segments by how often the account comes
 
 
 @pytest.fixture(autouse=True)
