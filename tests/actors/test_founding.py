@@ -83,6 +83,30 @@ def test_a_node_that_dies_between_its_vote_and_its_registration_comes_back(victi
     play(story)
 
 
+@pytest.mark.parametrize("slow", [1, 2, 3])
+def test_nobody_registers_before_group_0_is_on_its_disk(slow: int) -> None:
+    """Else it counts among those of whom any majority goes on, and comes back as one who took no part."""
+
+    async def story(world: World) -> None:
+        empty(world)
+        drive = world.cluster.hosts[slow].drive
+        for number in world.cluster.hosts:
+            world.cluster.start(number)
+        await world.until(
+            lambda: slow in world.cluster.nodes() and 0 in world.node(slow).replicas, "all have met", 0.0005
+        )
+        drive.slowness = 20_000.0
+        for _ in range(600):
+            await asyncio.sleep(0.01)
+            known = set().union(*(registered(world, number) for number in world.cluster.hosts))
+            assert slow not in known or drive.end(0).index > 0
+        assert len(known) == 2
+        drive.slowness = 1.0
+        await serves(world)
+
+    play(story)
+
+
 @pytest.mark.parametrize("victim", [1, 2, 3])
 def test_a_node_that_has_not_registered_is_waited_for(victim: int) -> None:
     """Though it was there and the other two are a majority, which has registered."""
