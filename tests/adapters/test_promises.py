@@ -287,16 +287,6 @@ async def test_a_broken_entry_that_nobody_was_told_of_does_no_harm(tmp_path: Pat
     assert (await start(tmp_path)).lost == LogEnd(1, 5)
 
 
-async def test_a_promise_that_is_not_in_the_log_is_a_loss(tmp_path: Path) -> None:
-    """The log had it before it was promised, and lost it since."""
-    entries = chain(1, 6)
-    await write(tmp_path, [LogWrite(1, HardState(1), entries[:5])])
-    log = (tmp_path / "log.db").read_bytes()
-    await write(tmp_path, [LogWrite(1, None, entries[5:])])
-    (tmp_path / "log.db").write_bytes(log)
-    assert (await start(tmp_path)).lost == LogEnd(1, 6)
-
-
 async def test_a_snapshot_shorter_than_a_conflicting_tail_leaves_a_sound_replica(tmp_path: Path) -> None:
     """A deposed leader with an uncommitted tail gets a snapshot below its end."""
     meta = SnapshotMeta(7, 2, 4711, MEMBERS)
