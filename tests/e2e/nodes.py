@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from _cluster import LocalCluster, create
-from _processes import free_base_port
 from _venv import ROOT
+
+from tests.e2e.ports import free_ports
 
 PEER_TOKEN = "between nodes only"
 
@@ -29,7 +30,7 @@ def running(
     settings: dict[str, int | str] = {
         "name": "under-test", "nodes": nodes, "shards": shards, "replication": replication or nodes,
         "peer_token": PEER_TOKEN,
-        "base_port": free_base_port("127.0.0.1", nodes, range(22_001 + os.getpid() % 100 * 50, 29_900, 50)),
+        "base_port": free_ports(nodes),
     }  # fmt: skip
     cluster = create(folder, settings)
     os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this

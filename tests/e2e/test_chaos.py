@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -21,15 +20,13 @@ from _bank_proof import (
     note_undecided,
 )
 from _kills import longest_gap_ms
-from _processes import free_base_port
 from _strikes import FAULTS, STANDSTILL_MS
 
 from protocol.client import Undecided, UndecidedRound, connect
 from protocol.columns import Flag
 from protocol.placement import group_of
+from tests.e2e.ports import free_ports
 from tests.e2e.programs import run
-
-FIRST_PORT = 20_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
 
 
 def test_chaos_finds_every_promise_kept() -> None:
@@ -142,7 +139,7 @@ def test_a_round_that_stays_undecided_breaks_a_promise(seconds: float) -> None:
 
 def test_a_parted_leader_is_replaced(tmp_path: Path) -> None:
     """The majority elects another one and serves; after healing all three agree."""
-    port = free_base_port("127.0.0.1", 3, range(FIRST_PORT, 32_000, 20))
+    port = free_ports()
     addresses = [f"127.0.0.1:{port + place}" for place in range(3)]
     folder = ["--dir", tmp_path / "it"]
     up = run("cluster", "up", "--nodes", 3, "--shards", 1, "--base-port", port, "--faults", *folder)
@@ -168,7 +165,7 @@ def test_a_parted_leader_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("one_way", [False, True])
 def test_a_link_goes_silent(tmp_path: Path, one_way: bool) -> None:
     """Between the coordinator and another leader: payments between its shard and the others go on, during the cut and after it."""
-    port = free_base_port("127.0.0.1", 3, range(FIRST_PORT, 32_000, 20))
+    port = free_ports()
     addresses = [f"127.0.0.1:{port + place}" for place in range(3)]
     folder = ["--dir", tmp_path / "it"]
     up = run("cluster", "up", "--nodes", 3, "--shards", 3, "--base-port", port, "--faults", *folder)
@@ -203,7 +200,7 @@ def pay(addresses: list[str], *arguments: object) -> None:
 def test_nodes_take_faults_only_when_allowed(tmp_path: Path) -> None:
     """And the remedy is named."""
     folder = ["--dir", tmp_path / "it"]
-    port = free_base_port("127.0.0.1", 1, range(FIRST_PORT, 32_000, 20))
+    port = free_ports(1)
     assert run("cluster", "up", "--nodes", 1, "--shards", 1, "--base-port", port, *folder).returncode == 0
     try:
         for command in (("partition", "1"), ("heal",), ("up", "--faults")):

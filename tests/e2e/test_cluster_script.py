@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 from _cluster import LocalCluster, create
 from _output import EXIT_INTERRUPTED
-from _processes import free_base_port, wait_for
+from _processes import wait_for
 
+from tests.e2e.ports import free_ports
 from tests.e2e.programs import ROOT, Outcome, run
 
 NODES = 3
 SHARDS = 2
-FIRST_PORT = 25_000 + os.getpid() % 200 * 20  # runs side by side begin at different ports
-LAST_PORT = 29_900
 SECONDS = 30.0  # for what takes a moment
 
 
@@ -70,7 +69,7 @@ def processes(folder: Path) -> list[str]:
 
 def prepare(folder: Path, base_port: int = 0) -> LocalCluster:
     """A cluster that has not been started yet."""
-    port = base_port or free_base_port("127.0.0.1", NODES, range(FIRST_PORT, LAST_PORT, 20))
+    port = base_port or free_ports(NODES)
     return create(folder, {"nodes": NODES, "shards": SHARDS, "replication": NODES, "base_port": port})
 
 

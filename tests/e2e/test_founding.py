@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from _cluster import LocalCluster, create
-from _processes import free_base_port
 
+from tests.e2e.ports import free_ports
 from tests.e2e.test_replace import command
 
 
@@ -19,7 +19,7 @@ from tests.e2e.test_replace import command
 def cluster() -> Iterator[LocalCluster]:
     """It is made, and nothing runs."""
     folder = Path(tempfile.mkdtemp(prefix="ringpay-test-"))
-    port = free_base_port("127.0.0.1", 3, range(21_500, 21_990, 10))
+    port = free_ports()
     cluster = create(folder, {"nodes": 3, "shards": 1, "replication": 3, "base_port": port})
     try:
         yield cluster

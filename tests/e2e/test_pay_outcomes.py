@@ -21,12 +21,13 @@ from _cluster import LocalCluster, open_cluster
 from _failing import EXIT_REFUSED_BEFORE, EXIT_UNKNOWN
 from _faults import heal, slow_disk
 from _output import EXIT_INTERRUPTED
-from _processes import free_base_port, wait_for
+from _processes import wait_for
 
 from protocol.client import Client, connect
 from protocol.errors import OutcomeUnknown, Unreachable
 from protocol.placement import group_of
 from tests.e2e.nodes import running
+from tests.e2e.ports import free_ports
 from tests.e2e.programs import ROOT, Outcome, run
 
 NODES = 3
@@ -42,7 +43,7 @@ STRANGER = next(name for name in map(str, range(100)) if group_of(name, SHARDS) 
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three nodes that serve and take faults; each test leaves them as it found them."""
     folder = tmp_path_factory.mktemp("cluster") / "it"
-    port = free_base_port("127.0.0.1", NODES, range(26_000 + os.getpid() % 100 * 30, 29_900, 30))
+    port = free_ports(NODES)
     shape = ["--nodes", NODES, "--shards", SHARDS, "--base-port", port]
     up = run("cluster", "up", "--faults", *shape, "--dir", folder)
     assert up.returncode == 0, up.stderr

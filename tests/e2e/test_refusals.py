@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from _processes import free_base_port
 from _venv import ROOT
 
 from tests.e2e.nodes import running
+from tests.e2e.ports import free_ports
 
 WAIT_SECONDS = 60.0  # a bound for a busy machine
 
@@ -23,7 +23,7 @@ WAIT_SECONDS = 60.0  # a bound for a busy machine
 def configure(folder: Path, **settings: object) -> Path:
     """The project's own settings with some changed."""
     settings = {"nodes": 1, "replication": 1, "shards": 1} | settings
-    settings["base_port"] = settings.get("base_port") or free_base_port("127.0.0.1", 1, range(19_001, 21_900, 50))
+    settings["base_port"] = settings.get("base_port") or free_ports(1)
     text = (ROOT / "cluster.toml").read_text()
     for name, value in settings.items():
         written = json.dumps(value)

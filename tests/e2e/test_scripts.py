@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from _auditing import agreement, audit_in_full
 from _output import EXIT_INTERRUPTED
-from _processes import free_base_port, wait_for
+from _processes import wait_for
 
 from protocol.client import Report, ShardDigest
+from tests.e2e.ports import free_ports
 from tests.e2e.programs import ROOT, Outcome, run
 
 NODES = 3
 SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
 GROUPS = 5  # a shard each, and the cluster's own
-FIRST_PORT = 21_000 + os.getpid() % 400 * 20  # runs side by side begin at different ports
-LAST_PORT = 32_000
 WAIT_SECONDS = 30.0  # for an election on a busy machine
 
 
@@ -31,7 +30,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        port = free_base_port("127.0.0.1", NODES, range(FIRST_PORT, LAST_PORT, 20))
+        port = free_ports(NODES)
         self.port = port
         self.addresses = ",".join(f"127.0.0.1:{port + place}" for place in range(NODES))
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from _cluster import create
-from _processes import free_base_port
 from _venv import ROOT
+
+from tests.e2e.ports import free_ports
 
 EXIT_SECONDS = 60.0
 
 
 def test_a_node_whose_port_is_taken_speaks_with_nobody(tmp_path: Path) -> None:
     """The others would take it for the node's next process, and refuse the one that runs."""
-    base = free_base_port("127.0.0.1", 3, range(22_001, 29_900, 50))
+    base = free_ports()
     cluster = create(tmp_path, {"name": "under-test", "nodes": 3, "shards": 1, "replication": 3, "base_port": base})
     with socket.create_server(("127.0.0.1", base)), socket.create_server(("127.0.0.1", base + 1)) as other:
         command = [sys.executable, "-m", "node", "--config", str(tmp_path / "cluster.toml"), "--node", "1"]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _cluster import create, open_cluster
-from _processes import free_base_port
 
 from tests.e2e.nodes import PEER_TOKEN, running
+from tests.e2e.ports import free_ports
 from tests.e2e.programs import Outcome, run
 
 TOKEN = """it's "quoted" \\ und größer 🔑"""
-FIRST_PORT = 23_000 + os.getpid() % 100 * 20  # runs side by side begin at different ports
 
 
 def up(folder: Path, *arguments: object) -> Outcome:
@@ -27,7 +25,7 @@ def up(folder: Path, *arguments: object) -> Outcome:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster whose clients must show a token."""
     made = tmp_path_factory.mktemp("tokens") / "it"
-    port = free_base_port("127.0.0.1", 1, range(FIRST_PORT, 29_900))
+    port = free_ports(1)
     done = up(made, "--base-port", port, "--client-token", TOKEN)
     assert done.returncode == 0, done.stderr
     try:
@@ -72,7 +70,7 @@ def test_files_with_tokens_are_their_owners_alone(folder: Path) -> None:
 
 def test_a_token_that_nobody_asks_for_is_told(tmp_path: Path) -> None:
     """Who shows one believes that nobody gets in without."""
-    port = free_base_port("127.0.0.1", 1, range(FIRST_PORT + 2_000, 29_900))
+    port = free_ports(1)
     try:
         assert up(tmp_path / "it", "--base-port", port).returncode == 0
         refused = create_account(tmp_path / "it", "told", TOKEN)

@@ -1,0 +1,17 @@
+"""Ports for clusters of tests that run side by side: each test process has a block of its own, as far as they go."""
+
+from __future__ import annotations
+
+import os
+
+from _processes import free_base_port
+
+FIRST, BLOCK, BLOCKS = 22_500, 60, 150  # above the ports of scripts' own clusters, below those of outgoing connections
+STEP = 10
+
+
+def free_ports(nodes: int = 3) -> int:
+    """The first of so many free ports in a row."""
+    mine = FIRST + os.getpid() % BLOCKS * BLOCK
+    blocks = [*range(mine, FIRST + BLOCKS * BLOCK, STEP), *range(FIRST, mine, STEP)]
+    return free_base_port("127.0.0.1", nodes, blocks)
