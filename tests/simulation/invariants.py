@@ -76,11 +76,11 @@ class Watched:
 
 @dataclass(slots=True)
 class Point:
-    """An account at one version: as the entry with this index left it, without reservations."""
+    """An account at one version: as the entry with this index left it. What it holds is known when no open round changes that."""
 
     index: int
     posted: int
-    held: int
+    held: int | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +96,9 @@ class GroupLog:
     leaders: dict[int, int] = field(default_factory=dict)  # term -> node
     digests: dict[int, int] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)  # account -> its states, rising
+    unsettled: dict[int, Point] = field(
+        default_factory=dict
+    )  # row -> its newest state, while an open round changes its holds
     effects: dict[tuple[bytes, str], int] = field(default_factory=dict)  # (transfer, account it changed) -> index
     sealed: int = 0  # segments of the record looked at
     rows: int = 0  # rows of the next one
@@ -313,8 +316,10 @@ class Invariants:
             poor = accounts.names[int(np.argmin(spendable))]
             self.fail(f"{name}: entry {index} leaves {poor} {int(spendable.min())} above its limit")
         for row in np.flatnonzero(accounts.version[:count] == index).tolist():
-            point = Point(index, int(accounts.posted[row]), int(held[row]))
-            known.points.setdefault(accounts.names[row], []).append(point)
+            known.unsettled[row] = Point(index, int(accounts.posted[row]))
+            known.points.setdefault(accounts.names[row], []).append(known.unsettled[row])
+        for row in [row for row in known.unsettled if not accounts.unsettled[row]]:
+            known.unsettled.pop(row).held = int(accounts.held[row])
         self._look_at_record(name, known, ledger.books, index)
 
     def _look_at_record(self, name: str, known: GroupLog, books: Books, index: int) -> None:
