@@ -1,6 +1,7 @@
 """A data folder, or any files of one, is lost under load, and its node comes back while others die and come back.
 
-A spell of its own behind the other faults: a lost folder is all the loss that a group of three survives, so no disk is damaged besides.
+A spell of its own behind the other faults, and behind what they lost: a lost folder is all the loss that a group of three survives,
+so no disk is damaged besides.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Folders:
     async def run(self) -> None:
         """All of it; afterwards every node runs."""
         cluster = self._cluster
-        host = self._random.choice(list(cluster.hosts.values()))
+        hosts = list(cluster.hosts.values())
+        await self._wait(lambda: all(map(self._is_whole, hosts)), "a node has not got back what the faults took")
+        host = self._random.choice(hosts)
         cluster.is_replacing = True
         cluster.absent[host.number] = None
         cluster.crash(host.number)
