@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryPeers, MemoryShard, Row, Slots
 from node.core.machine import Change
-from node.core.raft import Entry, LogEnd, StoredGroup
+from node.core.raft import Entry, LogEnd, Promise, StoredGroup
 from node.ports import LogWrite
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
@@ -41,7 +41,7 @@ class Drive:
         default_factory=set
     )  # groups that ever lost what the log had, and the promises had not yet
     unpromised: set[int] = field(default_factory=set)  # groups whose promises were ever lost
-    are_promises_bare: bool = False  # whether they were damaged, and no start has mended them yet
+    overdue: dict[int, Promise] = field(default_factory=dict)  # group -> what its damaged slot said
     is_put_back: bool = False  # whether it was ever replaced by an older one as a whole
     saved: Saved | None = None  # a copy that somebody made
     merged: dict[int, StoredGroup] = field(default_factory=dict)  # the log without its write-ahead log
@@ -50,6 +50,15 @@ class Drive:
     def __post_init__(self) -> None:
         self.disk = Disk(self.latency)
         self.folder = MemoryFolder(self.random.getrandbits(62) + 1)
+
+    @property
+    def are_promises_bare(self) -> bool:
+        """Whether some were damaged, and what a start has written since does not make up for it: another loss may go unnoticed."""
+        return any(not self._makes_up(group, promise) for group, promise in self.overdue.items())
+
+    def _makes_up(self, group: int, damaged: Promise) -> bool:
+        slots = self.disk.promises.get(group)
+        return slots is not None and slots.newest.term >= damaged.term and slots.newest.end >= damaged.end
 
     def latency(self) -> float:
         """Seconds of one write."""
@@ -183,7 +192,8 @@ class Drive:
 
     def lose_promises(self) -> None:
         """Drops the file that holds what was promised; nothing is lost by that alone. Then nobody knows what was never told."""
-        self.are_promises_bare = True
+        for group in self.disk.promises:
+            self._damage_promise(group)
         self.unpromised |= set(self.disk.promises)
         for group in self.untold:
             self.damaged.setdefault(group, {})
@@ -194,8 +204,12 @@ class Drive:
         """One bit of the newest slot has flipped: the older one counts, and may say that what is back now is still missing."""
         slots = self.disk.promises.get(group)
         if slots is not None and slots.before.lost == slots.newest.lost:
-            self.are_promises_bare = True
+            self._damage_promise(group)
             self.disk.promises[group] = slots._replace(newest=slots.before)
+
+    def _damage_promise(self, group: int) -> None:
+        if group not in self.overdue or self._makes_up(group, self.overdue[group]):
+            self.overdue[group] = self.disk.promises[group].newest
 
     def merge(self) -> None:
         """SQLite copies the write-ahead log into the file."""
@@ -250,12 +264,6 @@ class SimLog(MemoryLog):
     def __init__(self, drive: Drive) -> None:
         super().__init__(drive.disk)
         self._drive = drive
-
-    async def open(self) -> dict[int, StoredGroup]:
-        """Mends what was promised, as far as the log tells it."""
-        opened = await super().open()
-        self._drive.are_promises_bare = False
-        return opened
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """Durable some time before the writer is told."""
