@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from node.actors.replica import Replica
 from node.actors.snapshots import RAFT_TABLE, restore
 from node.core.raft import LogCut, Promise, Raft, RaftConfig, Restored, StoredGroup, promise_kept, restore_log
-from node.ports import LogStore, LogWrite
+from node.ports import Damaged, LogStore, LogWrite
 
 RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
 
@@ -34,6 +34,8 @@ async def side_by_side(groups: Sequence[int], make: Callable[[int], Awaitable[Re
 
 async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftConfig, log: LogStore) -> Restored:
     """Opens its store, and sets its machine and its log to what was stored. Raises StorageFailed."""
+    if stored.is_mute:
+        raise Damaged(f"log.db and log.promises: what this node has voted in group {replica.group} is damaged in both")
     machine, store = replica.machine, replica.store
     await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
     meta = await replica.incoming.load_meta()

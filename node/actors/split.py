@@ -294,11 +294,9 @@ class SplitAccounts:
         moving = sum(row.held + row.incoming for group, row in rows.items() if group != home)
         ready = choose_ready(jobs, sum(available.values()), moving)
         possible, moves = plan_moves(available, home, [amount for job in ready for amount in job.wanted])
-        if rows[home].is_undecided and not all(
-            possible
-        ):  # that part alone can tell what its open rounds may still bring
-            moves = moves_home(available, home)
-        if moves:
+        if rows[home].is_undecided and not all(possible):
+            moves = moves_home(available, home)  # that part alone can tell what its open rounds may still bring
+        if moves and ready:
             await self._move(account, moves, max(job.deadline for job in ready))
         for job in ready:
             size = len(job.wanted)

@@ -54,6 +54,7 @@ class SqliteFile:
         """
         try:
             self._connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
+            self._connection.text_factory = _text
             await self.run(self._prepare, schema, preallocate)
         except sqlite3.Error as error:
             raise _failed(self.path, error) from error
@@ -86,6 +87,8 @@ class SqliteFile:
             connection.execute("INSERT INTO stamp VALUES(?, ?)", (FORMAT, self._stamp))
             return
         found_format, owner = rows[0]
+        if type(found_format) is not int:
+            raise Damaged(f"{self.path}: damaged")
         if found_format > FORMAT:
             raise StorageFailed(f"{self.path}: written by a newer version (format {found_format}, this is {FORMAT})")
         if owner != self._stamp:
@@ -111,6 +114,11 @@ class SqliteFile:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await asyncio.shield(connection.close())
+
+
+def _text(data: bytes) -> str:
+    """Damaged text is looked at like any other damage, and no error of SQLite's."""
+    return data.decode(errors="replace")
 
 
 def _failed(path: Path, error: sqlite3.Error) -> StorageFailed:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import structlog
 
 from node.adapters.promises import PromiseFile, promise_after
 from node.adapters.sqlite import SqliteFile, sync_folder
-from node.core.raft import Entry, EntryKind, HardState, LogCut, Promise, StoredGroup
+from node.core.raft import Entry, EntryKind, HardState, LogCut, NodeId, Promise, StoredGroup
 from node.ports import LogWrite
+from protocol.errors import ProtocolError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, checksum INTEGER, data BLOB);
-CREATE TABLE IF NOT EXISTS hard_state(number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER, written INTEGER);
-CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, term INTEGER, checksum INTEGER);
+CREATE TABLE IF NOT EXISTS hard_state(
+    number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER, written INTEGER, crc INTEGER);
+CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, term INTEGER, checksum INTEGER, crc INTEGER);
 """
 INDEX_BITS = 48  # key = group << 48 | index: the entries of a group lie together
+INDEX_MASK = (1 << INDEX_BITS) - 1
 
 log = structlog.get_logger()
 
@@ -49,20 +54,27 @@ class SqliteLog:
 
     def _read(self, connection: sqlite3.Connection) -> dict[int, StoredGroup]:
         groups: dict[int, StoredGroup] = {}
-        for group, term, vote, commit, written in connection.execute("SELECT * FROM hard_state"):
+        for group, term, vote, commit, written in self._sound_rows(connection, "hard_state"):
             stored = groups.setdefault(group, StoredGroup())
-            stored.hard_state, stored.written = HardState(term, vote, commit), written
-        for group, index, term, checksum in connection.execute("SELECT * FROM cut"):
+            stored.hard_state, stored.written = HardState(term, NodeId(vote), commit), written
+        for group, index, term, checksum in self._sound_rows(connection, "cut"):
             groups.setdefault(group, StoredGroup()).cut = LogCut(index, term, checksum)
-        for key, term, kind, checksum, data in connection.execute("SELECT * FROM entry ORDER BY key"):
-            group, index = key >> INDEX_BITS, key & ((1 << INDEX_BITS) - 1)
-            groups.setdefault(group, StoredGroup()).entries.append(Entry(term, index, EntryKind(kind), data, checksum))
+        for key, *fields in connection.execute("SELECT * FROM entry ORDER BY key"):
+            groups.setdefault(key >> INDEX_BITS, StoredGroup()).entries.append(_entry(key & INDEX_MASK, fields))
         for group, stored in groups.items():
             self._hard[group], self._written[group] = stored.hard_state, stored.written
         self._promised = self._promises.open()  # behind the log: it is made where it is missing
         for group, promise in self._promised.items():
             groups.setdefault(group, StoredGroup()).promise = promise
         return groups
+
+    def _sound_rows(self, connection: sqlite3.Connection, table: str) -> Iterator[list[int]]:
+        """Without their checksums. A damaged row counts as none: the promises tell what it said, or nobody can."""
+        for *row, crc in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608  # own name
+            if all(type(value) is int for value in row) and crc == _crc(row):
+                yield row
+            else:
+                log.warning("a row of the log is damaged", folder=str(self._folder), table=table, row=str(row)[:100])
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """One transaction with one fsync, and behind it the promises."""
@@ -109,7 +121,7 @@ class SqliteLog:
             end = base + (1 << INDEX_BITS) - 1 if write.restart else base + cut.index
             connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", (base, end))
             cut_row = (write.group, cut.index, cut.term, cut.checksum)
-            connection.execute("INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?)", cut_row)
+            connection.execute("INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?, ?)", (*cut_row, _crc(cut_row)))
         if write.entries:
             self._write_entries(connection, base, write)
 
@@ -123,7 +135,7 @@ class SqliteLog:
         if write.hard_state is None and written == self._written.get(write.group, 0):
             return
         row = (write.group, state.term, state.vote, state.commit, written)
-        connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?, ?, ?)", (*row, _crc(row)))
         self._hard[write.group], self._written[write.group] = state, written
 
     def _write_entries(self, connection: sqlite3.Connection, base: int, write: LogWrite) -> None:
@@ -141,3 +153,16 @@ class SqliteLog:
         """Closes the file; nothing is pending, since every write is awaited."""
         await self._file.close()
         self._promises.close()
+
+
+def _crc(row: Sequence[int]) -> int:
+    return crc32(struct.pack(f"<{len(row)}q", *row))
+
+
+def _entry(index: int, fields: list[object]) -> Entry:
+    """One that continues no chain, where the row is damaged."""
+    term, kind, checksum, data = fields
+    try:
+        return Entry.unpack((term, index, kind, data, checksum))
+    except ProtocolError:
+        return Entry(0, index, EntryKind.normal, b"", 0)

@@ -9,13 +9,14 @@ from random import Random
 import pytest
 
 from node.actors import split
-from node.actors.actor import Failed
-from node.actors.router import Service
+from node.actors.actor import Failed, promised
+from node.actors.router import Call, Service
 from node.actors.split import Job, choose_ready
+from node.core.commit.legs import cut_legs, number_transactions
 from protocol.columns import Flag
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
-from protocol.placement import group_of
+from protocol.placement import COORDINATOR, group_of
 from protocol.status import AccountState, AccountStatus, Status
 from tests.actors.split_world import World
 from tests.core.ledger.driving import columns, id_bytes
@@ -180,6 +181,27 @@ async def test_who_wants_too_much_holds_up_nobody() -> None:
     assert [job.wanted for job in choose_ready([*jobs[:1], *jobs[3:]], 80, 5)] == [[90], [20]], (
         "the second cut says so too"
     )
+
+
+async def test_a_home_part_that_can_give_less_than_nothing() -> None:
+    """An open chain pays from what it brings; who must wait for another cut is no reason to move anything."""
+    world = await opened()
+    for user in USERS:
+        await world.transfers(Transfer(world.new_id(), user, "shop", 10))
+    home = group_of("shop", SHARDS)
+    near = next(user for user in USERS if group_of(user, SHARDS) == home)
+    posted, *_ = world.parts("shop")[home - 1]
+    batch = columns([
+        Transfer(world.new_id(), near, "shop", 50, flags=Flag.linked),
+        Transfer(world.new_id(), "shop", "world", posted + 30),
+    ])  # fmt: skip
+    numbers = number_transactions(batch)
+    legs = cut_legs(batch, numbers, *world.router.groups_of(batch))
+    world.router.shards[home].prepare(99, 1, (legs[home].part, legs[home].body))
+    assert world.parts("shop")[home - 1] == (posted, posted + 30, 50)
+    outcome, reply = promised()
+    world.router.call(Call(COORDINATOR, PeerOperation.gather, ["shop", [200]], 1e9, reply))
+    assert await outcome == [[False]]
 
 
 async def test_holds_are_at_the_home_part() -> None:

@@ -56,6 +56,11 @@ class StoredGroup:
     promise: Promise | None = None  # None where its place is lost: then the log's word counts
 
     @property
+    def is_mute(self) -> bool:
+        """Whether there is a log, and neither it nor a promise tells term and vote: both copies are damaged."""
+        return self.hard_state.term == 0 and self.promise is None and (self.end != LogEnd() or bool(self.entries))
+
+    @property
     def end(self) -> LogEnd:
         """Where the log ends."""
         last = self.entries[-1] if self.entries else self.cut
@@ -89,8 +94,11 @@ def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership
     A sound disk never counts as damaged: a promise that the log lacks is void where a checkpoint or a later leader's entries have
     taken its place. Anything else is lost, and the replica recovers.
     """
-    base = checkpoint or SnapshotMeta(0, 0, 0, membership)
+    base, promise = checkpoint or SnapshotMeta(0, 0, 0, membership), stored.promise
     entries = intact_prefix(base, [entry for entry in stored.entries if entry.index > base.index])
+    if promise is not None and promise.written > stored.written:
+        # The log fell back. Entries of a later term than the promised end had been replaced by older ones when that was promised.
+        entries = [entry for entry in entries if entry.term <= promise.entry_term]
     sound = Restored(_hard_state(stored, own), tuple(entries), base, base.index)
     return replace(sound, lost=_lost(stored, sound.end))
 

@@ -104,6 +104,9 @@ DAMAGED: dict[str, tuple[Restored, LogEnd]] = {
     "the log fell back to before a leader replaced its end": (
         started(LOG, promise=Promise(2, OTHER, 2, 4, 2)), LogEnd(2, 4),
     ),
+    "the log fell back to before a leader replaced its end by an older term's entries": (
+        started(LATER, written=2, promise=Promise(4, OTHER, 4, 4, 1)), LogEnd(1, 4),
+    ),
     "an entry is broken, and a later leader's, written before its promise, are behind it": (
         started(broken(LONGER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
@@ -122,6 +125,12 @@ def test_a_loss_is_noticed(name: str) -> None:
     """And it is known how far the replica must come again."""
     restored, lost = DAMAGED[name]
     assert restored.lost == lost
+
+
+def test_what_had_been_replaced_is_not_taken_for_what_replaced_it() -> None:
+    """It has the greater end of the two, and the leader whom the other was promised counts on that."""
+    restored, _ = DAMAGED["the log fell back to before a leader replaced its end by an older term's entries"]
+    assert list(restored.entries) == LOG[:3]
 
 
 VOTES: dict[str, tuple[HardState, Promise, HardState]] = {

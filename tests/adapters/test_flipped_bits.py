@@ -1,0 +1,111 @@
+"""One bit flips anywhere in a node's log: what it has promised is known, or it is refused with a sentence."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from node.adapters.sqlite_log import SqliteLog
+from node.core.raft import HardState, LogEnd, Restored, StoredGroup, restore_log
+from node.ports import LogWrite, StorageFailed
+from tests.adapters.test_promises import ME, MEMBERS, STAMP, THREE, chain, write
+
+FLIPS = 60
+ENTRIES = chain(1, 12, term=70_000)
+STATE = HardState(70_000, THREE, 11)
+
+
+async def read(folder: Path) -> StoredGroup:
+    """What the log says of group 1."""
+    log = SqliteLog(folder, STAMP)
+    try:
+        return (await log.open()).get(1, StoredGroup())
+    finally:
+        await log.close()
+
+
+async def made(folder: Path) -> Path:
+    """A log of three groups, closed, so that all of it is in one file."""
+    await write(folder, [LogWrite(group, STATE, ENTRIES) for group in (1, 2, 3)])
+    return folder
+
+
+def flipped(folder: Path, target: Path, random: Random) -> Path:
+    """A copy in which one bit that is somebody's differs."""
+    shutil.copytree(folder, target)
+    data = bytearray((target / "log.db").read_bytes())
+    while not data[place := random.randrange(len(data))]:
+        pass  # most of the file is blank
+    data[place] ^= 1 << random.randrange(8)
+    (target / "log.db").write_bytes(data)
+    return target
+
+
+def is_kept(restored: Restored) -> bool:
+    """Whether nobody gets a second vote in a term, and a missing entry is known to be missing."""
+    state = restored.hard_state
+    is_whole = list(restored.entries) == ENTRIES
+    is_shorter = list(restored.entries) == ENTRIES[: len(restored.entries)] and restored.lost == LogEnd(70_000, 12)
+    voted = (state.term, state.vote) == (STATE.term, THREE) or (state.term == STATE.term and state.vote == ME)
+    return voted and (is_whole or is_shorter)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_was_promised_outlasts_any_bit_of_the_log(tmp_path: Path, seed: int) -> None:
+    """SQLite reads most flipped bits without an error: other numbers, texts, nulls, rows of other groups."""
+    random, whole = Random(seed), await made(tmp_path / "whole")
+    refused = 0
+    for number in range(FLIPS):
+        folder = flipped(whole, tmp_path / str(number), random)
+        try:
+            assert is_kept(restore_log(await read(folder), None, MEMBERS, ME))
+        except StorageFailed:
+            refused += 1
+        shutil.rmtree(folder)
+    assert refused < FLIPS / 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_without_promises_the_log_tells_its_own_or_is_mute(tmp_path: Path, seed: int) -> None:
+    """A damaged hard state is never taken for one."""
+    random, whole = Random(seed), await made(tmp_path / "whole")
+    (whole / "log.promises").unlink()
+    for number in range(FLIPS):
+        folder = flipped(whole, tmp_path / str(number), random)
+        try:
+            stored = await read(folder)
+            assert stored.is_mute or stored.end.index == 0 or (stored.hard_state, stored.written) == (STATE, STATE.term)
+        except StorageFailed:
+            pass
+        shutil.rmtree(folder)
+
+
+VALUES = {"another term": "term = term + 16777216", "a text": "term = 'x'", "no vote": "vote = NULL",
+          "no commit index": "commit_index = NULL", "no last write": "written = NULL", "another group's": "number = 43"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+async def test_a_damaged_hard_state_is_what_was_promised(tmp_path: Path, name: str) -> None:
+    """Its vote is this node's own, since nobody knows of whom a second copy would tell."""
+    await made(tmp_path / "it")
+    with sqlite3.connect(tmp_path / "it" / "log.db") as connection:
+        connection.execute(f"UPDATE hard_state SET {VALUES[name]} WHERE number = 1")  # of this test
+    connection.close()
+    restored = restore_log(await read(tmp_path / "it"), None, MEMBERS, ME)
+    assert restored.hard_state == HardState(STATE.term, ME, 0)
+    assert (list(restored.entries), restored.lost) == (ENTRIES, None)
+
+
+@pytest.mark.parametrize("column", ["term", "kind", "checksum", "data"])
+async def test_a_damaged_entry_breaks_the_log_there(tmp_path: Path, column: str) -> None:
+    """Whatever it has become."""
+    await made(tmp_path / "it")
+    with sqlite3.connect(tmp_path / "it" / "log.db") as connection:
+        connection.execute(f"UPDATE entry SET {column} = 'x' WHERE key = (1 << 48) + 7")  # of this test
+    connection.close()
+    restored = restore_log(await read(tmp_path / "it"), None, MEMBERS, ME)
+    assert (list(restored.entries), restored.lost) == (ENTRIES[:6], LogEnd(70_000, 12))
