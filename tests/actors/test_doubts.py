@@ -216,3 +216,37 @@ async def test_who_lost_its_end_tells_where_that_was() -> None:
     await folder.tick()
     (row,) = heard[0].groups
     assert GroupRecollection.unpack(row).end == LogEnd(2, 9)
+
+
+async def test_a_forgotten_start_is_stored_by_who_hears_of_it() -> None:
+    """Or each later start, too, would be taken for an old folder's."""
+    folder = Folder(2, 2)
+    await folder.start(is_copied=False)
+    await folder.hear(2, told(2), is_old=True)
+    assert FORGOTTEN_START in folder._disk.starts
+
+
+async def test_an_acknowledgement_that_was_under_way_does_not_count() -> None:
+    """The folder is found to be old while the write is under way."""
+    folder = Folder(2, 2)
+    await folder.start(is_copied=False)
+    folder.replica.handle([Received(append(2, 2))])
+    assert folder._writes and not folder.sent
+    await folder.hear(2, told(2), is_old=True)
+    replies = [one for one in folder.sent if one.kind is MessageKind.append_reply and not one.reject]
+    assert replies and all(one.recovering for one in replies)
+
+
+async def test_what_lies_in_the_inbox_is_acknowledged() -> None:
+    """A peer that starts again is told of it: it will count."""
+    folder = Folder(2, 2)
+    raft = folder.replica.raft
+    raft.campaign()
+    for _ in range(9):
+        folder.replica.handle([])
+        folder._write()
+        raft.step(Message(MessageKind.pre_vote_reply, ONE, TWO, raft.state.term + 1))
+        raft.step(Message(MessageKind.vote_reply, ONE, TWO, raft.state.term))
+    raft.step(Message(MessageKind.append_reply, ONE, TWO, raft.state.term, index=3))
+    folder.replica.inbox.push(Received(Message(MessageKind.append_reply, ONE, TWO, raft.state.term, index=5)))
+    assert folder.replica.acknowledged_by(TWO).index == 5

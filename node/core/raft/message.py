@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from node.core.raft.membership import SnapshotMeta
-from node.core.raft.types import Entry, NodeId, natural
+from node.core.raft.types import TERM_MAX, Entry, NodeId, natural
 from protocol.errors import ProtocolError
 
 _REJECT, _FORCED, _RECOVERING = 1, 2, 4
@@ -84,8 +84,8 @@ class Message:
             raise ProtocolError("unknown kind or flag of a raft message")
         if (snapshot is not None) != (kind == MessageKind.snapshot):
             raise ProtocolError("a snapshot's meta belongs into a snapshot message, and into no other")
-        if natural(to) == 0 or natural(sender) == 0 or natural(term) == 0:
-            raise ProtocolError("a raft message has a sender, a receiver and a term")
+        if natural(to) == 0 or natural(sender) == 0 or not 0 < natural(term) <= TERM_MAX:
+            raise ProtocolError(f"a raft message has a sender, a receiver and a term up to {TERM_MAX}")
         return Message(
             _KINDS[kind], to, sender, term, natural(log_term), natural(index), natural(commit),
             _unpack_entries(entries, index), bool(flags & _REJECT), natural(hint), natural(context),

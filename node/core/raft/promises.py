@@ -115,13 +115,16 @@ def _lost(stored: StoredGroup, end: LogEnd) -> LogEnd | None:
     """Where the log ended that was promised, if the sound one, which ends at `end`, ends before.
 
     What was written in a later term than the promise nobody was told of. Where all of it is sound it has taken the place of what was
-    promised; where some of it is not, nobody knows how much, and the promise counts. Without a promise the log itself may say too much.
+    promised; where some of it is not, nobody knows how much, and the promise counts. It counts too where the log is a piece of what was
+    promised: what replaces an end leaves another one. Without a promise the log itself may say too much.
     """
     promise, promised = stored.promise, end
     index = max(stored.end.index, stored.hard_state.commit)
     if promise is None and index > end.index:
         promised = LogEnd(stored.written, index)  # behind a hole or a damaged entry
-    elif promise is not None and (promise.written >= stored.written or index > end.index):
+    elif promise is not None and (
+        promise.written >= stored.written or index > end.index or end.term == promise.entry_term
+    ):
         promised = promise.end
     if promise is not None and promise.lost is not None:
         promised = max(promised, promise.lost)

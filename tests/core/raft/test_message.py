@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import msgpack
 import pytest
 
+from node.core.machine.machine import ROUND_BITS
 from node.core.raft import Entry, EntryKind, Membership, Message, MessageKind, NodeId, SnapshotMeta
+from node.core.raft.types import TERM_MAX
 from protocol.errors import ProtocolError
 
 ENTRY = Entry(3, 8, EntryKind.normal, b"\x00\xffbytes", 77)
@@ -43,6 +46,15 @@ GARBAGE: list[object] = [
 def test_a_message_survives_the_wire(message: Message) -> None:
     """Packed, sent as msgpack, and unpacked it is the same."""
     assert Message.unpack(msgpack.unpackb(msgpack.packb(message.pack()))) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.kind.name)
+def test_a_term_that_no_election_can_reach_is_refused(message: Message) -> None:
+    """It would be everybody's from then on, and no round could have an id any more."""
+    assert Message.unpack(replace(message, term=TERM_MAX).pack()).term == TERM_MAX
+    with pytest.raises(ProtocolError, match="term up to"):
+        Message.unpack(replace(message, term=TERM_MAX + 1).pack())
+    assert TERM_MAX + 1 << ROUND_BITS == 2**63
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.kind.name)

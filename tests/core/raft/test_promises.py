@@ -110,6 +110,9 @@ DAMAGED: dict[str, tuple[Restored, LogEnd]] = {
     "an entry is broken, and a later leader's, written before its promise, are behind it": (
         started(broken(LONGER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
+    "the end is gone, and with it a later leader's first entry, written before its promise": (
+        started(LOG[:6], written=2, promise=SOUND), LogEnd(1, 10),
+    ),
     "an entry is broken that perhaps was a later leader's, and perhaps was promised": (
         started(broken(LATER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
