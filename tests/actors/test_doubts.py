@@ -249,4 +249,5 @@ async def test_what_lies_in_the_inbox_is_acknowledged() -> None:
         raft.step(Message(MessageKind.vote_reply, ONE, TWO, raft.state.term))
     raft.step(Message(MessageKind.append_reply, ONE, TWO, raft.state.term, index=3))
     folder.replica.inbox.push(Received(Message(MessageKind.append_reply, ONE, TWO, raft.state.term, index=5)))
-    assert folder.replica.acknowledged_by(TWO).index == 5
+    acknowledged = folder.replica.acknowledged_by(TWO)
+    assert acknowledged is not None and acknowledged.index == 5

@@ -96,6 +96,7 @@ def test_nobody_registers_before_group_0_is_on_its_disk(slow: int) -> None:
             lambda: slow in world.cluster.nodes() and 0 in world.node(slow).replicas, "all have met", 0.0005
         )
         drive.slowness = 20_000.0
+        known: set[int] = set()
         for _ in range(600):
             await asyncio.sleep(0.01)
             known = set().union(*(registered(world, number) for number in world.cluster.hosts))

@@ -12,7 +12,8 @@ import pytest
 from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import HardState, LogEnd, Restored, StoredGroup, restore_log
 from node.ports import LogWrite, StorageFailed
-from tests.adapters.test_promises import ME, MEMBERS, STAMP, THREE, chain, write
+from tests.adapters.test_promises import ME, MEMBERS, STAMP, THREE, write
+from tests.core.raft.entries import chain
 
 FLIPS = 60
 ENTRIES = chain(1, 12, term=70_000)
