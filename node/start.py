@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy.ma  # noqa: F401  # else np.unique's first call loads it, perhaps when no file can be opened any more
 import structlog
 import uvloop
 

@@ -29,8 +29,8 @@ def health(
     )
     parts += [
         f"node {node} has lost the end of its log, or may have, in {len(groups)} of its groups, which wait for a node that has all of "
-        "it: start the others, or put back the newest data folder of one that had; a folder in doubt waits for all of them, and one that "
-        "is gone for good leaves it waiting where the rest are no majority"
+        "it: start the others, or put back the newest data folder of one that had, and of no other; a folder in doubt waits for all of "
+        "them, and one that is gone for good leaves it waiting where the rest are no majority"
         for node, groups in stuck.items()
         if groups
     ]

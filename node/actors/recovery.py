@@ -54,7 +54,7 @@ class Losses:
             log.warning(
                 "nobody leads who has what was lost", group=self._group, node=self._node,
                 reason=f"the log ends at {has.index} of term {has.term}, and {lost.index} of term {lost.term} was acknowledged",
-                remedy=f"{start}put back the newest data folder of one that had all of it",
+                remedy=f"{start}put back the newest data folder of one that had all of it, and of no other",
             )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ class Doubts:
     def _find_old(self, reason: str, forgotten: Sequence[int] = ()) -> None:
         """It is certain now. Whoever has said so does it again if the node dies before that is stored."""
         was_old, self._is_old = self._is_old, True
-        self._reason = self._reason or reason
+        self._reason = self._reason if was_old and self._reason else reason
         self._spawn(self._book.record(self._reason, True, forgotten))
         if not was_old:
             self._settled.clear()
@@ -174,6 +174,8 @@ class Doubts:
             f"if it stays in doubt: scripts/cluster replace {self._node}. Where fewer than a majority are left without these two, they "
             "block each other until the missing one is back with its last data folder"
         )
+        if self._is_moved and self._start.is_copy:
+            remedy = f"it is not the last one, whatever --moved says; {remedy}"
         if self._start.is_copy and not self._is_old:
             remedy += (
                 "; or if you know that it is the last one that this node had, and was only moved, stop the node, then "

@@ -191,6 +191,8 @@ class Client:
         """The account's transfers in order of time, at most `limit`, by pages of `page` rows, each read when it is asked for, within
         `page_timeout` seconds; all within `timeout`.
 
+        The time is that at which the account's shard carried it out. Of a payment over several shards that may be after its
+        acknowledgement, so that one within the shard that was sent later stands before it; balances show both from the acknowledgement on.
         Without them a page has the client's own time limit, and all of them have none. A split account's parts are merged by the
         clocks of their shards' leaders; moves between them are left out.
         """
