@@ -92,7 +92,10 @@ class Refused(RingpayError):
 
 
 class Busy(RingpayError):
-    """The node sheds load; nothing happened. Try again after `.retry_after` seconds."""
+    """The node sheds load; of this call nothing happened. Try again after `.retry_after` seconds.
+
+    It says nothing of an earlier call with the same ids: what that left unknown still is.
+    """
 
     def __init__(self, retry_after: float, reason: str = "") -> None:
         super().__init__(f"busy, retry after {retry_after:.3f} s" + (f": {reason}" if reason else ""))

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from protocol.names import found
-from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, AccountStatus, LockStatus, Status
+from protocol.status import (
+    METADATA_BYTES_MAX,
+    OWNER_BYTES_MAX,
+    REFERENCE_BYTES_MAX,
+    TTL_SECONDS_MAX,
+    AccountStatus,
+    LockStatus,
+    Status,
+)
 
 EXPECTED = {
     Status.amount_must_not_be_zero: "an amount above 0, in minor units",
@@ -34,6 +42,16 @@ EXPECTED = {
     Status.hold_already_voided: "a hold that is open",
     Status.overflows_debit_account: "an amount that keeps the debit account above -2^62",
     Status.overflows_credit_account: "an amount that keeps the credit account below 2^62",
+    Status.linked_event_failed: "all transfers of the chain to pass: another one of it was refused",
+    Status.linked_event_chain_open: "a chain that ends with a transfer that is not linked",
+    Status.reserved_flag: "no other flags than those of protocol.columns.Flag",
+    Status.flags_are_mutually_exclusive: "one of hold, capture and void",
+    Status.ttl_reserved_for_hold: "no time to live but a hold's",
+    Status.hold_id_must_be_zero: "no hold_id but for a capture or a void",
+    Status.hold_id_must_not_be_zero: "the id of the hold that is captured or voided",
+    Status.hold_id_must_be_different: "an id of its own, other than the hold's",
+    Status.hold_has_different_debit_account: "the debit account of the hold",
+    Status.hold_has_different_credit_account: "the credit account of the hold",
 }
 DIFFERENT = "exists_with_different_"
 EXPECTED |= {
@@ -57,7 +75,18 @@ EXPECTED_OF_ACCOUNT = {
     AccountStatus.split_account_must_keep_having_a_minimum: (
         "a number where a split account was opened with one, None where with None"
     ),
+    AccountStatus.minimum_exceeds_maximum_balance: "a minimum balance up to the maximum balance",
+    AccountStatus.balance_limit_out_of_range: "limits from -2^62 to 2^62 - 1",
+    AccountStatus.limit_excludes_balance: "limits that the balance keeps now, which is 0 when an account is opened",
+    AccountStatus.owner_too_long: f"an owner of at most {OWNER_BYTES_MAX} bytes",
+    AccountStatus.metadata_too_large: f"metadata of at most {METADATA_BYTES_MAX} bytes",
+    AccountStatus.account_already_closed: "an account that is not closed",
     AccountStatus.too_many_split_accounts: "at most 1,024 split accounts in a cluster",
+}
+EXPECTED_OF_ACCOUNT |= {
+    status: f"the {status.name.removeprefix(DIFFERENT).replace('_', ' ')} that this account was opened with, or another id"
+    for status in AccountStatus
+    if status.name.startswith(DIFFERENT) and status not in EXPECTED_OF_ACCOUNT
 }
 EXPECTED_OF_LOCK = {
     LockStatus.lock_not_held: "the name and the token of a lock that is held now",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-MINOR_MAX: Final = 2**62  # the books keep every balance within plus or minus this
+MINOR_MAX: Final = 2**62 - 1  # the books keep every balance within plus or minus this, and take no larger amount
 _TEXT_CHARACTERS_MAX: Final = 24  # a sign, the 19 digits of MINOR_MAX, a point and leading zeros to spare
 
 _ACTIVE_CODES: Final = {
@@ -57,7 +57,7 @@ def parse(text: str, currency: str) -> int:
     """Minor units of a decimal text such as "12.34" or "-5".
 
     A text with more digits after the point than the currency has, separators, spaces, an exponent or a value beyond
-    plus or minus 2**62 raises ValueError, saying what was expected: nothing is ever rounded.
+    plus or minus 2**62 - 1 raises ValueError, saying what was expected: nothing is ever rounded.
     """
     digits = minor_digits(currency)
     unsigned = text[1:] if text[:1] in ("-", "+") else text
@@ -74,7 +74,7 @@ def parse(text: str, currency: str) -> int:
 
 
 def parse_minor(text: str) -> int:
-    """Minor units of an integer text such as "1234" or "-5": ASCII digits alone, within plus or minus 2**62, else ValueError."""
+    """Minor units of an integer text such as "1234" or "-5": ASCII digits alone, within plus or minus 2**62 - 1, else ValueError."""
     digits = text[1:] if text[:1] == "-" else text
     if not (digits.isascii() and digits.isdecimal()):
         raise ValueError(f"amount {text[:40]!r}: expected an integer in minor units, such as 1234")

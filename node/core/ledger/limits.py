@@ -24,8 +24,6 @@ SMALL_BATCH = 8  # below it a plain loop beats the fixed cost of columns
 RECENT_MAX = 512  # ids kept in a dictionary before they become a sorted array
 INTERVALS = 4  # key ranges kept of an old segment; more than one, so that a few odd ids do not stretch its range
 MANY_LOOKUPS = 16  # from here on a dictionary of a segment's ids is cheaper than scans
-OWNER_BYTES_MAX = 64  # an account id's length: owners are often accounts or users
-METADATA_BYTES_MAX = 1_024  # a few labels; documents belong elsewhere
 
 CREDIT_LEG = 0x8000  # flag bit of a history row whose id belongs to another shard: not found by id
 STATE_SHIFT = 16  # an account's kind: currency code below, state above; equal kinds below 1 << 16 may trade

@@ -8,10 +8,10 @@ from typing import Any
 import msgpack
 
 from node.core.ledger.accounts import Accounts
-from node.core.ledger.limits import METADATA_BYTES_MAX, NO_MAXIMUM, NO_MINIMUM, OWNER_BYTES_MAX
+from node.core.ledger.limits import NO_MAXIMUM, NO_MINIMUM
 from protocol.money import is_currency
 from protocol.names import is_shown
-from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
+from protocol.status import ACCOUNT_ID_BYTES_MAX, METADATA_BYTES_MAX, OWNER_BYTES_MAX, AccountStatus
 
 DIGEST_BYTES = 8  # of what an account was opened with
 
