@@ -40,6 +40,8 @@ PREPARING = VENV / "ringpay.preparing"  # there while packages are written: foun
 OLDEST = (3, 11)
 NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
+NEEDED = ("aiosqlite", "msgpack", "numpy", "rich", "structlog", "uvloop")
+
 EXIT_NO_ENVIRONMENT = 7  # no script's own code
 EXIT_INTERRUPTED = 130
 
@@ -57,9 +59,26 @@ def ensure() -> None:
             _restart(VENV_PYTHON)
         if not _is_inside():
             _restart(VENV_PYTHON)
+    else:
+        _check_packages()
     _make_root_importable()
     if Path(sys.argv[0]).resolve().parent == ROOT / "scripts" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _check_packages() -> None:
+    """Whoever prepares the environment himself is told what it lacks; the tests' and the linter's packages are his affair."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        _fail(
+            EXIT_NO_ENVIRONMENT,
+            f"RINGPAY_VENV=off, and {sys.executable} lacks {', '.join(missing)}.",
+            f"Install what {LOCK.name} names, or leave RINGPAY_VENV unset.",
+        )
+
+
+def _has_python() -> bool:
+    return os.access(VENV_PYTHON, os.X_OK)  # where nothing may be looked at, too
 
 
 def _end_at_once(number: int, frame: object) -> NoReturn:
@@ -80,7 +99,7 @@ def _is_current() -> bool:
         return False
     if _is_inside() and version != _version(sys.version_info):
         return False
-    return lock_hash == _lock_hash() and VENV_PYTHON.exists()
+    return lock_hash == _lock_hash() and _has_python()
 
 
 def _prepare() -> None:
@@ -114,7 +133,7 @@ def _alone() -> Iterator[None]:
 
 def _is_usable() -> bool:
     """Whether packages can be installed into the `.venv` that is there."""
-    if PREPARING.exists() or not VENV_PYTHON.exists():
+    if PREPARING.exists() or not _has_python():
         return False
     probe = subprocess.run([str(VENV_PYTHON), "-c", "import pip"], check=False, capture_output=True)
     return probe.returncode == 0

@@ -115,6 +115,22 @@ def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "Python 99.0 or newer is needed" in capsys.readouterr().err
 
 
+def test_missing_packages_are_told() -> None:
+    """Where nothing is prepared by the script itself."""
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        "import sys; sys.path.insert(0, 'scripts'); import _venv; _venv.ensure()",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"RINGPAY_VENV": "off"}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (_venv.EXIT_NO_ENVIRONMENT, "")
+    assert "lacks aiosqlite, msgpack" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_missing_venv_module_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
