@@ -77,8 +77,9 @@ def _check_packages() -> None:
         )
 
 
-def _has_python() -> bool:
-    return os.access(VENV_PYTHON, os.X_OK)  # where nothing may be looked at, too
+def _is_there() -> bool:
+    """Whether what would be started in `.venv` would be inside it: without its file a Python there is any Python."""
+    return os.access(VENV_PYTHON, os.X_OK) and os.access(VENV / "pyvenv.cfg", os.R_OK)
 
 
 def _end_at_once(number: int, frame: object) -> NoReturn:
@@ -99,7 +100,7 @@ def _is_current() -> bool:
         return False
     if _is_inside() and version != _version(sys.version_info):
         return False
-    return lock_hash == _lock_hash() and _has_python()
+    return lock_hash == _lock_hash() and _is_there()
 
 
 def _prepare() -> None:
@@ -133,7 +134,7 @@ def _alone() -> Iterator[None]:
 
 def _is_usable() -> bool:
     """Whether packages can be installed into the `.venv` that is there."""
-    if PREPARING.exists() or not _has_python():
+    if PREPARING.exists() or not _is_there():
         return False
     probe = subprocess.run([str(VENV_PYTHON), "-c", "import pip"], check=False, capture_output=True)
     return probe.returncode == 0

@@ -95,6 +95,14 @@ def test_failed_install_is_told_and_mended(project: Path) -> None:
     assert "making .venv" not in mended.stderr
 
 
+def test_half_an_environment_is_made_anew(project: Path) -> None:
+    """Its Python would not be inside it, and would start itself again and again."""
+    (project / ".venv" / "pyvenv.cfg").unlink()
+    again = run(project, project / "scripts" / "program")
+    assert (again.returncode, again.stdout) == (0, f"{project / '.venv'} 0\n")
+    assert "making .venv" in again.stderr
+
+
 def test_interrupted_install_starts_afresh(project: Path) -> None:
     """An environment whose packages may be half written is made anew, even when its own interpreter is asked."""
     (project / ".venv" / _venv.STAMP.name).unlink()
