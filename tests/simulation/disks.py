@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from node.adapters.memory import Disk, MemoryFolder, MemoryLog, MemoryPeers, MemoryShard, Row, Slots
 from node.core.machine import Change
-from node.core.raft import Entry, LogEnd, Promise, StoredGroup
+from node.core.raft import Entry, HardState, LogEnd, Promise, StoredGroup
 from node.ports import LogWrite
 
 FAST_SECONDS = 0.001  # an fsync of a healthy disk
@@ -19,6 +19,7 @@ READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slo
 MERGE_SHARE = 0.1  # of the log's writes, before which the write-ahead log is merged
 LOSABLE = ("starts.json", "log.db", "log.db-wal", "log.promises", "shard-*.db", "remembered.json", "members.json")
 """Files of a data folder; without node.json it is refused, unless it is empty."""
+HARD_STATE_SHARE = 0.25  # of the flipped bits
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
 
 
@@ -108,10 +109,13 @@ class Drive:
         return True
 
     def flip_bit(self, group: int) -> bool:
-        """Flips one bit in one stored entry, so that the chain breaks there. False where there is nothing to flip."""
+        """Flips one bit in one stored entry, so that the chain breaks there, or in the hard state. False where there is nothing to flip."""
         stored = self.disk.groups.get(group)
         if stored is None or not stored.entries:
             return False
+        if self.random.random() < HARD_STATE_SHARE:
+            stored.hard_state, stored.written = HardState(), 0
+            return True
         position = self.random.randrange(len(stored.entries))
         entry = stored.entries[position]
         self._remember(group, stored.entries[position:])
