@@ -62,7 +62,10 @@ class LogStore(Protocol):
     """
 
     async def open(self) -> dict[int, StoredGroup]:
-        """Reads everything. Raises StorageFailed on a foreign or newer file, and where both log and promises are gone."""
+        """Reads everything. Raises StorageFailed on a foreign or newer file, and where both log and promises are gone.
+
+        A damaged hard state or cut is left out, a damaged entry breaks the chain; `StoredGroup.is_mute` tells where nobody may vote.
+        """
         ...
 
     async def write(self, writes: Sequence[LogWrite]) -> None:

@@ -1,4 +1,4 @@
-"""What would have passed, for the refusals that a person sees most."""
+"""What would have passed, for every refusal but what nodes settle among themselves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXPECTED = {
     Status.linked_event_failed: "all transfers of the chain to pass: another one of it was refused",
     Status.linked_event_chain_open: "a chain that ends with a transfer that is not linked",
     Status.reserved_flag: "no other flags than those of protocol.columns.Flag",
-    Status.flags_are_mutually_exclusive: "one of hold, capture and void",
+    Status.flags_are_mutually_exclusive: "at most one of hold, capture and void",
     Status.ttl_reserved_for_hold: "no time to live but a hold's",
     Status.hold_id_must_be_zero: "no hold_id but for a capture or a void",
     Status.hold_id_must_not_be_zero: "the id of the hold that is captured or voided",

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-MINOR_MAX: Final = 2**62 - 1  # the books keep every balance within plus or minus this, and take no larger amount
-_TEXT_CHARACTERS_MAX: Final = 24  # a sign, the 19 digits of MINOR_MAX, a point and leading zeros to spare
+from protocol.status import AMOUNT_MAX
+
+_TEXT_CHARACTERS_MAX: Final = 24  # a sign, the 19 digits of AMOUNT_MAX, a point and leading zeros to spare
 
 _ACTIVE_CODES: Final = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
@@ -68,8 +69,8 @@ def parse(text: str, currency: str) -> int:
     if len(fraction) > digits:
         raise ValueError(f"amount {text!r}: {currency} has {digits} digits after the point")
     minor = int(whole + fraction.ljust(digits, "0"))
-    if minor > MINOR_MAX:
-        raise ValueError(f"amount {text!r}: at most {format(MINOR_MAX, currency)}")
+    if minor > AMOUNT_MAX:
+        raise ValueError(f"amount {text!r}: at most {format(AMOUNT_MAX, currency)}")
     return -minor if text[0] == "-" else minor
 
 
@@ -78,8 +79,8 @@ def parse_minor(text: str) -> int:
     digits = text[1:] if text[:1] == "-" else text
     if not (digits.isascii() and digits.isdecimal()):
         raise ValueError(f"amount {text[:40]!r}: expected an integer in minor units, such as 1234")
-    if len(text) > _TEXT_CHARACTERS_MAX or int(digits) > MINOR_MAX:
-        raise ValueError(f"amount {text[:40]!r}: at most {MINOR_MAX}")
+    if len(text) > _TEXT_CHARACTERS_MAX or int(digits) > AMOUNT_MAX:
+        raise ValueError(f"amount {text[:40]!r}: at most {AMOUNT_MAX}")
     return int(text)
 
 

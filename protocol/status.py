@@ -170,7 +170,7 @@ class AccountState(IntEnum):
 
 ACCOUNT_ID_BYTES_MAX = 64  # fits a prefixed UUID with a tag and a currency; keeps a million ids well under 200 MB
 TRANSFERS_MAX = 8_192  # a request: large enough that fixed costs vanish, small enough to stay under a frame of 1 MiB
-AMOUNT_MAX = 2**62 - 1  # one amount; sums are proven before they are added
+AMOUNT_MAX = 2**62 - 1  # one amount, and every balance within plus or minus this; sums are proven before they are added
 MERGED_LENGTH_MAX = 2**21  # of one merged command, as `Transfers.length` counts: at most 10 MiB, so it fits a frame
 REFERENCE_BYTES_MAX = 64  # an ISO 20022 EndToEndId has 35 characters
 OWNER_BYTES_MAX = 64  # an account id's length: owners are often accounts or users

@@ -97,8 +97,7 @@ def _remedy(cluster: LocalCluster, number: int) -> str:
         return f"start nodes {', '.join(down)} first, then run the command again"
     return (
         "all others run, but a majority of a group has to agree, and some cannot: scripts/cluster status says what they wait for; "
-        "where too many have lost the end of their log, only the newest data folder of one that had all of it helps, "
-        "put back beside what the others have now"
+        "where too many have lost the end of their log, only the newest data folder of one that had all of it, and of no other, helps"
     )
 
 

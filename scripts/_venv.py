@@ -40,6 +40,7 @@ PREPARING = VENV / "ringpay.preparing"  # there while packages are written: foun
 OLDEST = (3, 11)
 NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
+# by which pyproject's dependencies are imported
 NEEDED = ("aiosqlite", "msgpack", "numpy", "rich", "structlog", "uvloop")
 
 EXIT_NO_ENVIRONMENT = 7  # no script's own code
@@ -49,7 +50,8 @@ EXIT_INTERRUPTED = 130
 def ensure() -> None:
     """Returns inside an up-to-date `.venv`: prepares it where needed, then starts the running program again in it.
 
-    Exits with 7 where there can be none: Python is too old or lacks the venv module, or packages could not be installed.
+    Exits with 7 where there can be none: Python is too old or lacks the venv module, or packages could not be installed, or
+    are missing with RINGPAY_VENV=off.
     """
     if os.environ.get("RINGPAY_VENV") != "off":
         if sys.version_info < OLDEST:

@@ -155,7 +155,10 @@ class Doubts:
                 self._find_old(f"node {node} remembers more of group {row.group} than the folder of this node")
 
     def _find_old(self, reason: str, forgotten: Sequence[int] = ()) -> None:
-        """It is certain now. Whoever has said so does it again if the node dies before that is stored."""
+        """It is certain now, and what shows it takes the place of the reason for a mere doubt.
+
+        Whoever has said so does it again if the node dies before that is stored.
+        """
         was_old, self._is_old = self._is_old, True
         self._reason = self._reason if was_old and self._reason else reason
         self._spawn(self._book.record(self._reason, True, forgotten))

@@ -33,9 +33,11 @@ async def side_by_side(groups: Sequence[int], make: Callable[[int], Awaitable[Re
 
 
 async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftConfig, log: LogStore) -> Restored:
-    """Opens its store, and sets its machine and its log to what was stored. Raises StorageFailed."""
+    """Opens its store, and sets its machine and its log to what was stored. Raises StorageFailed, Damaged where nothing tells its vote."""
     if stored.is_mute:
-        raise Damaged(f"log.db and log.promises: what this node has voted in group {replica.group} is damaged in both")
+        raise Damaged(
+            f"log.db and log.promises: what this node has voted in group {replica.group} is damaged or lost in both"
+        )
     machine, store = replica.machine, replica.store
     await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
     meta = await replica.incoming.load_meta()

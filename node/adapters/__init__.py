@@ -17,7 +17,8 @@ than most statements; `log.promises` is written on the log's. A call that has st
 caller is cancelled; closing waits for it.
 
 Invariants: what a store's `write` was given is on disk as a whole when it returns (`synchronous=FULL`); a foreign, newer or damaged
-file is refused; a frame that breaks the protocol closes its connection and nothing else.
+file is refused; a damaged row of the log's hard states or cuts counts as none, and a damaged entry continues no chain: what that
+means, the promises tell (`restore_log`); a frame that breaks the protocol closes its connection and nothing else.
 
 A loss of power in the middle of a write may leave the log without its promise: that write was never told.
 

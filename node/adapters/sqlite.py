@@ -13,7 +13,7 @@ import aiosqlite
 
 from node.ports import Damaged, StorageFailed
 
-FORMAT = 1  # raised when the layout changes; a newer file is refused
+FORMAT = 2  # raised when the layout changes; a file of another one is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
 CACHE_KIB = 512  # a file; rows are large and read once, so a cache would only hold memory
 WAL_PAGES = 2_048  # 16 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway
@@ -89,8 +89,9 @@ class SqliteFile:
         found_format, owner = rows[0]
         if type(found_format) is not int:
             raise Damaged(f"{self.path}: damaged")
-        if found_format > FORMAT:
-            raise StorageFailed(f"{self.path}: written by a newer version (format {found_format}, this is {FORMAT})")
+        if found_format != FORMAT:
+            age = "a newer" if found_format > FORMAT else "an older"
+            raise StorageFailed(f"{self.path}: written by {age} version (format {found_format}, this is {FORMAT})")
         if owner != self._stamp:
             raise StorageFailed(f"{self.path}: belongs to {owner}, not to {self._stamp}")
 
@@ -117,7 +118,7 @@ class SqliteFile:
 
 
 def _text(data: bytes) -> str:
-    """Damaged text is looked at like any other damage, and no error of SQLite's."""
+    """Text that is no UTF-8 is left to the reader's own checks: sqlite3 raises an OperationalError, which `_failed` takes for no damage."""
     return data.decode(errors="replace")
 
 

@@ -69,7 +69,7 @@ class SqliteLog:
         return groups
 
     def _sound_rows(self, connection: sqlite3.Connection, table: str) -> Iterator[list[int]]:
-        """Without their checksums. A damaged row counts as none: the promises tell what it said, or nobody can."""
+        """The rows without their `crc`. A damaged row counts as none: the promises tell what it said, or nobody can."""
         for *row, crc in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608  # own name
             if all(type(value) is int for value in row) and crc == _crc(row):
                 yield row
@@ -118,7 +118,7 @@ class SqliteLog:
         self._write_hard_state(connection, write)
         if write.cut is not None:
             cut = write.cut
-            end = base + (1 << INDEX_BITS) - 1 if write.restart else base + cut.index
+            end = base + INDEX_MASK if write.restart else base + cut.index
             connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", (base, end))
             cut_row = (write.group, cut.index, cut.term, cut.checksum)
             connection.execute("INSERT OR REPLACE INTO cut VALUES(?, ?, ?, ?, ?)", (*cut_row, _crc(cut_row)))
@@ -141,7 +141,7 @@ class SqliteLog:
     def _write_entries(self, connection: sqlite3.Connection, base: int, write: LogWrite) -> None:
         first = write.entries[0].index
         if self._ends.get(write.group) != first - 1:
-            keys = (base + first, base + (1 << INDEX_BITS) - 1)
+            keys = (base + first, base + INDEX_MASK)
             connection.execute("DELETE FROM entry WHERE key BETWEEN ? AND ?", keys)
         rows = [
             (base + entry.index, entry.term, int(entry.kind), entry.checksum, entry.data) for entry in write.entries
@@ -160,7 +160,7 @@ def _crc(row: Sequence[int]) -> int:
 
 
 def _entry(index: int, fields: list[object]) -> Entry:
-    """One that continues no chain, where the row is damaged."""
+    """The entry of a row; where that is damaged, one that continues no chain."""
     term, kind, checksum, data = fields
     try:
         return Entry.unpack((term, index, kind, data, checksum))

@@ -191,10 +191,11 @@ class Client:
         """The account's transfers in order of time, at most `limit`, by pages of `page` rows, each read when it is asked for, within
         `page_timeout` seconds; all within `timeout`.
 
+        Without these limits a page has the client's own, and all of them have none. A split account's parts are merged by the
+        clocks of their shards' leaders; moves between them are left out.
+
         The time is that at which the account's shard carried it out. Of a payment over several shards that may be after its
         acknowledgement, so that one within the shard that was sent later stands before it; balances show both from the acknowledgement on.
-        Without them a page has the client's own time limit, and all of them have none. A split account's parts are merged by the
-        clocks of their shards' leaders; moves between them are left out.
         """
         deadline = None if timeout is None else self._calls.deadline(timeout)
         pages = Pages(check_text(id, "account"), newest_first, page, limit, page_timeout, deadline)

@@ -242,7 +242,7 @@ async def test_what_lies_in_the_inbox_is_acknowledged() -> None:
     folder = Folder(2, 2)
     raft = folder.replica.raft
     raft.campaign()
-    for _ in range(9):
+    for _ in range(9):  # enough for both votes and their writes
         folder.replica.handle([])
         folder._write()
         raft.step(Message(MessageKind.pre_vote_reply, ONE, TWO, raft.state.term + 1))

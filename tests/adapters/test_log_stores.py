@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from node.adapters.memory import Disk, MemoryLog
+from node.adapters.sqlite import FORMAT
 from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import HardState, LogCut, Membership, NodeId, Promise, restore_log
 from node.ports import LogStore, LogWrite, StorageFailed
@@ -119,22 +120,17 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
-def newer(path: Path) -> None:
-    """A later version's file."""
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE stamp(format INTEGER, owner TEXT)")
-    connection.execute("INSERT INTO stamp VALUES(99, ?)", (STAMP,))
-    connection.commit()
-    connection.close()
+def stamped(file_format: int | str, owner: str) -> Callable[[Path], None]:
+    """A file of that version and node."""
 
+    def make(path: Path) -> None:
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE stamp(format INTEGER, owner TEXT)")
+        connection.execute("INSERT INTO stamp VALUES(?, ?)", (file_format, owner))
+        connection.commit()
+        connection.close()
 
-def another_node(path: Path) -> None:
-    """A file that was copied from elsewhere."""
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE stamp(format INTEGER, owner TEXT)")
-    connection.execute("INSERT INTO stamp VALUES(1, 'test node 2')")
-    connection.commit()
-    connection.close()
+    return make
 
 
 def half_made(path: Path) -> None:
@@ -149,8 +145,10 @@ def half_made(path: Path) -> None:
 REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no database": (lambda path: path.write_bytes(b"this is no database at all, not by any means" * 50), "not a database"),
     "foreign": (foreign, "photos"),
-    "newer": (newer, "newer version"),
-    "another node's": (another_node, "belongs to test node 2"),
+    "newer": (stamped(99, STAMP), "newer version"),
+    "older": (stamped(1, STAMP), "older version"),
+    "damaged": (stamped("x", STAMP), "damaged"),
+    "another node's": (stamped(FORMAT, "test node 2"), "belongs to test node 2"),
     "a folder": (lambda path: path.mkdir(), "unable to open"),
 }  # fmt: skip
 

@@ -10,9 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 import node.start
-at_start = set(sys.modules)
 import tests.simulation.simulation as simulation
-assert set(sys.modules) > at_start
 before = set(sys.modules)
 for seed, workload in enumerate(("bank", "split", "lock")):
     simulation.simulate(seed, simulation.Plan(1.0, workload))
@@ -21,7 +19,7 @@ print(*sorted(name for name in set(sys.modules) - before if not name.startswith(
 
 
 def test_nothing_is_imported_late() -> None:
-    """Whatever a node does."""
+    """In the simulator's workloads; SQLite and TCP are not in them, nor what the simulator itself imports."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"},

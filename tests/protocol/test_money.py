@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import money
-from protocol.money import CURRENCIES, MINOR_MAX, RETIRED_CURRENCIES
+from protocol.money import CURRENCIES, RETIRED_CURRENCIES
+from protocol.status import AMOUNT_MAX
 
 ANY_CURRENCY = st.sampled_from([*CURRENCIES, *RETIRED_CURRENCIES])
 
@@ -29,7 +30,7 @@ def test_minor_digits(code: str, digits: int) -> None:
     assert CURRENCIES[code] == digits
 
 
-@given(st.integers(-MINOR_MAX, MINOR_MAX), ANY_CURRENCY)
+@given(st.integers(-AMOUNT_MAX, AMOUNT_MAX), ANY_CURRENCY)
 def test_text_round_trip(minor: int, currency: str) -> None:
     """Every amount survives its own text."""
     assert money.parse(money.format(minor, currency), currency) == minor
@@ -54,7 +55,7 @@ def test_refused_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "minor"), [("0", 0), ("1234", 1234), ("-5", -5), ("007", 7), (str(MINOR_MAX), MINOR_MAX)]
+    ("text", "minor"), [("0", 0), ("1234", 1234), ("-5", -5), ("007", 7), (str(AMOUNT_MAX), AMOUNT_MAX)]
 )
 def test_accepted_minor_units(text: str, minor: int) -> None:
     """Plain integers."""
@@ -77,7 +78,7 @@ def test_accepted_minor_units(text: str, minor: int) -> None:
         "١٢",
         "²",
         "5\n",
-        str(MINOR_MAX + 1),
+        str(AMOUNT_MAX + 1),
         "9" * 5_000,
     ],
 )
@@ -89,9 +90,9 @@ def test_refused_minor_units(text: str) -> None:
 
 def test_range_and_unknown_currency() -> None:
     """The first amount beyond the books' range and an unknown currency are refused."""
-    assert money.parse(str(MINOR_MAX), "JPY") == MINOR_MAX
+    assert money.parse(str(AMOUNT_MAX), "JPY") == AMOUNT_MAX
     with pytest.raises(ValueError, match="at most"):
-        money.parse(str(MINOR_MAX + 1), "JPY")
+        money.parse(str(AMOUNT_MAX + 1), "JPY")
     with pytest.raises(ValueError, match="unknown currency"):
         money.format(1, "XXX")
 

@@ -19,7 +19,7 @@ READ_SLOWNESS_MAX = 50.0  # reads come from memory more often than not, so a slo
 MERGE_SHARE = 0.1  # of the log's writes, before which the write-ahead log is merged
 LOSABLE = ("starts.json", "log.db", "log.db-wal", "log.promises", "shard-*.db", "remembered.json", "members.json")
 """Files of a data folder; without node.json it is refused, unless it is empty."""
-HARD_STATE_SHARE = 0.25  # of the flipped bits
+HARD_STATE_SHARE = 0.25  # of the flipped bits: far more than its share of the bytes, or it would hardly come
 LOST_TAIL_MAX = 4  # entries that a lying disk forgets at once
 
 
@@ -109,7 +109,10 @@ class Drive:
         return True
 
     def flip_bit(self, group: int) -> bool:
-        """Flips one bit in one stored entry, so that the chain breaks there, or in the hard state. False where there is nothing to flip."""
+        """Flips one bit in a stored entry, so that the chain breaks there, or in the hard state, which then counts as none.
+
+        False where there is nothing to flip.
+        """
         stored = self.disk.groups.get(group)
         if stored is None or not stored.entries:
             return False

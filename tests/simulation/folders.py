@@ -1,7 +1,7 @@
 """A data folder, or any files of one, is lost under load, and its node comes back while others die and come back.
 
-A spell of its own behind the other faults, and behind what they lost: a lost folder is all the loss that a group of three survives,
-so no disk is damaged besides.
+A spell of its own, begun when the other faults are over and all that they took is back: a lost folder is all the loss that a group of
+three survives, so no disk is damaged besides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.1  # between two looks of the operator
 CRASH_CHANCE = 0.15  # a look, that some node dies
 DOWN_SECONDS = 0.4  # mean, until it is started again
 CRASHES_SECONDS = 6.0  # after which nobody dies any more
-REPLACED_SECONDS = 60.0  # within which the node has its place again, or all that it lost
+REPLACED_SECONDS = 60.0  # within which the node has its place again, or all that it or the faults before lost
 WHOLE_SHARE = 0.5  # of the losses that leave nothing; of the others node.json stays
 FILE_SHARE = 0.6  # of the other files, that are lost
 
@@ -69,7 +69,7 @@ class Folders:
         began = loop.time()
         while not look():
             if loop.time() - began > REPLACED_SECONDS:
-                self._fail(f"{what} {REPLACED_SECONDS:.0f} s after the loss")
+                self._fail(f"{what} in {REPLACED_SECONDS:.0f} s")
                 break
             if loop.time() - began < CRASHES_SECONDS and self._random.random() < CRASH_CHANCE:
                 self._crash()

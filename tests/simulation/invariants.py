@@ -76,11 +76,11 @@ class Watched:
 
 @dataclass(slots=True)
 class Point:
-    """An account at one version: as the entry with this index left it. What it holds is known when no open round changes that."""
+    """An account at one version: as the entry with this index left it."""
 
     index: int
     posted: int
-    held: int | None = None
+    held: int | None = None  # None while an open round changes it, be it until the next version
 
 
 @dataclass(slots=True)

@@ -48,7 +48,10 @@ that was written. The shell keeps it a second time, apart from the log, durable 
 - the log has the promised end, or a checkpoint or later leader's entries took its place: the replica is sound, whatever else of
   the log is broken below its checkpoint;
 - otherwise the promised end is lost, and is the replica's floor. That is promised in turn, so that no second start forgets it;
-- where the log goes on soundly behind the promise, that is promised from then on, and nothing that is damaged there is.
+- where the log goes on soundly behind the promise, that is promised from then on, and nothing that is damaged there is;
+- where the log fell back behind the promise, entries of a later term than the promised end's had been replaced, and do not count;
+- a log that ends in the promised end's term, and before it, is a piece of it: the rest is lost;
+- where neither tells the term and the vote (`StoredGroup.is_mute`), the shell refuses to start.
 A leader may also be told later that its folder is in doubt (`Raft.set_doubted`), by peers that remember more than its whole disk does.
 
 Where this differs from etcd's raft: a change that does not fit is refused (`ProposalDropped`) instead of becoming an
@@ -56,7 +59,7 @@ empty entry; a snapshot that is older than the receiver's membership is accepted
 reads asked before the first commit of a term are refused instead of held; a removed leader resigns by default. When a leader's
 process is gone, and after a start, the replicas campaign in turn instead of at random (`lost_leader_ticks`, `first_wait_ticks`);
 then a refused pre-vote is answered as soon as its receiver loses the leader too, and who refuses a candidate because its log is short
-campaigns itself.
+campaigns itself. A message of a term beyond `TERM_MAX` is refused.
 
 Left out on purpose: leader leases and reads by followers (they trust clocks), forwarding of proposals (the gateway does
 it), snapshot data (the shell streams it; the core exchanges metas only), witnesses, and priorities.

@@ -57,7 +57,7 @@ class StoredGroup:
 
     @property
     def is_mute(self) -> bool:
-        """Whether there is a log, and neither it nor a promise tells term and vote: both copies are damaged."""
+        """Whether there is a log, and neither it nor a promise tells term and vote."""
         return self.hard_state.term == 0 and self.promise is None and (self.end != LogEnd() or bool(self.entries))
 
     @property
@@ -89,7 +89,7 @@ def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
 
 
 def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership: Membership, own: NodeId) -> Restored:
-    """What a replica may start with: the checkpoint, and of the log what continues its chain.
+    """What a replica may start with: the checkpoint, and of the log what continues its chain and had not been replaced.
 
     A sound disk never counts as damaged: a promise that the log lacks is void where a checkpoint or a later leader's entries have
     taken its place. Anything else is lost, and the replica recovers.

@@ -16,10 +16,10 @@ NodeId = NewType("NodeId", int)
 NOBODY: Final = NodeId(0)
 
 INTEGER_MAX: Final = 2**63 - 1
-TERM_MAX: Final = (
-    2**23 - 1
-)  # a round's id carries a term above its 40 bits; an election a minute takes sixteen years to get there
 """Terms, indexes and contexts fit a signed 64-bit column of any store."""
+
+TERM_MAX: Final = 2**23 - 1
+"""A round's id carries a term above its 40 bits. With an election a minute it takes sixteen years to get there."""
 
 ENTRY_OVERHEAD_BYTES: Final = 32
 """What an entry weighs in a message apart from its data: header fields and their framing, rounded up."""
