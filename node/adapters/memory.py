@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from node.adapters.promises import promise_after
+from node.adapters.promises import promise_after, reach_after
 from node.adapters.starts import TAIL, Remaining
 from node.core.machine import Change
 from node.core.raft import LogCut, Promise, StoredGroup
@@ -171,7 +171,8 @@ class MemoryLog:
         if write.hard_state is not None:
             stored.hard_state = write.hard_state
         if write.entries or write.restart:
-            stored.written = stored.hard_state.term
+            reach = reach_after(write, stored.hard_state.term, stored.written, stored.reach)
+            stored.written, stored.reach = stored.hard_state.term, reach
         if write.cut is not None:
             stored.cut = LogCut(write.cut.index, write.cut.term, write.cut.checksum)
             stored.entries = [] if write.restart else [e for e in stored.entries if e.index > write.cut.index]

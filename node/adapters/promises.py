@@ -40,6 +40,13 @@ def promise_after(before: Promise, write: LogWrite) -> Promise:
     return Promise(term, vote, before.written, before.index, before.entry_term, write.lost)
 
 
+def reach_after(write: LogWrite, term: int, written: int, reach: int) -> int:
+    """Where the log ended behind the first write of its last term (`StoredGroup.reach`), with a write of entries or a restart."""
+    if write.entries:
+        return write.entries[-1].index if term != written or write.restart else reach
+    return 0 if write.cut is None else write.cut.index
+
+
 class PromiseFile:
     """One file, all groups."""
 

@@ -109,6 +109,8 @@ class SqliteFile:
             return await connection._execute(on_thread)  # type: ignore[no-untyped-call,no-any-return]  # untyped there
         except sqlite3.Error as error:
             raise _failed(self.path, error) from error
+        except UnicodeDecodeError as error:  # out of SQLite's own names and texts
+            raise Damaged(f"{self.path}: damaged") from error
 
     async def close(self) -> None:
         """Waits for running work and releases the thread."""

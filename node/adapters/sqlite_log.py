@@ -10,16 +10,17 @@ from zlib import crc32
 
 import structlog
 
-from node.adapters.promises import PromiseFile, promise_after
+from node.adapters.promises import PromiseFile, promise_after, reach_after
 from node.adapters.sqlite import SqliteFile, sync_folder
 from node.core.raft import Entry, EntryKind, HardState, LogCut, NodeId, Promise, StoredGroup
-from node.ports import LogWrite
+from node.ports import Damaged, LogWrite
 from protocol.errors import ProtocolError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, checksum INTEGER, data BLOB);
 CREATE TABLE IF NOT EXISTS hard_state(
-    number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER, written INTEGER, crc INTEGER);
+    number INTEGER PRIMARY KEY, term INTEGER, vote INTEGER, commit_index INTEGER, written INTEGER, reach INTEGER,
+    crc INTEGER);
 CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, term INTEGER, checksum INTEGER, crc INTEGER);
 """
 INDEX_BITS = 48  # key = group << 48 | index: the entries of a group lie together
@@ -39,6 +40,7 @@ class SqliteLog:
         self._promised: dict[int, Promise] = {}
         self._hard: dict[int, HardState] = {}  # as it is on disk
         self._written: dict[int, int] = {}  # term in which each group's entries were last written, as it is on disk
+        self._reach: dict[int, int] = {}  # where the log ended behind the first write of that term, as it is on disk
         self._ends: dict[int, int] = {}  # last entry on disk of each group that has been written since the start
 
     async def open(self) -> dict[int, StoredGroup]:
@@ -53,16 +55,18 @@ class SqliteLog:
         return groups
 
     def _read(self, connection: sqlite3.Connection) -> dict[int, StoredGroup]:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":  # keys out of order, for one: what is written later would not be found, or hide what is there
+            raise Damaged(f"{self._file.path}: damaged ({found})")
         groups: dict[int, StoredGroup] = {}
-        for group, term, vote, commit, written in self._sound_rows(connection, "hard_state"):
-            stored = groups.setdefault(group, StoredGroup())
-            stored.hard_state, stored.written = HardState(term, NodeId(vote), commit), written
+        for group, term, vote, commit, written, reach in self._sound_rows(connection, "hard_state"):
+            state = HardState(term, NodeId(vote), commit)
+            groups[group] = StoredGroup(state, written, reach)
+            self._hard[group], self._written[group], self._reach[group] = state, written, reach
         for group, index, term, checksum in self._sound_rows(connection, "cut"):
             groups.setdefault(group, StoredGroup()).cut = LogCut(index, term, checksum)
         for key, *fields in connection.execute("SELECT * FROM entry ORDER BY key"):
             groups.setdefault(key >> INDEX_BITS, StoredGroup()).entries.append(_entry(key & INDEX_MASK, fields))
-        for group, stored in groups.items():
-            self._hard[group], self._written[group] = stored.hard_state, stored.written
         self._promised = self._promises.open()  # behind the log: it is made where it is missing
         for group, promise in self._promised.items():
             groups.setdefault(group, StoredGroup()).promise = promise
@@ -129,14 +133,16 @@ class SqliteLog:
         return write.hard_state or self._hard.get(write.group) or HardState()
 
     def _write_hard_state(self, connection: sqlite3.Connection, write: LogWrite) -> None:
-        state, written = self._hard_state(write), self._written.get(write.group, 0)
+        state = self._hard_state(write)
+        written, reach = before = self._written.get(write.group, 0), self._reach.get(write.group, 0)
         if write.entries or write.restart:
+            reach = reach_after(write, state.term, written, reach)
             written = state.term
-        if write.hard_state is None and written == self._written.get(write.group, 0):
+        if write.hard_state is None and (written, reach) == before:
             return
-        row = (write.group, state.term, state.vote, state.commit, written)
-        connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?, ?, ?)", (*row, _crc(row)))
-        self._hard[write.group], self._written[write.group] = state, written
+        row = (write.group, state.term, state.vote, state.commit, written, reach)
+        connection.execute("INSERT OR REPLACE INTO hard_state VALUES(?, ?, ?, ?, ?, ?, ?)", (*row, _crc(row)))
+        self._hard[write.group], self._written[write.group], self._reach[write.group] = state, written, reach
 
     def _write_entries(self, connection: sqlite3.Connection, base: int, write: LogWrite) -> None:
         first = write.entries[0].index

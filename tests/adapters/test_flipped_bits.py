@@ -11,7 +11,7 @@ import pytest
 
 from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import HardState, LogCut, LogEnd, Restored, StoredGroup, restore_log
-from node.ports import LogWrite, StorageFailed
+from node.ports import Damaged, LogWrite, StorageFailed
 from tests.adapters.test_promises import ME, MEMBERS, STAMP, THREE, write
 from tests.core.raft.entries import chain
 
@@ -30,8 +30,9 @@ async def read(folder: Path) -> StoredGroup:
 
 
 async def made(folder: Path) -> Path:
-    """A log of three groups, closed, so that all of it is in one file."""
+    """A log of three groups, closed, so that all of it is in one file, without free pages, whose bits are nobody's."""
     await write(folder, [LogWrite(group, STATE, ENTRIES) for group in (1, 2, 3)])
+    change(folder, "VACUUM")
     return folder
 
 
@@ -48,8 +49,8 @@ def flipped(folder: Path, target: Path, random: Random) -> Path:
 
 def change(folder: Path, statement: str) -> None:
     """A row becomes another one."""
-    with sqlite3.connect(folder / "log.db") as connection:
-        connection.execute(statement)
+    connection = sqlite3.connect(folder / "log.db", isolation_level=None)
+    connection.execute(statement)
     connection.close()
 
 
@@ -74,7 +75,7 @@ async def test_what_was_promised_outlasts_any_bit_of_the_log(tmp_path: Path, see
         except StorageFailed:
             refused += 1
         shutil.rmtree(folder)
-    assert refused < FLIPS / 2
+    assert refused < 0.9 * FLIPS  # its own checks of pages and keys find many
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -93,7 +94,7 @@ async def test_without_promises_the_log_tells_its_own_or_is_mute(tmp_path: Path,
         except StorageFailed:
             refused += 1
         shutil.rmtree(folder)
-    assert refused < FLIPS / 2
+    assert refused < 0.9 * FLIPS  # its own checks of pages and keys find many
 
 
 async def test_a_damaged_hard_state_without_promises_is_mute(tmp_path: Path) -> None:
@@ -110,6 +111,30 @@ async def test_a_damaged_cut_counts_as_none(tmp_path: Path) -> None:
     await write(tmp_path / "it", [LogWrite(1, STATE, (), LogCut(12, 70_000, 4711), restart=True)])
     change(tmp_path / "it", "UPDATE cut SET position = 13")
     assert (await read(tmp_path / "it")).cut == LogCut(0, 0, 0)
+
+
+@pytest.mark.parametrize("table", ["entry", "hard_state"])
+async def test_a_key_out_of_order_is_refused(tmp_path: Path, table: str) -> None:
+    """SQLite would not find what is written behind it, or keep two rows of one group."""
+    folder = await made(tmp_path / "it")
+    key = {"entry": (1 << 48) + 7, "hard_state": 2}[table]
+    varint = [key & 127]
+    while key := key >> 7:
+        varint.insert(0, key & 127 | 128)
+    data = bytearray((folder / "log.db").read_bytes())
+    places = [at for at in range(len(data)) if data.startswith(bytes(varint), at)]
+    refused = 0
+    for at in places:
+        changed = data.copy()
+        changed[at + len(varint) - 1] ^= 64
+        (folder / "log.db").write_bytes(changed)
+        try:
+            await read(folder)
+        except Damaged as error:
+            refused += "out of order" in str(error)
+        except StorageFailed:
+            pass
+    assert refused
 
 
 VALUES = {"another term": "term = term + 16777216", "a text": "term = 'x'", "no vote": "vote = NULL",

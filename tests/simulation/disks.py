@@ -117,7 +117,7 @@ class Drive:
         if stored is None or not stored.entries:
             return False
         if self.random.random() < HARD_STATE_SHARE:
-            stored.hard_state, stored.written = HardState(), 0
+            stored.hard_state, stored.written, stored.reach = HardState(), 0, 0
             return True
         position = self.random.randrange(len(stored.entries))
         entry = stored.entries[position]

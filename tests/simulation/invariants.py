@@ -16,7 +16,7 @@ from node.core.ledger import Ledger
 from node.core.ledger.books import Books
 from node.core.locks import Locks
 from node.core.machine import Machine
-from node.core.raft import Entry, HardState, NodeId, Role
+from node.core.raft import Entry, Role
 from node.daemon import make_machine
 from tests.simulation.checkpoints import CheckpointLog
 from tests.simulation.cluster import Cluster, Host
@@ -237,16 +237,11 @@ class Invariants:
         is_known = not host.drive.is_put_back  # else a term that only it had seen is forgotten, with a vote for itself
         is_lower = is_known and state.term < self._terms.get(key, 0)
         self._expect(not is_lower, f"{name}: term {state.term} after {self._terms.get(key)}")
-        stored = host.drive.disk.groups.get(group)
-        hard = stored.hard_state if stored is not None else HardState(0, NodeId(0), 0)
-        self._terms[key] = max(self._terms.get(key, 0), hard.term)
-        votes: list[tuple[int, int]] = [(hard.term, int(hard.vote))] if hard.vote not in (0, host.number) else []
-        if (
-            state.role.kind in (Role.candidate, Role.leader)
-            and is_known
-            and (hard.term, hard.vote) == (state.term, host.number)
-        ):
-            votes.append((state.term, host.number))  # before it is durable it does not count
+        term, vote = _told(host, group)
+        self._terms[key] = max(self._terms.get(key, 0), term)
+        votes: list[tuple[int, int]] = [(term, vote)] if vote not in (0, host.number) else []
+        if state.role.kind in (Role.candidate, Role.leader) and is_known and (term, vote) == (state.term, host.number):
+            votes.append((state.term, host.number))
         for term, vote in votes:
             other = self._votes.setdefault((*key, term), vote)
             self._expect(other == vote, f"{name}: voted for {other} and for {vote} in term {term}")
@@ -406,3 +401,13 @@ class Invariants:
                     sums[currency] = sums.get(currency, 0) + int(posted)
         for currency, posted in sums.items():
             self._expect(posted == 0, f"the books of {currency} are off by {posted}")
+
+
+def _told(host: Host, group: int) -> tuple[int, int]:
+    """The term and the vote that others may know of: they are in the log, and promised behind that; zeros where the two differ."""
+    stored, slots = host.drive.disk.groups.get(group), host.drive.disk.promises.get(group)
+    if stored is None or slots is None:
+        return 0, 0
+    hard, promise = stored.hard_state, slots.newest
+    is_promised = (hard.term, hard.vote) == (promise.term, promise.vote)
+    return (hard.term, int(hard.vote)) if is_promised else (0, 0)

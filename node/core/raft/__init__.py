@@ -50,7 +50,7 @@ that was written. The shell keeps it a second time, apart from the log, durable 
 - otherwise the promised end is lost, and is the replica's floor. That is promised in turn, so that no second start forgets it;
 - where the log goes on soundly behind the promise, that is promised from then on, and nothing that is damaged there is;
 - where the log fell back behind the promise, entries of a later term than the promised end's had been replaced, and do not count;
-- a log that ends in the promised end's term, and before it, is a piece of it: the rest is lost;
+- the log also knows where it ended behind the first write of its last term (`reach`): what ends before that has lost something;
 - where neither tells the term and the vote (`StoredGroup.is_mute`), the shell refuses to start.
 A leader may also be told later that its folder is in doubt (`Raft.set_doubted`), by peers that remember more than its whole disk does.
 

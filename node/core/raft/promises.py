@@ -7,6 +7,7 @@ anything is told; `restore_log` compares.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from node.core.raft.log import intact_prefix
@@ -51,6 +52,7 @@ class StoredGroup:
 
     hard_state: HardState = field(default_factory=lambda: HardState(0, NOBODY, 0))
     written: int = 0  # term in which the entries were last written
+    reach: int = 0  # where the log ended behind the first write of that term, and went on from; what ends before it has lost something
     cut: LogCut = LogCut(0, 0, 0)
     entries: list[Entry] = field(default_factory=list)  # as they were read, in order; `restore_log` looks at the chain
     promise: Promise | None = None  # None where its place is lost: then the log's word counts
@@ -79,12 +81,9 @@ def promise_kept(stored: StoredGroup, restored: Restored) -> Promise:
     if promise is None:
         return Promise(hard.term, hard.vote, stored.written, end.index, end.term)
     is_there = any(entry.index == promise.index and entry.term == promise.entry_term for entry in restored.entries)
-    if stored.written > promise.written or (
-        stored.written == promise.written and (is_there or promise.index <= base.index)
-    ):
-        return replace(
-            promise, term=hard.term, vote=hard.vote, written=stored.written, index=end.index, entry_term=end.term
-        )
+    if stored.written > promise.written or is_there or promise.index <= base.index:
+        written = max(stored.written, promise.written)
+        return replace(promise, term=hard.term, vote=hard.vote, written=written, index=end.index, entry_term=end.term)
     return replace(promise, term=hard.term, vote=hard.vote)
 
 
@@ -96,35 +95,35 @@ def restore_log(stored: StoredGroup, checkpoint: SnapshotMeta | None, membership
     """
     base, promise = checkpoint or SnapshotMeta(0, 0, 0, membership), stored.promise
     entries = intact_prefix(base, [entry for entry in stored.entries if entry.index > base.index])
-    if promise is not None and promise.written > stored.written:
+    if promise is not None and promise.written > stored.written > 0:
         # The log fell back. Entries of a later term than the promised end had been replaced by older ones when that was promised.
         entries = [entry for entry in entries if entry.term <= promise.entry_term]
-    sound = Restored(_hard_state(stored, own), tuple(entries), base, base.index)
-    return replace(sound, lost=_lost(stored, sound.end))
+    sound = Restored(_hard_state(stored, own, entries), tuple(entries), base, base.index)
+    lost = _lost(stored, sound.end)
+    is_owed = lost is not None and lost.index > base.index  # else whatever of it was committed is in the checkpoint
+    return replace(sound, lost=lost if is_owed else None)
 
 
-def _hard_state(stored: StoredGroup, own: NodeId) -> HardState:
-    """Where the log and the promise differ, one of them lost something: no vote in any term that either knows."""
+def _hard_state(stored: StoredGroup, own: NodeId, entries: Sequence[Entry]) -> HardState:
+    """Where the log and the promise differ, one of them lost something: no vote in any term that either knows, or its entries."""
     log, promise = stored.hard_state, stored.promise
     if promise is None or (promise.term, promise.vote) == (log.term, log.vote):
         return log
-    return HardState(max(log.term, promise.term), own, log.commit)  # who has voted for itself votes for nobody else
+    term = max(log.term, promise.term, *(entry.term for entry in entries[-1:]))
+    return HardState(term, own, log.commit)  # who has voted for itself votes for nobody else
 
 
 def _lost(stored: StoredGroup, end: LogEnd) -> LogEnd | None:
     """Where the log ended that was promised, if the sound one, which ends at `end`, ends before.
 
     What was written in a later term than the promise nobody was told of. Where all of it is sound it has taken the place of what was
-    promised; where some of it is not, nobody knows how much, and the promise counts. It counts too where the log is a piece of what was
-    promised: what replaces an end leaves another one. Without a promise the log itself may say too much.
+    promised; where some of it is not, nobody knows how much, and the promise counts. Without a promise the log itself may say too much.
     """
     promise, promised = stored.promise, end
-    index = max(stored.end.index, stored.hard_state.commit)
+    index = max(stored.end.index, stored.hard_state.commit, stored.reach)
     if promise is None and index > end.index:
         promised = LogEnd(stored.written, index)  # behind a hole or a damaged entry
-    elif promise is not None and (
-        promise.written >= stored.written or index > end.index or end.term == promise.entry_term
-    ):
+    elif promise is not None and (promise.written >= stored.written or index > end.index):
         promised = promise.end
     if promise is not None and promise.lost is not None:
         promised = max(promised, promise.lost)

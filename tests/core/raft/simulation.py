@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
-from node.adapters.promises import promise_after
+from node.adapters.promises import promise_after, reach_after
 from node.core.raft import (
     Entry,
     HardState,
@@ -39,6 +39,7 @@ class Disk:
     snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
     entries: list[Entry] = field(default_factory=list)
     written: int = 0
+    reach: int = 0
     promise: Promise = field(default_factory=Promise)
 
     @property
@@ -67,14 +68,15 @@ class Disk:
             self.entries[entries[0].index - self.snapshot.index - 1 :] = entries
         if persist.hard_state is not None:
             self.hard = persist.hard_state
-        if entries or persist.snapshot is not None:
+        write = LogWrite(1, persist.hard_state, entries, self.cut, persist.snapshot is not None, lost)
+        if entries or write.restart:
+            self.reach = reach_after(write, self.hard.term, self.written, self.reach)
             self.written = self.hard.term
-        cut, restart = self.cut, persist.snapshot is not None
-        self.promise = promise_after(self.promise, LogWrite(1, persist.hard_state, entries, cut, restart, lost))
+        self.promise = promise_after(self.promise, write)
 
     def restored(self, members: Membership, node: NodeId) -> Restored:
         """What a start finds."""
-        stored = StoredGroup(self.hard, self.written, self.cut, list(self.entries), self.promise)
+        stored = StoredGroup(self.hard, self.written, self.reach, self.cut, list(self.entries), self.promise)
         return restore_log(stored, self.snapshot if self.snapshot.index else None, members, node)
 
     def checksum_at(self, index: int) -> int | None:
@@ -134,7 +136,7 @@ class Group:
         if lost_entries:
             del disk.entries[-lost_entries:]
             if self.random.random() < 0.5:
-                disk.hard, disk.written = HardState(), 0
+                disk.hard, disk.written, disk.reach = HardState(), 0, 0
         self.rafts.pop(node, None)
         self.writes[node].clear()
 

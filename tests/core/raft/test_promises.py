@@ -18,6 +18,7 @@ from node.core.raft import (
     Restored,
     SnapshotMeta,
     StoredGroup,
+    promise_kept,
     restore_log,
 )
 from tests.core.raft.entries import chain
@@ -27,12 +28,12 @@ MEMBERS = Membership(voters=(ME, OTHER, NodeId(3)))
 
 
 def started(
-    entries: Sequence[Entry] = (), *, hard: HardState | None = None, written: int = 1, cut: LogCut | None = None,
+    entries: Sequence[Entry] = (), *, hard: HardState | None = None, written: int = 1, reach: int = 0, cut: LogCut | None = None,
     promise: Promise | None = None, checkpoint: SnapshotMeta | None = None,
 ) -> Restored:  # fmt: skip
     """What a replica starts with from such a disk."""
     hard = hard or HardState(written)
-    stored = StoredGroup(hard, written, cut or LogCut(0, 0, 0), list(entries), promise)
+    stored = StoredGroup(hard, written, reach, cut or LogCut(0, 0, 0), list(entries), promise)
     return restore_log(stored, checkpoint, MEMBERS, ME)
 
 
@@ -81,6 +82,14 @@ SOUND_DISKS: dict[str, tuple[Restored, int]] = {
     "the same behind entries that replaced the end": (
         started(broken([*LATER, *chain(5, 1, 2, LATER[3].checksum)], 5), written=2, promise=SOUND), 4,
     ),
+    "a leader replaced the end, and in the same drain another one put a piece of it back": (
+        started(LOG[:5], written=3, reach=5, promise=SOUND), 5,
+    ),
+    "half an installation that ends with an older term": (
+        started([LOG[0], *chain(2, 1, 2, LOG[0].checksum)], written=2, hard=HardState(3), promise=Promise(3, NodeId(0), 2, 2, 2),
+                checkpoint=at(8)), 8,
+    ),
+    "the hard state is damaged, and the newest promise": (started(LONGER, written=0, hard=HardState(), promise=SOUND), 12),
     "a hole below the checkpoint": (started([*LOG[:2], *LOG[4:]], promise=SOUND, checkpoint=at(6)), 10),
     "all of the log is in the checkpoint": (started(cut=LogCut(10, 1, 0), promise=SOUND, checkpoint=at(10)), 10),
 }  # fmt: skip
@@ -111,8 +120,9 @@ DAMAGED: dict[str, tuple[Restored, LogEnd]] = {
         started(broken(LONGER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
     "the end is gone, and with it a later leader's first entry, written before its promise": (
-        started(LOG[:6], written=2, promise=SOUND), LogEnd(1, 10),
+        started(LOG[:6], written=2, reach=11, promise=SOUND), LogEnd(1, 10),
     ),
+    "the same, and the promises' file": (started(LOG[:6], written=2, reach=11), LogEnd(2, 11)),
     "an entry is broken that perhaps was a later leader's, and perhaps was promised": (
         started(broken(LATER, 4), written=2, promise=SOUND), LogEnd(1, 10),
     ),
@@ -128,6 +138,19 @@ def test_a_loss_is_noticed(name: str) -> None:
     """And it is known how far the replica must come again."""
     restored, lost = DAMAGED[name]
     assert restored.lost == lost
+
+
+def test_no_vote_in_a_term_that_an_entry_shows() -> None:
+    """Though the hard state is damaged, and the newest promise."""
+    restored = started(LONGER, written=0, hard=HardState(), promise=SOUND)
+    assert (restored.hard_state.term, restored.hard_state.vote) == (2, ME)
+
+
+def test_what_goes_on_behind_a_promise_is_promised() -> None:
+    """Whichever of the two was written last: it will be acknowledged without another write."""
+    for written in (0, 1, 2):
+        stored = StoredGroup(HardState(written), written, 0, LogCut(0, 0, 0), list(LOG), replace(SOUND, index=8))
+        assert promise_kept(stored, restore_log(stored, None, MEMBERS, ME)).end == LogEnd(1, 10)
 
 
 def test_what_had_been_replaced_is_not_taken_for_what_replaced_it() -> None:
