@@ -11,7 +11,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
-from node.core.raft.types import NOBODY, NodeId, natural
+from node.core.raft.types import NOBODY, NodeId, known_term, natural
 from protocol.errors import ProtocolError
 
 CHANGES_MAX: Final = 64
@@ -91,7 +91,7 @@ class SnapshotMeta:
         if not isinstance(packed, (list, tuple)) or len(packed) != 4:
             raise ProtocolError("a snapshot's meta is a list of 4")
         index, term, checksum, membership = packed
-        return SnapshotMeta(natural(index), natural(term), natural(checksum), Membership.unpack(membership))
+        return SnapshotMeta(natural(index), known_term(term), natural(checksum), Membership.unpack(membership))
 
 
 @unique

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from node.core.raft.membership import SnapshotMeta
-from node.core.raft.types import TERM_MAX, Entry, NodeId, natural
+from node.core.raft.types import Entry, NodeId, known_term, natural
 from protocol.errors import ProtocolError
 
 _REJECT, _FORCED, _RECOVERING = 1, 2, 4
@@ -84,10 +84,10 @@ class Message:
             raise ProtocolError("unknown kind or flag of a raft message")
         if (snapshot is not None) != (kind == MessageKind.snapshot):
             raise ProtocolError("a snapshot's meta belongs into a snapshot message, and into no other")
-        if natural(to) == 0 or natural(sender) == 0 or not 0 < natural(term) <= TERM_MAX:
-            raise ProtocolError(f"a raft message has a sender, a receiver and a term up to {TERM_MAX}")
+        if natural(to) == 0 or natural(sender) == 0 or known_term(term) == 0:
+            raise ProtocolError("a raft message has a sender, a receiver and a term")
         return Message(
-            _KINDS[kind], to, sender, term, natural(log_term), natural(index), natural(commit),
+            _KINDS[kind], to, sender, term, known_term(log_term), natural(index), natural(commit),
             _unpack_entries(entries, index), bool(flags & _REJECT), natural(hint), natural(context),
             None if snapshot is None else SnapshotMeta.unpack(snapshot),
             bool(flags & _FORCED), bool(flags & _RECOVERING),

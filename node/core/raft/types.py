@@ -71,7 +71,7 @@ class Entry:
             raise ProtocolError("unknown kind of entry")
         if type(data) is not bytes:
             raise ProtocolError("the data of an entry is bytes")
-        return Entry(natural(term), natural(index), EntryKind(kind), data, natural(checksum))
+        return Entry(known_term(term), natural(index), EntryKind(kind), data, natural(checksum))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,3 +101,11 @@ def natural(value: object) -> int:
     if type(value) is not int or not 0 <= value <= INTEGER_MAX:
         raise ProtocolError("expected a natural number of at most 63 bits")
     return value
+
+
+def known_term(value: object) -> int:
+    """The value, if it is 0 or a term that elections can reach; else ProtocolError."""
+    term = natural(value)
+    if term > TERM_MAX:
+        raise ProtocolError(f"expected a term up to {TERM_MAX}")
+    return term

@@ -52,8 +52,15 @@ def test_a_message_survives_the_wire(message: Message) -> None:
 def test_a_term_that_no_election_can_reach_is_refused(message: Message) -> None:
     """It would be everybody's from then on, and no round could have an id any more."""
     assert Message.unpack(replace(message, term=TERM_MAX).pack()).term == TERM_MAX
-    with pytest.raises(ProtocolError, match="term up to"):
-        Message.unpack(replace(message, term=TERM_MAX + 1).pack())
+    parts: list[Message | Entry | SnapshotMeta] = [
+        replace(message, term=TERM_MAX + 1),
+        replace(message, log_term=TERM_MAX + 1),
+        replace(ENTRY, term=TERM_MAX + 1),
+        SnapshotMeta(7, TERM_MAX + 1, 99),
+    ]
+    for part in parts:
+        with pytest.raises(ProtocolError, match="term up to"):
+            type(part).unpack(part.pack())
     assert TERM_MAX + 1 << ROUND_BITS == 2**63
 
 
