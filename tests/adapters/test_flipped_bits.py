@@ -141,14 +141,16 @@ VALUES = {"another term": "term = term + 16777216", "a text": "term = 'x'", "no 
           "no commit index": "commit_index = NULL", "no last write": "written = NULL", "another group's": "number = 43"}  # fmt: skip
 
 
+async def restored_after(folder: Path, statement: str) -> Restored:
+    """What a start finds where the statement has changed one row."""
+    change(await made(folder), statement)
+    return restore_log(await read(folder), None, MEMBERS, ME)
+
+
 @pytest.mark.parametrize("name", VALUES)
 async def test_a_damaged_hard_state_is_what_was_promised(tmp_path: Path, name: str) -> None:
     """Its vote is this node's own: who has voted for itself votes for nobody else."""
-    await made(tmp_path / "it")
-    with sqlite3.connect(tmp_path / "it" / "log.db") as connection:
-        connection.execute(f"UPDATE hard_state SET {VALUES[name]} WHERE number = 1")  # of this test
-    connection.close()
-    restored = restore_log(await read(tmp_path / "it"), None, MEMBERS, ME)
+    restored = await restored_after(tmp_path / "it", f"UPDATE hard_state SET {VALUES[name]} WHERE number = 1")
     assert restored.hard_state == HardState(STATE.term, ME, 0)
     assert (list(restored.entries), restored.lost) == (ENTRIES, None)
 
@@ -156,9 +158,5 @@ async def test_a_damaged_hard_state_is_what_was_promised(tmp_path: Path, name: s
 @pytest.mark.parametrize("column", ["term", "kind", "checksum", "data"])
 async def test_a_damaged_entry_breaks_the_log_there(tmp_path: Path, column: str) -> None:
     """Whatever it has become."""
-    await made(tmp_path / "it")
-    with sqlite3.connect(tmp_path / "it" / "log.db") as connection:
-        connection.execute(f"UPDATE entry SET {column} = 'x' WHERE key = (1 << 48) + 7")  # of this test
-    connection.close()
-    restored = restore_log(await read(tmp_path / "it"), None, MEMBERS, ME)
+    restored = await restored_after(tmp_path / "it", f"UPDATE entry SET {column} = 'x' WHERE key = (1 << 48) + 7")
     assert (list(restored.entries), restored.lost) == (ENTRIES[:6], LogEnd(70_000, 12))
