@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Reply, not_done, overdue
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
@@ -69,6 +71,7 @@ class Pipeline:
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
         self._stamps = Stamps()
+        self._due: dict[str, None] = {}  # parts whose due command is on its way
         self._has_told = False  # the time, since this replica leads
         self._has_laggard = False
         self._has_ticked = False
@@ -118,14 +121,23 @@ class Pipeline:
             self._has_laggard, self._has_ticked = bool(len(self)) and self._replica.has_laggard(), True
             self._unblock()
             now_ns = self._now_ns()
-            for request in self._replica.machine.due(self._stamps.elapsed_ns(now_ns)):
-                self._waiting.append(Propose(request, lambda _: None))
+            self._add_due(self._ports.true_ns(), self._stamps.elapsed_ns(now_ns))
             if self._stamps.quiet_ns(now_ns) > QUIET_NS or not self._has_told:
                 self.tell_time()
 
+    def _add_due(self, timestamp_ns: int, elapsed_ns: int) -> None:
+        """Each part's command once, until it is applied."""
+        for part, body in self._replica.machine.due(timestamp_ns, elapsed_ns):
+            if part not in self._due:
+                self._due[part] = None
+                self._waiting.append(Command(part, body, partial(self._end_due, part), math.inf))
+
+    def _end_due(self, part: str, _: Outcome) -> None:
+        del self._due[part]
+
     def tell_time(self) -> None:
         """Where something lives for a while, an empty entry tells whoever leads next how much time has been counted."""
-        if self._replica.is_serving and self._replica.machine.due(NEVER_NS):
+        if self._replica.is_serving and self._replica.machine.due(NEVER_NS, NEVER_NS):
             self._propose_entry([])
 
     def fail_all(self, failed: Failed) -> None:
@@ -232,8 +244,9 @@ class Pipeline:
         body = commands[0].body
         if len(commands) > 1:
             body = ["transfers", Transfers.concatenate([Transfers.of_checked(c.body[1]) for c in commands]).pack()]
+        first, machine = commands[0], self._replica.machine
         try:
-            resolved = self._replica.machine.resolve(commands[0].part, body, commands[0].loaded)
+            resolved = machine.resolve(first.part, body, self._ports.true_ns(), first.loaded)
         except ProtocolError as error:
             for command in commands:
                 command.fail(not_done(ErrorCode.bad_request, str(error)))
@@ -246,21 +259,14 @@ class Pipeline:
         for command in commands:
             slots.append(Slot(command, start, start + command.size))
             start += command.size
-        return Bundle([Kind.apply, commands[0].part, resolved], slots)
+        return Bundle(resolved, slots)
 
     def _resolve_round(self, event: Propose) -> Bundle | None:
         """The bodies inside a PREPARE are resolved too."""
-        request = event.request
-        if request[0] == Kind.round and request[5] is not None:
-            *head, bodies = request[5]
-            resolved = []
-            for part, body in bodies:
-                done = self._replica.machine.resolve(part, body, event.loaded)
-                if isinstance(done, Need):
-                    self._replica.load(event, done)
-                    return None
-                resolved.append([part, done])
-            request = [*request[:5], [*head, resolved]]
+        request = self._replica.machine.resolve_round(event.request, self._ports.true_ns(), event.loaded)
+        if isinstance(request, Need):
+            self._replica.load(event, request)
+            return None
         return Bundle(request, [], event.reply)
 
     # -- answers --------------------------------------------------------------------------------------------------
@@ -285,7 +291,7 @@ class Pipeline:
         if answer[0] in ("outcome", "update") and answer[1] >= Status.undecided:
             self._block(bundle.slots[0].command)
             return
-        if answer[0] != "transfers":
+        if answer[0] != "judged":
             bundle.slots[0].command.reply(answer)
             return
         statuses: bytes = answer[1]

@@ -9,9 +9,10 @@ from random import Random
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.locks import LockDesk, LockPorts
 from node.core.locks import Locks
-from node.core.machine import At, Body
+from node.core.machine import At, Body, Judged
 from protocol.errors import ErrorCode
 from protocol.status import LockStatus, Status
+from tests.core.machine.judging import prepare
 
 NODES = 3
 NAME = "till"
@@ -150,7 +151,7 @@ class DeskWorld:
         host = self.hosts[self.leader]
         if host.proposed:
             body, reply = host.proposed.pop(0)
-            self._append(lambda at: lambda locks: locks.apply(body, at).body, reply)
+            self._append(lambda at: lambda locks: locks.apply(body, at), reply)
 
     def _append(self, work: Callable[[At], Callable[[Locks], Body]], reply: Reply) -> None:
         self.time.now_ns += MILLISECOND_NS // 10
@@ -221,18 +222,19 @@ class DeskWorld:
         round_id, token = self._rounds, customer.token
         seen: list[Status] = []
 
-        def prepare(at: At) -> Callable[[Locks], Body]:
+        def preparing(at: At) -> Callable[[Locks], Body]:
             def work(locks: Locks) -> Body:
-                votes, _ = locks.prepare(round_id, ["guards", [[0, NAME, token]]], 1, at)
+                guards = Judged((("locks", ["guards", [[0, NAME, token]]]),), None, 0)
+                votes, _ = prepare(locks, round_id, guards, 1, at)
                 if not seen:
-                    seen.append(Status(int(votes[0])))
+                    seen.append(Status(votes[0]))
                     self.guards.append((token, seen[0]))
-                assert int(votes[0]) == seen[0], "replicas agree"
+                assert votes[0] == seen[0], "replicas agree"
                 return []
 
             return work
 
-        self._append(prepare, lambda _: None)
+        self._append(preparing, lambda _: None)
         self.open_rounds.append(round_id)
 
     def decide(self) -> None:
@@ -273,10 +275,10 @@ class DeskWorld:
         if queue is not None and queue.holder.id not in [customer.claim for customer in self.customers]:
             holder = queue.holder
             body = ["round", [["release", NAME, holder.id, holder.owner, 0, 0, 0, 0]]]
-            self._append(lambda at: lambda locks: locks.apply(body, at).body, lambda _: None)
+            self._append(lambda at: lambda locks: locks.apply(body, at), lambda _: None)
 
     def expire(self) -> None:
         """The leader proposes what is due."""
         host = self.hosts[self.leader]
-        if (body := host.locks.due(self.time.now_ns)) is not None:
-            self._append(lambda at: lambda locks: locks.apply(body, at).body, lambda _: None)
+        if (body := host.locks.due(0, self.time.now_ns)) is not None:
+            self._append(lambda at: lambda locks: locks.apply(body, at), lambda _: None)

@@ -52,7 +52,7 @@ def expire_by_wall_clock(patch: pytest.MonkeyPatch) -> None:
 def expire_too_soon(patch: pytest.MonkeyPatch) -> None:
     """Whoever looks for what is due looks a second ahead."""
     due, take = Ledger.due, Holds.take_due
-    patch.setattr(Ledger, "due", lambda self, elapsed_ns: due(self, elapsed_ns + 10**9))
+    patch.setattr(Ledger, "due", lambda self, timestamp_ns, elapsed_ns: due(self, timestamp_ns, elapsed_ns + 10**9))
     patch.setattr(Holds, "take_due", lambda self, elapsed_ns: take(self, elapsed_ns + 10**9))
 
 

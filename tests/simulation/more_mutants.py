@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from node.actors import router
 from node.core.commit import Coordinator
-from node.core.ledger import rounds
+from node.core.ledger import ledger, legs
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
-from node.core.machine import At, Body, Machine, Statuses
+from node.core.machine import At, Body, Machine
 from protocol import placement
 from protocol.client import batches
 
@@ -38,14 +38,14 @@ def pay_by_credit(patch: pytest.MonkeyPatch) -> None:
 
 def take_stale_legs(patch: pytest.MonkeyPatch) -> None:
     """A PREPARE counts although ids may be on record by now that its leader did not find."""
-    honest = rounds.prepare
+    honest = legs.LegsDocket
 
-    def prepare(books: Books, *rest: Any) -> tuple[Statuses, bytes]:
+    def docket(books: Books, *rest: Any) -> legs.LegsDocket:
         with pytest.MonkeyPatch.context() as within:
             within.setattr(Books, "is_stale", lambda self, through: False)
             return honest(books, *rest)
 
-    patch.setattr(rounds, "prepare", prepare)
+    patch.setattr(ledger, "LegsDocket", docket)
 
 
 def forget_finished(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import zlib
 import msgpack
 
 from node.core.commit.rounds import epoch_of
-from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses, Trail
+from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, Trail
 
 TABLE = "decision"
 EPOCH_KEY = 0  # no round has this id,
@@ -15,7 +15,7 @@ COORDINATORS_KEY = 1  # nor this one: the lowest round of epoch 1 is 1 << 40 | 1
 COORDINATORS_MAX = 64  # epochs whose node is known, for traces
 
 
-class Decisions:
+class Decisions(BasePart):
     """Records of decided rounds: round id to `[groups, packed decision]`.
 
     Commands: `["begin", epoch, node of the coordinator]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
@@ -25,8 +25,6 @@ class Decisions:
 
     name = "decisions"
     tables: tuple[str, ...] = (TABLE,)
-    archive_tables: tuple[str, ...] = ()
-    sequence_tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.records: dict[int, tuple[list[int], bytes]] = {}
@@ -35,21 +33,17 @@ class Decisions:
         self._dirty: dict[int, None] = {}
         self._trail: Trail[tuple[int, bytes]] = Trail()  # when what was recorded
 
-    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
-        """Commands are logged as they come."""
-        return body
-
-    def apply(self, body: Body, at: At) -> Answer:
+    def apply(self, body: Body, at: At) -> Body:
         """Begins an epoch, records one round or forgets some; repeating any of it changes nothing.
 
         Whatever comes from an epoch that is over is answered `["stale_epoch", epoch]`: its rounds count as aborted.
         """
         match body:
             case ["begin", epoch, node]:
-                return Answer(self._begin(epoch, node))
+                return self._begin(epoch, node)
             case ["record", forgotten, round_id, groups, decision]:
                 if epoch_of(round_id) < self.epoch:
-                    return Answer(["stale_epoch", self.epoch])
+                    return ["stale_epoch", self.epoch]
                 self._forget(forgotten)
                 if round_id not in self.records:
                     self.records[round_id] = groups, decision
@@ -59,7 +53,7 @@ class Decisions:
                 self._forget(forgotten)
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
-        return Answer(["recorded"])
+        return ["recorded"]
 
     def _begin(self, epoch: int, node: int) -> Body:
         if epoch < self.epoch:
@@ -79,14 +73,6 @@ class Decisions:
             if self.records.pop(round_id, None) is not None:
                 self._dirty[round_id] = None
 
-    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """The records take no part in rounds."""
-        raise AssertionError("the records take no part in rounds")
-
-    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
-        """The records take no part in rounds."""
-        raise AssertionError("the records take no part in rounds")
-
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """`["open"]`: all records. `["trace", round id]`: `[stamp of its record, decision, node of its coordinator]`, or None each."""
         if body[0] == "open":
@@ -95,10 +81,6 @@ class Decisions:
         if body[1] in self.records:
             decision = self.records[body[1]][1]
         return Answer([recorded_ns, decision, self.coordinators.get(epoch_of(body[1]))])
-
-    def due(self, elapsed_ns: int) -> Body | None:
-        """Nothing here depends on the time."""
-        return None
 
     def totals(self) -> Body:
         """How many rounds are not carried out everywhere."""
@@ -123,9 +105,6 @@ class Decisions:
             changes.append(Change(TABLE, round_id, None if record is None else msgpack.packb(record)))
         self._dirty.clear()
         return changes
-
-    def saved(self) -> None:
-        """Nothing is kept for the sake of a checkpoint."""
 
     def restore(self, rows: Rows) -> None:
         """Loads the epoch, the coordinators and the records."""

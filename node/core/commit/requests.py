@@ -22,7 +22,7 @@ class Prepare:
 
     def pack(self) -> Body:
         """As the machine takes it."""
-        return [self.round_id, self.count, self.protocol, list(self.groups), self.place, [[self.part, self.body]]]
+        return [self.round_id, self.count, self.protocol, list(self.groups), self.place, self.part, self.body]
 
 
 @dataclass(frozen=True, slots=True)

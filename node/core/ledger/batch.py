@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.ledger.limits import Codes, Int32s, Int64s, Marks
-from protocol.columns import SEPARATOR
+from node.core.machine.docket import Payments
+from protocol.columns import SEPARATOR, Flag
 
 
 @dataclass(slots=True)
@@ -48,15 +49,32 @@ class Batch:
         """Reads a logged body."""
         return cls(*body[1:])
 
-    def logged(self, name: str) -> list[Any]:
+    def logged(self) -> list[Any]:
         """The body to log."""
         body: list[Any] = [
-            name, self.debit, self.credit, self.ids, self.amount, self.flags, self.code, self.reference,
+            "legs" if self.sides else "transfers", self.debit, self.credit, self.ids, self.amount, self.flags, self.code, self.reference,
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
         if self.if_version:
             return [*body, self.numbers, self.sides, self.places, self.if_version]
         return [*body, self.numbers, self.sides, self.places] if self.sides else body
+
+    def transactions(self) -> Int32s | None:
+        """The transaction of each row, linked rows sharing theirs with the next one; None: each row is one."""
+        if self.sides:
+            return self.number_rows()
+        if not self.flags or not ((linked := (self.flag_bits() & Flag.linked) != 0).any()):
+            return None
+        starts = np.ones(self.count, np.int32)
+        starts[1:] = ~linked[:-1]
+        return np.cumsum(starts, dtype=np.int32) - 1
+
+    def payments(self) -> Payments:
+        """What it moves, for other parts."""
+        return Payments(
+            self.ids, self.debit_rows(), self.credit_rows(), self.amounts(), self.flag_bits() if self.flags else None,
+            self.side_bits() if self.sides else None, self.transactions(),
+        )  # fmt: skip
 
     def debit_rows(self) -> Int32s:
         """A view."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +11,9 @@ from node.core.ledger.history import History
 from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
 from node.core.ledger.limits import CURRENCY_MASK, Int32s, Int64s, Keys
+from node.core.ledger.prepared import Passed, Prepared
 from node.core.machine.trail import Trail
 from protocol.status import Status
-
-if TYPE_CHECKING:
-    from node.core.ledger.rounds import Passed, Prepared
 
 
 @dataclass(slots=True)

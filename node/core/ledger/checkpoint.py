@@ -12,8 +12,8 @@ from node.core.ledger.accounts import COLUMNS, LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.holds import stored_key
 from node.core.ledger.limits import PAGE_ACCOUNTS
+from node.core.ledger.prepared import Prepared
 from node.core.ledger.resolve import ENDED_HOLDS, SEGMENTS
-from node.core.ledger.rounds import Prepared
 from node.core.ledger.segment import Sealed
 from node.core.machine.part import Change, Rows
 from protocol.columns import SEPARATOR

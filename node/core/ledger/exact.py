@@ -1,8 +1,7 @@
-"""The exact path: transfers judged one by one, in order, on plain integers.
+"""The exact path: transactions judged one by one, in order, on plain integers.
 
-`Exact` is made for one command and the rows of it that need this path. `judge` says what becomes of a row without
-changing anything; `post` (a transfer of this shard) and `reserve` (a leg of a round) carry it out and note how to take
-it back.
+`Exact` is made for one batch and the rows of it that need this path. `judge` says what becomes of a row without changing
+anything; `Posting` (transfers of this shard) and `Reserving` (legs of a round) carry rows out and note how to take them back.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
-from node.core.ledger.limits import CREDIT, DEBIT, NANOSECONDS, NOT_HERE
+from node.core.ledger.limits import CREDIT, DEBIT, NOT_HERE
 from node.core.ledger.repeats import recorded_status
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
@@ -40,7 +39,7 @@ class Lines:
 
 
 class Exact:
-    """One command's rows on the exact path."""
+    """One batch's rows on the exact path."""
 
     def __init__(self, books: Books, batch: Batch, lines: Lines, at: At) -> None:
         self.books = books
@@ -57,6 +56,7 @@ class Exact:
         self.statuses = [0] * len(lines.positions)
         self.known = [False] * len(lines.positions)  # answered from the record: not recorded again
         self.moved = list(lines.amount)  # for a void what it released
+        self.has_happened = False  # whether `exists` is what all ids of the transaction judged last say
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
         self.own_holds: dict[bytes, int] = {}  # what it captures of holds, `VOIDED` for those that it ends
@@ -223,89 +223,10 @@ class Exact:
             return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
         return 0
 
-    # -- carrying out ---------------------------------------------------------------------------------------------
+    # -- what can be taken back -----------------------------------------------------------------------------------
 
-    def post(self, line: int) -> None:
-        """Carries out a judged transfer of this shard."""
-        lines = self.lines
-        amount, kind = lines.amount[line], lines.flags[line] & KIND
-        giver = self._open_cell(lines.debit[line])
-        if kind == VOID:
-            self._void(line, giver)
-            return
-        if kind == HOLD:
-            giver.held += amount
-            self._open_hold(line, amount)
-            return
-        taker = self._open_cell(lines.credit[line])
-        giver.posted -= amount
-        taker.posted += amount
-        if kind == CAPTURE:
-            giver.held -= amount
-            self._capture(self.books.holds.open[self.batch.hold_id(lines.positions[line])], amount)
-        self.books.add_turnover(giver.currency, amount, amount)
-        if self.journal is not None:
-            self.journal.append(lambda: self.books.add_turnover(giver.currency, -amount, -amount))
-
-    def reserve(self, line: int) -> None:
-        """Sets aside what a judged leg of a round needs."""
-        lines = self.lines
-        amount, kind, side = lines.amount[line], lines.flags[line] & KIND, lines.sides[line]
-        debit, credit = lines.debit[line], lines.credit[line]
-        if side & DEBIT:
-            giver = self._open_cell(debit)
-            own = self.own.setdefault(debit, Own())
-            if kind in (CAPTURE, VOID):
-                amount = self._reserve_hold(line, kind)
-            else:
-                giver.held += amount
-            giver.unsettled += amount
-            own.unsettled += amount
-            own.leaving += 0 if kind in (HOLD, VOID) else amount
-        if side & CREDIT and kind not in (HOLD, VOID):
-            taker = self._open_cell(credit)
-            taker.incoming += amount
-            self.own.setdefault(credit, Own()).incoming += amount
-
-    def _reserve_hold(self, line: int, kind: int) -> int:
-        hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
-        self._note_hold(hold)
-        if kind == VOID:
-            hold.voiding = True
-            self.own_holds[hold.id] = VOIDED
-            self.moved[line] = hold.rest
-            return hold.rest
-        amount = self.lines.amount[line]
-        self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
-        hold.rest -= amount
-        hold.undecided += amount
-        return amount
-
-    def _void(self, line: int, giver: Cell) -> None:
-        hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
-        giver.held -= hold.rest
-        self.moved[line] = hold.rest
-        self.books.holds.end(hold.id, Status.hold_already_voided)
-        if self.journal is not None:
-            self.journal.append(lambda: self.books.holds.reopen(hold))
-
-    def _capture(self, hold: Hold, amount: int) -> None:
-        self._note_hold(hold)
-        hold.rest -= amount
-        if not hold.rest and not hold.undecided:
-            self.books.holds.end(hold.id, Status.hold_already_captured)
-            if self.journal is not None:
-                self.journal.append(lambda: self.books.holds.reopen(hold))
-
-    def _open_hold(self, line: int, amount: int) -> None:
-        position, credit = self.lines.positions[line], self.lines.credit[line]
-        id = self.batch.id_at(position)
-        expiry_ns = self.at.elapsed_ns + self.batch.ttl_seconds(position) * NANOSECONDS
-        self.books.holds.add(id, self.lines.debit[line], credit, "", amount, expiry_ns)
-        if self.journal is not None:
-            self.journal.append(lambda: self.books.holds.remove(id))
-
-    def _open_cell(self, row: int) -> Cell:
+    def open_cell(self, row: int) -> Cell:
+        """An account's cell that is about to change."""
         cell = self.sheet.cell(row)
         if self.journal is not None:
             before = (cell.posted, cell.held, cell.incoming, cell.unsettled, cell.changed)
@@ -313,92 +234,23 @@ class Exact:
         cell.changed = True
         return cell
 
-    def _note_hold(self, hold: Hold) -> None:
+    def note_hold(self, hold: Hold) -> None:
+        """A hold is about to change."""
         self.books.holds.touch(hold)
         if self.journal is not None:
             before = (hold.rest, hold.undecided, hold.voiding)
             self.journal.append(lambda: _put_hold_back(hold, before))
 
-    # -- one after the other --------------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        """Applies all rows in order, chains as a whole."""
-        line, flags = 0, self.lines.flags
-        while line < len(flags):
-            if flags[line] & LINKED:
-                last = line
-                while last + 1 < len(flags) and flags[last] & LINKED:
-                    last += 1
-                self._run_chain(line, last + 1)
-                line = last + 1
-                continue
-            status = self.statuses[line] = int(self.judge(line))
-            if not status:
-                self.post(line)
-                self._note_versions(line, line + 1)
-            self._note_id(line, status)
-            line += 1
-
-    def _run_chain(self, first: int, last: int) -> None:
-        if self.lines.flags[last - 1] & LINKED:
-            self._fail(first, last, last - 1, int(Status.linked_event_chain_open))
-            return
-        failing, known, have_happened = self.known_of_chain(first, last)
-        if have_happened:
-            self.statuses[first:last] = [known] * (last - first)
-            return
-        if known:
-            self._fail(first, last, failing, known)
-            return
-        self.journal = []
-        for line in range(first, last):
-            status = int(self.judge(line))
-            if status:
-                self.undo()
-                self._fail(first, last, line, status)
-                self._note_id(line, status)
-                break
-            self.post(line)
-            self._note_id(line, 0)
-        else:
-            self._note_versions(first, last)
-        self.journal = None
-
-    def _note_versions(self, first: int, last: int) -> None:
-        """What the transactions behind the one that has just happened find: accounts changed by this entry."""
-        if self.wanted is None:
-            return
-        for line in range(first, last):
-            self.versions[self.lines.debit[line]] = self.at.index
-            if not self.lines.flags[line] & (HOLD | VOID):
-                self.versions[self.lines.credit[line]] = self.at.index
-
-    def _fail(self, first: int, last: int, failing: int, status: int) -> None:
-        for line in range(first, last):
-            self.statuses[line] = int(Status.linked_event_failed)
-            if line < failing:
-                self.lines.index.pop(self.batch.id_at(self.lines.positions[line]), None)
-        self.statuses[failing] = status
+    def begin(self, *, keeps_journal: bool) -> None:
+        """A transaction is about to be judged; without a journal it cannot be taken back."""
+        self.journal = [] if keeps_journal else None
 
     def undo(self) -> None:
         """Takes back what the journal holds, the latest first."""
-        assert self.journal is not None
+        assert self.journal is not None, "nobody wrote down how to take this back"
         for step in reversed(self.journal):
             step()
         self.journal = []
-
-    def note_waiting(self, line: int) -> None:
-        """Remembers an id of the transaction at hand: a row behind it in the same transaction repeats it."""
-        if self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
-            self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
-
-    def end_transaction(self, first: int, last: int) -> None:
-        """From here on the ids of these rows wait for the round's decision."""
-        self.statuses[first:last] = [int(Status.undecided)] * (last - first)
-
-    def _note_id(self, line: int, status: int) -> None:
-        if not self.known[line] and self.lines.suspect[line] and Status(status).is_recorded:
-            self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
 
 
 def _state_status(giver: Cell | None, taker: Cell | None) -> int:

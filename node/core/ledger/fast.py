@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
-from node.core.ledger.ids import Run, keys_of
+from node.core.ledger.ids import Run
 from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
 
@@ -141,11 +141,3 @@ def post_rows(books: Books, debit: Positions, credit: Positions, amounts: Int64s
     for kind in np.unique(kinds).tolist():
         moved = int(amounts[kinds == kind].sum())
         books.add_turnover(kind, moved, moved)
-
-
-def sorted_run(ids: bytes) -> tuple[Keys, Run]:
-    """Keys of the ids as they come, and sorted."""
-    keys = keys_of(ids)
-    ordered = keys.copy()
-    ordered.sort()
-    return keys, Run(ordered)

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import msgpack
 
 from node.core.ledger.limits import WINDOW_SEGMENTS
+from node.core.machine.facts import HoldEnded
 from protocol.status import Status
 
 
@@ -52,6 +53,7 @@ class Holds:
         self.changed: dict[int, bytes] = {}  # serial -> id
         self.next_serial = 0
         self._expiries: list[tuple[int, bytes]] = []
+        self.facts: list[HoldEnded] = []  # that the other parts have not been told yet
 
     def add(self, id: bytes, debit: int, credit: int, other: str, amount: int, expiry_ns: int) -> None:
         """Opens a hold."""
@@ -67,9 +69,11 @@ class Holds:
 
     def end(self, id: bytes, status: Status) -> None:
         """Closes a hold; from now on it answers `status`."""
-        self.changed[self.open.pop(id).serial] = id
+        hold = self.open.pop(id)
+        self.changed[hold.serial] = id
         self.ended[-1][id] = int(status)
         self.unsaved_ended[id] = int(status)
+        self.facts.append(HoldEnded(id, hold.rest))
 
     def reopen(self, hold: Hold) -> None:
         """Takes back an `end` of the same chain."""
@@ -77,6 +81,7 @@ class Holds:
         self.changed[hold.serial] = hold.id
         del self.ended[-1][hold.id]
         del self.unsaved_ended[hold.id]
+        self.facts.pop()  # journals are undone from their ends
 
     def touch(self, hold: Hold) -> None:
         """Marks a hold as changed."""

@@ -66,6 +66,14 @@ class Run:
         return common
 
 
+def sorted_run(ids: bytes) -> tuple[Keys, Run]:
+    """Keys of packed ids as they come, and sorted."""
+    keys = keys_of(ids)
+    ordered = keys.copy()
+    ordered.sort()
+    return keys, Run(ordered)
+
+
 def merged(first: Run, second: Run) -> Run:
     """One run of both."""
     keys = np.concatenate((first.keys, second.keys))

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from node.core.ledger import checkpoint, rounds
 from node.core.ledger.account_commands import apply_accounts, apply_part, resolve_accounts, resolve_part
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
+from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
 from node.core.ledger.queries import answer_accounts, answer_history, answer_ids, answer_trace, answer_transfer
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
-from node.core.ledger.transfers import apply_transfers
+from node.core.ledger.transfers import TransfersDocket
 from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
-from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
+from node.core.machine.docket import Int32s, Statuses
+from node.core.machine.facts import HoldEnded
+from node.core.machine.part import (
+    NO_ROWS,
+    Alone,
+    Answer,
+    Asking,
+    At,
+    BasePart,
+    Body,
+    Change,
+    Judged,
+    Loaded,
+    Need,
+    Rows,
+)
 from protocol.errors import ProtocolError
 
 DUE: Body = ["expire"]
 
 
-class Ledger:
+class Ledger(BasePart):
     """Accounts, transfers, holds and their record for one shard. Implements `Part`."""
 
     name = "ledger"
@@ -39,40 +57,46 @@ class Ledger:
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
+    def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """A client's command as it is to be logged. Raises ProtocolError for one that has the wrong form."""
         match body:
             case ["transfers", _]:
-                return resolve_transfers(self.books, body, loaded)
+                return self._judged(resolve_transfers(self.books, body, asking.loaded))
             case ["legs", _, _, _, _]:
-                return resolve_legs(self.books, body, loaded)
+                return self._judged(resolve_legs(self.books, body, asking.loaded))
             case ["accounts", _]:
-                return resolve_accounts(body)
+                return Alone(resolve_accounts(body))
             case ["part", *_]:
-                return resolve_part(body)
+                return Alone(resolve_part(body))
             case ["update", *_]:
-                return resolve_update(self.books, body)
+                return Alone(resolve_update(self.books, body))
             case ["follow", *_]:
-                return resolve_follow(self.books, body)
+                return Alone(resolve_follow(self.books, body))
             case ["cancel", *_]:
-                return resolve_cancel(self.books, body, loaded)
+                cancel = resolve_cancel(self.books, body, asking.loaded)
+                return cancel if isinstance(cancel, Need) else Alone(cancel)
             case ["expire"]:
-                return body
+                return Alone(body)
             case _:
                 raise ProtocolError(
                     "ledger: expected transfers, legs, accounts, part, update, follow, cancel or expire"
                 )
 
-    def apply(self, body: Body, at: At) -> Answer:
+    def _judged(self, resolved: Batch | Need) -> Judged | Need:
+        if isinstance(resolved, Need):
+            return resolved
+        payments = resolved.payments()
+        count = resolved.count if payments.numbers is None else int(payments.numbers[-1]) + 1
+        return Judged(((self.name, resolved.logged()),), payments, count)
+
+    def apply(self, body: Body, at: At) -> Body:
         """Carries out a logged command."""
         answer = self._apply(body, at)
         self.books.seal()
-        return Answer(answer)
+        return answer
 
     def _apply(self, body: Body, at: At) -> Body:
         match body[0]:
-            case "transfers":
-                return ["transfers", apply_transfers(self.books, Batch.of(body), at)]
             case "accounts":
                 return ["accounts", apply_accounts(self.books, body, at)]
             case "part":
@@ -89,17 +113,24 @@ class Ledger:
             case _:
                 raise AssertionError(f"unknown command {body[0]}")
 
-    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """Reserves the legs of a round: votes, and a uint16 currency code a row for the coordinator to compare."""
-        assert body[0] == "legs", f"a round brings legs, not {body[0]}"
-        return rounds.prepare(self.books, round_id, body, count, at)
+    def open(self, body: Body, at: At, round_id: int | None) -> TransfersDocket | LegsDocket:
+        """Transfers of this shard, or legs of a round."""
+        batch = Batch.of(body)
+        return (
+            TransfersDocket(self.books, batch, at) if round_id is None else LegsDocket(self.books, round_id, batch, at)
+        )
 
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Carries out or releases what the round reserved."""
         rounds.decide(self.books, round_id, statuses, at, failed)
         self.books.seal()
 
-    def due(self, elapsed_ns: int) -> Body | None:
+    def take_facts(self) -> Sequence[HoldEnded]:
+        """Holds that have ended."""
+        facts, self.books.holds.facts = self.books.holds.facts, []
+        return facts
+
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """["expire"] when a hold's time has passed."""
         earliest = self.books.holds.earliest_ns()
         return None if earliest is None or earliest > elapsed_ns else DUE

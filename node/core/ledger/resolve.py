@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import KIND, VOID
-from node.core.ledger.fast import sorted_run
 from node.core.ledger.holds import stored_key
-from node.core.ledger.ids import Run, key_of
+from node.core.ledger.ids import Run, key_of, sorted_run
 from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Int32s, Marks
 from node.core.ledger.repeats import recorded_statuses
 from node.core.ledger.segment import Segment
@@ -32,7 +31,7 @@ ENDED_HOLDS = "ledger_ended_holds"
 UTF8_BYTES_MAX = 4  # of one character
 
 
-def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
+def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
     """["transfers", columns] as it is logged."""
     transfers = Transfers.unpack(body[1])
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
@@ -42,10 +41,10 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Body | Need:
         abroad = (credit == NOT_HERE) & ((transfers.flag_bits() & Flag.void) != 0)
         if abroad.any():
             _name_others(batch, transfers, debit, credit, np.zeros(len(transfers), np.bool_), abroad)
-    return _with_hints(books, "transfers", batch, misshapen, None, loaded)
+    return _with_hints(books, batch, misshapen, None, loaded)
 
 
-def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
+def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
     """["legs", columns, numbers, sides, places] as it is logged."""
     transfers = Transfers.unpack(body[1])
     numbers, sides, places = body[2:]
@@ -66,7 +65,7 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Body | Need:
     if transfers.flags:
         named_credits = named_credits | (~abroad[0] & (credit == NOT_HERE) & ((transfers.flag_bits() & VOID) != 0))
     _name_others(batch, transfers, debit, credit, abroad[0], named_credits)
-    return _with_hints(books, "legs", batch, misshapen, ~abroad[0], loaded)
+    return _with_hints(books, batch, misshapen, ~abroad[0], loaded)
 
 
 def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) -> Batch:
@@ -178,8 +177,8 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
 
 
 def _with_hints(
-    books: Books, name: str, batch: Batch, misshapen: dict[int, int], searched: Marks | None, loaded: Loaded
-) -> Body | Need:
+    books: Books, batch: Batch, misshapen: dict[int, int], searched: Marks | None, loaded: Loaded
+) -> Batch | Need:
     found = known_ids(books, batch, searched, loaded)
     if isinstance(found, Need):
         return found
@@ -189,7 +188,7 @@ def _with_hints(
         return holds
     batch.hints = [number for row in sorted(hints) for number in (row, hints[row])]
     batch.hold_hints = [number for row in sorted(holds) for number in (row, holds[row])]
-    return batch.logged(name)
+    return batch
 
 
 def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded) -> dict[int, int] | Need:

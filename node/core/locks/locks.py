@@ -8,14 +8,27 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 import msgpack
-import numpy as np
 
 from node.core.locks.claims import Claim, ClaimEvent, ClaimState, Queue
 from node.core.locks.ended import TABLE as ENDED_TABLE
 from node.core.locks.ended import EndedClaims
+from node.core.locks.guards import GuardsDocket
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
 from node.core.locks.words import LockAction
-from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
+from node.core.machine import (
+    NO_ROWS,
+    Alone,
+    Asking,
+    At,
+    BasePart,
+    Body,
+    Change,
+    Int32s,
+    Judged,
+    Need,
+    Rows,
+    Statuses,
+)
 from protocol.status import LockStatus, Status
 
 TABLE = "lock"
@@ -32,7 +45,7 @@ class Owner:
     claims: dict[str, Claim] = field(default_factory=dict)  # by the name of the lock
 
 
-class Locks:
+class Locks(BasePart):
     """Commands: `["round", [operation, ...]]`, answered by `["locks", [[status, token, age_ns], ...]]`, and `["expire"]`.
 
     An operation is `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]` (`LockAction`), checked by `refusal` before. In a
@@ -41,8 +54,6 @@ class Locks:
 
     name = "locks"
     tables: tuple[str, ...] = (TABLE, ENDED_TABLE)
-    archive_tables: tuple[str, ...] = ()
-    sequence_tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
@@ -59,19 +70,19 @@ class Locks:
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
-        """Commands are logged as they come."""
-        return body
+    def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
+        """Guards are judged with the transactions of their round; all else is logged as it comes."""
+        return Judged(((self.name, body),), None, 0) if body[0] == "guards" else Alone(body)
 
-    def apply(self, body: Body, at: At) -> Answer:
+    def apply(self, body: Body, at: At) -> Body:
         """Carries out a round of operations in their order, or ends the leases whose time is over."""
         self._begin(at)
         match body:
             case ["round", operations]:
-                return Answer(["locks", [self._operate(operation, at) for operation in operations]])
+                return ["locks", [self._operate(operation, at) for operation in operations]]
             case ["expire"]:
                 self._expire(at)
-                return Answer(["locks", []])
+                return ["locks", []]
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
 
@@ -264,41 +275,49 @@ class Locks:
 
     # -- commit rounds --------------------------------------------------------------------------------------------
 
-    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided."""
+    def open(self, body: Body, at: At, round_id: int | None) -> GuardsDocket:
+        """The guards of a round."""
+        assert round_id is not None and body[0] == "guards", "a lock guards the transactions of rounds"
         self._begin(at)
-        votes = np.zeros(count, np.uint8)
-        each = bytearray()
-        for transaction, name, token in body[1]:
-            vote = self._guard(round_id, name, token, at)
-            each.append(vote)
-            if vote and not 0 < votes[transaction] < vote:
-                votes[transaction] = vote
-        return votes, bytes(each)
+        return GuardsDocket(self, round_id, body[1], at)
 
-    def _guard(self, round_id: int, name: str, token: int, at: At) -> Status:
+    def guard(self, round_id: int, name: str, token: int, at: At) -> tuple[Status, Claim | None]:
+        """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided.
+
+        With the claim that has been pinned for it, unless it was already.
+        """
         claim = self._speaks(name, token, at)
         if claim is None or not self._is_first(claim):
-            return Status.lock_not_held
+            return Status.lock_not_held, None
         if claim.state is not ClaimState.holding:
-            return Status.undecided
-        if round_id not in claim.pins:
-            claim.pins.append(round_id)
-            self._pinned.setdefault(round_id, []).append(claim)
-            self._dirty[self.queues[name].number] = name
-        return Status.created
+            return Status.undecided, None
+        if round_id in claim.pins:
+            return Status.created, None
+        claim.pins.append(round_id)
+        self._pinned.setdefault(round_id, []).append(claim)
+        self._dirty[self.queues[name].number] = name
+        return Status.created, claim
+
+    def unpin(self, round_id: int, claim: Claim, at: At) -> None:
+        """Takes back a pin that `guard` has just made."""
+        self._pinned[round_id].remove(claim)
+        self._unpin(round_id, claim, at)
+
+    def _unpin(self, round_id: int, claim: Claim, at: At) -> None:
+        """Whatever has ended the claim meanwhile takes effect with its last pin."""
+        queue = self.queues[claim.name]
+        self._dirty[queue.number] = queue.name
+        claim.pins.remove(round_id)
+        if not claim.pins:
+            claim.step(ClaimEvent.unpinned)
+            if claim.state is ClaimState.gone:
+                self._promote(queue, at)
 
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Whatever was decided, the locks need not wait for this round any more."""
         self._begin(at)
         for claim in self._pinned.pop(round_id, ()):
-            queue = self.queues[claim.name]
-            self._dirty[queue.number] = queue.name
-            claim.pins.remove(round_id)
-            if not claim.pins:
-                claim.step(ClaimEvent.unpinned)
-                if claim.state is ClaimState.gone:
-                    self._promote(queue, at)
+            self._unpin(round_id, claim, at)
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -308,11 +327,7 @@ class Locks:
         claim = owner.claims.get(name) if owner is not None else None
         return claim if claim is not None and claim.id == claim_id else None
 
-    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
-        """Nobody asks: the desk looks at the applied state itself."""
-        raise AssertionError(f"unknown question {body[:1]}")
-
-    def due(self, elapsed_ns: int) -> Body | None:
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """Leases end by an entry."""
         holder = self._first_to_expire()
         return ["expire"] if holder is not None and holder.expires_ns <= elapsed_ns else None
@@ -339,9 +354,6 @@ class Locks:
             changes.append(Change(TABLE, number, msgpack.packb(queue.pack()) if queue and is_there else None))
         self._dirty.clear()
         return changes
-
-    def saved(self) -> None:
-        """Nothing is kept for the sake of a checkpoint."""
 
     def restore(self, rows: Rows) -> None:
         """Loads the counters and the queues; all else follows from them."""

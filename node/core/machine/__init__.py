@@ -27,42 +27,36 @@ Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
 from node.core.machine.decision import (
-    SETTLED,
     first_failures,
     pack_decision,
     status_of,
     unpack_decision,
     unpack_failed,
 )
+from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
+from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
-from node.core.machine.part import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Marks, Need, Part, Rows, Statuses
+from node.core.machine.part import (
+    NO_ROWS,
+    Alone,
+    Answer,
+    Asking,
+    At,
+    BasePart,
+    Body,
+    Change,
+    Judged,
+    Loaded,
+    Need,
+    Part,
+    Rows,
+)
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "NO_ROWS",
-    "ROUND_BITS",
-    "TABLE",
-    "SETTLED",
-    "Answer",
-    "At",
-    "Body",
-    "Change",
-    "Int32s",
-    "Kind",
-    "Loaded",
-    "Machine",
-    "Marks",
-    "Need",
-    "Part",
-    "Rows",
-    "Statuses",
-    "Trail",
-    "first_failures",
-    "pack_decision",
-    "pack_entry",
-    "unpack_decision",
-    "status_of",
-    "unpack_failed",
-    "unpack_entry",
-]
+    "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change",
+    "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Need", "Part", "Payments",
+    "Rows", "Statuses", "Trail", "first_failures", "judge", "pack_decision", "pack_entry", "status_of", "unpack_decision",
+    "unpack_entry", "unpack_failed",
+]  # fmt: skip

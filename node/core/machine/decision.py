@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgpack
 import numpy as np
 
-from node.core.machine.part import NO_ROWS, Int32s, Statuses
+from node.core.machine.docket import Int32s, Statuses
+from node.core.machine.part import NO_ROWS
 from protocol.status import Status
-
-SETTLED = 0x80  # in a row's status of the debit side: the id has an outcome or waits for one, so nobody else's objection counts
 
 
 def first_failures(first: Statuses, second: Statuses) -> Statuses:

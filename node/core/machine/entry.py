@@ -13,7 +13,7 @@ class Kind(IntEnum):
     """The first item of a request."""
 
     apply = 0
-    together = 1
+    judge = 1
     round = 2
     epoch = 3
     mark = 4

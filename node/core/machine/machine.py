@@ -6,15 +6,14 @@ import zlib
 from collections.abc import Sequence
 
 import msgpack
-import numpy as np
 
-from node.core.machine.decision import first_failures, unpack_decision, unpack_failed
+from node.core.machine.decision import unpack_decision, unpack_failed
+from node.core.machine.docket import Statuses, judge
 from node.core.machine.entry import Kind, unpack_entry
-from node.core.machine.part import Answer, At, Body, Change, Loaded, Need, Part, Rows
+from node.core.machine.part import Alone, Answer, Asking, At, Body, Change, Judged, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"
-TOGETHER_ROUND = -1  # round id of the one-shard round behind a `together` request; never open between entries
 ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 MARKS_MAX = 256  # an audit asks for its mark within seconds; so many come in that time, some hundred bytes each
 
@@ -65,9 +64,13 @@ class Machine:
     def _apply_request(self, request: Body, at: At) -> Body:
         match request:
             case [Kind.apply, part, body]:
-                return self.parts[part].apply(body, at).body
-            case [Kind.together, commands]:
-                return self._apply_together(commands, at)
+                answer = self.parts[part].apply(body, at)
+                self._tell(at)
+                return answer
+            case [Kind.judge, count, commands]:
+                answers, _ = self._judge(commands, count, at)
+                self._tell(at)
+                return ["judged", answers[0][1]]
             case [Kind.round, epoch, over, decisions, precommits, prepare]:
                 if not self._enter(epoch, over, decisions, at):
                     return ["stale_epoch", self.epoch]
@@ -83,16 +86,29 @@ class Machine:
             case _:
                 raise AssertionError(f"unknown request {request[:1]}")
 
-    def _apply_together(self, commands: list[Body], at: At) -> Body:
-        statuses = np.zeros(1, np.uint8)
-        for part, body in commands:
-            votes, _ = self.parts[part].prepare(TOGETHER_ROUND, body, 1, at)
-            if votes[0]:
-                statuses = votes
-                break
-        for part in dict.fromkeys(part for part, _ in commands):
-            self.parts[part].decide(TOGETHER_ROUND, statuses, at)
-        return ["together", int(statuses[0])]
+    def _judge(
+        self, commands: list[Body], count: int, at: At, round_id: int | None = None
+    ) -> tuple[list[Body], Statuses]:
+        """Opens the first command's docket and those of the parts that join it. What each part tells, and the statuses."""
+        logged = dict(map(tuple, commands))
+        first: str = commands[0][0]
+        opened = {first: self.parts[first].open(logged[first], at, round_id)}
+        payments = opened[first].payments()
+        for part in self.parts.values():
+            if part.name != first and payments is not None:
+                docket = part.join(payments, logged.get(part.name), at, round_id)
+                if docket is not None:
+                    opened[part.name] = docket
+        statuses = judge(list(opened.values()), count)
+        return [[name, docket.close(statuses)] for name, docket in opened.items()], statuses
+
+    def _tell(self, at: At) -> None:
+        """Lets each part see what has happened in the others."""
+        for part in self.parts.values():
+            if facts := part.take_facts():
+                for other in self.parts.values():
+                    if other is not part:
+                        other.observe(facts, at)
 
     def _enter(self, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
         """The beginning of what a coordinator says: false if its epoch is over, else its decisions are carried out."""
@@ -124,14 +140,10 @@ class Machine:
             return self.rounds[round_id].answer
         if round_id in self._finished or self._is_over(round_id):
             return ["void"]
-        votes = np.zeros(count, np.uint8)
-        extras: list[Body] = []
-        for part, body in commands:
-            more, extra = self.parts[part].prepare(round_id, body, count, at)
-            votes = first_failures(votes, more)
-            extras.append([part, extra])
+        extras, votes = self._judge(commands, count, at, round_id)
         answer: Body = ["votes", votes.tobytes(), extras]
-        parts = [part for part, _ in commands]
+        self._tell(at)
+        parts = [part for part, _ in extras]
         self.rounds[round_id] = OpenRound(protocol, groups, place, parts, count, answer, at.timestamp_ns)
         return answer
 
@@ -151,6 +163,7 @@ class Machine:
             statuses, failed = unpack_decision(decision), unpack_failed(decision)
             for part in dict.fromkeys(opened.parts):
                 self.parts[part].decide(round_id, statuses, at, failed)
+            self._tell(at)
             opened.decided_ns, opened.decision = at.timestamp_ns, decision
             opened.place, opened.answer = b"", opened.answer[:2]
             self._trail.keep(round_id, opened.count, opened)
@@ -185,9 +198,44 @@ class Machine:
 
     # -- questions ------------------------------------------------------------------------------------------------
 
-    def resolve(self, part: str, body: Body, loaded: Loaded) -> Body | Need:
-        """At the leader: the command as it is to be logged."""
-        return self.parts[part].resolve(body, loaded)
+    def resolve(self, part: str, body: Body, now_ns: int, loaded: Loaded) -> Body | Need:
+        """At the leader: the request that is to be logged for a command."""
+        asking = self._asking(now_ns, loaded)
+        resolved = self.parts[part].resolve(body, asking)
+        match resolved:
+            case Alone(logged):
+                return [Kind.apply, part, logged]
+            case Judged(count=count):
+                return [Kind.judge, count, self._accompanied(resolved, asking)]
+            case _:
+                return resolved
+
+    def resolve_round(self, request: Body, now_ns: int, loaded: Loaded) -> Body | Need:
+        """At the leader: a coordinator's request with the commands of its PREPARE as they are to be logged."""
+        *head, prepare = request
+        if request[0] != Kind.round or prepare is None:
+            return request
+        *terms, part, body = prepare
+        asking = self._asking(now_ns, loaded)
+        resolved = self.parts[part].resolve(body, asking)
+        if isinstance(resolved, Need):
+            return resolved
+        assert isinstance(resolved, Judged), f"a round brings transactions, not {body[0]}"
+        return [*head, [*terms, self._accompanied(resolved, asking)]]
+
+    def _asking(self, now_ns: int, loaded: Loaded) -> Asking:
+        asking = Asking(now_ns, loaded, lambda part, body: self.parts[part].resolve(body, asking))
+        return asking
+
+    def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
+        """The commands, and what other parts log beside them."""
+        commands: list[Body] = [list(command) for command in judged.commands]
+        if judged.payments is not None:
+            named = dict(judged.commands)
+            for part in self.parts.values():
+                if part.name not in named and (beside := part.accompany(judged.payments, asking)) is not None:
+                    commands.append([part.name, beside])
+        return commands
 
     def query(self, part: str, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers a question from the applied state."""
@@ -239,10 +287,10 @@ class Machine:
             round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids, opened.count,
         ]  # fmt: skip
 
-    def due(self, elapsed_ns: int) -> list[Body]:
-        """Requests that the leader should propose because so much time has been counted."""
-        bodies = [(part.name, part.due(elapsed_ns)) for part in self.parts.values()]
-        return [[Kind.apply, name, body] for name, body in bodies if body is not None]
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> list[tuple[str, Body]]:
+        """Commands, each with its part, that the leader should propose because of the time."""
+        bodies = [(part.name, part.due(timestamp_ns, elapsed_ns)) for part in self.parts.values()]
+        return [(name, body) for name, body in bodies if body is not None]
 
     def digest(self) -> int:
         """A digest of all state that replicas share; equal logs give equal digests."""

@@ -1,22 +1,37 @@
-"""What a part of a shard's state machine is: the contract between the machine and the ledger, orders, limits and the rest."""
+"""What a part of a shard's state machine is: the contract between the machine and the ledger, allowances, orders and the rest.
+
+A request meets a part in this order; everything from `apply` on happens alike on every replica, from the log alone:
+
+    resolve -> accompany -> (the log) -> open or join: a docket, judged by all parts -> facts -> observe
+                                      -> apply: a command that no other part has a say in
+                                      -> decide: what became of a round's transactions
+
+What is owed
+- An error: a part raises ProtocolError from `resolve`, `accompany` or `query` for what has the wrong form, and nothing has happened. In
+  `apply` and behind there are no errors: a business outcome is a status, anything else is an assertion that stops the node.
+- A crash: state is what checkpoints and the log behind them tell. A part keeps nothing of a resolve; the same command may be resolved
+  again, here or at the next leader, after other entries.
+- A replay: the log behind a checkpoint is applied again. A part that sees an entry again starts from the state that it had before it.
+- An open round: what a docket of a round has taken is reserved until `decide`, which comes once. A refusal that the decision of an
+  open round may still turn is `Status.undecided`, never final: the command is judged again, by its leader or coordinator. A final no
+  stays one, whatever is decided later.
+- A refusal: by one part it undoes what all parts have taken of that transaction, and of nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from node.core.machine.docket import Docket, Int32s, Payments, Statuses
+from node.core.machine.facts import Fact
 
 Body = list[Any]
 """A command's or an answer's body: a msgpack list whose first item names the command."""
 
-Statuses = NDArray[np.uint8]
-"""One `protocol.status.Status` a transaction."""
-
-Int32s = NDArray[np.int32]
-Marks = NDArray[np.bool_]
 NO_ROWS: Int32s = np.zeros(0, np.int32)
 
 Rows = Callable[[str], Iterable[tuple[int, bytes]]]
@@ -74,44 +89,89 @@ class Answer:
     is_undecided: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a leader hands to a part that resolves."""
+
+    now_ns: int  # the wall's time, about that of the entry
+    loaded: Loaded
+    resolve: Callable[[str, Body], Alone | Judged | Need]  # a command of another part of the shard
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A command as it is logged that no other part has a say in."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Transactions as they are logged, of one part or several: all parts of the machine judge them, each as a whole or not at all."""
+
+    commands: tuple[tuple[str, Body], ...]  # by part; the first opens them, the others join with what is theirs
+    payments: Payments | None  # what they move, for parts that are not named
+    count: int  # of them; a round knows its own
+
+
 class Part(Protocol):
-    """A deterministic piece of a shard's state. Never reads a clock, a random source, a file or the order of a set."""
+    """A deterministic piece of a shard's state. Never reads a clock, a random source, a file or the order of a set.
+
+    `BasePart` has what a part that takes no part in something does about it.
+    """
 
     name: str
     tables: tuple[str, ...]  # all checkpoint tables
     archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
-
     sequence_tables: tuple[str, ...]  # those of the archives whose rows are numbered from 0 and never change
 
-    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
-        """At the leader, before the log: turns a client's command into the one that is logged (names become rows)."""
+    # -- at the leader, before the log ----------------------------------------------------------------------------
+
+    def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
+        """A client's command as it is to be logged: names become rows, what cannot change any more is found out."""
         ...
 
-    def apply(self, body: Body, at: At) -> Answer:
-        """Carries out a logged command at once, alone."""
+    def accompany(self, payments: Payments, asking: Asking) -> Body | None:
+        """What this part adds to transactions of another part, for its own `join`: what only a leader may find out."""
         ...
 
-    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """Reserves what `count` transactions of a round need here.
+    # -- on every replica -----------------------------------------------------------------------------------------
 
-        Gives the votes, 0 for yes, one a transaction, and what else the part tells the coordinator. A round may bring a
-        part several bodies; `decide` comes once for all of them.
-        """
+    def apply(self, body: Body, at: At) -> Body:
+        """Carries out a logged command at once, alone; its answer."""
+        ...
+
+    def open(self, body: Body, at: At, round_id: int | None) -> Docket:
+        """Its own transactions, to be judged by all parts; what they take is reserved in a round, else carried out."""
+        ...
+
+    def join(self, payments: Payments, body: Body | None, at: At, round_id: int | None) -> Docket | None:
+        """Its say in transactions of another part, with what it has logged beside them; None: none."""
         ...
 
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
-        """Carries out the prepared transactions whose status is 0 and releases the others, recording why.
+        """Carries out what a round has reserved of transactions whose status is 0 and releases the others, recording why.
 
         `failed` is the row of the round at which each transaction failed; empty where every transaction is one transfer.
         """
         ...
 
+    def take_facts(self) -> Sequence[Fact]:
+        """What has happened here since the last call, in order: for the other parts."""
+        ...
+
+    def observe(self, facts: Sequence[Fact], at: At) -> None:
+        """What has happened in other parts in this entry. Here there is no refusing any more."""
+        ...
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers a question from the applied state."""
         ...
 
-    def due(self, elapsed_ns: int) -> Body | None:
-        """A command that the leader should propose because so much time has been counted (expiry), or None."""
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
+        """A command that the leader should propose because of the time (expiry), or None. It is resolved like a client's."""
         ...
 
     def totals(self) -> Body:
@@ -121,6 +181,8 @@ class Part(Protocol):
     def digest(self, seed: int) -> int:
         """A 64-bit digest of all state that replicas must share, chained from `seed`."""
         ...
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def changes(self) -> list[Change]:
         """What has changed since the last call; afterwards it counts as saved."""
@@ -133,3 +195,49 @@ class Part(Protocol):
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh part."""
         ...
+
+
+class BasePart:
+    """A part that takes no part in transactions, has nothing to tell, and asks for nothing as time passes."""
+
+    name: str
+    tables: tuple[str, ...] = ()
+    archive_tables: tuple[str, ...] = ()
+    sequence_tables: tuple[str, ...] = ()
+
+    def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
+        """Commands are logged as they come."""
+        return Alone(body)
+
+    def accompany(self, payments: Payments, asking: Asking) -> Body | None:
+        """Nothing."""
+        return None
+
+    def open(self, body: Body, at: At, round_id: int | None) -> Docket:
+        """There are no transactions of its own."""
+        raise AssertionError(f"{self.name} has no transactions of its own: {body[:1]}")
+
+    def join(self, payments: Payments, body: Body | None, at: At, round_id: int | None) -> Docket | None:
+        """No say in those of others."""
+        return None
+
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
+        """A round has reserved nothing here."""
+
+    def take_facts(self) -> Sequence[Fact]:
+        """Nothing to tell."""
+        return ()
+
+    def observe(self, facts: Sequence[Fact], at: At) -> None:
+        """Nothing here follows from others."""
+
+    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
+        """Nobody asks."""
+        raise AssertionError(f"{self.name}: unknown question {body[:1]}")
+
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
+        """Nothing here depends on the time."""
+        return None
+
+    def saved(self) -> None:
+        """Nothing is kept for the sake of a checkpoint."""

@@ -6,13 +6,13 @@ import zlib
 
 import msgpack
 
-from node.core.machine import NO_ROWS, Answer, At, Body, Change, Int32s, Loaded, Need, Rows, Statuses
+from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows
 from node.core.members.table import MemberEvent, MemberTable
 
 TABLE = "member"
 
 
-class Members:
+class Members(BasePart):
     """Commands: `[MemberEvent, node, data id, identity that the cluster gets if it has none]`.
 
     Each is answered by `["members", the packed table]`, in which the node's row says whether it had its way.
@@ -20,39 +20,21 @@ class Members:
 
     name = "members"
     tables: tuple[str, ...] = (TABLE,)
-    archive_tables: tuple[str, ...] = ()
-    sequence_tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.table = MemberTable()
         self._saved = self.table
 
-    def resolve(self, body: Body, loaded: Loaded) -> Body | Need:
-        """Commands are logged as they come."""
-        return body
-
-    def apply(self, body: Body, at: At) -> Answer:
+    def apply(self, body: Body, at: At) -> Body:
         """Carries out an event, or nothing where it comes late or twice."""
         event, node, data_id, identity = body
         self.table = self.table.after(MemberEvent(event), node, data_id, identity)
-        return Answer(["members", self.table.pack()])
-
-    def prepare(self, round_id: int, body: Body, count: int, at: At) -> tuple[Statuses, bytes]:
-        """The table takes no part in rounds."""
-        raise AssertionError("the table of members takes no part in rounds")
-
-    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
-        """The table takes no part in rounds."""
-        raise AssertionError("the table of members takes no part in rounds")
+        return ["members", self.table.pack()]
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """`["table"]`: the table, by a read that is linearizable."""
         assert body == ["table"], f"unknown question {body[:1]}"
         return Answer(["members", self.table.pack()])
-
-    def due(self, elapsed_ns: int) -> Body | None:
-        """Nothing here depends on the time."""
-        return None
 
     def totals(self) -> Body:
         """How many nodes have registered."""
@@ -68,9 +50,6 @@ class Members:
             return []
         self._saved = self.table
         return [Change(TABLE, 0, msgpack.packb(self.table.pack()))]
-
-    def saved(self) -> None:
-        """Nothing is kept for the sake of a checkpoint."""
 
     def restore(self, rows: Rows) -> None:
         """Loads the table."""

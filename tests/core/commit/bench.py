@@ -60,12 +60,10 @@ def marker_of(ask: Ask) -> MarkRequest:
     return ask.request
 
 
-def resolved(ask: Ask, resolve: Callable[[str, Body], Body]) -> Body:
+def resolved(ask: Ask, resolve: Callable[[Body], Body]) -> Body:
     """The request as its group's leader puts it into an entry."""
-    request, prepare = ask.request, ask.prepare
-    if isinstance(request, RoundRequest) and prepare is not None:
-        request = replace(request, prepare=replace(prepare, body=resolve(prepare.part, prepare.body)))
-    return request.pack()
+    request = ask.request.pack()
+    return resolve(request) if isinstance(ask.request, RoundRequest) else request
 
 
 def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
@@ -75,7 +73,7 @@ def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) 
 
 def vote_on(prepare: Body, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
     """The same of a PREPARE as the machine takes it."""
-    _, count, _, _, _, ((part, body),) = prepare
+    _, count, _, _, _, part, body = prepare
     assert part == "ledger"
     columns, packed_numbers = Transfers.unpack(body[1]), body[2]
     numbers = np.frombuffer(packed_numbers, "<i4")

@@ -358,11 +358,7 @@ class CrashWorld:
 
     def _apply(self, call: Call) -> Body:
         shard, request = self.shards[call.group], call.request
-        if request[0] == Kind.round and request[5] is not None:
-            prepare = request[5]
-            resolved = [[part, shard.resolve(part, body)] for part, body in prepare[5]]
-            request = [*request[:5], [*prepare[:5], resolved]]
-        (answer,) = shard.entry(request)
+        (answer,) = shard.entry(shard.round(request) if request[0] == Kind.round else request)
         if request[0] == Kind.round and answer[0] != "stale_epoch":
             for round_id, packed in request[3]:
                 self._note(round_id, packed)

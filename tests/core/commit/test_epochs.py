@@ -280,7 +280,7 @@ def test_a_repeated_answer_to_the_epoch_is_harmless() -> None:
 
 
 def record(decisions: Decisions, number: int, statuses: bytes = b"x", forgotten: tuple[int, ...] = ()) -> list[object]:
-    return decisions.apply(["record", list(forgotten), number, [1, 2], statuses], AT).body
+    return decisions.apply(["record", list(forgotten), number, [1, 2], statuses], AT)
 
 
 def opened(decisions: Decisions) -> list[int]:
@@ -303,12 +303,12 @@ def test_a_record_of_an_ended_epoch_is_refused() -> None:
     """The next coordinator has presumed abort by then: a record that is late must not turn it into a commit."""
     part = Decisions()
     record(part, 1 << ROUND_BITS | 1)
-    (begun,) = [part.apply(["begin", 3, 1], AT).body]
+    (begun,) = [part.apply(["begin", 3, 1], AT)]
     assert begun == ["begun", [[1 << ROUND_BITS | 1, [1, 2], b"x"]]]
     assert record(part, 2 << ROUND_BITS | 1) == ["stale_epoch", 3]
     assert record(part, 3 << ROUND_BITS | 1) == ["recorded"]
     assert opened(part) == [1 << ROUND_BITS | 1, 3 << ROUND_BITS | 1]
-    assert part.apply(["begin", 2, 1], AT).body == ["stale_epoch", 3]
+    assert part.apply(["begin", 2, 1], AT) == ["stale_epoch", 3]
 
 
 def test_decisions_survive_a_checkpoint() -> None:

@@ -60,7 +60,7 @@ class World:
 
     def resolved(self, ask: Ask) -> Body:
         """A call as its group's leader puts it into an entry, perhaps long before it is applied."""
-        return resolved(ask, self.shards[ask.group].resolve)
+        return resolved(ask, self.shards[ask.group].round)
 
     def chance(self, share: float) -> bool:
         """Whether a fault happens now."""

@@ -7,7 +7,8 @@ from node.core.commit.coordinator import LASTING_AFTER
 from node.core.machine import Kind
 from protocol import frames
 from tests.core.commit.bench import round_id, round_of, with_group_3_away
-from tests.core.machine.shards import Shard, decision
+from tests.core.ledger.model import Transfer
+from tests.core.machine.shards import Shard, decision, legs
 
 ROUNDS = 3 * LASTING_AFTER
 EPOCH = 1 << 40
@@ -37,7 +38,9 @@ def test_what_was_finished_is_forgotten_but_for_what_lasts() -> None:
     for number in range(1, ROUNDS):
         shard.decide((EPOCH + number, decision(0)), over=(EPOCH, EPOCH + number, EPOCH + 1))
     for late in (1, 2, ROUNDS - 1):
-        assert shard.prepare(EPOCH + late, 1, over=(EPOCH, EPOCH + 2)) == ["void"]
+        assert shard.prepare(
+            EPOCH + late, 1, ("ledger", legs([Transfer(1, "a", "far", 1, side=1)])), over=(EPOCH, EPOCH + 2)
+        ) == ["void"]
     other = shard
     shard.save()
     for one in (other, shard.restored()):

@@ -38,7 +38,7 @@ def random_batch(random: Random) -> tuple[Transfers, np.ndarray, np.ndarray]:
 
 def random_votes(random: Random, prepare: Body) -> Body:
     """What a shard, or the locks, may answer to a PREPARE."""
-    _, count, _, _, _, ((part, body),) = prepare
+    _, count, _, _, _, part, body = prepare
     if part == "locks":
         objections = np.zeros(count, np.uint8)
         own = [random.choice((0, 0, int(Status.lock_not_held))) for _ in body[1]]

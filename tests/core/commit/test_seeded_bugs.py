@@ -16,7 +16,7 @@ from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, find_in_votes
 from node.core.commit.rounds import Record, Round
 from node.core.commit.votes import merge_votes
-from node.core.machine import Answer, At, Body, Machine, pack_decision
+from node.core.machine import At, Body, Machine, pack_decision
 from tests.core.commit.crash_world import Plan, played
 
 Polls = Mapping[int, Poll]
@@ -109,7 +109,7 @@ def late_records_count(patch: pytest.MonkeyPatch) -> None:
     """Group 0 takes a record of an epoch that is over."""
     honest = Decisions.apply
 
-    def apply(self: Decisions, body: Body, at: At) -> Answer:
+    def apply(self: Decisions, body: Body, at: At) -> Body:
         epoch = self.epoch
         self.epoch = 0 if body[0] == "record" else epoch
         answer = honest(self, body, at)

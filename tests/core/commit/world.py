@@ -197,7 +197,7 @@ class World:
     def _carry_out(self, ask: Ask) -> Body:
         shard = self.shards.get(ask.group, self.zero)
         opened = list(shard.machine.rounds)
-        (answer,) = shard.entry(resolved(ask, shard.resolve))
+        (answer,) = shard.entry(resolved(ask, shard.round))
         if ask.prepare is not None and answer[0] == "votes":
             self.participants.setdefault(ask.prepare.round_id, {})[ask.group] = None
         if answer[0] != "stale_epoch" and not isinstance(ask.request, EpochRequest):

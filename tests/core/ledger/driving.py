@@ -6,10 +6,11 @@ import struct
 from collections.abc import Sequence
 
 from node.core.ledger import Ledger
-from node.core.machine.part import Answer, At, Body, Loaded, Need
+from node.core.machine import Alone, Answer, At, Body, Judged, Loaded, Need
 from protocol.columns import Transfers
 from protocol.status import REPEATED, Status
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import asking, carry_out, prepare
 
 START_NS = 1_700_000_000 * 10**9
 
@@ -64,11 +65,11 @@ class Driver:
         self.needed += need.keys
         return {(table, key): self.store[table].get(key) for table, key in need.keys}
 
-    def resolve(self, body: Body) -> Body:
+    def resolve(self, body: Body) -> Alone | Judged:
         """As the leader."""
         loaded: Loaded = {}
         for _ in range(1000):
-            resolved = self.ledger.resolve(body, loaded)
+            resolved = self.ledger.resolve(body, asking(self.now_ns, loaded))
             if not isinstance(resolved, Need):
                 return resolved
             loaded = {**loaded, **self.load(resolved)}
@@ -86,7 +87,7 @@ class Driver:
 
     def command(self, *body: object, passed_ns: int = 1_000_000) -> Body:
         """Resolves and applies."""
-        return self.ledger.apply(self.resolve(list(body)), self.at(passed_ns)).body
+        return carry_out(self.ledger, self.resolve(list(body)), self.at(passed_ns))
 
     def accounts(self, *rows: tuple[str, str, int | None, int | None]) -> list[int]:
         """Creates accounts (id, currency, minimum, maximum)."""
@@ -113,8 +114,8 @@ class Driver:
     def prepare(self, round_id: int, rows: Sequence[Transfer], count: int) -> list[int]:
         """Votes."""
         body = self.resolve(self.legs_body(rows))
-        votes, _ = self.ledger.prepare(round_id, body, count, self.at())
-        return [int(vote) for vote in votes]
+        votes, _ = prepare(self.ledger, round_id, body, count, self.at())
+        return list(votes)
 
     def save(self) -> None:
         """Makes a checkpoint."""

@@ -17,6 +17,7 @@ from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.driving import START_NS, Driver, columns, id_bytes, names
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import carry_out
 
 SEGMENT = 10
 
@@ -105,7 +106,7 @@ def test_a_batch_resolved_too_long_ago_is_to_be_retried() -> None:
     for number in range(5, 50):
         driver.transfers([Transfer(id_of(number), "world", "a", 1)])
     before = driver.ledger.digest(0)
-    assert names(driver.ledger.apply(late, driver.at()).body[1]) == ["retry"]
+    assert names(carry_out(driver.ledger, late, driver.at())[1]) == ["retry"]
     assert driver.ledger.digest(0) == before
 
 
@@ -117,7 +118,7 @@ def test_an_id_sealed_between_resolve_and_apply_is_still_seen() -> None:
     assert driver.transfers([row]) == [0]
     for number in range(5, 20):
         driver.transfers([Transfer(id_of(number), "world", "a", 1)])
-    assert names(driver.ledger.apply(late, driver.at()).body[1]) == ["exists"]
+    assert names(carry_out(driver.ledger, late, driver.at())[1]) == ["exists"]
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -190,7 +191,7 @@ def test_a_restart_keeps_digest_and_behaviour() -> None:
     driver.save()
     other = driver.restored()
     assert other.ledger.digest(3) == driver.ledger.digest(3)
-    assert other.ledger.due(driver.elapsed_ns + 6 * NANOSECONDS) == ["expire"]
+    assert other.ledger.due(0, driver.elapsed_ns + 6 * NANOSECONDS) == ["expire"]
     for number in range(50, 130):
         row = [Transfer(id_of(number), "world", "a", number, reference="x")]
         assert driver.transfers(row) == other.transfers(row)

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.core.ledger import history, repeats, resolve, rounds, sheet, transfers
+from node.core.ledger import history, legs, repeats, resolve, rounds, sheet, transfers
 from protocol.columns import Flag
 from tests.core.ledger.driving import Driver
 from tests.core.ledger.model import BOUND, Account, Model, Transfer
@@ -110,7 +110,7 @@ def with_versions(rows: list[Transfer], driver: Driver, model: Model) -> list[Tr
 def play(steps: list[tuple[str, Any]], small_batch: int) -> int:
     """Plays the steps on ledger and model together; the digest at the end."""
     with ExitStack() as patches:
-        for module in (transfers, resolve, rounds, sheet, repeats):
+        for module in (transfers, legs, resolve, rounds, sheet, repeats):
             patches.enter_context(mock.patch.object(module, "SMALL_BATCH", small_batch))
         patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", 20))
         driver, model = opened()

@@ -12,11 +12,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from node.core.ledger import Ledger, history, ids, repeats, resolve, rounds, sheet, transfers
-from node.core.machine import Body
-from node.core.machine.part import At
+from node.core.ledger import Ledger, history, ids, legs, repeats, resolve, rounds, sheet, transfers
+from node.core.machine import At
 from tests.core.ledger.driving import Driver, columns
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import carry_out, prepare
 
 ACCOUNTS = ("a", 0, None), ("b", 0, 120), ("c", -50, None), ("world", None, None), ("full", None, 60)
 HERE = [*(name for name, _, _ in ACCOUNTS), "world", "shop", "split", "missing"]
@@ -88,19 +88,19 @@ class Player:
 
     def apply(self, *request: object) -> None:
         """A command."""
-        body = self.leader.resolve(list(request))
-        self.both(lambda ledger, at: ledger.apply(body, at).body)
+        resolved = self.leader.resolve(list(request))
+        self.both(lambda ledger, at: carry_out(ledger, resolved, at))
 
     def prepare(self, round_id: int) -> None:
         """A round's legs."""
         rows = self.rows(True)
         count = rows[-1].number + 1
-        body: Body = self.leader.resolve(self.leader.legs_body(rows))
+        resolved = self.leader.resolve(self.leader.legs_body(rows))
 
         def command(ledger: Ledger, at: At) -> object:
-            votes, extra = ledger.prepare(round_id, body, count, at)
-            self.votes[round_id] = votes.tolist()
-            return votes.tolist(), extra
+            votes, extra = prepare(ledger, round_id, resolved, count, at)
+            self.votes[round_id] = list(votes)
+            return votes, extra
 
         self.both(command)
 
@@ -141,7 +141,7 @@ def test_columns_say_what_the_exact_path_says(seed: int) -> None:
     told = []
     for small_batch in ((0, 8)[seed % 2], EXACT_ONLY):
         with ExitStack() as patches:
-            for module in (transfers, resolve, rounds, sheet, repeats):
+            for module in (transfers, legs, resolve, rounds, sheet, repeats):
                 patches.enter_context(mock.patch.object(module, "SMALL_BATCH", small_batch))
             patches.enter_context(mock.patch.object(history, "SEGMENT_TRANSFERS", (3, 12, 10_000)[seed % 3]))
             window = EXACT_ONLY if small_batch == EXACT_ONLY else 1

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from node.core.ledger import rounds, transfers
+from node.core.ledger import legs as legs_module
+from node.core.ledger import transfers
 from node.core.ledger.limits import SEGMENT_TRANSFERS, SMALL_BATCH
 from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import prepare
 
 HOLD, CAPTURE, LINKED = int(Flag.hold), int(Flag.capture), int(Flag.linked)
 
@@ -96,13 +98,13 @@ def test_repeated_legs_are_told_what_they_are_told_alone(segments: int) -> None:
         expected = []
         for place, row in enumerate(again):
             body = alone.resolve(alone.legs_body([replace(row, number=0)]))
-            vote, extra = alone.ledger.prepare(1000 + place, body, 1, alone.at())
-            alone.ledger.decide(1000 + place, vote, alone.at())
-            expected.append((int(vote[0]), extra[2]))
+            vote, extra = prepare(alone.ledger, 1000 + place, body, 1, alone.at())
+            alone.ledger.decide(1000 + place, np.frombuffer(vote, np.uint8), alone.at())
+            expected.append((vote[0], extra[2]))
         body = driver.resolve(driver.legs_body(again))
-        votes, extra = driver.ledger.prepare(10 + number, body, len(again), driver.at())
-        assert list(zip(votes.tolist(), extra[2 * len(again) :], strict=True)) == expected
-        driver.ledger.decide(10 + number, votes, driver.at())
+        told, extra = prepare(driver.ledger, 10 + number, body, len(again), driver.at())
+        assert list(zip(told, extra[2 * len(again) :], strict=True)) == expected
+        driver.ledger.decide(10 + number, np.frombuffer(told, np.uint8), driver.at())
     assert driver.balances("giver") == before
 
 
@@ -117,8 +119,8 @@ def test_plain_repeats_leave_the_exact_path_alone(monkeypatch: pytest.MonkeyPatc
     def refuse(*_: object) -> None:
         raise AssertionError("the exact path was taken")
 
-    monkeypatch.setattr(rounds, "Exact", refuse)
-    monkeypatch.setattr(transfers, "Exact", refuse)
+    monkeypatch.setattr(legs_module, "Reserving", refuse)
+    monkeypatch.setattr(transfers, "Posting", refuse)
     assert set(driver.transfers(local)) == {Status.exists}
     assert set(driver.prepare(2, legs, len(legs))) == {Status.exists}
 

@@ -11,6 +11,7 @@ from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import prepare
 
 NO = int(Status.insufficient_funds)
 
@@ -146,8 +147,8 @@ def test_currencies_and_reasons_come_with_the_votes(driver: Driver) -> None:
     rows = [Transfer(10, "far", "usd", 1, side=2), Transfer(11, "a", "far", 1, side=1, number=1)]
     rows.append(Transfer(12, "far", "none", 1, side=2, number=2))
     body = driver.resolve(driver.legs_body(rows))
-    votes, extra = driver.ledger.prepare(7, body, 3, driver.at())
-    assert votes.tolist() == [0, 0, Status.credit_account_not_found]
+    votes, extra = prepare(driver.ledger, 7, body, 3, driver.at())
+    assert list(votes) == [0, 0, Status.credit_account_not_found]
     assert np.frombuffer(extra[:6], np.uint16).tolist() == [currency_code("USD"), currency_code("EUR"), 0]
     assert list(extra[6:]) == [0, 0, Status.credit_account_not_found]
 
@@ -176,7 +177,7 @@ def test_holds_across_shards(driver: Driver) -> None:
     assert driver.prepare(4, [Transfer(13, "a", "far", 20, flags=Flag.capture, hold_id=10, side=1)], 1) == [0]
     driver.command("expire", passed_ns=11 * NANOSECONDS)
     assert driver.balances("a") == (75, 35, 0)
-    assert driver.ledger.due(driver.elapsed_ns) is None
+    assert driver.ledger.due(0, driver.elapsed_ns) is None
     decide(driver, 4, NO)
     assert driver.balances("a") == (75, 0, 0)
 

@@ -10,6 +10,7 @@ from node.core.machine import SETTLED
 from protocol.status import Status
 from tests.core.ledger.driving import Driver
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import prepare
 
 
 @pytest.mark.parametrize("beside", [0, SMALL_BATCH])
@@ -34,5 +35,5 @@ def test_known_ids_are_marked_in_the_votes(beside: int) -> None:
 def told(driver: Driver, round_id: int, rows: list[Transfer]) -> list[int]:
     """Each row's own status in the answer to a PREPARE."""
     body = driver.resolve(driver.legs_body(rows))
-    _, extra = driver.ledger.prepare(round_id, body, len(rows), driver.at())
+    _, extra = prepare(driver.ledger, round_id, body, len(rows), driver.at())
     return list(extra[2 * len(rows) :])

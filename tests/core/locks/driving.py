@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from node.core.locks import Locks
-from node.core.machine import At, Body
+from node.core.machine import At, Body, Judged
 from protocol.status import LockStatus, Status
+from tests.core.machine.judging import prepare
 
 START_NS = 1_700_000_000 * 10**9
 MILLISECOND_NS = 1_000_000
@@ -39,12 +40,11 @@ class Driver:
         self.now_ns += 1
         at = At(len(self.log) + 1, self.now_ns, self.elapsed_ns)
         self.log.append((at, work, arguments))
-        method: Callable[..., Any] = getattr(self.locks, work)
-        return method(*arguments, at)
+        return do(self.locks, work, *arguments, at)
 
     def say(self, *operations: Body) -> list[tuple[LockStatus, int]]:
         """A round of operations."""
-        body = self.entry("apply", ["round", list(operations)]).body
+        body = self.entry("apply", ["round", list(operations)])
         assert body[0] == "locks"
         return [(LockStatus(status), token) for status, token, _ in body[1]]
 
@@ -74,8 +74,8 @@ class Driver:
     def guard(self, round_id: int, *guards: tuple[str, int]) -> list[Status]:
         """One transaction a guard."""
         rows = [[number, name, token] for number, (name, token) in enumerate(guards)]
-        votes, _ = self.entry("prepare", round_id, ["guards", rows], len(guards))
-        return [Status(vote) for vote in votes.tolist()]
+        votes, _ = self.entry("prepare", round_id, Judged((("locks", ["guards", rows]),), None, 0), len(guards))
+        return [Status(vote) for vote in votes]
 
     def decide(self, round_id: int) -> None:
         """It does not matter how."""
@@ -84,7 +84,7 @@ class Driver:
     def expire(self, passed_ms: int = 0) -> None:
         """What the leader proposes when the time comes."""
         self.now_ns += passed_ms * MILLISECOND_NS
-        if (body := self.locks.due(self.elapsed_ns)) is not None:
+        if (body := self.locks.due(self.now_ns, self.elapsed_ns)) is not None:
             self.entry("apply", body)
 
     def queue(self, name: str) -> list[tuple[str, int, str]]:
@@ -112,8 +112,13 @@ class Driver:
         """Another replica that applies the same log."""
         other = Locks()
         for at, work, arguments in self.log:
-            getattr(other, work)(*arguments, at)
+            do(other, work, *arguments, at)
         return other
+
+
+def do(locks: Locks, work: str, *arguments: Any) -> Any:
+    """A method of the part, or `prepare` as the machine does it."""
+    return prepare(locks, *arguments) if work == "prepare" else getattr(locks, work)(*arguments)
 
 
 def acquire(

@@ -42,7 +42,7 @@ def same(state: Locks, other: Locks) -> None:
     assert other.digest(1) == state.digest(1)
     assert other._pinned.keys() == state._pinned.keys()
     now = START_NS * 2
-    assert (other.due(now) is None) == (state.due(now) is None)
+    assert (other.due(0, now) is None) == (state.due(0, now) is None)
 
 
 steps = st.lists(
@@ -133,7 +133,7 @@ def test_no_deadlock(seed: int) -> None:
             continue
         name = wanted[owner][len(mine)]
         row = acquire(name, owner, f"{owner}{tries[owner]}", age_ns=ages[owner])
-        status, token, age_ns = driver.entry("apply", ["round", [row]]).body[1][0]
+        status, token, age_ns = driver.entry("apply", ["round", [row]])[1][0]
         check(driver.locks)
         if status == LockStatus.claim_is_over:  # it held the lock without hearing of it, and was wounded
             give_up(owner)
@@ -182,7 +182,7 @@ def test_many_leases_end_over_several_entries(monkeypatch: pytest.MonkeyPatch) -
     assert len(driver.locks.queues) == 15
     driver.expire()
     driver.expire()
-    assert not driver.locks.queues and driver.locks.due(2 * START_NS) is None
+    assert not driver.locks.queues and driver.locks.due(0, 2 * START_NS) is None
 
 
 def test_every_state_and_event_of_a_claim() -> None:

@@ -50,15 +50,15 @@ class Shard:
         self.log.append(data)
         return self.machine.apply(self.machine.applied + 1, data)
 
-    def resolve(self, part: str, body: Body) -> Body:
-        """As the leader does."""
-        resolved = self.machine.resolve(part, body, {})
+    def request(self, part: str, body: Body) -> Body:
+        """As the leader logs a command."""
+        resolved = self.machine.resolve(part, body, self.now_ns, {})
         assert not isinstance(resolved, Need)
         return resolved
 
     def command(self, part: str, body: Body) -> Body:
         """One command in an entry of its own."""
-        (answer,) = self.entry([Kind.apply, part, self.resolve(part, body)])
+        (answer,) = self.entry(self.request(part, body))
         return answer
 
     def accounts(self, *ids: str, minimum: int | None = 0, currency: str = "EUR") -> None:
@@ -76,7 +76,7 @@ class Shard:
         self,
         round_id: int,
         count: int,
-        *commands: tuple[str, Body],
+        command: tuple[str, Body],
         epoch: int = 1,
         over: tuple[int, ...] = (0, 0),
         protocol: str = "2pc",
@@ -84,22 +84,27 @@ class Shard:
         place: bytes = b"",
     ) -> Body:
         """A PREPARE without decisions; its answer."""
-        prepare = self.prepared(round_id, count, *commands, protocol=protocol, groups=groups, place=place)
-        (answer,) = self.entry([Kind.round, epoch, list(over), [], [], prepare])
+        prepare = self.prepared(round_id, count, command, protocol=protocol, groups=groups, place=place)
+        (answer,) = self.entry(self.round([Kind.round, epoch, list(over), [], [], prepare]))
         return answer
+
+    def round(self, request: Body) -> Body:
+        """As the leader logs a coordinator's request."""
+        resolved = self.machine.resolve_round(request, self.now_ns, {})
+        assert not isinstance(resolved, Need)
+        return resolved
 
     def prepared(
         self,
         round_id: int,
         count: int,
-        *commands: tuple[str, Body],
+        command: tuple[str, Body],
         protocol: str = "2pc",
         groups: tuple[int, ...] = (1, 2),
         place: bytes = b"",
     ) -> Body:
-        """A PREPARE as it stands in a request."""
-        resolved = [[part, self.resolve(part, body)] for part, body in commands]
-        return [round_id, count, protocol, list(groups), place, resolved]
+        """A PREPARE as the coordinator sends it."""
+        return [round_id, count, protocol, list(groups), place, *command]
 
     def precommit(
         self,

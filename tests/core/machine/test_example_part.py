@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind
-from protocol.status import Status
+from protocol.columns import Flag
+from protocol.status import REPEATED, Status
+from tests.core.ledger.driving import columns
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs, votes
 from tests.core.machine.spending import OVER_LIMIT, Spending
+
+NO = int(Status.insufficient_funds)
 
 
 @pytest.fixture
@@ -25,71 +30,91 @@ def shard() -> Shard:
     return shard
 
 
+def buy(*rows: Transfer, user: str = "ann") -> tuple[str, Body]:
+    """The user buys, in a round or here."""
+    is_round = any(row.side != 3 for row in rows)
+    return "spending", ["buy", user, legs(rows) if is_round else ["transfers", columns(rows).pack()]]
+
+
 def pay(id: int, amount: int, number: int = 0) -> Transfer:
     """From a to an account elsewhere."""
     return Transfer(id, "a", "far", amount, side=1, number=number)
 
 
-def spend(*rows: tuple[int, int]) -> tuple[str, Body]:
-    """Ann spends: (transaction, amount) rows."""
-    return "spending", ["spend", [[number, "ann", amount] for number, amount in rows]]
+def spent(shard: Shard) -> Body:
+    """Spent, reserved, limit."""
+    return shard.query("spending", "spent", "ann").body[1:]
 
 
 def test_both_parts_vote_and_carry_out_one_decision(shard: Shard) -> None:
     """Money is held and the counter reserved; one DECIDE settles both."""
-    answer = shard.prepare(5, 1, ("ledger", legs([pay(10, 30)])), spend((0, 30)))
+    answer = shard.prepare(5, 1, buy(pay(10, 30)))
     assert votes(answer) == [0]
     assert [part for part, _ in answer[2]] == ["ledger", "spending"]
     assert shard.balances("a") == (100, 30, 0)
-    asked = shard.query("spending", "spent", "ann")
-    assert asked.body == ["spent", 0, 30, 50] and asked.is_undecided
+    assert spent(shard) == [0, 30, 50] and shard.query("spending", "spent", "ann").is_undecided
     shard.decide((5, decision(0)))
     assert shard.balances("a") == (70, 0, 0)
-    assert shard.query("spending", "spent", "ann").body == ["spent", 30, 0, 50]
+    assert spent(shard) == [30, 0, 50]
 
 
 def test_a_no_of_the_second_part_aborts_the_legs_of_the_ledger(shard: Shard) -> None:
     """The vote of a transaction is that of all its parts; the others of the round go through."""
-    answer = shard.prepare(5, 2, ("ledger", legs([pay(10, 30), pay(11, 40, 1)])), spend((0, 30), (1, 40)))
+    shard.command(*buy(Transfer(9, "a", "b", 5)))
+    answer = shard.prepare(5, 2, buy(pay(10, 30), pay(11, 60, 1)))
     assert votes(answer) == [0, OVER_LIMIT]
-    assert shard.balances("a") == (100, 70, 0)
+    assert shard.balances("a") == (95, 30, 0)
     shard.decide((5, decision(*votes(answer))))
-    assert shard.balances("a") == (70, 0, 0)
-    assert shard.query("spending", "spent", "ann").body == ["spent", 30, 0, 50]
+    assert shard.balances("a") == (65, 0, 0)
+    assert spent(shard) == [35, 0, 50]
+
+
+def test_a_no_that_an_open_round_may_turn_is_not_final(shard: Shard) -> None:
+    """What is reserved may come back: whoever lacks only that must wait, in the next round and here."""
+    shard.prepare(5, 1, buy(pay(10, 30)))
+    assert votes(shard.prepare(6, 1, buy(pay(11, 30)))) == [Status.undecided]
+    assert shard.command(*buy(Transfer(12, "a", "b", 30)))[1][0] == Status.undecided
+    shard.decide((5, decision(NO)), (6, decision(Status.undecided)))
+    assert shard.command(*buy(Transfer(12, "a", "b", 30)))[1][0] == 0
 
 
 def test_a_no_of_the_ledger_gives_the_counter_back(shard: Shard) -> None:
     """It works in the other direction too."""
     shard.command("spending", ["limit", "ann", 1_000])
-    answer = shard.prepare(5, 1, ("ledger", legs([pay(10, 300)])), spend((0, 300)))
-    assert votes(answer) == [Status.insufficient_funds]
+    answer = shard.prepare(5, 1, buy(pay(10, 300)))
+    assert votes(answer) == [NO]
     shard.decide((5, decision(*votes(answer))))
-    assert shard.query("spending", "spent", "ann").body == ["spent", 0, 0, 1_000]
+    assert spent(shard) == [0, 0, 1_000]
 
 
 def test_the_smallest_reason_of_all_parts_is_the_vote(shard: Shard) -> None:
-    """Precedence does not depend on the order in which parts are asked."""
-    first = shard.prepare(5, 1, ("ledger", legs([pay(10, 300)])), spend((0, 300)))
-    second = shard.prepare(6, 1, spend((0, 300)), ("ledger", legs([pay(11, 300)])))
-    assert votes(first) == votes(second) == [min(Status.insufficient_funds, OVER_LIMIT)]
+    """Of one row; the ledger remembers it under the id as if it were its own."""
+    assert votes(shard.prepare(5, 1, buy(pay(10, 300)))) == [min(NO, OVER_LIMIT)]
+    assert shard.command(*buy(Transfer(11, "a", "b", 60)))[1][0] == OVER_LIMIT
+    assert shard.command(*buy(Transfer(11, "a", "b", 6)))[1][0] == OVER_LIMIT | REPEATED
+    assert shard.balances("a") == (100, 0, 0)
 
 
-@pytest.mark.parametrize("is_ledger_first", [True, False])
-def test_together_over_parts_is_all_or_none(shard: Shard, is_ledger_first: bool) -> None:
-    """A refusal by either part undoes both, in whatever order they are asked."""
+def test_what_is_known_of_an_id_comes_before_all_parts(shard: Shard) -> None:
+    """A repeat of a payment is no second one, and nobody is asked whether it would be allowed by now."""
+    assert shard.command(*buy(Transfer(10, "a", "b", 40)))[1][0] == 0
+    assert shard.command(*buy(Transfer(10, "a", "b", 40)))[1][0] == Status.exists
+    assert spent(shard) == [40, 0, 50]
 
-    def commands(id: int, amount: int) -> list[Body]:
-        pair: list[Body] = [
-            ["ledger", shard.resolve("ledger", legs([Transfer(id, "a", "b", amount)]))],
-            [*spend((0, amount))],
-        ]
-        return pair if is_ledger_first else pair[::-1]
 
-    assert shard.entry([Kind.together, commands(10, 40)]) == [["together", 0]]
-    assert shard.entry([Kind.together, commands(11, 40)]) == [["together", OVER_LIMIT]]
-    assert shard.balances("a") == (60, 0, 0)
-    assert shard.query("spending", "spent", "ann").body == ["spent", 40, 0, 50]
-    assert shard.entry([Kind.together, commands(12, 10)]) == [["together", 0]]
+def test_a_chain_is_all_or_none_over_parts(shard: Shard) -> None:
+    """A refusal by either part undoes what both have taken of the chain; the row that was refused says why, and is recorded."""
+    shard.command("spending", ["limit", "ann", 80])
+    chain = [Transfer(10, "a", "b", 30, flags=Flag.linked), Transfer(11, "a", "b", 60)]
+    other = Transfer(12, "a", "b", 10)
+    assert list(shard.command(*buy(*chain, other))[1]) == [OVER_LIMIT, Status.linked_event_failed, 0]
+    assert shard.balances("a") == (90, 0, 0) and spent(shard) == [10, 0, 80]
+    assert list(shard.command(*buy(*chain, other))[1]) == [
+        OVER_LIMIT | REPEATED, Status.linked_event_failed, Status.exists,
+    ]  # fmt: skip
+    fine = [replace(row, id=row.id + 10, amount=row.amount // 3) for row in chain]
+    assert list(shard.command(*buy(*fine))[1]) == [0, 0]
+    assert shard.balances("a") == (60, 0, 0) and spent(shard) == [40, 0, 80]
 
 
 def test_the_second_part_counts_in_the_digest_and_in_the_mark(shard: Shard) -> None:
@@ -112,16 +137,16 @@ def test_its_tables_join_those_of_the_shard() -> None:
 
 def test_a_checkpoint_holds_both_parts_and_the_open_round(shard: Shard) -> None:
     """Restored in the middle of a round, the copy votes, decides and digests like the original."""
-    first = shard.prepare(5, 1, ("ledger", legs([pay(10, 30)])), spend((0, 30)))
+    first = shard.prepare(5, 1, buy(pay(10, 30)))
     shard.decide((4, decision(Status.retry)))
     shard.save()
     other = shard.restored()
     assert other.machine.digest() == shard.machine.digest()
     for one in (shard, other):
-        assert one.prepare(5, 1, ("ledger", legs([pay(10, 30)])), spend((0, 30))) == first
-        assert one.prepare(4, 1, spend((0, 1))) == ["void"]
+        assert one.prepare(5, 1, buy(pay(10, 30))) == first
+        assert one.prepare(4, 1, buy(pay(11, 1))) == ["void"]
         one.decide((5, decision(0)), over=(6, 0))
-        assert one.prepare(5, 1, spend((0, 1))) == ["void"]
+        assert one.prepare(5, 1, buy(pay(11, 1))) == ["void"]
     assert other.machine.digest() == shard.machine.digest()
 
 
@@ -165,13 +190,11 @@ def step_at_random(shard: Shard, generator: random.Random, number: int, opened: 
         case 0 | 1:
             shard.transfers(Transfer(number, giver, taker, amount))
         case 2:
-            row = Transfer(number, giver, "far", amount, side=1)
-            shard.prepare(number, 1, ("ledger", legs([row])), spend((0, amount)))
+            shard.prepare(number, 1, buy(Transfer(number, giver, "far", amount, side=1)))
             opened.append(number)
         case 3 if opened:
             round_id = opened.pop(generator.randrange(len(opened)))
             answer = shard.machine.rounds[round_id].answer
             shard.decide((round_id, decision(*votes(answer))), over=(min(opened, default=number), 0))
         case _:
-            both = shard.resolve("ledger", legs([Transfer(number, giver, taker, amount)]))
-            shard.entry([Kind.together, [["ledger", both], [*spend((0, amount))]]])
+            shard.command(*buy(Transfer(number, giver, taker, amount)))

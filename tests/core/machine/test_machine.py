@@ -41,9 +41,9 @@ def mark(name: str) -> Body:
 
 def test_an_entry_gives_one_answer_a_request_in_order(shard: Shard) -> None:
     """Requests are independent: a refused one does not keep the next from happening."""
-    body = shard.resolve("ledger", ["accounts", [["c", "EUR", 0, None, "", b""]]])
-    bad = shard.resolve("ledger", ["accounts", [["c", "USD", 0, None, "", b""]]])
-    answers = shard.entry([Kind.apply, "ledger", body], [Kind.apply, "ledger", bad], mark("m"))
+    body = shard.request("ledger", ["accounts", [["c", "EUR", 0, None, "", b""]]])
+    bad = shard.request("ledger", ["accounts", [["c", "USD", 0, None, "", b""]]])
+    answers = shard.entry(body, bad, mark("m"))
     assert [answer[0] for answer in answers] == ["accounts", "accounts", "mark"]
     assert [list(answer[1]) for answer in answers[:2]] == [[0], [20]]
 
@@ -134,7 +134,7 @@ def test_decisions_ride_in_front_of_the_next_prepare(shard: Shard) -> None:
     """What the decision gives back is there for the PREPARE in the same request."""
     shard.prepare(5, 1, ("ledger", legs([debit(10, 100)])))
     prepare = shard.prepared(6, 1, ("ledger", legs([debit(11, 100)])))
-    (answer,) = shard.entry([Kind.round, 1, [5, 0], [[5, decision(Status.retry)]], [], prepare])
+    (answer,) = shard.entry(shard.round([Kind.round, 1, [5, 0], [[5, decision(Status.retry)]], [], prepare]))
     assert votes(answer) == [0]
     assert shard.balances("a") == (100, 100, 0)
 
@@ -256,26 +256,6 @@ def test_a_checkpoint_keeps_attempts_and_finished_decisions(shard: Shard) -> Non
     assert other.prepare(2, 1, ("ledger", legs([debit(10, 60)])), epoch=2) == ["void"]
 
 
-# -- together -----------------------------------------------------------------------------------------------------
-
-
-def test_together_happens_as_a_whole(shard: Shard) -> None:
-    """One part, one command: the plain case."""
-    both = shard.resolve("ledger", legs([Transfer(10, "a", "b", 60), Transfer(11, "b", "a", 10)]))
-    assert shard.entry([Kind.together, [["ledger", both]]]) == [["together", 0]]
-    assert shard.balances("b") == (50, 0, 0)
-
-
-def test_together_leaves_nothing_behind_when_refused(shard: Shard) -> None:
-    """No reservation, no open round, and the next one starts afresh."""
-    too_much = shard.resolve("ledger", legs([Transfer(10, "a", "b", 60), Transfer(11, "a", "b", 60)]))
-    assert shard.entry([Kind.together, [["ledger", too_much]]]) == [["together", NO]]
-    assert shard.balances("a") == (100, 0, 0)
-    assert shard.machine.rounds == {}
-    fine = shard.resolve("ledger", legs([Transfer(12, "a", "b", 60)]))
-    assert shard.entry([Kind.together, [["ledger", fine]]]) == [["together", 0]]
-
-
 # -- marks --------------------------------------------------------------------------------------------------------
 
 
@@ -324,12 +304,12 @@ def test_a_mark_carries_decisions_out_first_and_answers_questions(shard: Shard) 
     assert shard.query("machine", "mark", "cut").body[1] == 0, "only an audit asks its replicas afterwards"
 
 
-def test_time_asks_for_expiry_as_a_request(shard: Shard) -> None:
+def test_time_asks_for_expiry_as_a_command(shard: Shard) -> None:
     """`due` gives what the leader proposes, and nothing when nothing is due."""
-    assert shard.machine.due(shard.elapsed_ns) == []
+    assert shard.machine.due(shard.now_ns, shard.elapsed_ns) == []
     assert shard.transfers(Transfer(2, "a", "b", 30, flags=Flag.hold, ttl=1)) == [0]
-    assert shard.machine.due(shard.elapsed_ns) == []
-    (request,) = shard.machine.due(shard.elapsed_ns + 2 * 10**9)
+    assert shard.machine.due(shard.now_ns, shard.elapsed_ns) == []
+    (due,) = shard.machine.due(shard.now_ns, shard.elapsed_ns + 2 * 10**9)
     shard.now_ns += 2 * 10**9
-    shard.entry(request)
+    shard.command(*due)
     assert shard.balances("a") == (100, 0, 0)

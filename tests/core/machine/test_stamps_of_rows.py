@@ -34,7 +34,7 @@ def stamps(shard: Shard, account: str) -> list[int]:
 def local(shard: Shard, first: int, count: int = 3) -> Body:
     """A batch within the shard, as a request of an entry."""
     rows = [Transfer(first + number, "a", "b", 1) for number in range(count)]
-    return [Kind.apply, "ledger", shard.resolve("ledger", ["transfers", columns(rows).pack()])]
+    return shard.request("ledger", ["transfers", columns(rows).pack()])
 
 
 def rises(seen: list[int]) -> bool:
@@ -67,7 +67,7 @@ def test_two_local_batches_in_one_entry(shard: Shard) -> None:
 
 def test_a_tombstone_behind_a_local_batch_in_one_entry(shard: Shard) -> None:
     """What it is answered with is the time of its row, then and later."""
-    cancel = [Kind.apply, "ledger", shard.resolve("ledger", ["cancel", (9).to_bytes(16, "big"), "a"])]
+    cancel = shard.request("ledger", ["cancel", (9).to_bytes(16, "big"), "a"])
     _, first = shard.entry(local(shard, 100), cancel)
     again = shard.command("ledger", ["cancel", (9).to_bytes(16, "big"), "a"])
     assert first[:2] == ["outcome", Status.cancelled] and first == again

@@ -107,11 +107,3 @@ def test_the_trail_is_no_state(shard: Shard) -> None:
     assert other.query("machine", "trace", "ledger", id_bytes(10)).body == ["trace", record, []]
     assert record[0] == Status.created and record[2:] == ["a", "far"]
     assert traced(other, 11) == [[6, 0, -1, 1, ["3pc", [1, 2], 0, prepared_ns, None, None, None, 1, 0]]]
-
-
-def test_a_round_of_one_shard_leaves_no_trail(shard: Shard) -> None:
-    """Several parts of a shard agree by themselves: there is nothing to trace but the record."""
-    body = shard.resolve("ledger", legs([Transfer(10, "world", "a", 5, side=3)]))
-    (answer,) = shard.entry([1, [["ledger", body]]])
-    assert answer == ["together", 0]
-    assert shard.query("machine", "trace", "ledger", id_bytes(10)).body[1:] == [[0, shard.now_ns, "world", "a"], []]

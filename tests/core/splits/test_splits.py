@@ -12,7 +12,7 @@ from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
 
 def add(part: Splits, id: str) -> int:
     """Lists an account."""
-    return int(part.apply(["add", id], At(1, 1, 1)).body[1])
+    return int(part.apply(["add", id], At(1, 1, 1))[1])
 
 
 def test_the_list_only_grows() -> None:

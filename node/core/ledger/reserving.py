@@ -1,0 +1,74 @@
+"""Legs of a round on the exact path: what they need is set aside until the round is decided."""
+
+from __future__ import annotations
+
+from node.core.ledger.exact import CAPTURE, HOLD, KIND, VOID, VOIDED, Exact
+from node.core.ledger.limits import CREDIT, DEBIT
+from node.core.ledger.sheet import Own
+from node.core.machine.docket import SETTLED, Failure
+from protocol.status import Status
+
+
+class Reserving(Exact):
+    """Rows of a PREPARE, those of a transaction side by side. The ids of all wait for the decision, whatever the vote."""
+
+    def transact(self, first: int, last: int, *, keeps_journal: bool) -> Failure | None:
+        """Reserves what these rows need, or changes nothing and says at which of them the transaction fails here, and why.
+
+        What is known of its ids comes before what is found now.
+        """
+        self.begin(keeps_journal=keeps_journal or last - first > 1)
+        self.own, self.own_holds = {}, {}
+        line, status, self.has_happened = self.known_of_chain(first, last) if last - first > 1 else (first, 0, True)
+        for one in range(first, last):
+            if not status:
+                line, status = one, int(self.judge(one))
+            if not status:
+                self._reserve(one)
+            if not self.known[one]:
+                self._note_waiting(one)
+        self.statuses[first:last] = [int(Status.undecided)] * (last - first)
+        if not status:
+            return None
+        if self.journal is not None:
+            self.undo()
+        is_settled = self.known[line] and self.lines.sides[line] & DEBIT
+        return line, status | SETTLED if is_settled else status
+
+    def _note_waiting(self, line: int) -> None:
+        """A row behind it in the same transaction repeats its id; one of another transaction waits for it."""
+        if self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
+            self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
+
+    def _reserve(self, line: int) -> None:
+        lines = self.lines
+        amount, kind, side = lines.amount[line], lines.flags[line] & KIND, lines.sides[line]
+        debit, credit = lines.debit[line], lines.credit[line]
+        if side & DEBIT:
+            giver = self.open_cell(debit)
+            own = self.own.setdefault(debit, Own())
+            if kind in (CAPTURE, VOID):
+                amount = self._reserve_hold(line, kind)
+            else:
+                giver.held += amount
+            giver.unsettled += amount
+            own.unsettled += amount
+            own.leaving += 0 if kind in (HOLD, VOID) else amount
+        if side & CREDIT and kind not in (HOLD, VOID):
+            taker = self.open_cell(credit)
+            taker.incoming += amount
+            self.own.setdefault(credit, Own()).incoming += amount
+
+    def _reserve_hold(self, line: int, kind: int) -> int:
+        hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
+        self.note_hold(hold)
+        if kind == VOID:
+            hold.voiding = True
+            self.own_holds[hold.id] = VOIDED
+            self.moved[line] = hold.rest
+            return hold.rest
+        amount = self.lines.amount[line]
+        self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
+        hold.rest -= amount
+        hold.undecided += amount
+        return amount
