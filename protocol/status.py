@@ -68,6 +68,7 @@ class Status(IntEnum):
     insufficient_funds = 56
     exceeds_maximum_balance = 57
     cancelled = 58
+    exceeds_allowance = 59
 
     # About a split debit account; nodes settle it among themselves, so it is never the answer to a client.
     elsewhere = 98  # its part for this payment is in another shard
@@ -85,7 +86,7 @@ class Status(IntEnum):
     @property
     def is_recorded(self) -> bool:
         """Whether the books remember this outcome under the transfer's id."""
-        return self == Status.created or Status.lock_not_held <= self <= Status.cancelled
+        return self == Status.created or Status.lock_not_held <= self <= Status.exceeds_allowance
 
 
 REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`
@@ -133,6 +134,17 @@ class AccountStatus(IntEnum):
     too_many_split_accounts = 37
     elsewhere = 98  # the account is split, and its other parts must be told too; never the answer to a client
     retry = 101
+
+
+@unique
+class AllowanceStatus(IntEnum):
+    """What became of a change of an allowance."""
+
+    set = 0
+    account_not_found = 10
+    amount_out_of_range = 11
+    time_zone_unknown = 12
+    version_conflict = 29  # somebody else has changed it since it was read
 
 
 @unique

@@ -150,8 +150,10 @@ class Ledger(BasePart):
                 return answer_trace(self.books, id, loaded)
             case ["ids", int(round_id)]:
                 return answer_ids(self.books, round_id)
+            case ["row", str(account)]:
+                return Answer(["row", self.books.accounts.rows.get(account)])
             case _:
-                raise ProtocolError("ledger: expected accounts, transfer, history, trace or ids")
+                raise ProtocolError("ledger: expected accounts, transfer, history, trace, ids or row")
 
     def totals(self) -> Body:
         """`[code, posted, held, incoming, debits ever, credits ever]` a currency, sorted; numbers as text, as 64 bits may not do."""

@@ -101,7 +101,7 @@ def judge(dockets: Sequence[Docket], count: int) -> Statuses:
 
 
 def _judge_one(dockets: Sequence[Docket], number: int) -> int:
-    """A final objection comes before one that may pass; of several, that of the first row, then the smallest."""
+    """The objection to the first row counts; of several to that, a final one before one that may pass, then the smallest."""
     failures: list[Failure] = []
     taken: list[Docket] = []
     for docket in dockets:
@@ -122,6 +122,6 @@ def _judge_one(dockets: Sequence[Docket], number: int) -> int:
     return failure[1] & ~SETTLED
 
 
-def _precedence(failure: Failure) -> tuple[bool, bool, int, int]:
+def _precedence(failure: Failure) -> tuple[bool, int, bool, int]:
     row, status = failure
-    return not status & SETTLED, status >= TRANSIENT, row, status
+    return not status & SETTLED, row, status >= TRANSIENT, status

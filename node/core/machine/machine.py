@@ -224,7 +224,10 @@ class Machine:
         return [*head, [*terms, self._accompanied(resolved, asking)]]
 
     def _asking(self, now_ns: int, loaded: Loaded) -> Asking:
-        asking = Asking(now_ns, loaded, lambda part, body: self.parts[part].resolve(body, asking))
+        asking = Asking(
+            now_ns, loaded, lambda part, body: self.parts[part].resolve(body, asking),
+            lambda part, body: self.parts[part].query(body, loaded),
+        )  # fmt: skip
         return asking
 
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:

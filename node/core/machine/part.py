@@ -96,6 +96,7 @@ class Asking:
     now_ns: int  # the wall's time, about that of the entry
     loaded: Loaded
     resolve: Callable[[str, Body], Alone | Judged | Need]  # a command of another part of the shard
+    ask: Callable[[str, Body], Answer | Need]  # a question to another part
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Account:
     incoming: int = 0
     unsettled: int = 0
     version: int = 0
+    paid: int = 0  # of an allowance, where there is one
+    pledged: int = 0  # likewise, by open rounds
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.core.machine import Alone, Asking, At, Body, Judged, Loaded, Need, Part, judge
+from node.core.machine import Alone, Answer, Asking, At, Body, Judged, Loaded, Need, Part, judge
 
 
 def asking(now_ns: int = 0, loaded: Loaded | None = None) -> Asking:
@@ -11,7 +11,10 @@ def asking(now_ns: int = 0, loaded: Loaded | None = None) -> Asking:
     def resolve(part: str, body: Body) -> Alone | Judged | Need:
         raise AssertionError(f"there is no part {part} here")
 
-    return Asking(now_ns, loaded or {}, resolve)
+    def ask(part: str, body: Body) -> Answer | Need:
+        raise AssertionError(f"there is no part {part} here")
+
+    return Asking(now_ns, loaded or {}, resolve, ask)
 
 
 def carry_out(part: Part, resolved: Alone | Judged, at: At) -> Body:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from node.core.ledger import Ledger
-from node.core.machine import Answer, Body, Kind, Machine, Need, Part, pack_decision, pack_entry
+from node.core.machine import Answer, Body, Kind, Loaded, Machine, Need, Part, pack_decision, pack_entry
 from protocol.status import REPEATED
 from tests.core.ledger.driving import START_NS, columns
 from tests.core.ledger.model import Transfer
@@ -52,8 +52,12 @@ class Shard:
 
     def request(self, part: str, body: Body) -> Body:
         """As the leader logs a command."""
-        resolved = self.machine.resolve(part, body, self.now_ns, {})
-        assert not isinstance(resolved, Need)
+        return self._resolved(lambda loaded: self.machine.resolve(part, body, self.now_ns, loaded))
+
+    def _resolved(self, resolve: Callable[[Loaded], Body | Need]) -> Body:
+        loaded: Loaded = {}
+        while isinstance(resolved := resolve(loaded), Need):
+            loaded = resolved.fill(loaded, {key: self.store[key[0]].get(key[1]) for key in resolved.missing(loaded)})
         return resolved
 
     def command(self, part: str, body: Body) -> Body:
@@ -90,9 +94,7 @@ class Shard:
 
     def round(self, request: Body) -> Body:
         """As the leader logs a coordinator's request."""
-        resolved = self.machine.resolve_round(request, self.now_ns, {})
-        assert not isinstance(resolved, Need)
-        return resolved
+        return self._resolved(lambda loaded: self.machine.resolve_round(request, self.now_ns, loaded))
 
     def prepared(
         self,

@@ -1,0 +1,36 @@
+"""Allowances: how much an account may pay out a day, in the time zone of its owner. The part to learn from how one is written.
+
+An allowance counts every payment that leaves its account, in the entry that moves the money: within a shard, in batches, and in rounds
+between shards, where it is reserved at PREPARE and given back if the round is decided otherwise. So no two payments slip under one
+allowance, and none is refused that fits. A payment counts for the day in which it was judged. A hold counts when it is opened, for its
+whole amount; what its end gives back on the same day may be paid out again. Captures count nothing more.
+
+| command | logged as | answer |
+|---|---|---|
+| ["set", account, amount or None, zone, id, id of the change before it] | [..., row, until_ns, status] | ["allowance", `AllowanceStatus`] |
+| ["renew"] | ["renew", [number, until_ns, ...]] | ["renew"] |
+
+| question | answer |
+|---|---|
+| ["allowance", account] | ["allowance", [amount, paid out today, zone, until_ns, id of the last change] or None] |
+
+What happens where, as a guide to a part of your own:
+- `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out. Time zones are changed by
+  governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends.
+- `accompany`, at the leader: a payment that comes behind a day's end brings the next one's end along.
+- `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
+- `decide`: reservations of a round become payments, or are given back.
+- `observe`: a hold that has ended gives its rest back.
+- `due`: a day is over; the next one begins by an entry, so many of them in one entry at the most.
+
+Invariants
+- 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since.
+- `spent` and `reserved` are those of the day that ends at `until_ns`; a round remembers for which day it has reserved.
+- Behind `until_ns` nobody is judged: such a payment is answered `retry` and comes again with the next day.
+
+Left out: allowances over other spans than a day, and over several accounts of one owner.
+"""
+
+from node.core.allowances.allowances import Allowances
+
+__all__ = ["Allowances"]

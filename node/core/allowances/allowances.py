@@ -1,0 +1,194 @@
+"""Allowances as a part of a shard's state machine."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import msgpack
+import numpy as np
+
+from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
+from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
+from node.core.allowances.days import end_of_day_ns, find_zone
+from node.core.allowances.docket import AllowancesDocket, counted_rows
+from node.core.machine import (
+    NO_ROWS,
+    Alone,
+    Answer,
+    Asking,
+    At,
+    BasePart,
+    Body,
+    Change,
+    Docket,
+    Fact,
+    HoldEnded,
+    Int32s,
+    Judged,
+    Loaded,
+    Need,
+    Payments,
+    Rows,
+    Statuses,
+)
+from protocol.errors import ProtocolError
+from protocol.status import AMOUNT_MAX, AllowanceStatus
+
+RENEWED_PER_ENTRY_MAX = 1_024  # days that begin in one entry: a millisecond of every replica
+LEDGER = "ledger"
+
+
+class Allowances(BasePart):
+    """See the package."""
+
+    name = "allowances"
+    tables: tuple[str, ...] = (TERMS, PAGES, ROUNDS, HOLDS)
+
+    def __init__(self) -> None:
+        self._columns = Columns()
+        self._pending = Pending(self._columns)
+
+    # -- at the leader --------------------------------------------------------------------------------------------
+
+    def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
+        """A change, or the days that are over. Raises ProtocolError for one that has the wrong form."""
+        match body:
+            case ["set", str(account), int() | None as amount, str(zone), bytes(id), bytes(after)]:
+                return Alone(["set", account, amount, zone, id, after, *self._look_up(account, amount, zone, asking)])
+            case ["renew"]:
+                ended = self._columns.ended(asking.now_ns)[:RENEWED_PER_ENTRY_MAX]
+                return Alone(["renew", self._following_days(ended, asking)])
+            case _:
+                raise ProtocolError("allowances: expected set or renew")
+
+    def _look_up(self, account: str, amount: int | None, zone: str, asking: Asking) -> tuple[int, int, int]:
+        """The account's row, when its day ends, and why the change is refused whatever the state, or 0."""
+        found = asking.ask(LEDGER, ["row", account])
+        assert isinstance(found, Answer), "accounts are in memory"
+        (row,) = found.body[1:]
+        known = find_zone(zone)
+        status = AllowanceStatus.set
+        if row is None:
+            status = AllowanceStatus.account_not_found
+        elif amount is not None and not 0 <= amount <= AMOUNT_MAX:
+            status = AllowanceStatus.amount_out_of_range
+        elif known is None:
+            status = AllowanceStatus.time_zone_unknown
+        return -1 if row is None else row, 0 if known is None else end_of_day_ns(known, asking.now_ns), int(status)
+
+    def _following_days(self, allowances: Int32s, asking: Asking) -> list[int]:
+        """number, when its next day ends, ..."""
+        flat: list[int] = []
+        for number in allowances.tolist():
+            zone = find_zone(self._columns.terms[number].zone)
+            assert zone is not None, "every node has the same time zones"
+            flat += (number, end_of_day_ns(zone, asking.now_ns))
+        return flat
+
+    def accompany(self, payments: Payments, asking: Asking) -> Body | None:
+        """The days that begin with these payments."""
+        if self._columns.earliest_ns() > asking.now_ns:
+            return None
+        of = np.unique(self._columns.of(payments.debit[counted_rows(self._columns, payments)]))
+        over = of[self._columns.until_ns[of] <= asking.now_ns]
+        return self._following_days(over, asking) if len(over) else None
+
+    # -- on every replica -----------------------------------------------------------------------------------------
+
+    def apply(self, body: Body, at: At) -> Body:
+        """Carries out a change, or begins days."""
+        match body:
+            case ["set", *change]:
+                return ["allowance", int(self._set(change))]
+            case ["renew", flat]:
+                self._begin_days(flat, at)
+                return ["renew"]
+            case _:
+                raise AssertionError(f"unknown command {body[:1]}")
+
+    def _set(self, change: Body) -> AllowanceStatus:
+        """Once: a repeat of the change that came last is answered as that was, an earlier one conflicts."""
+        account, amount, zone, id, after, row, until_ns, status = change
+        number = self._columns.find(account)
+        last = b"" if number == NONE else self._columns.terms[number].last_change
+        if id == last:
+            return AllowanceStatus.set
+        if status != AllowanceStatus.set:
+            return AllowanceStatus(status)
+        if after != last:
+            return AllowanceStatus.version_conflict
+        self._columns.put(Terms(account, row, zone, amount is not None, id), amount or 0, until_ns)
+        return AllowanceStatus.set
+
+    def _begin_days(self, flat: list[int], at: At) -> None:
+        for number, until_ns in zip(flat[0::2], flat[1::2], strict=True):
+            self._columns.begin_day(number, until_ns, at.timestamp_ns)
+
+    def join(self, payments: Payments, body: Body | None, at: At, round_id: int | None) -> Docket | None:
+        """A say in what leaves accounts with an allowance."""
+        if body is not None:
+            self._begin_days(body, at)
+        if not self._columns.count:
+            return None
+        rows = counted_rows(self._columns, payments)
+        if not len(rows):
+            return None
+        counted = Counted(self._pending, self._columns, round_id)
+        return AllowancesDocket(self._columns, payments, rows, at.timestamp_ns, counted)
+
+    def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
+        """Reservations become payments, or are given back."""
+        self._pending.decide(round_id, statuses)
+
+    def observe(self, facts: Sequence[Fact], at: At) -> None:
+        """What a hold has left over may be paid out again."""
+        if self._pending.has_holds:
+            for fact in facts:
+                match fact:
+                    case HoldEnded(id, rest):
+                        self._pending.end(id, rest)
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def query(self, body: Body, loaded: Loaded) -> Answer | Need:
+        """An account's allowance."""
+        match body:
+            case ["allowance", str(account)]:
+                return self._answer(self._columns.find(account))
+            case _:
+                raise ProtocolError("allowances: expected an account id")
+
+    def _answer(self, number: int) -> Answer:
+        columns = self._columns
+        if number == NONE:
+            return Answer(["allowance", None])
+        terms = columns.terms[number]
+        row = [
+            columns.limit.item(number) if terms.is_set else None, columns.spent.item(number), terms.zone,
+            columns.until_ns.item(number), terms.last_change,
+        ]  # fmt: skip
+        return Answer(["allowance", row], is_undecided=bool(columns.reserved[number]))
+
+    def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
+        """Days begin by an entry."""
+        return ["renew"] if self._columns.earliest_ns() <= timestamp_ns else None
+
+    def totals(self) -> Body:
+        """How many allowances there are."""
+        return [sum(terms.is_set for terms in self._columns.terms)]
+
+    def digest(self, seed: int) -> int:
+        """Over everything."""
+        return zlib.crc32(msgpack.packb([self._columns.state(), self._pending.state()]), seed)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """What has changed."""
+        return [*self._columns.changes(), *self._pending.changes()]
+
+    def restore(self, rows: Rows) -> None:
+        """Loads a checkpoint into a fresh part."""
+        self._columns.restore(rows)
+        self._pending.restore(rows)

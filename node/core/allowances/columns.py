@@ -1,0 +1,160 @@
+"""Allowances in columns: one row each, found by the ledger's row of its account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from node.core.machine import Change, Int32s, Marks, Rows
+
+Int64s = NDArray[np.int64]
+
+PAGE_ROWS = 1_024  # a good size for one stored row: 32 kB
+NONE = -1  # of an account without an allowance
+NEVER_NS = 2**63 - 1
+NUMBERS = ("limit", "spent", "reserved", "until_ns", "day")
+PAGES, TERMS = "allowance_pages", "allowance_terms"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What does not change from payment to payment."""
+
+    account: str
+    row: int  # of the account in the ledger
+    zone: str
+    is_set: bool  # False: taken back
+    last_change: bytes  # the id of the request that changed it last
+
+    def pack(self) -> list[Any]:
+        """For a checkpoint and a digest."""
+        return [self.account, self.row, self.zone, self.is_set, self.last_change]
+
+
+class Columns:
+    """Growable. An account keeps its row for ever, also while it has no allowance."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.terms: list[Terms] = []
+        self.of_account: Int32s = np.zeros(0, np.int32)  # by the ledger's rows; `NONE` where there is no allowance
+        self.limit: Int64s = np.zeros(0, np.int64)  # minor units a day
+        self.spent: Int64s = np.zeros(0, np.int64)  # of this day
+        self.reserved: Int64s = np.zeros(0, np.int64)  # likewise, by open rounds
+        self.until_ns: Int64s = np.zeros(0, np.int64)  # since 1970; when the day ends
+        self.day: Int64s = np.zeros(0, np.int64)  # counts the days, so that a reservation knows its own
+        self.sums: Int64s = np.zeros(0, np.int64)  # scratch, zero between batches
+        self.tight: Marks = np.zeros(0, np.bool_)
+        self._rows: dict[str, int] = {}
+        self._dirty_pages: dict[int, None] = {}
+        self._dirty_terms: dict[int, None] = {}
+        self._earliest_ns: int | None = None  # once it is asked for
+
+    def find(self, account: str) -> int:
+        """The row of an account's allowance, `NONE` if it has never had one."""
+        return self._rows.get(account, NONE)
+
+    def of(self, rows: Int32s) -> Int32s:
+        """The allowance of each account, by the ledger's rows; `NONE` for those that have none, or are not here."""
+        found = np.full(len(rows), NONE, np.int32)
+        known = (rows >= 0) & (rows < len(self.of_account))
+        found[known] = self.of_account[rows[known]]
+        return found
+
+    def put(self, terms: Terms, limit: int, until_ns: int) -> int:
+        """Sets an allowance, or (`terms.is_set` false) takes it back; its row. What was paid out today still counts."""
+        number = self.find(terms.account)
+        if number == NONE:
+            number = self._add(terms)
+        self.terms[number] = terms
+        self.limit[number] = limit
+        self.until_ns[number] = until_ns
+        self._link(terms, number)
+        self._dirty_terms[number] = None
+        self.touch_one(number)
+        self._earliest_ns = None
+        return number
+
+    def _add(self, terms: Terms) -> int:
+        number, self.count = self.count, self.count + 1
+        if self.count > len(self.limit):
+            size = -(-max(self.count, self.count * 5 // 4) // PAGE_ROWS) * PAGE_ROWS
+            for name in (*NUMBERS, "sums", "tight"):
+                setattr(self, name, _grown(getattr(self, name), size))
+        self._rows[terms.account] = number
+        self.terms.append(terms)
+        return number
+
+    def _link(self, terms: Terms, number: int) -> None:
+        if terms.row >= len(self.of_account):
+            before = len(self.of_account)
+            self.of_account = _grown(self.of_account, max(terms.row + 1, before * 2))
+            self.of_account[before:] = NONE
+        self.of_account[terms.row] = number if terms.is_set else NONE
+
+    def begin_day(self, number: int, until_ns: int, now_ns: int) -> bool:
+        """The next day begins, unless it has already, or is over itself."""
+        if not self.until_ns[number] <= now_ns < until_ns:
+            return False
+        self.spent[number] = self.reserved[number] = 0
+        self.until_ns[number] = until_ns
+        self.day[number] += 1
+        self.touch_one(number)
+        self._earliest_ns = None
+        return True
+
+    def ended(self, now_ns: int) -> Int32s:
+        """The allowances whose day is over."""
+        if self.earliest_ns() > now_ns:
+            return np.zeros(0, np.int32)
+        return np.flatnonzero(self.until_ns[: self.count] <= now_ns).astype(np.int32)
+
+    def earliest_ns(self) -> int:
+        """When the first of all days ends."""
+        if self._earliest_ns is None:
+            self._earliest_ns = int(self.until_ns[: self.count].min()) if self.count else NEVER_NS
+        return self._earliest_ns
+
+    def touch(self, numbers: Int32s) -> None:
+        """Marks rows as changed."""
+        self._dirty_pages.update(dict.fromkeys(np.unique(numbers // PAGE_ROWS).tolist()))
+
+    def touch_one(self, number: int) -> None:
+        """`touch` for a single row."""
+        self._dirty_pages[number // PAGE_ROWS] = None
+
+    def state(self) -> list[Any]:
+        """Everything, for a digest."""
+        numbers = [getattr(self, name)[: self.count].tobytes() for name in NUMBERS]
+        return [[terms.pack() for terms in self.terms], numbers]
+
+    def changes(self) -> list[Change]:
+        """A row a page of numbers, and one for the terms of each allowance."""
+        changes = [Change(TERMS, number, msgpack.packb(self.terms[number].pack())) for number in self._dirty_terms]
+        for page in self._dirty_pages:
+            rows = slice(page * PAGE_ROWS, min(self.count, (page + 1) * PAGE_ROWS))
+            packed = [getattr(self, name)[rows].tobytes() for name in NUMBERS]
+            changes.append(Change(PAGES, page, msgpack.packb(packed)))
+        self._dirty_terms.clear()
+        self._dirty_pages.clear()
+        return changes
+
+    def restore(self, rows: Rows) -> None:
+        """Loads a checkpoint into fresh columns."""
+        for _, value in rows(TERMS):
+            terms = Terms(*msgpack.unpackb(value))
+            self._link(terms, self._add(terms))
+        for page, value in rows(PAGES):
+            for name, packed in zip(NUMBERS, msgpack.unpackb(value), strict=True):
+                column = np.frombuffer(packed, np.int64)
+                getattr(self, name)[page * PAGE_ROWS : page * PAGE_ROWS + len(column)] = column
+
+
+def _grown(column: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = np.zeros(size, column.dtype)
+    grown[: len(column)] = column
+    return grown

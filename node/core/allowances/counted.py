@@ -1,0 +1,176 @@
+"""What was counted and is not final yet: the reservations of rounds, and the holds whose rest may come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from node.core.allowances.columns import Columns, Int64s
+from node.core.machine import Change, Int32s, Rows, Statuses
+
+ROUNDS, HOLDS = "allowance_rounds", "allowance_holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Reservations of a round, in columns."""
+
+    numbers: Int32s  # of the transactions
+    of: Int32s  # the allowances
+    amounts: Int64s
+    days: Int64s  # of the allowances, when it was reserved
+
+    def pack(self) -> list[bytes]:
+        """For a checkpoint and a digest."""
+        return [self.numbers.tobytes(), self.of.tobytes(), self.amounts.tobytes(), self.days.tobytes()]
+
+    @classmethod
+    def unpack(cls, packed: list[bytes]) -> Reserved:
+        """Reads `pack`."""
+        kinds = (np.int32, np.int32, np.int64, np.int64)
+        return cls(*(np.frombuffer(column, kind) for column, kind in zip(packed, kinds, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A hold that counts, or that a round will open."""
+
+    serial: int  # of its checkpoint row
+    id: bytes
+    allowance: int
+    day: int
+
+    def pack(self) -> list[Any]:
+        """For a checkpoint and a digest."""
+        return [self.serial, self.id, self.allowance, self.day]
+
+
+class Pending:
+    """All of it."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._rounds: dict[int, list[Reserved]] = {}
+        self._holds: dict[bytes, Opened] = {}
+        self._next_serial = 0
+        self._changed_rounds: dict[int, None] = {}
+        self._changed_holds: dict[int, bytes] = {}
+
+    @property
+    def has_holds(self) -> bool:
+        """Whether any hold counts."""
+        return bool(self._holds)
+
+    def reserve(self, round_id: int, reserved: Reserved) -> None:
+        """Keeps what a round has reserved."""
+        self._rounds.setdefault(round_id, []).append(reserved)
+        self._changed_rounds[round_id] = None
+
+    def decide(self, round_id: int, statuses: Statuses) -> None:
+        """What happens is spent, all else is given back; of a day that is over, nobody counts any more."""
+        columns = self._columns
+        for reserved in self._rounds.pop(round_id, []):
+            self._changed_rounds[round_id] = None
+            is_today = columns.day[reserved.of] == reserved.days
+            happens = is_today & (statuses[reserved.numbers] == 0)
+            np.subtract.at(columns.reserved, reserved.of[is_today], reserved.amounts[is_today])
+            np.add.at(columns.spent, reserved.of[happens], reserved.amounts[happens])
+            columns.touch(reserved.of)
+
+    def open(self, id: bytes, allowance: int) -> None:
+        """A hold counts, as soon as it is opened."""
+        opened = Opened(self._next_serial, id, allowance, int(self._columns.day[allowance]))
+        self._next_serial += 1
+        self._holds[id] = opened
+        self._changed_holds[opened.serial] = id
+
+    def end(self, id: bytes, rest: int) -> None:
+        """A hold is over: its rest may be paid out again, if it is still the day on which it has counted."""
+        opened = self._holds.pop(id, None)
+        if opened is None:
+            return
+        self._changed_holds[opened.serial] = id
+        columns, allowance = self._columns, opened.allowance
+        if columns.day[allowance] == opened.day:
+            columns.spent[allowance] -= rest
+            columns.touch_one(allowance)
+
+    def state(self) -> list[Any]:
+        """Everything, for a digest."""
+        rounds = [[number, [each.pack() for each in self._rounds[number]]] for number in sorted(self._rounds)]
+        return [rounds, [opened.pack() for opened in self._holds.values()], self._next_serial]
+
+    def changes(self) -> list[Change]:
+        """A row a round and a hold."""
+        changes = [Change(ROUNDS, number, self._packed_round(number)) for number in self._changed_rounds]
+        for serial, id in self._changed_holds.items():
+            opened = self._holds.get(id)
+            is_there = opened is not None and opened.serial == serial
+            changes.append(Change(HOLDS, serial, msgpack.packb(opened.pack()) if opened and is_there else None))
+        self._changed_rounds.clear()
+        self._changed_holds.clear()
+        return changes
+
+    def _packed_round(self, round_id: int) -> bytes | None:
+        kept = self._rounds.get(round_id)
+        if kept is None:
+            return None
+        packed: bytes = msgpack.packb([reserved.pack() for reserved in kept])
+        return packed
+
+    def restore(self, rows: Rows) -> None:
+        """Loads a checkpoint."""
+        for number, value in rows(ROUNDS):
+            self._rounds[number] = [Reserved.unpack(packed) for packed in msgpack.unpackb(value)]
+        for _, value in rows(HOLDS):
+            opened = Opened(*msgpack.unpackb(value))
+            self._holds[opened.id] = opened
+            self._next_serial = max(self._next_serial, opened.serial + 1)
+
+
+@dataclass(slots=True)
+class Counted:
+    """What one batch counts; `close` hands it on."""
+
+    pending: Pending
+    columns: Columns
+    round_id: int | None
+    _pieces: list[tuple[Int32s, Int32s, Int64s]] = field(default_factory=list)
+    _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+
+    def add(self, numbers: Int32s, of: Int32s, amounts: Int64s) -> None:
+        """Rows that were taken by columns; none of them opens a hold."""
+        if self.round_id is not None:
+            self._pieces.append((numbers, of, amounts))
+
+    def add_one(self, number: int, allowance: int, amount: int, hold_id: bytes) -> None:
+        """A row that was taken alone."""
+        self._single.append((number, allowance, amount, hold_id))
+
+    def forget_one(self) -> None:
+        """The row that was added last has been given back."""
+        self._single.pop()
+
+    def close(self) -> None:
+        """Everything else stays."""
+        for _, allowance, _, hold_id in self._single:
+            if hold_id:
+                self.pending.open(hold_id, allowance)
+        if self.round_id is None:
+            return
+        pieces = [*self._pieces, self._columns_of_single()]
+        numbers = np.concatenate([piece[0] for piece in pieces])
+        of = np.concatenate([piece[1] for piece in pieces])
+        amounts = np.concatenate([piece[2] for piece in pieces])
+        order = numbers.argsort(kind="stable")  # whichever way a row was taken
+        if len(order):
+            of = of[order]
+            reserved = Reserved(numbers[order], of, amounts[order], self.columns.day[of])
+            self.pending.reserve(self.round_id, reserved)
+
+    def _columns_of_single(self) -> tuple[Int32s, Int32s, Int64s]:
+        numbers, of, amounts = ([one[place] for one in self._single] for place in range(3))
+        return np.array(numbers, np.int32), np.array(of, np.int32), np.array(amounts, np.int64)

@@ -1,0 +1,32 @@
+"""When a day ends, by the tz database. Only a leader asks; what it finds is logged."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+NANOSECONDS = 1_000_000_000
+ZONE_BYTES_MAX = 64  # twice the longest name there is
+
+
+@lru_cache(maxsize=1_024)
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of that name (`Europe/Berlin`, `UTC`); None if there is none."""
+    if not name or len(name) > ZONE_BYTES_MAX or not name.isascii():
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError):  # not a name of a zone, or of a folder of them
+        return None
+
+
+def end_of_day_ns(zone: ZoneInfo, now_ns: int) -> int:
+    """The first midnight of the zone's clocks behind this time, both in ns since 1970. Days have 23 to 25 hours."""
+    here = datetime.fromtimestamp(now_ns // NANOSECONDS, zone)
+    midnight = datetime(here.year, here.month, here.day, tzinfo=zone)
+    while True:
+        midnight += timedelta(days=1)
+        ends_ns = int(midnight.timestamp()) * NANOSECONDS
+        if ends_ns > now_ns:
+            return ends_ns

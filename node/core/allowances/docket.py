@@ -1,0 +1,150 @@
+"""What allowances have to say in a batch of transfers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from node.core.allowances.columns import NONE, Columns, Int64s
+from node.core.allowances.counted import Counted
+from node.core.machine import Failure, Int32s, Marks, Payments, Statuses
+from protocol.columns import Flag
+from protocol.status import AMOUNT_MAX, Status
+
+DEBIT_SIDE = 1
+UNCOUNTED = int(Flag.capture | Flag.void)  # their hold has counted when it was opened
+
+
+@dataclass(slots=True)
+class Taken:
+    """What the transaction judged last counts for."""
+
+    number: int
+    rows: list[int]  # of the docket
+    before: list[tuple[int, int, int]]  # allowance, and what was spent and reserved of it
+
+
+class AllowancesDocket:
+    """Rows that pay out of accounts with an allowance; implements `Docket`.
+
+    What a round takes is reserved, and `closed` with it; what a local batch takes is spent.
+    """
+
+    def __init__(self, columns: Columns, payments: Payments, rows: Int32s, now_ns: int, counted: Counted) -> None:
+        """`rows` are those of the batch that count. `counted` keeps what is taken, for a round's decision and for holds."""
+        self._columns = columns
+        self._batch_rows = rows
+        self._now_ns = now_ns
+        self._counted = counted
+        self._amounts: Int64s = payments.amounts[rows]
+        self._of: Int32s = columns.of(payments.debit[rows])
+        self._numbers: Int32s = rows if payments.numbers is None else payments.numbers[rows]
+        self._lines: dict[int, list[int]] | None = None  # of each transaction, once one is judged
+        self._taken: Taken | None = None
+        self._payments = payments
+
+    def sort(self, statuses: Statuses) -> Marks | None:
+        """See `Docket`: in question are the allowances that all of it would exceed, and those whose day is over."""
+        columns, of, amounts = self._columns, self._of, self._amounts
+        if int(amounts.min()) < 0 or int(amounts.max()) * len(amounts) > AMOUNT_MAX:
+            tight = np.ones(len(of), np.bool_)
+        else:
+            np.add.at(columns.sums, of, amounts)
+            over = columns.spent[of] + columns.reserved[of] > columns.limit[of] - columns.sums[of]
+            columns.sums[of] = 0
+            over |= columns.until_ns[of] <= self._now_ns
+            columns.tight[of[over]] = True
+            tight = columns.tight[of]
+            columns.tight[of[over]] = False
+        if not tight.any():
+            return None
+        marks = np.zeros(len(statuses), np.bool_)
+        marks[self._numbers[tight]] = True
+        return marks
+
+    def take(self, chosen: Marks | None) -> None:
+        """See `Docket`."""
+        lines = np.arange(len(self._of)) if chosen is None else np.flatnonzero(chosen[self._numbers])
+        if len(lines):
+            of = self._of[lines]
+            column = self._columns.spent if self._counted.round_id is None else self._columns.reserved
+            np.add.at(column, of, self._amounts[lines])
+            self._columns.touch(of)
+            self._counted.add(self._numbers[lines], of, self._amounts[lines])
+
+    def judge(self, number: int, *, may_be_given_back: bool) -> Failure | None:
+        """See `Docket`. What open rounds have reserved of an allowance may come back, but for the transaction's own part."""
+        lines = self._lines_of(number)
+        self._taken = Taken(number, lines, [])
+        own: dict[int, int] = {}
+        for line in lines:
+            status = self._judge_line(line, own)
+            if status:
+                self.give_back(number)
+                return int(self._batch_rows[line]), status
+        return None
+
+    def _lines_of(self, number: int) -> list[int]:
+        if self._lines is None:
+            self._lines = {}
+            for line, transaction in enumerate(self._numbers.tolist()):
+                self._lines.setdefault(transaction, []).append(line)
+        return self._lines.get(number, [])
+
+    def _judge_line(self, line: int, own: dict[int, int]) -> int:
+        assert self._taken is not None
+        columns, allowance, amount = self._columns, int(self._of[line]), int(self._amounts[line])
+        spent, reserved = int(columns.spent[allowance]), int(columns.reserved[allowance])
+        limit, mine = int(columns.limit[allowance]), own.get(allowance, 0)
+        if columns.until_ns[allowance] <= self._now_ns:
+            return Status.retry
+        if spent + mine + amount > limit:
+            return Status.exceeds_allowance
+        if spent + reserved + amount > limit:
+            return Status.undecided
+        self._taken.before.append((allowance, spent, reserved))
+        if self._counted.round_id is None:
+            columns.spent[allowance] = spent + amount
+        else:
+            columns.reserved[allowance] = reserved + amount
+            own[allowance] = mine + amount
+        columns.touch_one(allowance)
+        self._counted.add_one(self._numbers.item(line), allowance, amount, self._hold_at(line))
+        return 0
+
+    def _hold_at(self, line: int) -> bytes:
+        """The id of the hold that the row opens, or nothing."""
+        flags, row = self._payments.flags, int(self._batch_rows[line])
+        is_hold = flags is not None and bool(flags[row] & Flag.hold)
+        return self._payments.ids[16 * row : 16 * row + 16] if is_hold else b""
+
+    def give_back(self, number: int) -> None:
+        """See `Docket`."""
+        assert self._taken is not None and self._taken.number == number, "only the transaction judged last"
+        for allowance, spent, reserved in reversed(self._taken.before):
+            self._columns.spent[allowance], self._columns.reserved[allowance] = spent, reserved
+            self._counted.forget_one()
+        self._taken.before = []
+
+    def refuse(self, number: int, failure: Failure) -> None:
+        """See `Docket`."""
+
+    def close(self, statuses: Statuses) -> bytes:
+        """See `Docket`."""
+        self._counted.close()
+        return b""
+
+    def payments(self) -> Payments | None:
+        """See `Docket`."""
+        return None
+
+
+def counted_rows(columns: Columns, payments: Payments) -> Int32s:
+    """The rows of a batch that pay out of accounts with an allowance."""
+    counts = columns.of(payments.debit) != NONE
+    if payments.sides is not None:
+        counts &= (payments.sides & DEBIT_SIDE) != 0
+    if payments.flags is not None:
+        counts &= (payments.flags & UNCOUNTED) == 0
+    return np.flatnonzero(counts).astype(np.int32)
