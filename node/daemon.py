@@ -23,6 +23,7 @@ from node.actors.handover import Handover
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.members import MemberDesk, MembersPorts, make_hello
+from node.actors.operations import Operations
 from node.actors.outside import Adapters
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
@@ -38,6 +39,7 @@ from node.actors.session import Rules, Session, SessionHost
 from node.actors.split import SplitAccounts
 from node.actors.tracing import Tracer
 from node.config import Config
+from node.core.allowances import Allowances
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.locks import Locks
@@ -58,9 +60,18 @@ FIRST_WAIT_TICKS = 4  # between the turns of a group's replicas after a start: a
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 
 
+SHARD_PARTS = (Ledger, Allowances)  # the composition of a shard: add a new part here
+CLUSTER_PARTS = (Decisions, Locks, Splits, Members)  # that of group 0
+
+
 def make_machine(group: int) -> Machine:
-    """The composition of parts: add a new part here."""
-    return Machine([Decisions(), Locks(), Splits(), Members()] if group == COORDINATOR else [Ledger()])
+    """A fresh machine of the group."""
+    return Machine([part() for part in (CLUSTER_PARTS if group == COORDINATOR else SHARD_PARTS)])
+
+
+def make_operations() -> Operations:
+    """All that a node serves."""
+    return Operations(operation for part in SHARD_PARTS for operation in part.operations)
 
 
 class Node:
@@ -71,7 +82,7 @@ class Node:
         self.config = config
         self.placement = config.cluster.placement()
         self._peers = tuple(node.id for node in self.placement.nodes if node.id != number)
-        self.router = Router(number, self.placement, adapters.clock)
+        self.router = Router(number, self.placement, adapters.clock, make_operations())
         self.replicas: dict[int, Replica] = {}
         self._stores: list[ShardStore] = []  # of replicas that did not come to be too: each owns a thread
         self._adapters = adapters
@@ -247,7 +258,7 @@ class Node:
         split = SplitAccounts(router, clock, self._spawn_asking, auditor.parts, self._submit, self._adapters.random)
         tracer = Tracer(router, clock, self._clocks.true_ns, self._spawn_asking)
         router.routes = self._routes
-        router.mend, router.is_part, router.on_split = split.mend, self._is_part, self._directory.list_splits
+        router.mend, router.on_split = split.mend, self._directory.list_splits
         router.services = {
             Operation.cluster: self._cluster,
             Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.body)),
@@ -426,11 +437,6 @@ class Node:
     def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
         if not self._coordinator.inbox.offer(event):
             reply(not_done(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))
-
-    def _is_part(self, group: int, account: str) -> bool:
-        ledger = self.replicas[group].machine.parts[Ledger.name]
-        assert isinstance(ledger, Ledger)
-        return ledger.is_part(account)
 
     # -- who leads ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from protocol.status import (
     REFERENCE_BYTES_MAX,
     TTL_SECONDS_MAX,
     AccountStatus,
+    AllowanceStatus,
     LockStatus,
     Status,
 )
@@ -24,6 +25,7 @@ EXPECTED = {
     Status.accounts_must_have_the_same_currency: "two accounts of one currency",
     Status.insufficient_funds: "an amount within the debit account's available balance",
     Status.exceeds_maximum_balance: "an amount that keeps the credit account within its maximum balance",
+    Status.exceeds_allowance: "an amount within what the debit account may still pay out today",
     Status.hold_not_found: "the id of an accepted hold",
     Status.exceeds_hold_amount: "an amount within what is left of the hold",
     Status.debit_account_frozen: "a debit account that is open",
@@ -87,6 +89,12 @@ EXPECTED_OF_ACCOUNT |= {
     status: f"the {status.name.removeprefix(DIFFERENT).replace('_', ' ')} that this account was opened with, or another id"
     for status in AccountStatus
     if status.name.startswith(DIFFERENT) and status not in EXPECTED_OF_ACCOUNT
+}
+EXPECTED_OF_ALLOWANCE = {
+    AllowanceStatus.account_not_found: "an account that was created",
+    AllowanceStatus.amount_out_of_range: "an amount from 0 to 2^62 - 1 in minor units, or None for no allowance",
+    AllowanceStatus.time_zone_unknown: "a name of the tz database, such as Europe/Berlin or UTC",
+    AllowanceStatus.version_conflict: "the allowance to be as it was read",
 }
 EXPECTED_OF_LOCK = {
     LockStatus.lock_not_held: "the name and the token of a lock that is held now",

@@ -17,6 +17,8 @@ class Operation(StrEnum):
     balances = "balances"  # read accounts
     history = "history"  # read an account's transfers
     transfer = "transfer"  # read a transfer by its id and debit account
+    set_allowance = "set_allowance"  # how much an account may pay out a day
+    allowance = "allowance"  # read that, and what it has paid out today
     find_by_id = "find"  # read a transfer by its id alone (`find` is a method of text)
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance

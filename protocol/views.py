@@ -56,6 +56,22 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much an account may pay out a day. Amounts in minor units of its currency."""
+
+    account: str
+    amount: int
+    paid: int  # out of it today, holds included
+    zone: str  # whose midnight ends the day
+    ends_ns: int  # that midnight, since 1970
+
+    @property
+    def available(self) -> int:
+        """What may still be paid out today."""
+        return max(0, self.amount - self.paid)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One transfer in an account's history."""
 

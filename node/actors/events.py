@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from node.actors.actor import Failed, Reply
-from node.core.machine import Body, Loaded, Machine
+from node.core.machine import Body, Loaded, Machine, Merging
 from node.core.raft import Membership, MembershipChange, Message, Persist, SnapshotMeta
 
 
 @dataclass(slots=True)
 class Command:
-    """A part's command from a client. Transfers are merged with their neighbours into one command of the log."""
+    """A part's command from a client. Those with the same `merging` become one command of the log with their neighbours."""
 
     part: str
     body: Body
@@ -20,6 +20,7 @@ class Command:
     deadline: float  # monotonic seconds; after it the client has given up
     size: int = 1  # transfers in it
     source: int = 0  # the connection that it came on, 0 for this node itself
+    merging: Merging | None = None
     loaded: Loaded = field(default_factory=dict)
     was_tried: bool = False  # an entry has held it, so that rows of it may have happened
 

@@ -8,18 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
 from node.core.machine import Body, Kind, Need, pack_entry
 from node.core.raft import ProposalDropped
-from protocol.columns import Flag, Transfers
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX
-from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX, Status
+from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX
 
 if TYPE_CHECKING:
     from node.actors.replica import Replica
@@ -41,6 +38,10 @@ class Slot:
     command: Command
     start: int
     stop: int
+
+    def of(self, answer: Body) -> Body:
+        """Its part of what the entry's command was answered."""
+        return [answer[0], answer[1][self.start : self.stop]] if answer[0] == "judged" else answer
 
 
 @dataclass(slots=True)
@@ -219,20 +220,20 @@ class Pipeline:
         return bundles
 
     def _take_mergeable(self, first: Command, now: float) -> list[Command]:
-        """The command and the transfers right behind it that make one batch with it."""
-        commands = [first]
-        if first.loaded or not _merges(first):
+        """The command and those right behind it that become one command with it."""
+        commands, merging = [first], first.merging
+        if first.loaded or merging is None or merging.is_open(first.body):
             return commands
-        size, length = first.size, _length(first)
+        size, length = first.size, merging.length(first.body)
         while self._waiting:
             following = self._waiting.peek()
-            if not isinstance(following, Command) or not _merges(following) or following.loaded:
+            if not isinstance(following, Command) or following.merging is not merging or following.loaded:
                 break
-            if following.deadline < now:
+            if following.deadline < now or merging.is_open(following.body):
                 break
-            if size + following.size > TRANSFERS_MAX or following.part != first.part:
+            if size + following.size > TRANSFERS_MAX:
                 break
-            length += _length(following)
+            length += merging.length(following.body)
             if length > MERGED_LENGTH_MAX:
                 break
             size += following.size
@@ -241,10 +242,11 @@ class Pipeline:
         return commands
 
     def _resolve(self, commands: list[Command]) -> Bundle | None:
-        body = commands[0].body
-        if len(commands) > 1:
-            body = ["transfers", Transfers.concatenate([Transfers.of_checked(c.body[1]) for c in commands]).pack()]
         first, machine = commands[0], self._replica.machine
+        body = first.body
+        if len(commands) > 1:
+            assert first.merging is not None
+            body = first.merging.merge([command.body for command in commands])
         try:
             resolved = machine.resolve(first.part, body, self._ports.true_ns(), first.loaded)
         except ProtocolError as error:
@@ -288,23 +290,17 @@ class Pipeline:
         if bundle.reply is not None:
             bundle.reply(answer)
             return
-        if answer[0] in ("outcome", "update") and answer[1] >= Status.undecided:
-            self._block(bundle.slots[0].command)
-            return
-        if answer[0] != "judged":
-            bundle.slots[0].command.reply(answer)
-            return
-        statuses: bytes = answer[1]
-        if not _waits(statuses):
+        part = self._replica.machine.parts[bundle.slots[0].command.part]
+        if not part.waits(answer):
             for slot in bundle.slots:
-                slot.command.reply(["transfers", statuses[slot.start : slot.stop]])
+                slot.command.reply(slot.of(answer))
             return
         for slot in bundle.slots:
-            own = statuses[slot.start : slot.stop]
-            if not _waits(own):
-                slot.command.reply(["transfers", own])
-            else:
+            own = slot.of(answer)
+            if part.waits(own):
                 self._block(slot.command)
+            else:
+                slot.command.reply(own)
 
     def _block(self, command: Command) -> None:
         """Tried again as a whole after the round: rows that were created already are then `exists`."""
@@ -320,23 +316,6 @@ class Pipeline:
         for command in reversed(self._blocked):
             self._waiting.put_first(command)
         self._blocked.clear()
-
-
-def _waits(statuses: bytes) -> bool:
-    return Status.undecided in statuses or Status.retry in statuses
-
-
-def _merges(command: Command) -> bool:
-    """Whether another batch may follow in the same command: not behind a chain that is still open."""
-    if command.body[0] != "transfers":
-        return False
-    flags = command.body[1][4] if len(command.body[1]) > 4 else b""
-    return not flags or not int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked
-
-
-def _length(command: Command) -> int:
-    """Of the columns of transfers, as `Transfers.length` counts; nothing else merges."""
-    return sum(map(len, command.body[1])) if command.body[0] == "transfers" else 0
 
 
 def _fail(bundle: Bundle, failed: Failed) -> None:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.events import Command, Propose, Query, ReplicaEvent
-from node.actors.operations import OPERATIONS
+from node.actors.operations import Operations
 from node.actors.replica import Replica
 from node.actors.routes import Routes
-from node.core.machine import Body
+from node.core.machine import Answer, Served
 from node.ports import Clock
 from protocol.clocks import MILLISECONDS
 from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
@@ -27,11 +27,10 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
-from protocol.rows import TransferRow
-from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
+from protocol.rows import AccountRow
+from protocol.status import ACCOUNT_ID_BYTES_MAX
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
-LIGHT_ROWS = 64  # accounts that are read at once; more take longer than a payment does
 WAIT_SECONDS_MAX = 120.0  # a request never waits longer, whatever its client says
 
 
@@ -71,9 +70,10 @@ class RouterStatistics:
 class Router:
     """Stateless but for who leads what and which accounts are split."""
 
-    def __init__(self, node: int, placement: Placement, clock: Clock) -> None:
+    def __init__(self, node: int, placement: Placement, clock: Clock, operations: Operations) -> None:
         self.node = node
         self.placement = placement
+        self.operations = operations
         self.leaders = [0] * (placement.shards + 1)
         self.terms = [0] * (placement.shards + 1)  # in which they lead
         self.replicas: Mapping[int, Replica] = {}
@@ -82,7 +82,6 @@ class Router:
         self.coordinated: Mapping[str, Service] = {}  # what only the coordinator's node does
         self.split: dict[str, None] = {}  # the split accounts that this node knows
         self.on_split: Callable[[list[str]], None] = lambda _: None  # gets those that are new
-        self.is_part: Callable[[int, str], bool] = lambda group, account: False  # as the replica here knows it
         self.mend: Callable[[Call], Call] = lambda call: call  # puts right what was asked without knowing them
         self.members: Callable[[], list[Any]] = list  # gives the packed table of the nodes' data folders
         self.is_stopping = False
@@ -117,10 +116,10 @@ class Router:
         if peer and operation in PEER_OPERATIONS:
             self.services.get(operation, self._here)(call)
             return
-        known = OPERATIONS.get(operation)
-        if known is None:
+        check = self.operations.checker(operation)
+        if check is None:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
-        known.check(body)
+        check(body)
         if group == COORDINATOR and operation not in self.coordinated:
             text = f"{operation} for group {COORDINATOR}: expected group -1, or that of its accounts"
             raise ProtocolError(text, ErrorCode.bad_request)
@@ -132,7 +131,7 @@ class Router:
             call = self.mend(call)
         if group >= 0:
             if group > COORDINATOR and not peer and self.placement.shards > 1:
-                self._check_group(call, known.accounts)
+                self._check_group(call)
             self._here(call)
         else:
             self.route(call)
@@ -141,12 +140,14 @@ class Router:
         """Sends a checked request that names no group where it belongs."""
         if call.operation == Operation.transfers:
             self._route_transfers(call)
-        elif accounts := OPERATIONS[call.operation].accounts(call.body):
+        elif (served := self.operations.served(call.operation)) is None:
+            self._route_whole(call)
+        elif accounts := served.accounts(call.body):
             self._route(call, accounts)
         else:
-            self._route_whole(call)
+            self._route_nameless(call, served)
 
-    def _check_group(self, call: Call, accounts_of: Callable[[list[Any]], list[str]]) -> None:
+    def _check_group(self, call: Call) -> None:
         """A client that names the group must be right, or an account could be opened where nobody finds it.
 
         A split account has a part in every group, and it is known here at the latest when its part is.
@@ -158,13 +159,14 @@ class Router:
             debits, credits = (batch.debits(), batch.credits()) if wrong else ([], [])
             accounts = [name for row in wrong for name in (debits[row], credits[row])]
         else:
-            accounts = accounts_of(call.body)
+            served = self.operations.served(call.operation)
+            accounts = [] if served is None else served.accounts(call.body)
         groups = shards_of(accounts, self.placement.shards) + 1
         elsewhere = {accounts[place]: int(groups[place]) for place in np.flatnonzero(groups != call.group).tolist()}
         replica = self.replicas.get(call.group)
         if elsewhere and replica is not None and replica.is_serving:
             for account, group in elsewhere.items():
-                if not self.is_part(call.group, account):
+                if not _is_split(replica, account):
                     text = f"account {account[:ACCOUNT_ID_BYTES_MAX]!r}: expected group {group}, not {call.group}"
                     raise ProtocolError(text, ErrorCode.bad_request)
 
@@ -182,17 +184,22 @@ class Router:
     def _route_whole(self, call: Call) -> None:
         if call.operation in self.services:
             self.services[call.operation](call)
-        elif call.operation == Operation.history:
-            if call.body[4] > self.placement.shards:
-                raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
-            self.call(call.to(call.body[4]))
-        elif call.operation == Operation.find_by_id:
-            groups = range(1, self.placement.shards + 1)
-            gather = Gather(len(groups), _first_found, call.reply)
-            for place, group in enumerate(groups):
-                self.call(replace(call, group=group, reply=gather.part(place)))
         else:
             self.call(call.to(COORDINATOR))
+
+    def _route_nameless(self, call: Call, served: Served) -> None:
+        """To the group that it names, or to all shards."""
+        if served.group is not None:
+            group = served.group(call.body)
+            if group > self.placement.shards:
+                raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
+            self.call(call.to(group))
+            return
+        assert served.merge_all is not None, f"nothing says where {call.operation} goes"
+        groups = range(1, self.placement.shards + 1)
+        gather = Gather(len(groups), served.merge_all, call.reply)
+        for place, group in enumerate(groups):
+            self.call(replace(call, group=group, reply=gather.part(place)))
 
     def _route_transfers(self, call: Call) -> None:
         givers, takers = self.groups_of(Transfers.unpack(call.body))
@@ -230,13 +237,34 @@ class Router:
         def answered(outcome: Outcome) -> None:
             if isinstance(outcome, Failed) and outcome.code in (ErrorCode.not_leader, ErrorCode.overdue):
                 if self._clock.monotonic() + RETRY_SECONDS < call.deadline:
-                    following = _again(call) if outcome.may_have_happened else call
+                    following = self._again(call) if outcome.may_have_happened else call
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, following)
                     return
                 outcome = replace(outcome, message=f"group {call.group} had no leader in time: {outcome.message}")
             call.reply(outcome)
 
         self.call_once(call.answered_by(answered))
+
+    def _again(self, call: Call) -> Call:
+        """The call for another attempt. An earlier one may have happened: no failure denies it, and it may conflict with itself."""
+        if call.is_repeated:
+            return call
+
+        def answered(outcome: Outcome) -> None:
+            if isinstance(outcome, Failed):
+                outcome = replace(outcome, may_have_happened=True)
+            elif self._is_conflict(call, outcome):
+                outcome = Failed(ErrorCode.outcome_unknown, "it has been changed since, perhaps by this request")
+            call.reply(outcome)
+
+        return replace(call, reply=answered, is_repeated=True)
+
+    def _is_conflict(self, call: Call, answer: list[Any]) -> bool:
+        served = self.operations.served(call.operation)
+        if served is None:  # of the home part of a split account
+            is_update = call.operation == PeerOperation.ledger and call.body[0] == Operation.update
+            served = self.operations.served(Operation.update) if is_update else None
+        return served is not None and served.is_conflict(answer)
 
     def call_once(self, call: Call, node: int = 0) -> None:
         """Asks the group's leader, or the given node, once."""
@@ -264,61 +292,29 @@ class Router:
             return
         if call.operation == PeerOperation.mark:
             call = replace(call, reply=_with_recovery(call.reply, replica))
-        if not replica.inbox.offer(_event_of(call)):
+        if not replica.inbox.offer(self._event_of(call)):
             call.reply(not_done(ErrorCode.busy, "the replica's inbox is full", RETRY_AFTER_MS))
 
-
-def _again(call: Call) -> Call:
-    """The call for another attempt. An earlier one may have happened: no failure denies it, and an update may conflict with it."""
-    if call.is_repeated:
-        return call
-
-    def answered(outcome: Outcome) -> None:
-        if isinstance(outcome, Failed):
-            outcome = replace(outcome, may_have_happened=True)
-        elif _is_update(call) and outcome[0] == AccountStatus.version_conflict:
-            outcome = Failed(ErrorCode.outcome_unknown, "the account has changed since, perhaps by this update")
-        call.reply(outcome)
-
-    return replace(call, reply=answered, is_repeated=True)
+    def _event_of(self, call: Call) -> ReplicaEvent:
+        """The replica's event for an operation."""
+        served = self.operations.served(call.operation)
+        if served is None:
+            return _event_of_peer(call)
+        reply, body = _answered_by(served, call.reply), served.to_part(call.body)
+        if served.is_command:
+            size = served.size(call.body)
+            return Command(served.part, body, reply, call.deadline, size, call.source, served.merging)
+        is_heavy = served.is_heavy(call.body)
+        return Query(served.part, body, reply, call.deadline, source=call.source, is_heavy=is_heavy)
 
 
-def _is_update(call: Call) -> bool:
-    """Of an account, or of the home part of a split one."""
-    return call.operation == Operation.update or (call.operation == PeerOperation.ledger and call.body[0] == "update")
-
-
-def _event_of(call: Call) -> ReplicaEvent:
-    """The replica's event for an operation; the ledger's words for it."""
+def _event_of_peer(call: Call) -> ReplicaEvent:
     body, reply, deadline, source = call.body, call.reply, call.deadline, call.source
     match call.operation:
-        case Operation.transfers:
-            batch: Body = ["transfers", body]
-            return Command("ledger", batch, _second(reply), deadline, len(body[3]) // 8, source)
-        case Operation.accounts:
-            return Command("ledger", ["accounts", body], lambda outcome: reply(_listed(outcome)), deadline, 1, source)
-        case Operation.update:
-            return Command("ledger", ["update", *body], _rest(reply), deadline, 1, source)
-        case Operation.outcome:
-            return Command("ledger", ["cancel", *body], _rest(reply), deadline, 1, source)
         case PeerOperation.ledger:
             return Command("ledger", body, _rest(reply), deadline, 1, source)
         case PeerOperation.machine:
             return Propose(body, reply)
-        case _:
-            return _query_of(call)
-
-
-def _query_of(call: Call) -> Query:
-    body, reply, deadline, source = call.body, call.reply, call.deadline, call.source
-    match call.operation:
-        case Operation.balances:
-            is_heavy = len(body) > LIGHT_ROWS
-            return Query("ledger", ["accounts", body], _second(reply), deadline, source=source, is_heavy=is_heavy)
-        case Operation.history:
-            return Query("ledger", ["history", *body[:4]], _rest(reply), deadline, source=source, is_heavy=True)
-        case Operation.transfer | Operation.find_by_id:
-            return Query("ledger", ["transfer", body[0]], _rest(reply), deadline, source=source)
         case PeerOperation.question:
             return Query(body[0], body[1], reply, deadline, source=source)
         case PeerOperation.mark:
@@ -327,10 +323,16 @@ def _query_of(call: Call) -> Query:
             raise ProtocolError(f"{call.operation}: expected group -1, not {call.group}", ErrorCode.bad_request)
 
 
-def _first_found(answers: list[list[Any]]) -> list[Any]:
-    """What happened comes before what was refused or cancelled under the same id in another shard."""
-    found = [answer for answer in answers if answer != [None]]
-    return min(found, key=lambda answer: TransferRow(*answer[0]).status, default=[None])
+def _answered_by(served: Served, reply: Reply) -> Reply:
+    return lambda outcome: reply(outcome if isinstance(outcome, Failed) else served.to_client(outcome))
+
+
+def _is_split(replica: Replica, account: str) -> bool:
+    """As the replica here knows it."""
+    answer = replica.machine.query("ledger", ["accounts", [account]], {})
+    assert isinstance(answer, Answer), "accounts are in memory"
+    (row,) = answer.body[1]
+    return row is not None and AccountRow(*row).is_split
 
 
 def _with_recovery(reply: Reply, replica: Replica) -> Reply:
@@ -340,22 +342,6 @@ def _with_recovery(reply: Reply, replica: Replica) -> Reply:
         reply(outcome if isinstance(outcome, Failed) else [*outcome, replica.statistics().is_recovering])
 
     return answered
-
-
-def _listed(outcome: Outcome) -> Outcome:
-    return outcome if isinstance(outcome, Failed) else list(outcome[1])
-
-
-def _second(reply: Reply) -> Reply:
-    """Answers with the second item of the part's answer, in a list if it is none."""
-
-    def answer(outcome: Outcome) -> None:
-        if isinstance(outcome, Failed):
-            reply(outcome)
-        else:
-            reply(outcome[1] if isinstance(outcome[1], list) else [outcome[1]])
-
-    return answer
 
 
 def _rest(reply: Reply) -> Reply:

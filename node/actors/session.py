@@ -11,7 +11,6 @@ from node.actors.actor import Failed, Outcome, not_done
 from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.events import Received
 from node.actors.members import MemberDesk
-from node.actors.operations import demand_of
 from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.router import Router
@@ -215,7 +214,7 @@ class Session:
             raise ProtocolError(f"request {request.id} is not answered yet")
         admission, demand = self._host.admission, None  # not counted: bounded by the limits of a peer's link
         if not (self.is_peer and request.operation in PEER_OPERATIONS):
-            demand = demand_of(request.operation, request.body, self._connection.frame_bytes)
+            demand = self._router.operations.demand(request.operation, request.body, self._connection.frame_bytes)
             self._load.unsent_bytes = self._connection.unsent_bytes
             refusal = admission.admit(self._load, demand)
             if refusal is not None:

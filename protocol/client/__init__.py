@@ -24,6 +24,7 @@ from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, SyncLock, connect
 from protocol.views import (
     Account,
+    Allowance,
     ClusterStatus,
     CurrencyTotals,
     Entry,
@@ -38,6 +39,7 @@ from protocol.views import (
 
 __all__ = [
     "Account",
+    "Allowance",
     "Client",
     "ClusterStatus",
     "CurrencyTotals",

@@ -18,7 +18,7 @@ from protocol.ids import ID_BYTES
 from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request, full_name
 from protocol.operations import Operation
 from protocol.placement import Placement, shards_of
-from protocol.status import AccountStatus
+from protocol.status import AccountStatus, AllowanceStatus
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
 NEXT_SECONDS = 0.1  # then the next node is tried too: who stands still must not use up a short time limit
@@ -29,6 +29,11 @@ FULL_SECONDS = 0.05  # after which to try again what this client itself had no r
 LAST_PART = 10  # one part in so many of its time: what gets its turn then is not begun, as no answer would come
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
+CONFLICTS = {
+    Operation.update: AccountStatus.version_conflict,
+    Operation.set_allowance: AllowanceStatus.version_conflict,
+}
+"""What a change is answered where an earlier copy of it may be what it conflicts with."""
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
 
@@ -429,7 +434,8 @@ def _why(error: BaseException) -> str:
 
 def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:
     """Whether an update conflicts, perhaps with what has followed an earlier attempt of its own."""
-    is_conflict = attempts.operation is Operation.update and answer.body[0] == AccountStatus.version_conflict
+    conflict = CONFLICTS.get(attempts.operation)
+    is_conflict = conflict is not None and answer.body[0] == conflict
     return is_conflict and attempts.may_have_happened
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
+from protocol.client import allowances
 from protocol.client.arguments import (
     account_ids,
     account_rows,
     amount_column,
+    check_limit,
     check_text,
     clamp,
     count_of,
@@ -45,6 +47,7 @@ from protocol.rows import TransferRow
 from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, Status, split_status
 from protocol.views import (
     Account,
+    Allowance,
     ClusterStatus,
     CurrencyTotals,
     Entry,
@@ -164,6 +167,23 @@ class Client:
         """
         packed, number = pack_fields(fields, if_version), id_bytes(self._ids.next())
         return await update(self._calls, check_text(id, "account"), packed, number, self._calls.deadline(timeout))
+
+    async def set_allowance(
+        self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
+    ) -> None:
+        """How much the account may pay out a day, in minor units, from now on; None: as much as it has.
+
+        A day ends at midnight in `zone`, a name of the tz database such as Europe/Berlin. What was paid out today under an earlier
+        allowance counts. Happens once. Raises Refused.
+        """
+        number, limit = id_bytes(self._ids.next()), check_limit(amount, "amount")
+        name, deadline = check_text(account, "account"), self._calls.deadline(timeout)
+        await allowances.change(self._calls, name, limit, check_text(zone, "zone"), number, deadline)
+
+    async def allowance(self, account: str, *, timeout: float | None = None) -> Allowance | None:
+        """What the account may pay out a day, and has paid out today; None if it has no allowance."""
+        found, _ = await allowances.read(self._calls, check_text(account, "account"), self._calls.deadline(timeout))
+        return found
 
     async def account(self, id: str, *, timeout: float | None = None) -> Account:
         """One account, as of now. Raises Refused(account_not_found)."""

@@ -14,13 +14,14 @@ from node.actors.actor import Failed, Outcome
 from node.actors.audit import Auditor
 from node.actors.coordinator import Mark, Submit
 from node.actors.events import Command, Propose, Query
-from node.actors.router import Call, Router, _event_of
+from node.actors.router import Call, Router
 from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
 from node.core.ledger import Ledger
 from node.core.machine import Body
 from node.core.splits import Splits
+from node.daemon import make_operations
 from protocol.columns import Transfers
 from protocol.messages import NEVER_MS, Request
 from protocol.operations import Operation, PeerOperation
@@ -39,7 +40,9 @@ class LocalRouter(Router):
 
     def __init__(self, shards: int) -> None:
         groups = tuple((1,) for _ in range(shards + 1))
-        super().__init__(1, Placement(1, shards, groups, (NodeAddress(1, "localhost", 7101),)), Time())
+        super().__init__(
+            1, Placement(1, shards, groups, (NodeAddress(1, "localhost", 7101),)), Time(), make_operations()
+        )
         self.shards = [Shard(Splits()), *(Shard(Ledger()) for _ in range(shards))]
         self.calls: list[tuple[int, str]] = []
         self.rounds = 0
@@ -50,7 +53,7 @@ class LocalRouter(Router):
         if call.group == COORDINATOR and call.operation in self.coordinated:
             self.coordinated[call.operation](call)
             return
-        event, shard = _event_of(call), self.shards[call.group]
+        event, shard = self._event_of(call), self.shards[call.group]
         match event:
             case Command(part, body, reply):
                 reply(shard.command(part, body))

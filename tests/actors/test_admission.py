@@ -11,9 +11,9 @@ from node.actors import admission, peers, session
 from node.actors.actor import Failed
 from node.actors.admission import Admission, Demand, Load
 from node.actors.events import Command, Propose
-from node.actors.operations import demand_of
 from node.actors.pipeline import ENTRIES_IN_FLIGHT_MAX
 from node.actors.waiting import ROUND_TRANSFERS, TURN_TRANSFERS, Waiting
+from node.daemon import make_operations
 from protocol.errors import Busy, ErrorCode
 from protocol.frames import FrameDecoder
 from protocol.messages import Failure, Message, Reply, decode
@@ -21,6 +21,8 @@ from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, Status
 from tests.actors.clock import Clock
 from tests.actors.quiet import World, play, together
+
+OPERATIONS = make_operations()
 
 TICK_SECONDS = 0.05
 MANY = 100
@@ -95,10 +97,10 @@ def test_a_full_connection_leaves_the_others_alone() -> None:
 
 def test_what_is_work() -> None:
     """What takes a place in a log; reads and what nobody knows do not."""
-    work = [operation.value for operation in Operation if demand_of(operation, [], 1).is_work]
+    work = [operation.value for operation in Operation if OPERATIONS.demand(operation, [], 1).is_work]
     assert {"accounts", "update", "transfers", "outcome"} <= set(work)
     assert not {"balances", "history", "transfer", "find", "cluster", "audit"} & set(work)
-    assert not demand_of("mint", [], 1).is_work
+    assert not OPERATIONS.demand("mint", [], 1).is_work
 
 
 def test_reads_are_counted_by_what_their_answers_may_weigh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,10 +142,13 @@ def test_answers_that_a_connection_leaves_unread_count_against_it() -> None:
 )
 def test_a_connection_may_ask_for_the_longest_answers(operation: str, small: list[Any], large: list[Any]) -> None:
     """What weighs more is counted for more, and whatever one may ask fits; of a body that was never checked something is said, too."""
-    least, most = demand_of(operation, small, 1).answer_bytes, demand_of(operation, large, 1).answer_bytes
+    least, most = (
+        OPERATIONS.demand(operation, small, 1).answer_bytes,
+        OPERATIONS.demand(operation, large, 1).answer_bytes,
+    )
     assert 0 < least < most <= session.CLIENT_ANSWERS_MAX < session.CLIENT_UNSENT_MAX
     for nonsense in ([], [None], [None, None, -1], [[], {}, 2**70, "x"]):
-        assert 0 <= demand_of(operation, nonsense, 1).answer_bytes <= session.CLIENT_ANSWERS_MAX
+        assert 0 <= OPERATIONS.demand(operation, nonsense, 1).answer_bytes <= session.CLIENT_ANSWERS_MAX
 
 
 # -- slowness -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from node.actors.directory import Directory
 from node.actors.peers import Link
 from node.actors.router import Router
+from node.daemon import make_operations
 from protocol.messages import Message, Placed
 from protocol.placement import NodeAddress, Placement
 from tests.actors import quiet
@@ -29,7 +30,7 @@ class World:
 
     def __init__(self) -> None:
         nodes = tuple(NodeAddress(node, "localhost", 7100 + node) for node in (1, 2, 3))
-        self.router = Router(1, Placement(1, 2, ((2, 3),) * 3, nodes), Time())
+        self.router = Router(1, Placement(1, 2, ((2, 3),) * 3, nodes), Time(), make_operations())
         self.link = Told()
         self.directory = Directory(self.router, {2: self.link}, lambda: [])
         self.router.on_split = self.directory.list_splits

@@ -15,6 +15,7 @@ from protocol.errors import OutcomeUnknown, Refused
 from protocol.messages import Failure, Reply, Request
 from protocol.status import AccountStatus, LockStatus
 from tests.actors.quiet import ASK_SECONDS, WORLD, World, play
+from tests.actors.split_world import LocalRouter
 from tests.simulation import network
 
 FIRST, SECOND, THIRD = (bytes(15) + bytes((number,)) for number in (1, 2, 3))
@@ -251,8 +252,9 @@ def test_an_update_without_a_version_gives_way_to_others() -> None:
 def test_a_node_that_asks_again_does_not_call_a_conflict_a_refusal(operation: str, body: list[Any]) -> None:
     """Its own earlier attempt may be what the update conflicts with; also at the home part of a split account."""
     answers: list[Any] = []
-    again = router._again(router.Call(1, operation, [*body, "a", {}, FIRST, b""], 1.0, answers.append))
-    assert router._again(again) is again
+    asked = LocalRouter(1)
+    again = asked._again(router.Call(1, operation, [*body, "a", {}, FIRST, b""], 1.0, answers.append))
+    assert asked._again(again) is again
     again.reply([int(AccountStatus.version_conflict), 7])
     again.reply([int(AccountStatus.updated), 7])
     assert answers[0].may_have_happened and answers[1] == [AccountStatus.updated, 7]

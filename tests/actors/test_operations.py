@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.actors.operations import check_update
+from node.core.ledger.operations import check_update
 from protocol.errors import ProtocolError
 
 ID = b"0123456789abcdef"

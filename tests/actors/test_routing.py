@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from node.actors.actor import Failed, Outcome, Reply, not_done
-from node.actors.operations import check_transfers
 from node.actors.router import Router
 from node.actors.routes import Routes
+from node.core.ledger.operations import check_transfers
+from node.daemon import make_operations
 from protocol.columns import FINAL_VERSION
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import NEVER_MS, Request
@@ -46,7 +47,7 @@ def asked(group: int, body: list[Any], expires_ms: int = NEVER_MS) -> Request:
 async def answer_after(*outcomes: Outcome) -> Outcome:
     """What a client hears whose transfer meets these answers, one an attempt."""
     nodes = (NodeAddress(1, "localhost", 7101), NodeAddress(2, "localhost", 7102))
-    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), nodes), Time())
+    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), nodes), Time(), make_operations())
     router.leaders, router.routes = [1, 2], Scripted(*outcomes)
     heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     body = columns([Transfer(1, "a", "b", 5)]).pack()
@@ -77,7 +78,7 @@ def test_names_that_no_account_can_have(names: tuple[str, str]) -> None:
 
 def test_a_version_that_only_nodes_may_name() -> None:
     """It lets one part of a split account refuse for all; from a client it would record a wrong refusal for good."""
-    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), ()), Time())
+    router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), ()), Time(), make_operations())
     body = columns([Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, if_version=FINAL_VERSION)]).pack()
     for group in (-1, 1):
         with pytest.raises(ProtocolError, match=f"if_version: expected 0 to {FINAL_VERSION - 1}"):

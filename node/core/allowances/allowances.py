@@ -12,6 +12,7 @@ from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_of_day_ns, find_zone
 from node.core.allowances.docket import AllowancesDocket, counted_rows
+from node.core.allowances.operations import OPERATIONS
 from node.core.machine import (
     NO_ROWS,
     Alone,
@@ -30,6 +31,7 @@ from node.core.machine import (
     Need,
     Payments,
     Rows,
+    Served,
     Statuses,
 )
 from protocol.errors import ProtocolError
@@ -44,6 +46,7 @@ class Allowances(BasePart):
 
     name = "allowances"
     tables: tuple[str, ...] = (TERMS, PAGES, ROUNDS, HOLDS)
+    operations: tuple[Served, ...] = OPERATIONS
 
     def __init__(self) -> None:
         self._columns = Columns()

@@ -7,7 +7,8 @@ from typing import Any
 from node.core.ledger.books import Books
 from node.core.ledger.limits import currency_code
 from node.core.ledger.terms import ceiling_of, difference, digest_of, floor_of, form_status, is_typed, terms_of
-from node.core.machine.part import At, Body
+from node.core.machine.operation import Body
+from node.core.machine.part import At
 from protocol.errors import ProtocolError
 from protocol.placement import shard_of
 from protocol.status import TRANSFERS_MAX, AccountStatus

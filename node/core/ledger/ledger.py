@@ -12,6 +12,7 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
 from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
+from node.core.ledger.operations import OPERATIONS
 from node.core.ledger.queries import answer_accounts, answer_history, answer_ids, answer_trace, answer_transfer
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
@@ -19,21 +20,10 @@ from node.core.ledger.transfers import TransfersDocket
 from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
 from node.core.machine.docket import Int32s, Statuses
 from node.core.machine.facts import HoldEnded
-from node.core.machine.part import (
-    NO_ROWS,
-    Alone,
-    Answer,
-    Asking,
-    At,
-    BasePart,
-    Body,
-    Change,
-    Judged,
-    Loaded,
-    Need,
-    Rows,
-)
+from node.core.machine.operation import Body, Served
+from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart, Change, Judged, Loaded, Need, Rows
 from protocol.errors import ProtocolError
+from protocol.status import Status
 
 DUE: Body = ["expire"]
 
@@ -45,15 +35,11 @@ class Ledger(BasePart):
     tables: tuple[str, ...] = (*checkpoint.LIVE_TABLES, *checkpoint.ARCHIVE_TABLES)
     archive_tables: tuple[str, ...] = checkpoint.ARCHIVE_TABLES
     sequence_tables: tuple[str, ...] = checkpoint.SEQUENCE_TABLES
+    operations: tuple[Served, ...] = OPERATIONS
 
     def __init__(self) -> None:
         self.books = Books()
         self._saver = checkpoint.Saver()
-
-    def is_part(self, id: str) -> bool:
-        """Whether this is a split account."""
-        row = self.books.accounts.rows.get(id)
-        return row is not None and bool(self.books.accounts.is_part[row])
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -136,6 +122,10 @@ class Ledger(BasePart):
         return None if earliest is None or earliest > elapsed_ns else DUE
 
     # -- questions ------------------------------------------------------------------------------------------------
+
+    def waits(self, answer: Body) -> bool:
+        """Also of a single one that was judged: an update, or an id that is to be cancelled."""
+        return super().waits(answer) or (answer[0] in ("outcome", "update") and answer[1] >= Status.undecided)
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers from the applied state. `loaded` holds all rows named by the last `Need`."""

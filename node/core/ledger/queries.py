@@ -22,7 +22,8 @@ from node.core.ledger.limits import (
 from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
-from node.core.machine.part import Answer, Body, Loaded, Need
+from node.core.machine.operation import Body
+from node.core.machine.part import Answer, Loaded, Need
 from protocol.errors import ProtocolError
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 

@@ -21,7 +21,8 @@ from node.core.ledger.ids import Run, key_of, sorted_run
 from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Int32s, Marks
 from node.core.ledger.repeats import recorded_statuses
 from node.core.ledger.segment import Segment
-from node.core.machine.part import Body, Loaded, Need
+from node.core.machine.operation import Body
+from node.core.machine.part import Loaded, Need
 from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError
 from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, Status

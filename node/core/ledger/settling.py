@@ -9,7 +9,8 @@ from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import NOT_HERE
 from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns
-from node.core.machine.part import SPENT, At, Body, Loaded, Need
+from node.core.machine.operation import Body
+from node.core.machine.part import SPENT, At, Loaded, Need
 from protocol.errors import ProtocolError
 from protocol.status import Status
 

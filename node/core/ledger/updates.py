@@ -18,7 +18,8 @@ from node.core.ledger.accounts import LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.limits import CURRENCY_MASK, NO_MINIMUM, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT
 from node.core.ledger.terms import ceiling_of, digest_of, floor_of, is_limit, limits_status, terms_of, text_status
-from node.core.machine.part import At, Body
+from node.core.machine.operation import Body
+from node.core.machine.part import At
 from protocol.errors import ProtocolError
 from protocol.ids import ID_BYTES
 from protocol.status import AccountState, AccountStatus

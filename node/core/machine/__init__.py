@@ -9,16 +9,16 @@ independent of each other and applied in order:
 
 | request | meaning | answer |
 |---|---|---|
-| apply | one command of one part | the part's answer |
-| together | commands of any parts, all or none | every part's answer, or the first refusal |
+| apply | one command of one part, in which no other has a say | the part's answer |
+| judge | transactions of one part or several, each all or none | what the first part tells of them |
 | round | decisions of earlier commit rounds, PRECOMMITs, then maybe a PREPARE | the votes |
 | epoch | a new coordinator: lower epochs are refused from here on | the rounds open here, and decisions carried out |
 | mark | decisions, then a consistent cut: totals and digest at this index, and answers to questions | those |
 
+A part is described by its contract, `part.py`; how all parts of a shard judge transactions, by `docket.py`.
+
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
 at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.
-
-`together` is a round of one shard: every part prepares, then all decide alike. So undoing needs no code of its own.
 
 What becomes of each transaction of a round is on the *trail* (`trail.py`) for a while, when each phase was too. It is no state: bounded,
 in no digest and no checkpoint, so that a restart leaves of it what the log that is applied again tells. A trace says None for the rest.
@@ -37,6 +37,7 @@ from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Pa
 from node.core.machine.entry import Kind, pack_entry, unpack_entry
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
+from node.core.machine.operation import Body, Merging, Served, expect, is_id
 from node.core.machine.part import (
     NO_ROWS,
     Alone,
@@ -44,7 +45,6 @@ from node.core.machine.part import (
     Asking,
     At,
     BasePart,
-    Body,
     Change,
     Judged,
     Loaded,
@@ -55,8 +55,8 @@ from node.core.machine.part import (
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change",
-    "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Need", "Part", "Payments",
-    "Rows", "Statuses", "Trail", "first_failures", "judge", "pack_decision", "pack_entry", "status_of", "unpack_decision",
-    "unpack_entry", "unpack_failed",
+    "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Docket",
+    "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Merging", "Need", "Part",
+    "Payments", "Rows", "Served", "Statuses", "Trail", "expect", "first_failures", "is_id", "judge", "pack_decision",
+    "pack_entry", "status_of", "unpack_decision", "unpack_entry", "unpack_failed",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import msgpack
 
-from node.core.machine.part import Body
+from node.core.machine.operation import Body
 
 
 class Kind(IntEnum):

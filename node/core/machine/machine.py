@@ -10,7 +10,8 @@ import msgpack
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.docket import Statuses, judge
 from node.core.machine.entry import Kind, unpack_entry
-from node.core.machine.part import Alone, Answer, Asking, At, Body, Change, Judged, Loaded, Need, Part, Rows
+from node.core.machine.operation import Body
+from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"

@@ -22,15 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from node.core.machine.docket import Docket, Int32s, Payments, Statuses
 from node.core.machine.facts import Fact
-
-Body = list[Any]
-"""A command's or an answer's body: a msgpack list whose first item names the command."""
+from node.core.machine.operation import Body, Served
+from protocol.status import Status
 
 NO_ROWS: Int32s = np.zeros(0, np.int32)
 
@@ -125,6 +124,7 @@ class Part(Protocol):
     tables: tuple[str, ...]  # all checkpoint tables
     archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
     sequence_tables: tuple[str, ...]  # those of the archives whose rows are numbered from 0 and never change
+    operations: tuple[Served, ...]  # what clients may ask it for
 
     # -- at the leader, before the log ----------------------------------------------------------------------------
 
@@ -167,6 +167,10 @@ class Part(Protocol):
 
     # -- questions ------------------------------------------------------------------------------------------------
 
+    def waits(self, answer: Body) -> bool:
+        """Whether an answer says that an open round must end first: the command is tried again then."""
+        ...
+
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers a question from the applied state."""
         ...
@@ -205,6 +209,7 @@ class BasePart:
     tables: tuple[str, ...] = ()
     archive_tables: tuple[str, ...] = ()
     sequence_tables: tuple[str, ...] = ()
+    operations: tuple[Served, ...] = ()
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Commands are logged as they come."""
@@ -231,6 +236,10 @@ class BasePart:
 
     def observe(self, facts: Sequence[Fact], at: At) -> None:
         """Nothing here follows from others."""
+
+    def waits(self, answer: Body) -> bool:
+        """Only transactions wait."""
+        return answer[0] == "judged" and (Status.undecided in answer[1] or Status.retry in answer[1])
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Nobody asks."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from node.core.machine.decision import status_of
-from node.core.machine.part import Body
+from node.core.machine.operation import Body
 
 ROUNDS_MAX = 1_024  # a megabyte of lone payments a shard
 TRANSACTIONS_MAX = 32_768  # another one: at some 24 bytes each, with their ids; seconds of full load, hours of a little

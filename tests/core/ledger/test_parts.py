@@ -8,6 +8,7 @@ import pytest
 from node.core.machine import Body
 from protocol.columns import FINAL_VERSION, Flag
 from protocol.placement import shard_of
+from protocol.rows import AccountRow
 from protocol.status import AccountState, AccountStatus, Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
@@ -157,7 +158,8 @@ def test_parts_survive_a_restart(driver: Driver) -> None:
     driver.save()
     other = driver.restored()
     assert other.ledger.digest(0) == driver.ledger.digest(0)
-    assert other.ledger.is_part("shop") and not other.ledger.is_part("a") and not other.ledger.is_part("nobody")
+    shop, plain, nobody = other.query("accounts", ["shop", "a", "nobody"])[1]
+    assert AccountRow(*shop).is_split and not AccountRow(*plain).is_split and nobody is None
     rows = [Transfer(20, "platform", "shop", 1), Transfer(22, "shop", "platform", 1)]
     assert names(other.transfers(rows)) == ["elsewhere", "created"]
 

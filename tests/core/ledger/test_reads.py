@@ -11,7 +11,8 @@ from node.core.ledger import history, holds
 from node.core.ledger.queries import SEGMENTS_A_PAGE
 from node.core.ledger.resolve import SEGMENTS
 from node.core.ledger.settling import SEGMENTS_AT_ONCE
-from node.core.machine.part import SPENT, Answer, Body, Loaded, Need
+from node.core.machine import Answer, Body, Loaded, Need
+from node.core.machine.part import SPENT
 from protocol.columns import Flag
 from tests.core.ledger.driving import START_NS, Driver
 from tests.core.ledger.model import Transfer

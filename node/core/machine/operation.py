@@ -1,0 +1,70 @@
+"""What a part serves: the requests that clients may send it, declared once. Router, session and pipeline only look it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from protocol.errors import ProtocolError
+
+Body = list[Any]
+"""A command's or an answer's body: a msgpack list whose first item names the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """How commands of several clients become one command of the log."""
+
+    length: Callable[[Body], int]  # of a command's body, in characters and bytes
+    is_open: Callable[[Body], bool]  # whether what follows it would belong to its last transaction
+    merge: Callable[[Sequence[Body]], Body]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An operation of a part.
+
+    `check` raises ProtocolError for a body of the wrong form; all other functions are given a checked body, but `is_work` and
+    `answer_bytes`, which are asked before anything has been checked. A request goes to the shard of its accounts; where those are several,
+    its body is a list with an item for each, and the answer likewise. One that names no account goes to the group that `group` gives, or
+    to all shards, whose answers `merge_all` makes one.
+    """
+
+    name: str  # as clients send it
+    part: str
+    is_command: bool  # else it is a question
+    check: Callable[[Body], None]
+    accounts: Callable[[Body], list[str]]
+    to_part: Callable[[Body], Body]  # the request as the part takes it
+    to_client: Callable[[Body], Body]  # the part's answer as the client is told
+    is_work: bool = False  # whether an overloaded node may refuse it: it takes a place in a log or a queue
+    answer_bytes: Callable[[Body], int] = lambda _: (
+        0
+    )  # what the answer to a read may weigh, which stands for its time, too
+    is_heavy: Callable[[Body], bool] = lambda _: (
+        False
+    )  # a question that takes more than a moment where all is in memory
+    size: Callable[[Body], int] = lambda _: 1  # of a command, in transfers
+    group: Callable[[Body], int] | None = None
+    merge_all: Callable[[Sequence[Body]], Body] | None = None
+    is_conflict: Callable[[Body], bool] = lambda _: (
+        False
+    )  # whether a client's answer says that something else came in between
+    merging: Merging | None = None
+
+
+def expect(condition: bool, expected: str) -> None:
+    """Raises ProtocolError, saying what was expected, unless the condition holds."""
+    if not condition:
+        raise ProtocolError(f"expected {expected}")
+
+
+def is_id(value: object) -> bool:
+    """16 bytes."""
+    return type(value) is bytes and len(value) == 16
+
+
+def after_first(answer: Body) -> Body:
+    """A part's answer without its name."""
+    return answer[1:]
