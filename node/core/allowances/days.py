@@ -17,7 +17,7 @@ def find_zone(name: str) -> ZoneInfo | None:
         return None
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):  # not a name of a zone, or of a folder of them
+    except (KeyError, ValueError, OSError):  # no name of a zone, or that of a folder of them
         return None
 
 
