@@ -7,7 +7,8 @@ says so and `Client.outcome` settles it.
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
 `client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `history.py` and
 `survey.py` are calls of more than one request, `locks.py` its locks, `guards.py` what a transfer may demand besides funds,
-`sync.py` its twin, which takes its arguments and types from it.
+`sync.py` its twin, call by call with the same arguments and types, `sync_locks.py` that of a lock, `background.py` the thread
+that does their work.
 
 Invariants
 - A change is repeated only with the ids it had.
@@ -15,13 +16,15 @@ Invariants
   until the books answer it, or a failure says that it has not; of several parts the worst counts for the whole, and all ids are named.
 - Every call ends within its time, connecting and waiting for a turn included. What had no turn was not sent, and is `Busy`.
 - What a caller gives is checked before anything is sent, columns as single values are.
+- A call of one client has its twin in the other: a test holds their names, arguments, types and guides together.
 
 Left out: retries after `Busy`, which are the caller's to pace.
 """
 
 from protocol.client.client import Client
 from protocol.client.locks import Lock, LockOwner
-from protocol.client.sync import SyncClient, SyncLock, connect
+from protocol.client.sync import SyncClient, connect
+from protocol.client.sync_locks import SyncLock
 from protocol.views import (
     Account,
     Allowance,

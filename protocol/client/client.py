@@ -450,11 +450,11 @@ class Client:
         owner: LockOwner | None = None,
         must_hold: bool = False,
     ) -> Lock:
-        """`async with` it: waits at most `wait` seconds (None: without end), renews itself every third of `ttl` seconds, releases.
+        """Entering its block waits at most `wait` seconds (None: without end), leaving it releases the lock.
 
-        `owner` is shared by locks that are taken together. With `must_hold` the end of the block raises
-        Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a name, a wait or an owner
-        that cannot be.
+        In between it is renewed every third of `ttl` seconds. `owner` is shared by locks that are taken together. With `must_hold`
+        the end of the block raises Refused(lock_not_held) if the lease was lost meanwhile. Raises ProtocolError(bad_request) for a
+        name, a wait or an owner that cannot be.
         """
         return self._locks.add(Lock(self._calls, name, ttl, wait, owner, must_hold))
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from _output import EXIT_FAILED, EXIT_INTERRUPTED
@@ -101,9 +102,9 @@ def test_an_interrupt_behind_the_grant_gives_the_lock_back(client: SyncClient, o
     lock = client.lock("granted", ttl=60)
     plainly = lock._run
 
-    def run_and_interrupt(work: object) -> None:
+    def run_and_interrupt(work: Coroutine[Any, Any, Any]) -> NoReturn:
         lock._run = plainly
-        plainly(work)  # type: ignore[arg-type]  # the coroutine as it came
+        plainly(work)
         raise KeyboardInterrupt
 
     lock._run = run_and_interrupt
@@ -132,7 +133,7 @@ def test_a_second_interrupt_waits_for_nothing(client: SyncClient) -> None:
         client._run(work())
     interrupting.join()
     assert ending.is_set()
-    client._loop.call_soon_threadsafe(never.set)
+    client._background.loop.call_soon_threadsafe(never.set)
 
 
 def test_an_interrupt_before_the_release_gives_the_lock_back(client: SyncClient, other: SyncClient) -> None:
@@ -140,7 +141,7 @@ def test_an_interrupt_before_the_release_gives_the_lock_back(client: SyncClient,
     lock = client.lock("released", ttl=60)
     plainly = lock._run
 
-    def interrupt(work: object) -> None:
+    def interrupt(work: object) -> NoReturn:
         lock._run = plainly
         raise KeyboardInterrupt
 
@@ -150,10 +151,24 @@ def test_an_interrupt_before_the_release_gives_the_lock_back(client: SyncClient,
         pass
 
 
+def test_a_lock_without_a_block(client: SyncClient, other: SyncClient) -> None:
+    """It is renewed, and kept from others until it is released."""
+    lock = client.lock("by hand", ttl=60)
+    lock.acquire()
+    lock.renew(30)
+    lock.check()
+    assert (lock.name, lock.ttl, lock.is_held) == ("by hand", 30, True) and 20 < lock.seconds_left <= 30
+    with pytest.raises(Refused, match="lock_is_held"):
+        other.lock("by hand", wait=0).acquire()
+    assert lock.release() and not lock.is_held
+    with other.lock("by hand", wait=0):
+        pass
+
+
 def test_interrupted_work_that_waits_for_the_loop_begins(client: SyncClient) -> None:
     """So that a release is heard of: the loop comes to the work and to its end in one turn."""
     blocked, go, begun = threading.Event(), threading.Event(), threading.Event()
-    queue = client._loop._ready  # type: ignore[attr-defined]  # of the standard loop
+    queue = client._background.loop._ready  # type: ignore[attr-defined]  # of the standard loop
 
     def block() -> None:
         blocked.set()
@@ -163,7 +178,7 @@ def test_interrupted_work_that_waits_for_the_loop_begins(client: SyncClient) -> 
         begun.set()
         await asyncio.sleep(SECONDS)
 
-    client._loop.call_soon_threadsafe(block)
+    client._background.loop.call_soon_threadsafe(block)
     assert blocked.wait(SECONDS)
     before = len(queue)
 
