@@ -17,7 +17,7 @@ from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
 from protocol.ids import IdGenerator
 from protocol.status import AccountStatus, Status
-from protocol.views import Account, ClusterStatus, Entry, Receipt, Report, Trace, Undecided
+from protocol.views import Account, Allowance, ClusterStatus, Entry, Receipt, Report, Trace, Undecided
 
 
 class SyncClient:
@@ -96,6 +96,16 @@ class SyncClient:
         self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Unpack[Fields]
     ) -> AccountStatus:
         return self._run(self._client.update_account(id, if_version=if_version, timeout=timeout, **fields))
+
+    @documented_as(Client.set_allowance)
+    def set_allowance(
+        self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
+    ) -> None:
+        self._run(self._client.set_allowance(account, amount, zone=zone, timeout=timeout))
+
+    @documented_as(Client.allowance)
+    def allowance(self, account: str, *, timeout: float | None = None) -> Allowance | None:
+        return self._run(self._client.allowance(account, timeout=timeout))
 
     @documented_as(Client.account)
     def account(self, id: str, *, timeout: float | None = None) -> Account:
