@@ -21,7 +21,9 @@ async def read(calls: Calls, account: str, deadline: float) -> tuple[Allowance |
     return None if amount is None else Allowance(account, amount, paid, zone, ends_ns), last_change
 
 
-async def change(calls: Calls, account: str, amount: int | None, zone: str, id: bytes, deadline: float) -> None:
+async def change(
+    calls: Calls, account: str, amount: int | None, zone: str, id: bytes, deadline: float
+) -> AllowanceStatus:
     """Follows whatever change came last, which it reads first, and again as long as it can not have happened.
 
     Raises Refused, and OutcomeUnknown where somebody else's change may have followed it.
@@ -33,6 +35,6 @@ async def change(calls: Calls, account: str, amount: int | None, zone: str, id: 
         (number,) = await calls.ask(Operation.set_allowance, [account], body, calls.left(deadline), deed)
         status = AllowanceStatus(number)
         if status == AllowanceStatus.set:
-            return
+            return status
         if status != AllowanceStatus.version_conflict:
             raise Refused(status.name, EXPECTED_OF_ALLOWANCE[status])

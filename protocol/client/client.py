@@ -44,7 +44,7 @@ from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.rows import TransferRow
-from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, Status, split_status
+from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, AllowanceStatus, Status, split_status
 from protocol.views import (
     Account,
     Allowance,
@@ -170,7 +170,7 @@ class Client:
 
     async def set_allowance(
         self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
-    ) -> None:
+    ) -> AllowanceStatus:
         """How much the account may pay out a day, in minor units, from now on; None: as much as it has.
 
         A day ends at midnight in `zone`, a name of the tz database such as Europe/Berlin. What was paid out today under an earlier
@@ -178,7 +178,7 @@ class Client:
         """
         number, limit = id_bytes(self._ids.next()), check_limit(amount, "amount")
         name, deadline = check_text(account, "account"), self._calls.deadline(timeout)
-        await allowances.change(self._calls, name, limit, check_text(zone, "zone"), number, deadline)
+        return await allowances.change(self._calls, name, limit, check_text(zone, "zone"), number, deadline)
 
     async def allowance(self, account: str, *, timeout: float | None = None) -> Allowance | None:
         """What the account may pay out a day, and has paid out today; None if it has no allowance."""

@@ -16,7 +16,7 @@ from protocol.client.locks import LockOwner
 from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
 from protocol.ids import IdGenerator
-from protocol.status import AccountStatus, Status
+from protocol.status import AccountStatus, AllowanceStatus, Status
 from protocol.views import Account, Allowance, ClusterStatus, Entry, Receipt, Report, Trace, Undecided
 
 
@@ -100,8 +100,8 @@ class SyncClient:
     @documented_as(Client.set_allowance)
     def set_allowance(
         self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
-    ) -> None:
-        self._run(self._client.set_allowance(account, amount, zone=zone, timeout=timeout))
+    ) -> AllowanceStatus:
+        return self._run(self._client.set_allowance(account, amount, zone=zone, timeout=timeout))
 
     @documented_as(Client.allowance)
     def allowance(self, account: str, *, timeout: float | None = None) -> Allowance | None:
