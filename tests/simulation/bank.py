@@ -26,6 +26,10 @@ TWICE = 0.3  # probability that a batch is sent from two sides at once
 TWICE_SECONDS = 0.01  # at most, between them: about a round
 NOBODY = 0.2  # probability that a credit account does not exist: its shard refuses, whoever has the debit
 SOURCES = ("world", "source")  # of all money: they never freeze
+SPENDER = "spender"  # one a currency has an allowance
+ALLOWANCE = 1_000  # a few payments fill it
+SPENDER_FUNDS = 20 * ALLOWANCE  # so that nothing else refuses
+ZONE = "Pacific/Auckland"  # where it is noon when a run begins
 
 
 class Bank:
@@ -41,7 +45,7 @@ class Bank:
         self.works: list[Work] = [
             (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
             (self._again, 10), (self._ask, 4), (self._misuse, 4), (self._audit, 3), (self._history, 2),
-            (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10),
+            (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10), (self._spend, 4),
         ]  # fmt: skip
 
     async def open(self) -> None:
@@ -56,6 +60,15 @@ class Bank:
         for name, currency in self._records.accounts.items():
             if not name.startswith("world"):
                 await self._send(Transfer(self.client.new_id(), f"world:{currency}", name, FUNDS))
+        for currency in CURRENCIES:
+            await self._open_spender(f"{SPENDER}:{currency}", currency)
+
+    async def _open_spender(self, name: str, currency: str) -> None:
+        await self.client.create_account(name, currency)
+        await self.client.set_allowance(name, ALLOWANCE, zone=ZONE)
+        self._records.accounts[name] = currency
+        self._records.allowances[name] = ALLOWANCE
+        await self._send(Transfer(self.client.new_id(), f"world:{currency}", name, SPENDER_FUNDS))
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -67,6 +80,8 @@ class Bank:
 
     def _new(self, kind: str = "plain") -> Transfer:
         debit, credit = self._pair()
+        if kind == "hold" and debit in self._records.allowances:  # what it gives back, nobody could tell here
+            debit, credit = credit, debit
         if self._random.random() < NOBODY:
             credit = f"nobody{self._random.randrange(CUSTOMERS)}:{self._records.accounts[debit]}"
         ttl = self._random.choice(HOLD_TTL_SECONDS) if kind == "hold" else 0
@@ -115,6 +130,18 @@ class Bank:
         await self._send(transfer)
         while not transfer.attempts[-1].is_definite and self._random.random() < 0.6:
             await self._send(transfer)
+
+    async def _spend(self) -> None:
+        """Several payments at once out of an account with an allowance, of which not all fit."""
+        names = list(self._records.allowances)
+        if not names:
+            return
+        debit = self._random.choice(names)
+        currency = self._records.accounts[debit]
+        credits = [name for name, other in self._records.accounts.items() if other == currency and name != debit]
+        amounts = [self._random.randint(1, ALLOWANCE // 2) for _ in range(4)]
+        rows = [Transfer(self.client.new_id(), debit, self._random.choice(credits), amount) for amount in amounts]
+        await asyncio.gather(*map(self._send, rows))
 
     async def _pay_batch(self) -> None:
         """Several rows, some of them in chains."""

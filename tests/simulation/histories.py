@@ -21,6 +21,7 @@ from tests.simulation.invariants import Point
 from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, Read, Records, Transfer
 
 CANCELLED, LINKED = Status.cancelled.name, Status.linked_event_failed.name
+OVER = Status.exceeds_allowance.name
 
 
 def check_outcomes(records: Records) -> list[str]:
@@ -44,6 +45,21 @@ def check_outcomes(records: Records) -> list[str]:
         if transfer.chain:
             chains.setdefault(transfer.chain, []).append(transfer.is_created)
     broken += [f"chain {chain} happened in part: {parts}" for chain, parts in chains.items() if len(set(parts)) > 1]
+    return broken
+
+
+def check_allowances(records: Records) -> list[str]:
+    """None is exceeded, and none has refused what fits: what was paid out by then, and so in the end, leaves no room for it."""
+    broken = []
+    for name, limit in records.allowances.items():
+        mine = [transfer for transfer in records.transfers.values() if transfer.debit == name]
+        paid = sum(transfer.amount for transfer in mine if transfer.is_created)
+        if paid > limit:
+            broken.append(f"allowance of {name}: {paid} paid out of {limit}")
+        for transfer in mine:
+            is_refused = OVER in (transfer.final, *(one.outcome for one in transfer.attempts))
+            if is_refused and not transfer.chain and paid + transfer.amount <= limit:
+                broken.append(f"allowance of {name}: {transfer.amount} refused, and {paid} of {limit} in the end")
     return broken
 
 

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from node.actors import router
+from node.core.allowances.counted import Pending, Reserved
 from node.core.commit import Coordinator
 from node.core.ledger import ledger, legs
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
-from node.core.machine import At, Body, Machine
+from node.core.machine import At, Body, Machine, Statuses
 from protocol import placement
 from protocol.client import batches
 
@@ -76,3 +77,27 @@ def take_late_prepares(patch: pytest.MonkeyPatch) -> None:
 def tell_nothing_over(patch: pytest.MonkeyPatch) -> None:
     """Shards never hear that a round is carried out everywhere, and remember all of them."""
     patch.setattr(Coordinator, "_over", lambda self: [0, 0])
+
+
+def pledge_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What a round takes of an allowance counts only when it is decided."""
+    honest = Pending.decide
+
+    def decide(self: Pending, round_id: int, statuses: Statuses) -> None:
+        for reserved in self._rounds.get(round_id, []):
+            np.add.at(self._columns.reserved, reserved.of, reserved.amounts)
+        honest(self, round_id, statuses)
+
+    def reserve(self: Pending, round_id: int, reserved: Reserved) -> None:
+        np.subtract.at(self._columns.reserved, reserved.of, reserved.amounts)
+        keep(self, round_id, reserved)
+
+    keep = Pending.reserve
+    patch.setattr(Pending, "reserve", reserve)
+    patch.setattr(Pending, "decide", decide)
+
+
+def keep_what_is_given_back(patch: pytest.MonkeyPatch) -> None:
+    """A round that comes to nothing has used the allowance all the same."""
+    honest = Pending.decide
+    patch.setattr(Pending, "decide", lambda self, round_id, statuses: honest(self, round_id, np.zeros_like(statuses)))

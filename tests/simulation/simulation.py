@@ -351,6 +351,7 @@ class Simulation:
             *records.broken,
             *histories.check_outcomes(records),
             *histories.check_refusals(records),
+            *histories.check_allowances(records),
         ]
         for name in records.accounts:
             group = int(shards_of([name], self.cluster.shape.shards)[0]) + 1
