@@ -389,7 +389,7 @@ def _other_settings(who: str, settings: str, other: str, others: str) -> Protoco
     one, two = (dict(part.partition("=")[::2] for part in text.split()) for text in (settings, others))
     names = [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
     found = ", ".join(f"{name} {one.get(name, 'none')} and not {two.get(name, 'none')}" for name in names)
-    text = f"{who} has {found} as {other}: expected the same cluster.toml on every node"
+    text = f"{who} has {found} as {other}: expected the same cluster.toml, and version of ringpay, on every node"
     return ProtocolError(text, ErrorCode.wrong_settings)
 
 

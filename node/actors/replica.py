@@ -34,7 +34,7 @@ from node.actors.questions import Questions
 from node.actors.recovery import Losses
 from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
 from node.actors.snapshots import Incoming, Outgoing
-from node.core.machine import Machine, Need
+from node.core.machine import Machine, Need, check_form
 from node.core.raft import (
     Acknowledged,
     Entry,
@@ -146,6 +146,9 @@ class Replica(Actor[ReplicaEvent]):
     def _on_message(self, message: Message) -> None:
         if message.kind is MessageKind.snapshot and not self.incoming.holds(message):
             return  # its data is not here: the sender tries again
+        for entry in message.entries:
+            if entry.kind is EntryKind.normal:
+                check_form(entry.data)  # before anything of it is acknowledged
         self.raft.step(message)
 
     def _on_tick(self, ticked: Ticked) -> None:

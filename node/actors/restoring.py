@@ -7,8 +7,19 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from node.actors.replica import Replica
 from node.actors.snapshots import RAFT_TABLE, restore
-from node.core.raft import LogCut, Promise, Raft, RaftConfig, Restored, StoredGroup, promise_kept, restore_log
-from node.ports import Damaged, LogStore, LogWrite
+from node.core.machine import UnknownForm, check_form
+from node.core.raft import (
+    EntryKind,
+    LogCut,
+    Promise,
+    Raft,
+    RaftConfig,
+    Restored,
+    StoredGroup,
+    promise_kept,
+    restore_log,
+)
+from node.ports import Damaged, LogStore, LogWrite, StorageFailed
 
 RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
 
@@ -41,8 +52,14 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
     machine, store = replica.machine, replica.store
     await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
     meta = await replica.incoming.load_meta()
-    await restore(machine, store)
-    restored = restore_log(stored, meta, config.membership, config.id)
+    try:
+        await restore(machine, store)
+        restored = restore_log(stored, meta, config.membership, config.id)
+        for entry in restored.entries:
+            if entry.kind is EntryKind.normal:
+                check_form(entry.data)
+    except UnknownForm as error:
+        raise StorageFailed(f"group {replica.group}: {error}") from error
     for write in corrections(replica.group, stored, restored):
         await log.write([write])
     replica.raft = Raft(config, restored)

@@ -31,7 +31,8 @@ def machine_row(applied: int) -> list[Any]:
     """The row of a machine that has applied so much."""
     (fresh,) = MACHINE
     assert fresh is not None
-    return [TABLE, 0, msgpack.packb([applied, *msgpack.unpackb(fresh)[1:]])]
+    form, _, *rest = msgpack.unpackb(fresh)
+    return [TABLE, 0, msgpack.packb([form, applied, *rest])]
 
 
 def raft_row(meta: SnapshotMeta) -> list[Any]:

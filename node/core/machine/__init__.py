@@ -4,7 +4,7 @@ A *part* (`Part`) owns some state: the ledger is the first; orders, limits and p
 composition: which parts there are, how an entry is cut into requests, and which commit rounds are open. A new part is
 added by naming it where machines are made; it touches no other.
 
-An entry is `[timestamp_ns, elapsed_ns, [request, ...]]`; `node.core.clocks` says what the times are. Requests are
+An entry is `[FORM, timestamp_ns, elapsed_ns, [request, ...]]`; `node.core.clocks` says what the times are. Requests are
 independent of each other and applied in order:
 
 | request | meaning | answer |
@@ -34,7 +34,7 @@ from node.core.machine.decision import (
     unpack_failed,
 )
 from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
-from node.core.machine.entry import Kind, pack_entry, unpack_entry
+from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, pack_entry, unpack_entry
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, expect, is_id
@@ -55,8 +55,8 @@ from node.core.machine.part import (
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Docket",
-    "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Merging", "Need", "Part",
-    "Payments", "Rows", "Served", "Statuses", "Trail", "expect", "first_failures", "is_id", "judge", "pack_decision",
-    "pack_entry", "status_of", "unpack_decision", "unpack_entry", "unpack_failed",
+    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change",
+    "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Merging", "Need",
+    "Part", "Payments", "Rows", "Served", "Statuses", "Trail", "UnknownForm", "check_form", "expect", "first_failures", "is_id",
+    "judge", "pack_decision", "pack_entry", "status_of", "unpack_decision", "unpack_entry", "unpack_failed",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import msgpack
 
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.docket import Statuses, judge
-from node.core.machine.entry import Kind, unpack_entry
+from node.core.machine.entry import FORM, Kind, UnknownForm, unpack_entry
 from node.core.machine.operation import Body
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
@@ -313,14 +313,15 @@ class Machine:
         rounds = [[number, opened.pack()] for number, opened in self.rounds.items()]
         finished = [[number, decision] for number, decision in self._finished.items()]
         times = [self.timestamp_ns, self.elapsed_ns]
-        own: bytes = msgpack.packb([self.applied, *times, self.epoch, self._over, rounds, finished])
+        own: bytes = msgpack.packb([FORM, self.applied, *times, self.epoch, self._over, rounds, finished])
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, Change(TABLE, 0, own)]
 
     @staticmethod
     def applied_in(row: bytes) -> int:
         """The applied index in the row of `TABLE` that `changes` has made."""
-        return int(msgpack.unpackb(row)[0])
+        _, applied, *_ = msgpack.unpackb(row)
+        return int(applied)
 
     def saved(self) -> None:
         """The last checkpoint is durable and readable."""
@@ -328,9 +329,11 @@ class Machine:
             part.saved()
 
     def restore(self, rows: Rows) -> None:
-        """Loads a checkpoint into a fresh machine; an empty store leaves it fresh."""
+        """Loads a checkpoint into a fresh machine; an empty store leaves it fresh. Raises UnknownForm."""
         for _, value in rows(TABLE):
-            self.applied, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
+            form, self.applied, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
+            if form != FORM:
+                raise UnknownForm(form)
             self.epoch, self._over, rounds, finished = own
             self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
             self._finished = dict(finished)
