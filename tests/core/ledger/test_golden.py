@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from node.core.ledger import transfers
+from node.core.ledger import legs, rounds, transfers
 from node.core.ledger.limits import NANOSECONDS
+from node.core.machine import SETTLED
 from protocol.columns import Flag
 from protocol.status import AccountStatus, Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import prepare
 
 TABLES = sorted((Path(__file__).parents[2] / "golden" / "ledger").glob("*.txt"))
+IN_ROUNDS = [path for path in TABLES if not path.stem.startswith("local_")]
 STATES = {"open": 0, "frozen": 1, "closed": 2}
 
 
@@ -40,9 +44,12 @@ class Script:
                 self.lines.append(line)
         return "\n".join(self.lines).rstrip("\n") + "\n"
 
+    def _transfers(self, rows: list[Transfer]) -> list[int]:
+        return self.driver.transfers(rows)
+
     def _flush(self) -> None:
         if self.batch:
-            statuses = names(self.driver.transfers([row for _, row in self.batch]))
+            statuses = names(self._transfers([row for _, row in self.batch]))
             self.lines += [f"{line} -> {status}" for (line, _), status in zip(self.batch, statuses, strict=True)]
             self.batch = []
 
@@ -72,6 +79,34 @@ class Script:
                 raise AssertionError(f"unknown operation: {line}")
 
 
+class RoundScript(Script):
+    """The same where each transaction is a round of its own, prepared and decided here alone."""
+
+    def _transfers(self, rows: list[Transfer]) -> list[int]:
+        statuses: list[int] = []
+        while len(statuses) < len(rows):
+            last = len(statuses)
+            while last < len(rows) and rows[last].flags & Flag.linked:
+                last += 1
+            if last == len(rows):  # refused where rounds are gathered
+                failed = [int(Status.linked_event_failed)] * (last - len(statuses) - 1)
+                return [*statuses, *failed, int(Status.linked_event_chain_open)]
+            statuses += self._round(rows[len(statuses) : last + 1])
+        return statuses
+
+    def _round(self, rows: list[Transfer]) -> list[int]:
+        driver, at = self.driver, self.driver.at()
+        body = driver.resolve(driver.legs_body(rows))
+        votes, told = prepare(driver.ledger, at.index, body, 1, at)
+        reasons = [reason & ~SETTLED for reason in told[2 * len(rows) :]]
+        failed = next((place for place, reason in enumerate(reasons) if reason), -1)
+        statuses = np.frombuffer(votes, np.uint8)
+        driver.ledger.decide(at.index, statuses, at, np.array([failed], np.int32))
+        if not votes[0] or all(reason == Status.exists for reason in reasons):
+            return [votes[0]] * len(rows)
+        return [votes[0] if place == failed else int(Status.linked_event_failed) for place in range(len(rows))]
+
+
 def _transfer(words: list[str]) -> Transfer:
     id, debit, credit, amount, *options = words
     row = Transfer(int(id), debit, credit, int(amount))
@@ -82,6 +117,16 @@ def _transfer(words: list[str]) -> Transfer:
         else:
             setattr(row, name, value if name == "reference" else int(value))
     return row
+
+
+@pytest.mark.parametrize("small_batch", [0, 1000], ids=["columns", "small"])
+@pytest.mark.parametrize("path", IN_ROUNDS, ids=[path.stem for path in IN_ROUNDS])
+def test_rules_in_rounds(path: Path, small_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables say the same where each transaction goes through PREPARE and DECIDE."""
+    monkeypatch.setattr(legs, "SMALL_BATCH", small_batch)
+    monkeypatch.setattr(rounds, "SMALL_BATCH", small_batch)
+    text = path.read_text()
+    assert RoundScript().run(text) == text
 
 
 @pytest.mark.parametrize("small_batch", [0, 1000], ids=["columns", "small"])
