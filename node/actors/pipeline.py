@@ -1,26 +1,26 @@
-"""How requests become entries at a leader: gather while entries are in flight, resolve, propose, and hand back the answers."""
+"""How requests become entries at a leader: gather while entries are in flight, resolve, and hand back the answers.
+
+The pipeline calls nobody: it gives its replica what is to be proposed and which rows are to be read (`Made`), and says when somebody
+waits for a decision.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
-from node.core.machine import Body, Kind, Need, pack_entry
-from node.core.raft import ProposalDropped
+from node.core.machine import Body, Kind, Machine, Need, pack_entry
+from node.ports import Clock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX
 from protocol.status import MERGED_LENGTH_MAX, TRANSFERS_MAX
-
-if TYPE_CHECKING:
-    from node.actors.replica import Replica
-    from node.actors.replica_ports import ReplicaPorts
 
 ENTRIES_IN_FLIGHT_MAX = 4  # of full entries: one gathered, written, replicated, applied; more only wait in those queues
 FULL_ENTRY_TRANSFERS = TRANSFERS_MAX // 2  # less waits for the entry in flight, so that batching grows with load
@@ -53,6 +53,14 @@ class Bundle:
     reply: Reply | None = None  # of a `Propose`
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry to be proposed."""
+
+    data: bytes
+    bundles: list[Bundle]
+
+
 @dataclass(slots=True)
 class InFlight:
     """A proposed entry."""
@@ -62,12 +70,21 @@ class InFlight:
     bundles: list[Bundle]
 
 
-class Pipeline:
-    """Owned by one replica."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What has become of requests whose turn it was."""
 
-    def __init__(self, replica: Replica, ports: ReplicaPorts) -> None:
-        self._replica = replica
-        self._ports = ports
+    drafts: list[Draft]
+    loads: list[tuple[Command | Propose, Need]]  # rows to be read; the request comes back by `add_first`
+
+
+class Pipeline:
+    """Owned by one replica, which says when it serves."""
+
+    def __init__(self, clock: Clock, true_ns: Callable[[], int]) -> None:
+        """`true_ns`: nanoseconds since 1970, as far as the nodes agree on it."""
+        self._clock = clock
+        self._true_ns = true_ns
         self._waiting = Waiting()
         self._blocked: list[Command] = []  # rows that wait for another round's decision
         self._in_flight: deque[InFlight] = deque()
@@ -87,59 +104,47 @@ class Pipeline:
 
     def start(self) -> None:
         """This replica now leads; stamps go on behind the last applied one."""
-        self._stamps.lead(self._now_ns(), self._ports.true_ns())
+        self._stamps.lead(self._now_ns(), self._true_ns())
         self._has_told = False
 
     def _now_ns(self) -> int:
-        return int(self._ports.clock.monotonic() * 1e9)
+        return int(self._clock.monotonic() * 1e9)
 
-    def stamped(self) -> None:
+    def stamped(self, machine: Machine) -> None:
         """Entries have been applied: what this replica knows of its log's time, should it lead next."""
-        machine = self._replica.machine
         self._stamps.applied(Stamp(machine.timestamp_ns, machine.elapsed_ns), self._now_ns())
 
     def add(self, event: Command | Propose) -> None:
         """Queues a request, or refuses it at once."""
-        if not self._replica.is_serving:
-            event.reply(self._replica.not_leader())
-        elif len(self._waiting) >= WAITING_MAX and isinstance(event, Command):
+        if len(self._waiting) >= WAITING_MAX and isinstance(event, Command):
             event.reply(
                 not_done(ErrorCode.busy, f"expected at most {WAITING_MAX} requests waiting in a shard", RETRY_AFTER_MS)
             )
         else:
             self._waiting.append(event)
 
-    def add_first(self, command: Command | Propose) -> None:
-        """Puts a command back whose stored rows have been read."""
-        if self._replica.is_serving:
-            self._waiting.put_first(command)
-        else:
-            _drop(command, self._replica.not_leader())
+    def add_first(self, event: Command | Propose) -> None:
+        """Puts a request back whose stored rows have been read."""
+        self._waiting.put_first(event)
 
-    def tick(self) -> None:
-        """Proposes what the time asks for, and tries blocked rows again."""
-        if self._replica.is_serving:
-            self._has_laggard, self._has_ticked = bool(len(self)) and self._replica.has_laggard(), True
-            self._unblock()
-            now_ns = self._now_ns()
-            self._add_due(self._ports.true_ns(), self._stamps.elapsed_ns(now_ns))
-            if self._stamps.quiet_ns(now_ns) > QUIET_NS or not self._has_told:
-                self.tell_time()
-
-    def _add_due(self, timestamp_ns: int, elapsed_ns: int) -> None:
-        """Each part's command once, until it is applied."""
-        for part, body in self._replica.machine.due(timestamp_ns, elapsed_ns):
+    def tick(self, machine: Machine, *, has_laggard: bool) -> list[Draft]:
+        """Tries blocked rows again, and queues what the time asks for. An entry without requests where the time is to be told."""
+        self._has_laggard, self._has_ticked = has_laggard, True
+        self._unblock()
+        now_ns = self._now_ns()
+        for part, body in machine.due(self._true_ns(), self._stamps.elapsed_ns(now_ns)):
             if part not in self._due:
                 self._due[part] = None
                 self._waiting.append(Command(part, body, partial(self._end_due, part), math.inf))
+        is_quiet = self._stamps.quiet_ns(now_ns) > QUIET_NS or not self._has_told
+        return self.tell_time(machine) if is_quiet else []
 
     def _end_due(self, part: str, _: Outcome) -> None:
         del self._due[part]
 
-    def tell_time(self) -> None:
+    def tell_time(self, machine: Machine) -> list[Draft]:
         """Where something lives for a while, an empty entry tells whoever leads next how much time has been counted."""
-        if self._replica.is_serving and self._replica.machine.due(NEVER_NS, NEVER_NS):
-            self._propose_entry([])
+        return self._draft([]) if machine.due(NEVER_NS, NEVER_NS) else []
 
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""
@@ -147,45 +152,43 @@ class Pipeline:
             for bundle in entry.bundles:
                 _fail(bundle, replace(failed, may_have_happened=True))
         for event in [*self._waiting, *self._blocked]:
-            _drop(event, failed)
+            drop(event, failed)
         self._in_flight.clear()
         self._waiting.clear()
         self._blocked.clear()
 
     # -- proposing ------------------------------------------------------------------------------------------------
 
-    def propose(self, can_propose: bool) -> bool:
-        """Makes entries of what waits while there is room in flight; whether any was proposed."""
-        proposed = False
-        while can_propose and self._waiting and self._has_room():
-            bundles = self._take()
-            if not bundles or not self._propose_entry(bundles):
-                break
-            proposed = True
-        return proposed
+    def make(self, machine: Machine) -> Made | None:
+        """Takes what waits, as much as one entry holds; None while there is nothing, or no room in flight."""
+        if not self._waiting or not self._has_room():
+            return None
+        loads: list[tuple[Command | Propose, Need]] = []
+        bundles = self._take(machine, loads)
+        return Made(self._draft(bundles) if bundles else [], loads)
 
-    def _propose_entry(self, bundles: list[Bundle]) -> bool:
-        """Makes one entry of the bundles, or several where one would not fit a frame; whether all went out."""
-        stamp = self._stamps.take(self._now_ns(), self._ports.true_ns())
+    def _draft(self, bundles: list[Bundle]) -> list[Draft]:
+        """One entry of the bundles, or several where one would not fit a frame."""
+        stamp = self._stamps.take(self._now_ns(), self._true_ns())
         data = pack_entry(stamp.timestamp_ns, stamp.elapsed_ns, [bundle.request for bundle in bundles])
         if len(data) > ENTRY_BYTES_MAX and len(bundles) > 1:
             middle = len(bundles) // 2
-            is_first_out = self._propose_entry(bundles[:middle])
-            return self._propose_entry(bundles[middle:]) and is_first_out
+            return self._draft(bundles[:middle]) + self._draft(bundles[middle:])
         if len(data) > LONGEST_ENTRY_BYTES:
             text = f"an entry of {len(data)} bytes: at most {LONGEST_ENTRY_BYTES}"
             _fail(bundles[0], not_done(ErrorCode.frame_too_large, text))
-            return True
-        try:
-            first, _ = self._replica.raft.propose([data])
-        except ProposalDropped as dropped:
-            failed = not_done(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
-            for bundle in bundles:
-                _fail(bundle, failed)
-            return False
-        self._in_flight.append(InFlight(first, self._replica.term, bundles))
+            return []
+        return [Draft(data, bundles)]
+
+    def proposed(self, draft: Draft, index: int, term: int) -> None:
+        """The entry is on its way."""
+        self._in_flight.append(InFlight(index, term, draft.bundles))
         self._has_told = True
-        return True
+
+    def dropped(self, draft: Draft, failed: Failed) -> None:
+        """It was not taken, for this reason."""
+        for bundle in draft.bundles:
+            _fail(bundle, failed)
 
     def _has_room(self) -> bool:
         """A lone request never waits; while an entry is in flight, only a full one may follow.
@@ -200,21 +203,21 @@ class Pipeline:
             return True
         return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and self._waiting.size >= FULL_ENTRY_TRANSFERS
 
-    def _take(self) -> list[Bundle]:
+    def _take(self, machine: Machine, loads: list[tuple[Command | Propose, Need]]) -> list[Bundle]:
         bundles: list[Bundle] = []
-        transfers, now = 0, self._ports.clock.monotonic()
+        transfers, now = 0, self._clock.monotonic()
         while self._waiting and len(bundles) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
             event = self._waiting.take()
             if isinstance(event, Command) and event.deadline < now:
                 event.fail(overdue(event.body[0]))
                 continue
             if isinstance(event, Propose):
-                bundle = self._resolve_round(event)
+                bundle = self._resolve_round(machine, event, loads)
                 transfers += ROUND_TRANSFERS if event.request[0] == Kind.round else 0
             else:
                 commands = self._take_mergeable(event, now)
                 transfers += sum(command.size for command in commands)
-                bundle = self._resolve(commands)
+                bundle = self._resolve(machine, commands, loads)
             if bundle is not None:
                 bundles.append(bundle)
         return bundles
@@ -241,21 +244,22 @@ class Pipeline:
             self._waiting.take()
         return commands
 
-    def _resolve(self, commands: list[Command]) -> Bundle | None:
-        first, machine = commands[0], self._replica.machine
+    def _resolve(
+        self, machine: Machine, commands: list[Command], loads: list[tuple[Command | Propose, Need]]
+    ) -> Bundle | None:
+        first = commands[0]
         body = first.body
         if len(commands) > 1:
             assert first.merging is not None
             body = first.merging.merge([command.body for command in commands])
         try:
-            resolved = machine.resolve(first.part, body, self._ports.true_ns(), first.loaded)
+            resolved = machine.resolve(first.part, body, self._true_ns(), first.loaded)
         except ProtocolError as error:
             for command in commands:
                 command.fail(not_done(ErrorCode.bad_request, str(error)))
             return None
         if isinstance(resolved, Need):
-            for command in commands:
-                self._replica.load(command, resolved)
+            loads += [(command, resolved) for command in commands]
             return None
         slots, start = [], 0
         for command in commands:
@@ -263,54 +267,60 @@ class Pipeline:
             start += command.size
         return Bundle(resolved, slots)
 
-    def _resolve_round(self, event: Propose) -> Bundle | None:
+    def _resolve_round(
+        self, machine: Machine, event: Propose, loads: list[tuple[Command | Propose, Need]]
+    ) -> Bundle | None:
         """The bodies inside a PREPARE are resolved too."""
-        request = self._replica.machine.resolve_round(event.request, self._ports.true_ns(), event.loaded)
+        request = machine.resolve_round(event.request, self._true_ns(), event.loaded)
         if isinstance(request, Need):
-            self._replica.load(event, request)
+            loads.append((event, request))
             return None
         return Bundle(request, [], event.reply)
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def applied(self, index: int, term: int, answers: list[Body]) -> None:
-        """The entry at `index` has been applied: answers whoever waits for it here."""
-        if self._in_flight and self._in_flight[0].index == index:
-            entry = self._in_flight.popleft()
-            if entry.term != term:
-                for bundle in entry.bundles:
-                    _fail(bundle, replace(self._replica.not_leader(), may_have_happened=True))
-                return
-            for bundle, answer in zip(entry.bundles, answers, strict=True):
-                self._answer(bundle, answer)
-                if bundle.request[0] == Kind.round:
-                    self._unblock()
+    def applied(self, machine: Machine, index: int, term: int, answers: list[Body], not_leader: Failed) -> bool:
+        """The entry at `index` has been applied: answers whoever waits for it here. Whether somebody waits for a decision now.
 
-    def _answer(self, bundle: Bundle, answer: Body) -> None:
+        `not_leader` is what those are told whose entry has been replaced by another one.
+        """
+        if not self._in_flight or self._in_flight[0].index != index:
+            return False
+        entry = self._in_flight.popleft()
+        if entry.term != term:
+            for bundle in entry.bundles:
+                _fail(bundle, replace(not_leader, may_have_happened=True))
+            return False
+        waits = False
+        for bundle, answer in zip(entry.bundles, answers, strict=True):
+            waits |= self._answer(machine, bundle, answer)
+            if bundle.request[0] == Kind.round:
+                self._unblock()
+        return waits
+
+    def _answer(self, machine: Machine, bundle: Bundle, answer: Body) -> bool:
         if bundle.reply is not None:
             bundle.reply(answer)
-            return
-        part = self._replica.machine.parts[bundle.slots[0].command.part]
-        if not part.waits(answer):
-            for slot in bundle.slots:
-                slot.command.reply(slot.of(answer))
-            return
+            return False
+        part = machine.parts[bundle.slots[0].command.part]
+        waits = False
         for slot in bundle.slots:
             own = slot.of(answer)
             if part.waits(own):
-                self._block(slot.command)
+                waits |= self._block(slot.command)
             else:
                 slot.command.reply(own)
+        return waits
 
-    def _block(self, command: Command) -> None:
+    def _block(self, command: Command) -> bool:
         """Tried again as a whole after the round: rows that were created already are then `exists`."""
-        if self._ports.clock.monotonic() > command.deadline:
+        if self._clock.monotonic() > command.deadline:
             reason = "a commit round on these accounts is not decided yet"
             command.reply(Failed(ErrorCode.outcome_unknown, reason))
-        else:
-            command.loaded, command.was_tried = {}, True
-            self._blocked.append(command)
-            self._replica.hurry()
+            return False
+        command.loaded, command.was_tried = {}, True
+        self._blocked.append(command)
+        return True
 
     def _unblock(self) -> None:
         for command in reversed(self._blocked):
@@ -325,7 +335,8 @@ def _fail(bundle: Bundle, failed: Failed) -> None:
         slot.command.fail(failed)
 
 
-def _drop(event: Command | Propose, failed: Failed) -> None:
+def drop(event: Command | Propose, failed: Failed) -> None:
+    """Tells whoever asked that nothing comes of it here."""
     if isinstance(event, Command):
         event.fail(failed)
     else:

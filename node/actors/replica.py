@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import assert_never
 
-from node.actors.actor import Actor, Failed, not_done
+from node.actors.actor import RETRY_AFTER_MS, Actor, Failed, not_done
 from node.actors.events import (
     ChangeMembership,
     Checkpointed,
@@ -29,7 +29,7 @@ from node.actors.events import (
     ReplicaEvent,
     Ticked,
 )
-from node.actors.pipeline import Pipeline
+from node.actors.pipeline import Draft, Pipeline, drop
 from node.actors.questions import Questions
 from node.actors.recovery import Losses
 from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
@@ -85,7 +85,7 @@ class Replica(Actor[ReplicaEvent]):
         self.is_serving = False
         self._make_machine = make_machine
         self._ports = ports
-        self._pipeline = Pipeline(self, ports)
+        self._pipeline = Pipeline(ports.clock, ports.true_ns)
         self._questions = Questions(self, ports)
         self._checkpoint_bytes = checkpoint_bytes
         self._log_bytes = 0
@@ -114,7 +114,7 @@ class Replica(Actor[ReplicaEvent]):
                 case Received(message):
                     self._on_message(message)
                 case Command() | Propose():
-                    self._pipeline.add(event)
+                    self._on_request(event)
                 case Query() | MembershipQuery():
                     self._questions.add(event)
                 case Persisted(persist):
@@ -125,7 +125,7 @@ class Replica(Actor[ReplicaEvent]):
                     self.raft.peer_lost(NodeId(node))
                 case LoadedRows(item, loaded):
                     item.loaded = loaded
-                    self._pipeline.add_first(item)
+                    self._on_loaded(item)
                 case Checkpointed(machine, meta):
                     self._on_checkpointed(machine, meta)
                 case Exported(message, is_complete):
@@ -136,12 +136,45 @@ class Replica(Actor[ReplicaEvent]):
                     assert_never(event)
         self._questions.ask_read_point()
         self._let_out()
-        if self._pipeline.propose(self._can_propose()):
+        if self._propose_waiting():
             self._let_out()
         self._start_loads()
 
-    def _can_propose(self) -> bool:
-        return self.is_serving and self._installing is None
+    def _on_request(self, event: Command | Propose) -> None:
+        if self.is_serving:
+            self._pipeline.add(event)
+        else:
+            event.reply(self.not_leader())
+
+    def _on_loaded(self, item: Command | Propose) -> None:
+        if self.is_serving:
+            self._pipeline.add_first(item)
+        else:
+            drop(item, self.not_leader())
+
+    def _propose_waiting(self) -> bool:
+        """Whether anything was proposed."""
+        has_proposed = False
+        while self.is_serving and self._installing is None and (made := self._pipeline.make(self.machine)) is not None:
+            self._loads += made.loads
+            if made.drafts and not self._propose(made.drafts):
+                break
+            has_proposed |= bool(made.drafts)
+        return has_proposed
+
+    def _propose(self, drafts: list[Draft]) -> bool:
+        """Whether the log has taken all of them."""
+        are_taken = True
+        for draft in drafts:
+            try:
+                index, _ = self.raft.propose([draft.data])
+            except ProposalDropped as dropped:
+                failed = not_done(ErrorCode.not_leader, dropped.reason, RETRY_AFTER_MS, int(dropped.leader))
+                self._pipeline.dropped(draft, failed)
+                are_taken = False
+            else:
+                self._pipeline.proposed(draft, index, self.term)
+        return are_taken
 
     def _on_message(self, message: Message) -> None:
         if message.kind is MessageKind.snapshot and not self.incoming.holds(message):
@@ -158,7 +191,9 @@ class Replica(Actor[ReplicaEvent]):
         self.raft.let_others_lead(ticked.is_clock_off)
         self.raft.tick()
         self.losses.look(self.raft, self._ports.clock.monotonic())
-        self._pipeline.tick()
+        if self.is_serving:
+            has_laggard = bool(len(self._pipeline)) and self.has_laggard()
+            self._propose(self._pipeline.tick(self.machine, has_laggard=has_laggard))
         self._questions.tick()
 
     def has_laggard(self) -> bool:
@@ -175,7 +210,8 @@ class Replica(Actor[ReplicaEvent]):
         """Hands over, or changes who belongs to the group, if this replica still leads and nothing is in the way; who asks looks again."""
         try:
             if isinstance(event, Lead):
-                self._pipeline.tell_time()
+                if self.is_serving:
+                    self._propose(self._pipeline.tell_time(self.machine))
                 self.raft.transfer_leadership(NodeId(event.node))
             elif self.is_serving and event.before == self.membership:
                 self.raft.propose_change(event.change)
@@ -320,10 +356,11 @@ class Replica(Actor[ReplicaEvent]):
         for entry in entries:
             answers = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.normal else b"")
             self._log_bytes += len(entry.data) + ENTRY_BYTES
-            self._pipeline.applied(entry.index, entry.term, answers)
+            if self._pipeline.applied(self.machine, entry.index, entry.term, answers, self.not_leader()):
+                self.hurry()
             if self.on_applied is not None:
                 self.on_applied()
-        self._pipeline.stamped()
+        self._pipeline.stamped(self.machine)
         self._has_hurried = False
         self.raft.applied(entries[-1].index)
         if self._seen[0] is Role.leader and not self.is_serving and entries[-1].term == self._seen[2]:
@@ -350,11 +387,6 @@ class Replica(Actor[ReplicaEvent]):
 
         self._ports.write(LogWrite(self.group, lost=self.losses.note(self.raft)), done)
         return flushed
-
-    def load(self, item: Command | Propose, need: Need) -> None:
-        """Reads stored rows for a command; they come back as an event."""
-        self._loads.append((item, need))
-        self._start_loads()
 
     def _start_loads(self) -> None:
         """What has its rows is to be proposed first: it holds them until then."""
