@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster, open_cluster
-from _failing import EXIT_REFUSED_BEFORE, EXIT_UNKNOWN
-from _faults import heal, slow_disk
-from _output import EXIT_INTERRUPTED
-from _processes import wait_for
 
+from node.cli.failing import EXIT_REFUSED_BEFORE, EXIT_UNKNOWN
+from node.cli.program import EXIT_INTERRUPTED
 from protocol.client import Client, connect
 from protocol.errors import OutcomeUnknown, Unreachable
 from protocol.placement import group_of
+from scripts.local import LocalCluster, open_cluster
+from scripts.local.faults import heal, slow_disk
+from scripts.local.processes import wait_for
 from tests.e2e.nodes import running
 from tests.e2e.ports import free_ports
-from tests.e2e.programs import ROOT, Outcome, run
+from tests.e2e.programs import ROOT, Outcome, environment, run, script
 
 NODES = 3
 SHARDS = 4
@@ -73,10 +71,9 @@ def refused(cluster: LocalCluster, *arguments: object) -> Outcome:
 
 def start_pay(addresses: str, *arguments: object) -> subprocess.Popen[str]:
     """`pay` in the background; its addresses are given on the command line."""
-    environment = os.environ | {"RINGPAY_VENV": "off"}
     return subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "pay", *map(str, arguments), "--addresses", addresses],
-        env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [script("pay"), *map(str, arguments), "--addresses", addresses],
+        env=environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 

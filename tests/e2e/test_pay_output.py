@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
-from _output import EXIT_OUTPUT_LOST, show, show_pages
 
+from node.cli.output import EXIT_OUTPUT_LOST, show, show_pages
 from protocol import ids
 from protocol.client import connect
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
-from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, run
+from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, environment, run, script
 
 RICH, POOR, STRANGE = "{till}rich", "{till}poor", "{till}[bold]x[/y]"
 SINKS = ("full", "closed", "broken")
@@ -43,16 +42,16 @@ def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
 
 def pay_into(cluster: LocalCluster, sink: str, *arguments: object) -> tuple[int, str]:
     """Its exit code and complaint, with a standard output that takes nothing."""
-    command = [sys.executable, str(ROOT / "scripts" / "pay"), *map(str, arguments)]
+    command = [script("pay"), *map(str, arguments)]
     if sink == "closed":
         command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
-    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses)}
+    variables = environment(RINGPAY_ADDRESSES=",".join(cluster.addresses))
     reading, writing = os.pipe()
     os.close(reading)
     with Path("/dev/full").open("wb") as full, os.fdopen(writing, "wb") as broken:
         output = {"full": full, "closed": None, "broken": broken}[sink]
         done = subprocess.run(
-            command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True,
+            command, env=variables, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True,
             timeout=RUN_SECONDS, check=False,
         )  # fmt: skip
     return done.returncode, done.stderr
@@ -87,21 +86,21 @@ def test_a_refusal_keeps_its_code_whatever_becomes_of_standard_output(cluster: L
         assert code == 1 and complaint.startswith("pay: insufficient_funds: ") and "Traceback" not in complaint
 
 
-@pytest.mark.parametrize("script", ["cluster", "demo", "bench", "chaos", "simulate"])
-def test_no_script_ends_in_a_traceback_where_standard_output_fails(script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cluster", "demo", "bench", "chaos", "simulate"])
+def test_no_script_ends_in_a_traceback_where_standard_output_fails(name: str, tmp_path: Path) -> None:
     """The shortest that each of them can say."""
     shortest: dict[str, list[object]] = {
         "cluster": ["up", "--nodes", "1", "--dir", tmp_path / "it"], "demo": ["--customers", "2", "--terminals", "2"],
         "bench": ["--nodes", "1", "--shards", "1", "--transfer-count", "100", "--account-count", "10"],
         "chaos": ["--minutes", "0.01"], "simulate": ["--seeds", "1"],
     }  # fmt: skip
-    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, shortest[script])]
+    command = [script(name), *map(str, shortest[name])]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            command, env=os.environ | {"RINGPAY_VENV": "off"}, cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+            command, env=environment(), cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
             text=True, timeout=RUN_SECONDS, check=False,
         )  # fmt: skip
-    if script == "cluster":
+    if name == "cluster":
         assert run("cluster", "down", "--dir", tmp_path / "it").returncode == 0
     assert done.returncode in (1, EXIT_OUTPUT_LOST), done.stderr
     assert "Traceback" not in done.stderr and "standard output: No space left on device" in done.stderr
@@ -149,11 +148,9 @@ def test_a_table_of_many_pages_has_one_head(capsys: pytest.CaptureFixture[str]) 
 
 def test_an_encoding_without_letters_shows_escapes(cluster: LocalCluster) -> None:
     """An account is opened and shown where standard output takes ASCII alone."""
-    command = [sys.executable, str(ROOT / "scripts" / "pay"), "account", "create", "zoë:ascii"]
-    environment = os.environ | {
-        "RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses), "PYTHONIOENCODING": "ascii",
-    }  # fmt: skip
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=RUN_SECONDS, check=False)
+    command = [script("pay"), "account", "create", "zoë:ascii"]
+    variables = environment(RINGPAY_ADDRESSES=",".join(cluster.addresses), PYTHONIOENCODING="ascii")
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, timeout=RUN_SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.splitlines()[1].split() == [b"zo\\xeb:ascii", b"created"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _payments import GENERATED, InputError, Payment, generate, read
 
+from scripts.load.payments import GENERATED, InputError, Payment, generate, read
 from tests.e2e.programs import run
 
 HEADER = "time,customer,terminal,amount_cents\n"
