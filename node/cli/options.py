@@ -53,7 +53,9 @@ def parse() -> argparse.Namespace:
     """Options, with amounts in minor units."""
     parser = make_parser(GUIDE.replace("scripts/pay", sys.argv[0]))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = Parser(add_help=False)
+    formed = Parser(add_help=False)
+    formed.add_argument("-o", dest="form", choices=("table", "json"), default="table")
+    shared = Parser(add_help=False, parents=[formed])
     shared.add_argument(
         "--addresses", type=addresses, default=usual_addresses(),
         help="host:port,... of any nodes (RINGPAY_ADDRESSES, else 127.0.0.1:7101 to 7105)",
@@ -65,7 +67,6 @@ def parse() -> argparse.Namespace:
     shared.add_argument(
         "--timeout", type=decimal(*TIMEOUT_SECONDS), default=10.0, help="seconds to wait for an answer (10)"
     )
-    shared.add_argument("-o", dest="form", choices=("table", "json"), default="table")
     account = commands.add_parser("account", help="create, show or update an account").add_subparsers(
         dest="account_command", required=True, metavar="create|show|update"
     )
@@ -74,8 +75,11 @@ def parse() -> argparse.Namespace:
     add_questions(commands, shared)
     add_trace(commands, shared, parse_id)
     add_lock(commands, shared)
+    commands.add_parser("version", help="of this program", parents=[formed])
     arguments, program = split_program(sys.argv[1:])
     options = parser.parse_args(arguments)
+    if options.command == "version":
+        return options
     options.program, options.token, options.cluster = program, token(parser), options.cluster or ""
     options.outer_owners = read_outer_owners(parser) if options.command == "lock" else {}
     options.change = None  # what to tell of an interrupt while a change is under way

@@ -1,36 +1,18 @@
-"""`pay`: reads the command line, connects a client, runs one command. The client as a command."""
+"""`pay`: tells its version, or runs one of its commands."""
 
 from __future__ import annotations
 
-from node.cli.accounts import account
-from node.cli.auditing import show_audit
-from node.cli.failing import tell
-from node.cli.holding import hold_lock
-from node.cli.options import parse
-from node.cli.payments import capture, outcome, transfer, void
-from node.cli.questions import history, status
-from node.cli.tracing import show_trace
-from protocol.client import connect
-from protocol.errors import RingpayError
+import sys
 
-COMMANDS = {
-    "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
-    "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
-    "lock": hold_lock,
-}  # fmt: skip
+from node.cli.output import say
+from protocol import __version__
 
 
 def main() -> int:
     """The exit code."""
-    options = parse()
-    try:
-        within = None if options.command == "lock" else options.timeout  # whose command runs as long as it likes
-        given = {"within": within, "token": options.token, "cluster": options.cluster}
-        with connect(options.addresses, timeout=options.timeout, **given) as client:
-            return COMMANDS[options.command](client, options)
-    except RingpayError as error:
-        return tell(error, options)
-    except KeyboardInterrupt:
-        if options.change is None:
-            raise
-        return tell(options.change, options)
+    if sys.argv[1:] == ["version"]:  # it is told where a package is missing, too
+        say(f"ringpay {__version__}")
+        return 0
+    from node.cli.commands import run
+
+    return run()

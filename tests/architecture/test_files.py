@@ -10,7 +10,7 @@ from tests.architecture.sources import ROOT, files, place, python_files, text_of
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 TOP_LEVEL_FOLDERS = ("node", "protocol", "scripts", "tests")
-TOP_LEVEL_FILES = ("README.md", "cluster.toml", "pyproject.toml", "requirements.lock")
+TOP_LEVEL_FILES = ("CHANGELOG.md", "LICENSE", "README.md", "cluster.toml", "pyproject.toml", "requirements.lock")
 UNFINISHED = re.compile(
     r"\b(?:TOD[O]|FIXM[E]|HAC[K])\b|\bXX[X]:|NotImplementedErro[r]"
 )  # the brackets: not to find itself

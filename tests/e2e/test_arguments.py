@@ -17,7 +17,7 @@ from tests.e2e.programs import RUN_SECONDS, environment, run, script
 
 PROGRAMS = {
     "bench": "scripts.load.bench", "chaos": "tests.chaos.chaos", "cluster": "scripts.local.command", "demo": "scripts.load.demo",
-    "pay": "node.cli.pay", "simulate": "tests.simulation.seeds",
+    "pay": "node.cli.options", "simulate": "tests.simulation.seeds",
 }  # fmt: skip
 NO_NUMBERS = ("-1", "nan", "inf", "1e3", "1_000", "１２", "٣", " 1", "1 ", "+1", "", "0x10", str(2**64), "9" * 5_000)
 TEXTS = (
