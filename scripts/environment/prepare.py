@@ -1,12 +1,14 @@
-"""Prepares the project's own environment, `.venv`, from `requirements.lock`, and runs a program inside it.
+"""Prepares the project's own environment, `.venv`, with one of two sets of packages, and runs a program inside it.
 
-`start.sh` in this folder runs this file for every script: `prepare.py NAME MODULE ARGUMENT...` runs the `main` of that module
-under that name, and without arguments nothing is run. It starts itself again inside `.venv`, with the project's root on PYTHONPATH, so
-that every import here and in child processes is of a package by its full name.
+`start.sh` in this folder runs this file for every script: `prepare.py users NAME MODULE ARGUMENT...` runs the `main` of that module
+under that name, with the packages that a user needs; `prepare.py tests` runs nothing and brings what tests and checks need besides. It
+starts itself again inside `.venv`, with the project's root on PYTHONPATH, so that every import here and in child processes is of a
+package by its full name.
 
-Needs nothing but Python 3.11 or newer with its `venv` module. A stamp inside `.venv` holds the hash of the lock file:
-a second run costs a few milliseconds; scripts that start together wait for the one that prepares. With RINGPAY_VENV=off
-the current interpreter is used as it is, for people who have installed the requirements themselves.
+Needs nothing but Python 3.11 or newer with its `venv` module. A stamp inside `.venv` holds the hashes of the lock files that were
+installed: a second run costs a few milliseconds; scripts that start together wait for the one that prepares. An environment that has the
+larger set keeps it. With RINGPAY_VENV=off the current interpreter is used as it is, for people who have installed the requirements
+themselves.
 
 Standard library only, and in a syntax that older versions of Python can read, so that they can say what is wrong.
 """
@@ -28,7 +30,10 @@ from typing import Iterator, NoReturn
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
-LOCK = ROOT / "requirements.lock"
+LOCKS = {  # what each set consists of; the last one has all pins of those before it
+    "users": ("requirements.lock",),
+    "tests": ("requirements.lock", "tests/requirements.lock"),
+}
 STAMP = VENV / "ringpay.stamp"
 PREPARING = VENV / "ringpay.preparing"  # there while packages are written: found later, they are half written
 
@@ -43,17 +48,18 @@ EXIT_INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> None:
-    """Prepares, and runs the program that the arguments name, if any, to its end."""
-    ensure()
-    if arguments:
+    """Prepares a set, and runs the program that the other arguments name, if any, to its end."""
+    ensure(arguments[0])
+    if arguments[1:]:
         from node.cli.program import start
 
-        sys.argv[:] = [arguments[0], *arguments[2:]]
-        start(arguments[1])
+        _, name, module, *words = arguments
+        sys.argv[:] = [name, *words]
+        start(module)
 
 
-def ensure() -> None:
-    """Returns inside an up-to-date `.venv` that finds the project: prepares it where needed, then starts this program again in it.
+def ensure(wanted: str) -> None:
+    """Returns inside a `.venv` that has the wanted set and finds the project: prepares it where needed, then starts itself again in it.
 
     Exits with 7 where there can be none: Python is too old or lacks the venv module, or packages could not be installed, or
     are missing with RINGPAY_VENV=off.
@@ -61,9 +67,9 @@ def ensure() -> None:
     if sys.version_info < OLDEST:
         _restart_with_newer_python()
     is_ours = os.environ.get("RINGPAY_VENV") != "off"
-    is_prepared = not is_ours or _is_current()
+    is_prepared = not is_ours or _has(wanted)
     if not is_prepared:
-        _prepare()
+        _prepare(wanted)
     if not (is_prepared and (_is_inside() or not is_ours) and _finds_the_project()):
         _restart(VENV_PYTHON if is_ours else Path(sys.executable))
     if not is_ours:
@@ -82,7 +88,7 @@ def _check_packages() -> None:
         _fail(
             EXIT_NO_ENVIRONMENT,
             f"RINGPAY_VENV=off, and {sys.executable} lacks {', '.join(missing)}.",
-            f"Install what {LOCK.name} names, or leave RINGPAY_VENV unset.",
+            f"Install what {LOCKS['users'][-1]} names, or leave RINGPAY_VENV unset.",
         )
 
 
@@ -95,26 +101,34 @@ def _is_inside() -> bool:
     return Path(sys.prefix).resolve() == VENV.resolve()
 
 
-def _is_current() -> bool:
-    """Whether `.venv` holds what the lock file names. Inside it, also whether it was made for this very Python."""
+def _has(wanted: str) -> bool:
+    """Whether `.venv` holds what the set's lock files name. Inside it, also whether it was made for this very Python."""
+    stamp = _stamp()
+    if _is_inside() and stamp.get("python") != _version(sys.version_info):
+        return False
+    return all(stamp.get(lock) == _hash(lock) for lock in LOCKS[wanted]) and _is_there()
+
+
+def _stamp() -> dict[str, str]:
+    """The version of Python and the hash of each lock file that was installed, by its name; nothing where none was to its end."""
     try:
-        lock_hash, version = STAMP.read_text(encoding="ascii").split()
+        pairs = [line.partition(" ") for line in STAMP.read_text(encoding="ascii").splitlines()]
+        return {name: text for name, _, text in pairs}
     except (OSError, ValueError):
-        return False
-    if _is_inside() and version != _version(sys.version_info):
-        return False
-    return lock_hash == _lock_hash() and _is_there()
+        return {}
 
 
-def _prepare() -> None:
+def _prepare(wanted: str) -> None:
     try:
         with _alone():
-            if _is_current():
+            if _has(wanted):
                 return
             started_s = time.monotonic()
+            if LOCKS["tests"][-1] in _stamp():
+                wanted = "tests"  # never back to the smaller one
             if not _is_usable():
                 _create()
-            _install()
+            _install(wanted)
             _say(f"environment ready after {time.monotonic() - started_s:.0f} s")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -160,15 +174,16 @@ def _create() -> None:
         _fail(EXIT_NO_ENVIRONMENT, "the environment could not be made:", made.stdout.strip(), made.stderr.strip())
 
 
-def _install() -> None:
-    lock_hash = _lock_hash()
-    _say(f"installing the packages of {LOCK.name}; the first time takes a minute")
+def _install(wanted: str) -> None:
+    hashes = {lock: _hash(lock) for lock in LOCKS[wanted]}
+    whole = LOCKS[wanted][-1]
+    _say(f"installing the packages of {whole}; the first time takes a minute")
     STAMP.unlink(missing_ok=True)
     PREPARING.touch()
     command = [str(VENV_PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     only_errors = ["--quiet", "--quiet"]
     installed = subprocess.run(
-        [*command, *only_errors, "--require-hashes", "--requirement", str(LOCK)], check=False, cwd=ROOT
+        [*command, *only_errors, "--require-hashes", "--requirement", str(ROOT / whole)], check=False, cwd=ROOT
     )
     if installed.returncode >= 0:  # below 0 it was killed and may have left half a package; a failure leaves none
         PREPARING.unlink()
@@ -182,7 +197,8 @@ def _install() -> None:
         [str(VENV_PYTHON), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
     )
     unfinished = STAMP.with_suffix(".new")
-    unfinished.write_text(f"{lock_hash}\n{version.strip()}\n", encoding="ascii")
+    lines = [f"{name} {text}\n" for name, text in {"python": version.strip(), **hashes}.items()]
+    unfinished.write_text("".join(lines), encoding="ascii")
     unfinished.replace(STAMP)
 
 
@@ -210,11 +226,11 @@ def _restart_with_newer_python() -> NoReturn:
     )
 
 
-def _lock_hash() -> str:
+def _hash(lock: str) -> str:
     try:
-        return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+        return hashlib.sha256((ROOT / lock).read_bytes()).hexdigest()
     except OSError as error:
-        _fail(EXIT_NO_ENVIRONMENT, f"{LOCK} cannot be read: {error.strerror}")
+        _fail(EXIT_NO_ENVIRONMENT, f"{ROOT / lock} cannot be read: {error.strerror}")
 
 
 def _version(version: tuple[object, ...]) -> str:

@@ -1,5 +1,5 @@
 # Sourced by every script. `start MODULE ARGUMENT...` runs a program of the project in its environment, under the script's name;
-# `prepare` only prepares the environment, goes to the project's root and sets `python`, the interpreter to use.
+# `prepare` brings what tests and checks need, goes to the project's root and sets `python`, the interpreter to use.
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 if ! command -v python3 >/dev/null; then
@@ -10,13 +10,13 @@ fi
 start() {
     local script
     script=$(readlink -f "$0")
-    exec python3 "$here/prepare.py" "scripts/${script##*/}" "$@"
+    exec python3 "$here/prepare.py" users "scripts/${script##*/}" "$@"
 }
 
 prepare() {
     root=$(dirname "$(dirname "$here")")
     cd "$root" || exit 1
-    python3 "$here/prepare.py" || exit $?
+    python3 "$here/prepare.py" tests || exit $?
     python=$root/.venv/bin/python
     [[ ${RINGPAY_VENV-} == off ]] && python=$(command -v python3)
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -156,7 +157,8 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise ValueError("a Parquet file needs the package pyarrow; a CSV file does not") from error
+        install = f"{sys.executable} -m pip install pyarrow"
+        raise ValueError(f"a Parquet file needs pyarrow, as the package's extra `parquet` has it: {install}") from error
     try:
         file = parquet.ParquetFile(path)
         _check_columns(file.schema_arrow.names)

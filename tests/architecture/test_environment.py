@@ -39,7 +39,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in COPIED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    (root / "requirements.lock").write_text("# nothing\n")
+    for lock in prepare.LOCKS["tests"]:
+        (root / lock).parent.mkdir(exist_ok=True)
+        (root / lock).write_text("# nothing\n")
     (root / "marker.py").write_text(PROGRAM)
     script = root / "scripts" / "program"
     script.write_text(SCRIPT)
@@ -122,9 +124,28 @@ def test_interrupted_install_starts_afresh(project: Path) -> None:
     """An environment whose packages may be half written is made anew, even when its own interpreter prepares it."""
     (project / ".venv" / prepare.STAMP.name).unlink()
     (project / ".venv" / prepare.PREPARING.name).touch()
-    again = run(project, project / ".venv" / "bin" / "python", "scripts/environment/prepare.py")
+    again = run(project, project / ".venv" / "bin" / "python", "scripts/environment/prepare.py", "users")
     assert again.returncode == 0, again.stderr
     assert "making .venv" in again.stderr
+
+
+def test_the_larger_set_is_brought_by_the_tests_and_kept(project: Path) -> None:
+    """Programs that need less leave it alone; where their own lock file changes, the larger set is brought up to date."""
+
+    def installed(command: str, *arguments: str) -> list[str]:
+        done = run(project, project / "scripts" / command, *arguments)
+        assert done.returncode == 0, done.stderr
+        return [line.split()[5].rstrip(";") for line in done.stderr.splitlines() if "installing" in line]
+
+    tests = project / "scripts" / "test"
+    tests.write_text(SCRIPT.replace('start marker "$@"', "prepare"))
+    tests.chmod(0o755)
+    users, larger = prepare.LOCKS["tests"]
+    (project / users).write_text("# of users alone\n")
+    assert (installed("program"), installed("program")) == ([users], [])
+    assert (installed("test"), installed("test"), installed("program")) == ([larger], [], [])
+    (project / users).write_text("# new\n")
+    assert (installed("program"), installed("test")) == ([larger], [])
 
 
 def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,14 +154,14 @@ def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(prepare, "OLDEST", (99, 0))
     monkeypatch.setattr(prepare, "NEWER_NAMES", ())
     with pytest.raises(SystemExit) as stopped:
-        prepare.ensure()
+        prepare.ensure("users")
     assert stopped.value.code == prepare.EXIT_NO_ENVIRONMENT
     assert "Python 99.0 or newer is needed" in capsys.readouterr().err
 
 
 def test_missing_packages_are_told() -> None:
     """Where nothing is prepared by the script itself."""
-    command = [sys.executable, "-S", "-P", "scripts/environment/prepare.py"]
+    command = [sys.executable, "-S", "-P", "scripts/environment/prepare.py", "users"]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -165,6 +186,6 @@ def test_missing_venv_module_is_told(
     monkeypatch.setattr(prepare, "PREPARING", tmp_path / ".venv" / "ringpay.preparing")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
-        prepare.ensure()
+        prepare.ensure("users")
     assert stopped.value.code == prepare.EXIT_NO_ENVIRONMENT
     assert "apt-get install python3-venv" in capsys.readouterr().err
