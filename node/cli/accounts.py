@@ -8,7 +8,7 @@ from typing import Any
 
 from node.cli.options import changes_of
 from node.cli.output import EXIT_FAILED, complain, show
-from protocol import money
+from node.cli.shown import amount
 from protocol.client import Account, SyncClient
 from protocol.errors import OutcomeUnknown
 from protocol.status import AccountStatus
@@ -23,7 +23,7 @@ def account(client: SyncClient, options: argparse.Namespace) -> int:
             {"account": name, "status": AccountStatus.account_not_found.name} for name in missing
         ]
         rows = [account_row(row, options.form) for row in found.values() if row is not None]
-        show(rows + lacking if options.form == "json" else rows, options.form)
+        show(rows + lacking if options.form == "json" else rows, options.form, ["minimum_balance"])
         for name in missing:
             complain(f"account_not_found: {name}")
         return EXIT_FAILED if missing else 0
@@ -44,5 +44,5 @@ def account_row(row: Account, form: str) -> Mapping[str, Any]:
     shown: dict[str, Any] = {"account": row.id, "currency": row.currency, "status": row.status}
     for name in amounts:
         value = getattr(row, name)
-        shown[name] = value if form == "json" or value is None else money.format(value, row.currency)
+        shown[name] = value if form == "json" else amount(value, row.currency)
     return shown | {"owner": row.owner, "version": row.version}

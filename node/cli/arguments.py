@@ -24,6 +24,14 @@ TOKEN_VARIABLE = "RINGPAY_TOKEN"  # noqa: S105 - a name; it says who asks
 class Parser(argparse.ArgumentParser):
     """A command line whose every word is text."""
 
+    def tell_programs(self, message: str) -> None:
+        """For a program that speaks to other programs: what is wrong, on standard output."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tells what is wrong and ends the program."""
+        self.tell_programs(message)
+        super().error(message)
+
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse does it, once all words are known to be UTF-8."""
         words = sys.argv[1:] if args is None else args
@@ -33,10 +41,10 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
 
-def make_parser(guide: str) -> Parser:
+def make_parser(guide: str, kind: type[Parser] = Parser) -> Parser:
     """The command line of the program that runs, which explains itself with the guide."""
     summary, _, details = guide.partition("\n\n")
-    return Parser(
+    return kind(
         prog=sys.argv[0], description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
@@ -88,7 +96,7 @@ def token_text(text: str) -> str:
     return text
 
 
-def token(parser: argparse.ArgumentParser) -> str:
+def token(parser: Parser) -> str:
     """The client's token of the environment; empty where there is none."""
     text = os.environ.get(TOKEN_VARIABLE, "")
     if not is_text(text):
@@ -96,6 +104,7 @@ def token(parser: argparse.ArgumentParser) -> str:
     return text
 
 
-def fail_usage(parser: argparse.ArgumentParser, text: str) -> NoReturn:
+def fail_usage(parser: Parser, text: str) -> NoReturn:
     """One sentence without the list of options: for what is wrong inside a word."""
+    parser.tell_programs(text)
     parser.exit(EXIT_USAGE, f"{program_name()}: {text}\n")

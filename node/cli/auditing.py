@@ -7,7 +7,7 @@ from typing import Any
 
 from node.cli.health import recoveries
 from node.cli.output import EXIT_FAILED, complain, show
-from protocol import money
+from node.cli.shown import amount
 from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
 
 
@@ -40,7 +40,7 @@ def currency_row(row: CurrencyTotals) -> dict[str, Any]:
 
 def in_decimals(row: dict[str, Any]) -> dict[str, Any]:
     """One currency, for people."""
-    return {name: money.format(value, row["currency"]) if type(value) is int else value for name, value in row.items()}
+    return {name: amount(value, row["currency"]) if type(value) is int else value for name, value in row.items()}
 
 
 def shard_row(shard: ShardDigest) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from node.cli.output import EXIT_FAILED, OutputLost, complain, program_name, show
@@ -16,6 +17,7 @@ from node.cli.program import ENDS
 from protocol import ids
 from protocol.errors import Busy, OutcomeUnknown, ProtocolError, Refused, RingpayError, Unreachable
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXIT_UNKNOWN = 3
 EXIT_REFUSED_BEFORE = 5
 ADDRESSES = ",".join(f"127.0.0.1:{port}" for port in range(7101, 7106))
@@ -75,8 +77,9 @@ def repeat_of(error: RingpayError) -> dict[str, Any]:
     """Whether a refusal had been one before, and since when."""
     if not isinstance(error, Refused):
         return {}
-    first = None if error.first_refused_at is None else error.first_refused_at.isoformat()
-    return {"is_repeat": error.is_repeat, "first_refused_at": first}
+    first = error.first_refused_at
+    first_ns = None if first is None else (first - EPOCH) // timedelta(microseconds=1) * 1_000
+    return {"is_repeat": error.is_repeat, "first_refused_ns": first_ns}
 
 
 def settling(options: argparse.Namespace, row: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from node.cli.arguments import NUMBER_MAX, decimal, fail_usage, is_text
+from node.cli.arguments import NUMBER_MAX, Parser, decimal, fail_usage, is_text
 from node.cli.guard import adopt_orphans, end_all
 from node.cli.output import EXIT_FAILED, complain, program_name, show
 from protocol.client import LockOwner, SyncClient, SyncLock
@@ -72,7 +72,7 @@ def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
         raise Refused(error.status, expected) from error
 
 
-def read_outer_owners(parser: argparse.ArgumentParser) -> dict[str, LockOwner]:
+def read_outer_owners(parser: Parser) -> dict[str, LockOwner]:
     """By the names of the locks that this command runs under, the outermost first."""
     owners: dict[str, LockOwner] = {}
     for line in filter(None, os.environ.get(OWNERS, "").split("\n")):

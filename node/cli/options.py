@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from node.cli.arguments import (
@@ -22,6 +24,7 @@ from node.cli.arguments import (
 )
 from node.cli.failing import usual_addresses
 from node.cli.holding import add_lock, read_outer_owners, split_program
+from node.cli.output import OutputLost, show
 from node.cli.tracing import add_trace
 from protocol import ids, money
 from protocol.columns import COMMIT_PROTOCOLS
@@ -49,9 +52,19 @@ this id; 6 done, but standard output did not take the words; 7 no environment to
 """
 
 
+class PayParser(Parser):
+    """The command line of `pay`: with `-o json`, what is wrong with it is a row for programs, as every failure is."""
+
+    def tell_programs(self, message: str) -> None:
+        words, _ = split_program(sys.argv[1:])
+        if any(word in ("-ojson", "-o=json") for word in words) or ("-o", "json") in pairwise(words):
+            with suppress(OutputLost):  # it is told on standard error, too
+                show([{"status": "usage", "message": message}], "json")
+
+
 def parse() -> argparse.Namespace:
     """Options, with amounts in minor units."""
-    parser = make_parser(GUIDE.replace("scripts/pay", sys.argv[0]))
+    parser = make_parser(GUIDE.replace("scripts/pay", sys.argv[0]), PayParser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     formed = Parser(add_help=False)
     formed.add_argument("-o", dest="form", choices=("table", "json"), default="table")
@@ -204,7 +217,7 @@ def parse_lock(text: str) -> Held:
     return Held(name, natural(number))
 
 
-def read_amounts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def read_amounts(parser: Parser, options: argparse.Namespace) -> None:
     """Turns the amounts given as text into minor units, None for none; ends the program where that cannot be."""
     for name in ("amount", "minimum_balance", "maximum_balance"):
         text = getattr(options, name, None)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
-from node.cli.output import EXIT_FAILED, complain, show
+from node.cli.output import EXIT_FAILED, complain, show, show_record
+from node.cli.shown import NANOSECONDS, moment, seconds
 from protocol import ids
 from protocol.client import Participant, SyncClient, Trace, Undecided, UndecidedRound
 from protocol.status import Status
-
-NANOSECONDS = 1_000_000_000
 
 
 def add_trace(commands: Any, shared: argparse.ArgumentParser, parse_id: Callable[[str], int]) -> None:
@@ -31,8 +29,8 @@ def show_trace(client: SyncClient, options: argparse.Namespace) -> int:
     if options.form == "json":
         show([trace_in_full(trace)], "json")
         return 0
-    show([trace_row(trace)], "table")
-    show([participant_row(shard) for shard in trace.participants], "table")
+    show_record(trace_row(trace))
+    show(phase_rows(trace.participants), "table")
     return 0
 
 
@@ -42,17 +40,26 @@ def trace_row(trace: Trace) -> dict[str, Any]:
         "id": ids.format(trace.id), "status": trace.status.name, "protocol": trace.protocol,
         "round": trace.round_id, "epoch": trace.epoch, "coordinator": trace.coordinator,
         "decision": None if trace.decision is None else trace.decision.name,
-        "decided": time_of(trace.decided_ns), "recorded": time_of(trace.recorded_ns),
-        "timestamp": time_of(trace.timestamp_ns),
+        "decided": moment(trace.decided_ns), "recorded": moment(trace.recorded_ns),
+        "timestamp": moment(trace.timestamp_ns),
     }  # fmt: skip
 
 
-def participant_row(shard: Participant) -> dict[str, Any]:
-    """One shard's phases."""
-    return {
-        "group": shard.group, "leader": shard.node, "vote": vote_of(shard), "prepared": time_of(shard.prepared_ns),
-        "precommitted": time_of(shard.precommitted_ns), "carried_out": time_of(shard.carried_out_ns),
-    }  # fmt: skip
+def phase_rows(participants: Sequence[Participant]) -> list[dict[str, Any]]:
+    """What each shard has done, in the order of its time; who has done nothing yet comes last."""
+    rows: list[tuple[int | None, Participant, str]] = []
+    for shard in participants:
+        phases = {
+            f"prepared, vote {vote_of(shard)}": shard.prepared_ns, "precommitted": shard.precommitted_ns,
+            "carried out": shard.carried_out_ns,
+        }  # fmt: skip
+        known = [(stamp_ns, shard, phase) for phase, stamp_ns in phases.items() if stamp_ns is not None]
+        rows += known or [(None, shard, "nothing yet")]
+    rows.sort(key=lambda row: (row[0] is None, row[0] or 0))
+    return [
+        {"time": moment(stamp_ns), "group": shard.group, "leader": shard.node, "phase": phase}
+        for stamp_ns, shard, phase in rows
+    ]
 
 
 def vote_of(shard: Participant) -> str | None:
@@ -70,18 +77,10 @@ def trace_in_full(trace: Trace) -> dict[str, Any]:
     return row
 
 
-def time_of(stamp_ns: int | None) -> str | None:
-    """UTC, to the microsecond."""
-    if stamp_ns is None:
-        return None
-    seconds, rest = divmod(stamp_ns, NANOSECONDS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000:06d}Z"
-
-
 def show_undecided(client: SyncClient, form: str) -> int:
     """Fails where a group did not answer, as the list may then lack something. Says how many rounds are not listed."""
     found = client.undecided()
-    show([undecided_row(row, form) for row in found.rounds], form)
+    show([undecided_row(row, form) for row in found.rounds], form, ["participants"])
     if more := more_of(found):
         complain(more)
     if found.silent:
@@ -100,10 +99,12 @@ def more_of(found: Undecided) -> str:
 
 def undecided_row(row: UndecidedRound, form: str) -> dict[str, Any]:
     """All ids for programs, the first one for people."""
-    shown: dict[str, Any] = {
-        "round": row.round_id, "protocol": row.protocol, "age_seconds": round(row.age_seconds, 3),
-        "participants": list(row.participants), "prepared": list(row.prepared), "transactions": row.transactions,
-    }  # fmt: skip
+    age_ns = round(row.age_seconds * NANOSECONDS)
+    groups = {"participants": list(row.participants), "prepared": list(row.prepared)}
     if form == "json":
-        return shown | {"ids": [ids.format(id) for id in row.ids]}
-    return shown | {"first_id": ids.format(row.ids[0]) if row.ids else None}
+        head = {"round": row.round_id, "protocol": row.protocol, "age_ns": age_ns, "transactions": row.transactions}
+        return head | groups | {"ids": [ids.format(id) for id in row.ids]}
+    return {
+        "round": row.round_id, "protocol": row.protocol, "age": seconds(age_ns), "transactions": row.transactions,
+        "first_id": ids.format(row.ids[0]) if row.ids else None,
+    } | groups  # fmt: skip

@@ -31,12 +31,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from node.cli.arguments import PORT_MAX, fail_usage, integer, make_parser, natural
 from node.cli.output import complain, say, show
+from node.cli.shown import amount
 from protocol.client import Client
 from protocol.errors import RingpayError
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from scripts.load.customers import Receipts, customer_account, send_all, terminal_account
 from scripts.load.payments import CUSTOMERS, TERMINALS, InputError, Payment, generate, read
-from scripts.load.proof import Check, Expected, prove
+from scripts.load.proof import CURRENCY, Check, Expected, prove
 from scripts.local import ClusterError, LocalCluster, temporary, until
 
 NODES = 5
@@ -47,7 +48,7 @@ IN_FLIGHT_MAX = 100  # of each client: all of them together are what a node take
 NAMES_MAX = 1_000_000  # accounts of one kind
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 FUNDING_CENTS = 50_000  # of each customer: some run out of money, as some do
-WORLD = "world:EUR"
+WORLD = f"world:{CURRENCY}"
 KILL_COORDINATOR, KILL_LEADER, START_AGAIN = 0.2, 0.45, 0.7  # parts of the payments that are done
 
 
@@ -115,7 +116,9 @@ async def run(options: argparse.Namespace, payments: Sequence[Payment]) -> int:
         clients = [await stack.enter_async_context(client) for client in random_clients(cluster, options.seed)]
         await open_accounts(clients[0], customers, terminals)
         await fund(clients[0], customers)
-        say(f"{len(customers):,} customers with {FUNDING_CENTS // 100} EUR each, {len(terminals):,} terminals")
+        say(
+            f"{len(customers):,} customers with {amount(FUNDING_CENTS, CURRENCY)} {CURRENCY} each, {len(terminals):,} terminals"
+        )
         receipts = Receipts()
         with Progress(
             *columns, console=Console(highlight=False), transient=True, disable=not sys.stdout.isatty()
@@ -141,9 +144,9 @@ def random_clients(cluster: LocalCluster, seed: int) -> list[Client]:
 
 async def open_accounts(client: Client, customers: Sequence[str], terminals: Sequence[str]) -> None:
     """Opens the world's, the customers' and the terminals' accounts."""
-    rows: list[list[object]] = [[WORLD, "EUR", None, None, "", b""]]
-    rows += [[customer_account(name), "EUR", 0, None, "", b""] for name in customers]
-    rows += [[terminal_account(name), "EUR", 0, None, "", b""] for name in terminals]
+    rows: list[list[object]] = [[WORLD, CURRENCY, None, None, "", b""]]
+    rows += [[customer_account(name), CURRENCY, 0, None, "", b""] for name in customers]
+    rows += [[terminal_account(name), CURRENCY, 0, None, "", b""] for name in terminals]
     for start in range(0, len(rows), TRANSFERS_MAX):
         for status in await client.create_accounts(rows[start : start + TRANSFERS_MAX]):
             if status is not AccountStatus.created:
@@ -228,7 +231,7 @@ def report_traffic(receipts: Receipts, seconds: float) -> None:
 def report_checks(checks: Sequence[Check], seconds: float) -> int:
     """Prints the table; 0 when all hold."""
     say("the books, read back")
-    rows = [{"check": check.name, "found": check.found, "": "holds" if check.holds else "FAILS"} for check in checks]
+    rows = [{"": "holds" if check.holds else "FAILS", "check": check.name, "found": check.found} for check in checks]
     show(rows, "table")
     good = all(check.holds for check in checks)
     say(f"{'no cent lost' if good else 'THE BOOKS ARE WRONG'}, {seconds:.0f} s in all")

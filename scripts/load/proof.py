@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from protocol.client import Client, Report
+from node.cli.shown import amount
+from protocol.client import Client, CurrencyTotals, Report
 from protocol.status import TRANSFERS_MAX
 from scripts.load.customers import Receipts, customer_account, terminal_account
 
 READERS = 32  # histories read, or outcomes settled, at once
+CURRENCY = "EUR"
 CATCH_UP_SECONDS = 30.0  # for nodes that were away
 POLL_SECONDS = 0.1
 
@@ -35,7 +37,7 @@ class Expected:
 
     customers: Sequence[str]
     terminals: Sequence[str]
-    funding: int  # of each customer, in cents
+    funding: int  # of each customer, in minor units
     receipts: Receipts
 
 
@@ -97,11 +99,11 @@ def _payments(receipts: Receipts, found: Counter[int]) -> list[Check]:
     accepted = len(receipts.accepted)
     return [
         Check(
-            "acknowledged payments are in the books exactly once",
+            "each accepted payment is there once",
             f"{once:,} of {accepted:,}, {lost:,} lost, {accepted - once - lost:,} doubled",
             once == accepted,
         ),
-        Check("refused payments are not", f"{booked:,} of {len(receipts.refused):,} are", booked == 0),
+        Check("no refused payment is there", f"{booked:,} of {len(receipts.refused):,} are", booked == 0),
     ]
 
 
@@ -114,23 +116,24 @@ def _balances(expected: Expected, balances: dict[str, int]) -> list[Check]:
     right = sum(balances.get(account) == posted for account, posted in model.items())
     lowest = min(balances[customer_account(name)] for name in expected.customers)
     return [
-        Check("balances are the sum of the receipts", f"{right:,} of {len(model):,}", right == len(model)),
-        Check("no customer is below zero", f"lowest {lowest // 100}.{lowest % 100:02} EUR", lowest >= 0),
+        Check("balances are the receipts' sums", f"{right:,} of {len(model):,}", right == len(model)),
+        Check("no customer is below zero", f"lowest {amount(lowest, CURRENCY)}", lowest >= 0),
     ]
 
 
 def check_report(report: Report) -> list[Check]:
     """Whether the books balance, with nothing in flight, and all replicas are equal."""
     checks = [
-        Check(
-            f"{row.currency} debits equal credits",
-            f"{row.debits:,} and {row.credits:,} cents, {row.in_flight:,} in flight",
-            row.balanced and row.in_flight == 0,
-        )
+        Check(f"{row.currency} debits equal credits", _sums(row), row.balanced and row.in_flight == 0)
         for row in report.currencies.values()
     ]
     replicas = [digest for shard in report.shards for digest in shard.digests.values()]
     equal = all(len(dict.fromkeys(shard.digests.values())) == 1 and shard.agrees for shard in report.shards)
     known = sum(digest is not None for digest in replicas)
-    text = f"{known} replicas of {len(report.shards)} groups answered, {'all equal' if equal else 'not all equal'}"
+    text = f"{known} replicas of {len(report.shards)} groups, {'all equal' if equal else 'not all equal'}"
     return [*checks, Check("replicas agree by hash", text, equal)]
+
+
+def _sums(row: CurrencyTotals) -> str:
+    debits, credits, in_flight = (amount(sum, row.currency) for sum in (row.debits, row.credits, row.in_flight))
+    return f"{f'{debits} each' if debits == credits else f'{debits} and {credits}'}, {in_flight} in flight"

@@ -7,11 +7,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from node.cli.shown import amount
 from protocol.client import Client, Undecided
 from protocol.columns import Flag
 from protocol.errors import Refused, RingpayError
 from protocol.status import Status
-from scripts.load.proof import Check, check_report, settled_audit, side_by_side
+from scripts.load.proof import CURRENCY, Check, check_report, settled_audit, side_by_side
 from tests.chaos.bank import FUNDING, Bank, Movement, send
 
 SETTLE_SECONDS = 30.0  # for one open outcome, with all nodes up
@@ -168,11 +169,11 @@ async def _balances(client: Client, bank: Bank) -> list[Check]:
     right = sum((account.posted, account.held) == (posted[account.id], held[account.id]) for account in accounts)
     low = sum(account.posted - account.held < bank.minimums[account.id] for account in accounts)
     total = sum(account.posted for account in accounts)
-    count = len(bank.minimums)
+    count, money = len(bank.minimums), [str(amount(sum, CURRENCY)) for sum in (total, bank.total)]
     return [
         Check("balances are the sum of the acknowledged", f"{right:,} of {count:,}", right == count),
         Check("no balance is below its limit", f"{low:,} of {count:,} are", low == 0),
-        Check("the accounts hold all money", f"{total:,} of {bank.total:,}", total == bank.total),
+        Check("the accounts hold all money", " of ".join(money), total == bank.total),
     ]
 
 
@@ -193,6 +194,6 @@ def expected_balances(bank: Bank, movements: Iterable[Movement]) -> tuple[dict[s
         posted[movement.debit] -= movement.amount
         posted[movement.credit] += movement.amount
     held = dict.fromkeys(bank.minimums, 0)
-    for id, amount in left.items():
-        held[debits[id]] += amount
+    for id, rest in left.items():
+        held[debits[id]] += rest
     return posted, held
