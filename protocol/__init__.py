@@ -17,3 +17,5 @@ else. An amount is an integer in minor units. A change to what travels raises `m
 
 Left out on purpose: compression and encryption are the transport's; what an operation means is the node's.
 """
+
+__version__ = "0.1.0"  # of the whole package; the wire has its own, `messages.PROTOCOL_VERSION`

@@ -81,7 +81,7 @@ class Refused(RingpayError):
     ) -> None:
         text = f"{status}: expected {expected}" if expected else status
         if is_repeat:
-            when = "" if first_refused_at is None else f" at {first_refused_at:%Y-%m-%d %H:%M:%S} UTC"
+            when = "" if first_refused_at is None else f" at {first_refused_at:%Y-%m-%dT%H:%M:%S.%fZ}"
             text = f"{status}: this id was refused before{when} and stays refused; to pay now, use a new id"
         super().__init__(text if version is None else f"{text}, {version}")
         self.status = status

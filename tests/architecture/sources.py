@@ -33,13 +33,8 @@ def text_of(path: Path) -> str:
 
 @cache
 def python_files() -> tuple[Path, ...]:
-    """Modules, and programs without a suffix that name python in their first line."""
-    return tuple(path for path in files() if path.suffix == ".py" or _is_python_program(path))
-
-
-def _is_python_program(path: Path) -> bool:
-    first_line = text_of(path).partition("\n")[0]
-    return path.suffix == "" and first_line.startswith("#!") and "python" in first_line
+    """Every module."""
+    return tuple(path for path in files() if path.suffix == ".py")
 
 
 @cache

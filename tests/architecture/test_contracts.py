@@ -15,7 +15,7 @@ from tests.architecture.sources import ROOT, imports_of, place, python_files, tr
 
 CORE = ROOT / "node" / "core"
 PROTOCOL = ROOT / "protocol"
-MAY_USE_CLIENT = ("node/cli.py", "node/cli/", "node/gateway/", "scripts/", "tests/", "protocol/client/")
+MAY_USE_CLIENT = ("node/cli/", "node/gateway/", "scripts/", "tests/", "protocol/client/")
 IMPURE_BUILTINS = ("breakpoint", "input", "open", "print")
 
 
@@ -105,5 +105,29 @@ def test_only_programs_use_the_client() -> None:
         if not place(path).startswith(MAY_USE_CLIENT)
         for name, line in imports_of(path)
         if f"{name}.".startswith("protocol.client.")
+    ]
+    assert found == []
+
+
+def test_nothing_but_tests_imports_tests() -> None:
+    """What ships, and what a person runs beside it, stands without them; scripts start programs in tests by name."""
+    found = [
+        place(path, line)
+        for path in python_files()
+        if not place(path).startswith("tests/")
+        for name, line in imports_of(path)
+        if name.split(".")[0] == "tests"
+    ]
+    assert found == []
+
+
+def test_modules_are_found_by_their_full_names() -> None:
+    """Nothing changes where Python looks for modules."""
+    changes = ("sys.path.insert", "sys.path.append", "sys.path.extend")
+    found = [
+        place(path, node.lineno)
+        for path in python_files()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in changes
     ]
     assert found == []

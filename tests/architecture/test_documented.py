@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,21 +10,19 @@ from typing import Any
 import pytest
 
 from tests.architecture.sources import ROOT, programs, text_of
+from tests.e2e.programs import environment, script
 
 README_LINES_MAX = 200
+SCRIPT_LINES_MAX = 60
 NAMES = [path.name for path in programs()]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_script_explains_itself(name: str, tmp_path: Path) -> None:
     """`--help` works from any folder, says how the script is used, and does nothing else."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off",
-    }
     shown = subprocess.run(
-        [ROOT / "scripts" / name, "--help"],
-        env=environment,
+        [script(name), "--help"],
+        env=environment(),
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -46,10 +42,16 @@ def test_script_is_in_the_readme(name: str) -> None:
 
 
 def test_script_names_have_no_suffix() -> None:
-    """What a person runs has a plain name; helpers have a suffix and begin with an underscore."""
+    """What a person runs has a plain name; there is nothing else beside it but packages and their guide."""
     assert [name for name in NAMES if "." in name or name.startswith("_")] == []
-    helpers = [path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and path.name not in NAMES]
-    assert [name for name in helpers if not name.startswith("_")] == []
+    others = [path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and path.name not in NAMES]
+    assert others == ["__init__.py"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_is_short(name: str) -> None:
+    """It prepares the environment and runs a program of a package, where logic has its home."""
+    assert len(text_of(ROOT / "scripts" / name).splitlines()) <= SCRIPT_LINES_MAX
 
 
 def test_readme_is_short() -> None:

@@ -10,12 +10,11 @@ from tests.architecture.sources import ROOT, files, place, python_files, text_of
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 TOP_LEVEL_FOLDERS = ("node", "protocol", "scripts", "tests")
-TOP_LEVEL_FILES = ("README.md", "cluster.toml", "pyproject.toml", "requirements.lock")
+TOP_LEVEL_FILES = ("CHANGELOG.md", "LICENSE", "README.md", "cluster.toml", "pyproject.toml", "requirements.lock")
 UNFINISHED = re.compile(
     r"\b(?:TOD[O]|FIXM[E]|HAC[K])\b|\bXX[X]:|NotImplementedErro[r]"
 )  # the brackets: not to find itself
 MACHINE_PATH = re.compile(r"(?<![\w.$})>-])/(?:home|root|Users|work|farm)/\w|/tmp/\w")
-INDEX_HOST = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
 
 
 def test_top_level_holds_nothing_else() -> None:
@@ -59,15 +58,6 @@ def test_nothing_is_left_to_do() -> None:
 def test_no_path_of_a_machine() -> None:
     """Nothing depends on the folders of the machine where it was written."""
     assert _places(MACHINE_PATH) == []
-
-
-def test_lock_file_is_hashed_and_names_no_index() -> None:
-    """Any index or mirror may serve the packages, and each has its hashes."""
-    text = text_of(ROOT / "requirements.lock")
-    requirements = re.split(r"\n(?=[a-z])", text)[1:]
-    assert requirements
-    assert [part.splitlines()[0] for part in requirements if "--hash=sha256:" not in part] == []
-    assert INDEX_HOST.search(text) is None
 
 
 def test_every_package_has_a_guide() -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _cluster import LocalCluster, create
-from _venv import ROOT
+from scripts.local import LocalCluster, create
+from tests.e2e.programs import ROOT, environment, script
 
 SHARED = "10.77.0.100"
 HUB = 250  # the host part of the address from which clients call
@@ -103,13 +102,12 @@ class Net:
         """It does again."""
         _ip("-n", self.space(source), "neigh", "del", f"10.77.0.{target}", "dev", "eth0")
 
-    def run(self, script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Runs a script of the product where clients are."""
         addresses = ",".join(f"{SHARED}:{BASE_PORT + number - 1}" for number in self.cluster.numbers)
-        environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": addresses}
-        command = ["ip", "netns", "exec", self.space(HUB), sys.executable, str(ROOT / "scripts" / script)]
-        words = [*command, *map(str, arguments)]
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        command = ["ip", "netns", "exec", self.space(HUB), script(name), *map(str, arguments)]
+        variables = environment(RINGPAY_ADDRESSES=addresses)
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
     def wait_until_whole(self) -> None:
         """Returns once every node answers and everything has a leader."""

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from _cluster import LocalCluster, create
-from _venv import ROOT
-
+from scripts.local import LocalCluster, create
 from tests.e2e.ports import free_ports
+from tests.e2e.programs import ROOT
 
 PEER_TOKEN = "between nodes only"
 
@@ -33,7 +32,7 @@ def running(
         "base_port": free_ports(nodes),
     }  # fmt: skip
     cluster = create(folder, settings)
-    os.environ.setdefault("PYTHONPATH", str(ROOT))  # nodes are started as the scripts do it, which set this
+    os.environ.setdefault("PYTHONPATH", str(ROOT))  # for the nodes, as the scripts set it
     try:
         prepare(cluster)
         for number in cluster.numbers:

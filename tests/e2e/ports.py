@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from _processes import free_base_port
+from scripts.local.processes import free_base_port
 
 FIRST, BLOCK, BLOCKS = (
     22_500,

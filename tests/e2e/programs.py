@@ -13,19 +13,25 @@ RUN_SECONDS = 110  # longer than any of them takes; what hangs is told before th
 Outcome = subprocess.CompletedProcess[str]
 
 
-def run(script: str, *arguments: object, addresses: str = "", token: str = "") -> Outcome:
+def script(name: str) -> str:
+    """The path of one of the scripts."""
+    return str(ROOT / "scripts" / name)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's, with these variables; scripts use the Python of the tests, as it is."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "RINGPAY_VENV": "off"} | variables
+
+
+def run(name: str, *arguments: object, addresses: str = "", token: str = "") -> Outcome:
     """Runs one of the scripts."""
-    return run_program(str(ROOT / "scripts" / script), *map(str, arguments), addresses=addresses, token=token)
+    return run_program(script(name), *map(str, arguments), addresses=addresses, token=token)
 
 
 def run_program(*command: str, addresses: str = "", token: str = "") -> Outcome:
     """Runs any program."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off",
-        "RINGPAY_ADDRESSES": addresses,
-        "RINGPAY_TOKEN": token,
-    }
+    variables = environment(RINGPAY_ADDRESSES=addresses, RINGPAY_TOKEN=token)
     return subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+        command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
     )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from importlib import import_module
 from typing import Any
 
 import pytest
-from _arguments import Parser
 
-from tests.e2e.programs import ROOT, RUN_SECONDS, run
+from node.cli.arguments import Parser
+from tests.e2e.programs import RUN_SECONDS, environment, run, script
 
-SCRIPTS = ("bench", "chaos", "cluster", "demo", "pay", "simulate")
+PROGRAMS = {
+    "bench": "scripts.load.bench", "chaos": "tests.chaos.chaos", "cluster": "scripts.local.command", "demo": "scripts.load.demo",
+    "pay": "node.cli.options", "simulate": "tests.simulation.seeds",
+}  # fmt: skip
 NO_NUMBERS = ("-1", "nan", "inf", "1e3", "1_000", "１２", "٣", " 1", "1 ", "+1", "", "0x10", str(2**64), "9" * 5_000)
 TEXTS = (
     "addresses", "client_token", "cluster", "currency", "day", "dir", "faults", "groups", "hold", "id", "input", "lock",
@@ -47,18 +48,11 @@ def actions() -> dict[str, argparse.Action]:
         raise Captured(parser)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RINGPAY_VENV", "off")
         patch.setattr(Parser, "parse_known_args", capture)
-        for script in SCRIPTS:
-            loader = SourceFileLoader(f"script_{script}", str(ROOT / "scripts" / script))
-            spec = spec_from_loader(loader.name, loader)
-            assert spec is not None
-            module = module_from_spec(spec)
-            patch.setitem(sys.modules, loader.name, module)
-            loader.exec_module(module)
+        for name, module in PROGRAMS.items():
             with pytest.raises(Captured) as caught:
-                module.parse()
-            for path, action in actions_of(caught.value.args[0], script):
+                import_module(module).parse()
+            for path, action in actions_of(caught.value.args[0], name):
                 if action.type is not None:
                     found[f"{path} {action.option_strings[-1] if action.option_strings else action.dest}"] = action
     assert len(found) > 60
@@ -92,19 +86,19 @@ def test_options_take_a_number_as_it_is_written_or_refuse_it(actions: dict[str, 
     assert (taken > 0) == (text != str(2**63))
 
 
-def run_bytes(script: str, *arguments: bytes, **environment: bytes) -> tuple[int, str]:
+def run_bytes(name: str, *arguments: bytes, **given: bytes) -> tuple[int, str]:
     """Runs a script with arguments and variables that may be no text; its exit code and complaint."""
-    variables = {**os.environb, b"RINGPAY_VENV": b"off", b"RINGPAY_ADDRESSES": b"127.0.0.1:1"}
+    variables = {os.fsencode(k): os.fsencode(v) for k, v in environment(RINGPAY_ADDRESSES="127.0.0.1:1").items()}
     done = subprocess.run(
-        [os.fsencode(sys.executable), os.fsencode(ROOT / "scripts" / script), *arguments],
-        env=variables | {os.fsencode(name): value for name, value in environment.items()},
+        [os.fsencode(script(name)), *arguments],
+        env=variables | {os.fsencode(name): value for name, value in given.items()},
         capture_output=True, timeout=RUN_SECONDS, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr.decode()
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments"),
+    ("name", "arguments"),
     [
         ("bench", [b"--addresses", b"\xff:7101"]),
         ("bench", [b"--addresses", b"127.0.0.1:99999"]),
@@ -130,20 +124,20 @@ def run_bytes(script: str, *arguments: bytes, **environment: bytes) -> tuple[int
         ("simulate", [b"--workload", b"\xff"]),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(script: str, arguments: list[bytes]) -> None:
+def test_what_cannot_be_is_a_usage_error(name: str, arguments: list[bytes]) -> None:
     """Exit code 2 and a sentence at the end, no traceback."""
-    code, complaint = run_bytes(script, *arguments)
+    code, complaint = run_bytes(name, *arguments)
     assert code == 2 and "Traceback" not in complaint, complaint
     assert "expected " in complaint.splitlines()[-1]
 
 
-@pytest.mark.parametrize("script", ["pay", "bench"])
-def test_a_token_that_is_no_text_is_a_usage_error(script: str) -> None:
+@pytest.mark.parametrize("name", ["pay", "bench"])
+def test_a_token_that_is_no_text_is_a_usage_error(name: str) -> None:
     """The token of the environment is checked before anybody is asked."""
-    arguments = [b"account", b"show", b"a"] if script == "pay" else [b"--addresses", b"127.0.0.1:1"]
-    assert run_bytes(script, *arguments, RINGPAY_TOKEN=b"\xff") == (
+    arguments = [b"account", b"show", b"a"] if name == "pay" else [b"--addresses", b"127.0.0.1:1"]
+    assert run_bytes(name, *arguments, RINGPAY_TOKEN=b"\xff") == (
         2,
-        f"{script}: RINGPAY_TOKEN: expected text in UTF-8\n",
+        f"{name}: RINGPAY_TOKEN: expected text in UTF-8\n",
     )
 
 

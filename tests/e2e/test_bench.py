@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 from itertools import islice
 
 import pytest
-from _beside import BENCH_FILES
-from _workload import Ids, Source, Workload, in_turn, prepare
 
 from protocol.placement import shards_of
+from scripts.load.beside import BENCH_FILES, ONE_FOLDER
+from scripts.load.workload import Ids, Source, Workload, in_turn, prepare
+from tests.architecture.sources import imports_of
 from tests.e2e.programs import ROOT, run
-
-ELSEWHERE = ("_venv", "_cluster", "_kills")  # what a commit has itself, since its nodes are its own
 
 
 def test_bench_prints_what_tigerbeetle_users_know() -> None:
@@ -60,15 +58,14 @@ def test_bench_refuses_to_stand_beside_nothing(commit: str) -> None:
 
 
 def test_the_load_is_ours_on_both_sides() -> None:
-    """The files that are put beside a commit need no other script than those that each commit has."""
-    known = [name.removesuffix(".py") for name in BENCH_FILES]
-    assert [name for name in BENCH_FILES if not (ROOT / "scripts" / name).is_file()] == []
+    """The files that are put beside a commit need one another, and what each commit has: its client, and the face of its own clusters."""
+    modules = [name.removesuffix(".py").replace("/", ".") for name in BENCH_FILES]
     for name in BENCH_FILES:
-        tree = ast.parse((ROOT / "scripts" / name).read_text())
-        imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        ours = [module for module in imported if module.startswith("_") and module != "__future__"]
-        assert [module for module in ours if module not in (*known, *ELSEWHERE)] == [], name
-        assert [module for module in imported if module.split(".")[0] == "node"] == [], name
+        for imported, _ in imports_of(ROOT / name):
+            module, _, thing = imported.rpartition(".")
+            if module.split(".")[0] in ("node", "scripts", "tests"):
+                assert module in modules or module == "scripts.local", f"{name}: {imported}"
+                assert module != "scripts.local" or f" {thing}" in ONE_FOLDER, f"{name}: {imported}"
 
 
 def test_the_load_is_made_beforehand_and_sent_in_turn() -> None:

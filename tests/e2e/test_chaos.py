@@ -10,8 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from _bank import Movement, make_bank
-from _bank_proof import (
+
+from protocol.client import Undecided, UndecidedRound, connect
+from protocol.columns import Flag
+from protocol.placement import group_of
+from scripts.load.kills import longest_gap_ms
+from tests.chaos.bank import Movement, make_bank
+from tests.chaos.proof import (
     UNDECIDED_SECONDS_MAX,
     check_histories,
     check_undecided,
@@ -19,12 +24,7 @@ from _bank_proof import (
     not_shown,
     note_undecided,
 )
-from _kills import longest_gap_ms
-from _strikes import FAULTS, STANDSTILL_MS
-
-from protocol.client import Undecided, UndecidedRound, connect
-from protocol.columns import Flag
-from protocol.placement import group_of
+from tests.chaos.strikes import FAULTS, STANDSTILL_MS
 from tests.e2e.ports import free_ports
 from tests.e2e.programs import run
 

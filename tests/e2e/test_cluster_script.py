@@ -9,18 +9,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster, create
-from _output import EXIT_INTERRUPTED
-from _processes import wait_for
 
+from node.cli.program import EXIT_INTERRUPTED
+from scripts.local import LocalCluster, create
+from scripts.local.processes import wait_for
 from tests.e2e.ports import free_ports
-from tests.e2e.programs import ROOT, Outcome, run
+from tests.e2e.programs import ROOT, Outcome, environment, run, script
 
 NODES = 3
 SHARDS = 2
@@ -43,9 +42,8 @@ def refusal(folder: Path, command: str, *arguments: object) -> str:
 
 def begin(folder: Path, command: str) -> subprocess.Popen[str]:
     """The same, not waited for."""
-    program = [sys.executable, str(ROOT / "scripts" / "cluster"), command, "--dir", str(folder)]
-    environment = os.environ | {"RINGPAY_VENV": "off"}
-    return subprocess.Popen(program, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    program = [script("cluster"), command, "--dir", str(folder)]
+    return subprocess.Popen(program, env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _cluster import LocalCluster, create
 
+from scripts.local import LocalCluster, create
 from tests.e2e.ports import free_ports
 from tests.e2e.test_replace import command
 

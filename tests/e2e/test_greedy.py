@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
-from _cluster import LocalCluster
-from _greedy import greedy_client
 
 from node.actors.session import CLIENTS_MAX
 from protocol.client import Client
@@ -17,6 +15,8 @@ from protocol.errors import Busy, ErrorCode
 from protocol.messages import NEVER_MS, Failure, Reply, Request, encode
 from protocol.operations import Operation
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX, TRANSFERS_MAX, Status
+from scripts.local import LocalCluster
+from tests.chaos.greedy import greedy_client
 from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.mutations import frame
 from tests.e2e.nodes import running

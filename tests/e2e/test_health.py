@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from _health import EXIT_IMPAIRED, health
-from _output import EXIT_FAILED
+
+from node.cli.health import EXIT_IMPAIRED, health
+from node.cli.output import EXIT_FAILED
 
 Case = tuple[Sequence[int], Sequence[int], Mapping[int, Sequence[int]], int, Sequence[str]]
 

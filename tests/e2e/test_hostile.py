@@ -10,13 +10,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import Client
 from protocol.columns import Flag
 from protocol.errors import ErrorCode
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX
 from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Goodbye, Hello, Kind, Message, Reply, Request, encode
+from scripts.local import LocalCluster
 from tests.e2e.hostile_program import CLIENT, Answers, Connection
 from tests.e2e.mutations import NASTY, bodies, frame, messages, mutate_bytes, mutate_value, nested, pack
 from tests.e2e.nodes import PEER_TOKEN, running

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import time
 
-from _cluster import LocalCluster
-from _venv import ROOT
-
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
+from tests.e2e.programs import environment, script
 
 SECONDS = 60.0
 NAMES = [f"users:{number}" for number in range(8)]
@@ -63,11 +61,12 @@ def test_where_all_have_lost_their_end_it_is_said() -> None:
         while not all("nobody leads who has" in cluster.node(number).log.read_text() for number in cluster.numbers):
             assert time.monotonic() < deadline, "they say so"
             time.sleep(0.2)
-        script = [sys.executable, str(ROOT / "scripts" / "cluster")]
 
         def say(*words: str) -> str:
-            command = [*script, *words, "--dir", str(cluster.folder)]
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            command = [script("cluster"), *words, "--dir", str(cluster.folder)]
+            ended = subprocess.run(
+                command, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False
+            )
             assert ended.returncode == 1
             return ended.stdout + ended.stderr
 

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.errors import Unreachable
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 from tests.e2e.test_replace import command
 

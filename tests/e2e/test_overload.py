@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
 
 from node.actors.session import CLIENT_BYTES_MAX, CLIENT_REQUESTS_MAX
 from protocol.client import Client
@@ -16,6 +15,7 @@ from protocol.columns import SEPARATOR
 from protocol.errors import Busy, ErrorCode
 from protocol.messages import NEVER_MS, Failure, Reply, Request, encode
 from protocol.status import TRANSFERS_MAX, Status
+from scripts.local import LocalCluster
 from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.mutations import frame
 from tests.e2e.nodes import running

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from _output import EXIT_FAILED, EXIT_INTERRUPTED
-from _processes import wait_for
 
+from node.cli.output import EXIT_FAILED
+from node.cli.program import EXIT_INTERRUPTED
 from protocol.client import LockOwner, SyncClient, connect
 from protocol.errors import Refused
+from scripts.local.processes import wait_for
 from tests.e2e.nodes import running
-from tests.e2e.programs import ROOT, Outcome, run
+from tests.e2e.programs import ROOT, Outcome, environment, run, script
 
 SECONDS = 30.0  # within which everything that a test waits for has happened
-PAY = str(ROOT / "scripts" / "pay")
+PAY = script("pay")
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +54,9 @@ def has_claim(client: SyncClient, name: str, owner: LockOwner) -> bool:
 
 def start_pay(addresses: str, *arguments: str, owners: str = "") -> subprocess.Popen[str]:
     """`pay` in the background."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": addresses, "RINGPAY_LOCK_OWNERS": owners,
-    }  # fmt: skip
+    variables = environment(RINGPAY_ADDRESSES=addresses, RINGPAY_LOCK_OWNERS=owners)
     return subprocess.Popen(
-        [sys.executable, PAY, *arguments], env=environment, cwd=ROOT, text=True,
+        [PAY, *arguments], env=variables, cwd=ROOT, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 

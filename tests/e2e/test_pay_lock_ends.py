@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from _output import EXIT_FAILED, EXIT_INTERRUPTED
-from _processes import wait_for
 
+from node.cli.output import EXIT_FAILED
+from node.cli.program import EXIT_INTERRUPTED
 from protocol.client import SyncClient, connect
 from protocol.errors import RingpayError
+from scripts.local.processes import wait_for
 from tests.e2e.nodes import running
-from tests.e2e.programs import ROOT
+from tests.e2e.programs import ROOT, environment, script
 
 SECONDS = 60.0  # within which everything that a test waits for has happened
 TTL_SECONDS = 3
@@ -48,14 +48,10 @@ class Family:
     """A command with a child, a daemon in a session of its own, and somebody who ignores requests to stop."""
 
     def __init__(self, addresses: str, folder: Path, lock: str) -> None:
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": addresses,
-        }  # fmt: skip
         self._folder = folder
-        pay = [sys.executable, str(ROOT / "scripts" / "pay"), "lock", lock, "--ttl", str(TTL_SECONDS), "--"]
+        pay = [script("pay"), "lock", lock, "--ttl", str(TTL_SECONDS), "--"]
         self.pay = subprocess.Popen(
-            [*pay, "bash", "-c", FAMILY.format(folder=folder)], env=environment, cwd=ROOT, text=True,
+            [*pay, "bash", "-c", FAMILY.format(folder=folder)], env=environment(RINGPAY_ADDRESSES=addresses), cwd=ROOT, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
-from _output import EXIT_OUTPUT_LOST, show, show_pages
 
+from node.cli.output import EXIT_OUTPUT_LOST, show, show_pages
 from protocol import ids
 from protocol.client import connect
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
-from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, run
+from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, environment, run, script
 
 RICH, POOR, STRANGE = "{till}rich", "{till}poor", "{till}[bold]x[/y]"
 SINKS = ("full", "closed", "broken")
@@ -43,16 +44,16 @@ def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
 
 def pay_into(cluster: LocalCluster, sink: str, *arguments: object) -> tuple[int, str]:
     """Its exit code and complaint, with a standard output that takes nothing."""
-    command = [sys.executable, str(ROOT / "scripts" / "pay"), *map(str, arguments)]
+    command = [script("pay"), *map(str, arguments)]
     if sink == "closed":
         command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
-    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses)}
+    variables = environment(RINGPAY_ADDRESSES=",".join(cluster.addresses))
     reading, writing = os.pipe()
     os.close(reading)
     with Path("/dev/full").open("wb") as full, os.fdopen(writing, "wb") as broken:
         output = {"full": full, "closed": None, "broken": broken}[sink]
         done = subprocess.run(
-            command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True,
+            command, env=variables, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True,
             timeout=RUN_SECONDS, check=False,
         )  # fmt: skip
     return done.returncode, done.stderr
@@ -87,21 +88,21 @@ def test_a_refusal_keeps_its_code_whatever_becomes_of_standard_output(cluster: L
         assert code == 1 and complaint.startswith("pay: insufficient_funds: ") and "Traceback" not in complaint
 
 
-@pytest.mark.parametrize("script", ["cluster", "demo", "bench", "chaos", "simulate"])
-def test_no_script_ends_in_a_traceback_where_standard_output_fails(script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cluster", "demo", "bench", "chaos", "simulate"])
+def test_no_script_ends_in_a_traceback_where_standard_output_fails(name: str, tmp_path: Path) -> None:
     """The shortest that each of them can say."""
     shortest: dict[str, list[object]] = {
         "cluster": ["up", "--nodes", "1", "--dir", tmp_path / "it"], "demo": ["--customers", "2", "--terminals", "2"],
         "bench": ["--nodes", "1", "--shards", "1", "--transfer-count", "100", "--account-count", "10"],
         "chaos": ["--minutes", "0.01"], "simulate": ["--seeds", "1"],
     }  # fmt: skip
-    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, shortest[script])]
+    command = [script(name), *map(str, shortest[name])]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            command, env=os.environ | {"RINGPAY_VENV": "off"}, cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+            command, env=environment(), cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
             text=True, timeout=RUN_SECONDS, check=False,
         )  # fmt: skip
-    if script == "cluster":
+    if name == "cluster":
         assert run("cluster", "down", "--dir", tmp_path / "it").returncode == 0
     assert done.returncode in (1, EXIT_OUTPUT_LOST), done.stderr
     assert "Traceback" not in done.stderr and "standard output: No space left on device" in done.stderr
@@ -113,21 +114,27 @@ def test_texts_are_shown_as_they_are_and_command_no_terminal(cluster: LocalClust
     owner = f"{name}\x1b[31m\u202e"
     assert pay(cluster, "account", "create", name, "--owner", owner).returncode == 0
     shown = pay(cluster, "account", "show", name, f"{name}\x1b")
-    assert shown.stdout.splitlines()[1].startswith(name + "  ")
-    assert f"  {name}\\x1b[31m\\u202e  " in shown.stdout
+    first, second = shown.stdout.splitlines()[2:]
+    assert first.startswith(name + "  ") and f"  {name}\\x1b[31m\\u202e  " in second
     assert shown.stderr == f"pay: account_not_found: {name}\\x1b\n"
     (row,) = json.loads(pay(cluster, "account", "show", name, "-o", "json").stdout)
     assert (row["account"], row["owner"]) == (name, owner)
 
 
 def test_history_is_shown_whole_and_in_line(cluster: LocalCluster) -> None:
-    """Nothing is folded; columns stand below each other."""
+    """Nothing is folded; each transfer has its lines, of columns below each other: when, which and what, how much and whose, the rest."""
     lines = pay(cluster, "history", STRANGE).stdout.splitlines()
-    assert len(lines) == 1 + ROWS
-    assert all(line.endswith(line.split()[-1]) and "inv [/17] \\u202e" in line for line in lines[1:])
-    assert "1.00  EUR" in lines[1]
+    heads = ["time id kind", "amount currency debit credit code", "reference"]
+    assert [line.split() for line in lines[:3]] == [head.split() for head in heads]
+    assert len(lines) == 3 * (1 + ROWS)
+    for number in range(ROWS):
+        first, second, third = lines[3 * (1 + number) :][:3]
+        moment, id, kind = first.split()
+        assert (datetime.fromisoformat(moment).tzinfo, ids.parse(id) > 0, kind) == (UTC, True, "transfer")
+        assert second == f"      1.00  EUR       {RICH}  {STRANGE}     0"
+        assert third == f"    inv [/17] \\u202e{'x' * number}"
     newest = pay(cluster, "history", STRANGE, "--newest-first", "--limit", 2).stdout.splitlines()
-    assert [line.split()[0] for line in newest[1:]] == [line.split()[0] for line in lines[:-3:-1]]
+    assert newest[3::3] == lines[-3:-7:-3]
 
 
 def test_a_table_of_many_pages_has_one_head(capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,13 +154,37 @@ def test_a_table_of_many_pages_has_one_head(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "[]\n"
 
 
+def test_a_table_goes_on_below_where_a_line_has_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    """At the columns that are named, or else where it must; as soon as one cell needs the room, with a new head."""
+    row = {"a": "a" * 30, "b": "b" * 30, "c": "c" * 14}
+    show([row], "table")
+    show_pages([[row], [row | {"c": "c" * 17}]], "table", ["b"])
+    show([row | {"c": "c" * 99}], "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"a{' ' * 31}b{' ' * 31}c", f"{'a' * 30}  {'b' * 30}  {'c' * 14}"]
+    assert lines[2:4] == lines[:2]
+    assert lines[4:8] == ["a", f"    b{' ' * 31}c", "a" * 30, f"    {'b' * 30}  {'c' * 17}"]
+    assert lines[8:] == [f"a{' ' * 31}b", "    c", f"{'a' * 30}  {'b' * 30}", f"    {'c' * 99}"]
+
+
+def test_tables_fit_a_terminal_and_show_money_and_time_alike(cluster: LocalCluster) -> None:
+    """80 columns, decimals, moments; programs have integers in minor units and ns."""
+    times = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\b")
+    for name, arguments in commands(cluster).items():
+        table = pay(cluster, *name.split(), *arguments).stdout
+        assert table and [line for line in table.splitlines() if len(line) > 80] == [], name
+        assert bool(times.search(table)) == (name in ("history", "trace")), table
+        rows = json.loads(pay(cluster, *name.split(), *arguments, "-o", "json").stdout)
+        assert [value for row in rows for value in row.values() if isinstance(value, float)] == [], name
+    (shown,) = json.loads(pay(cluster, "account", "show", RICH, "-o", "json").stdout)
+    assert f" -{-shown['posted'] // 100}.{-shown['posted'] % 100:02} " in pay(cluster, "account", "show", RICH).stdout
+
+
 def test_an_encoding_without_letters_shows_escapes(cluster: LocalCluster) -> None:
     """An account is opened and shown where standard output takes ASCII alone."""
-    command = [sys.executable, str(ROOT / "scripts" / "pay"), "account", "create", "zoë:ascii"]
-    environment = os.environ | {
-        "RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": ",".join(cluster.addresses), "PYTHONIOENCODING": "ascii",
-    }  # fmt: skip
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=RUN_SECONDS, check=False)
+    command = [script("pay"), "account", "create", "zoë:ascii"]
+    variables = environment(RINGPAY_ADDRESSES=",".join(cluster.addresses), PYTHONIOENCODING="ascii")
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, timeout=RUN_SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.splitlines()[1].split() == [b"zo\\xeb:ascii", b"created"]
 
@@ -197,4 +228,23 @@ def test_help_tells_what_is_so_unless_told() -> None:
 def test_a_mistake_of_usage_needs_no_cluster(arguments: str) -> None:
     """Exit code 2, and nobody is asked."""
     wrong = run("pay", *arguments.split(), addresses="127.0.0.1:1")
-    assert wrong.returncode == 2 and "expected " in wrong.stderr
+    assert wrong.returncode == 2 and "expected " in wrong.stderr and wrong.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["transfer a b 0 -o json", "transfer -o json a b", "-ojson", "status -o=json --timeout nan", "account update a -o json",
+     "lock -o json", "account create a --currency XYZ -ojson"],
+)  # fmt: skip
+def test_a_mistake_of_usage_is_a_row_for_programs_too(arguments: str) -> None:
+    """One row on standard output with the sentence that stands on standard error."""
+    wrong = run("pay", *arguments.split(), addresses="127.0.0.1:1")
+    (row,) = json.loads(wrong.stdout)
+    assert (wrong.returncode, row["status"]) == (2, "usage")
+    assert wrong.stderr.endswith(f": {row['message']}\n")
+
+
+def test_a_mistake_in_a_command_under_a_lock_is_its_own() -> None:
+    """What stands behind the dashes is not for pay to read."""
+    wrong = run("pay", *["lock", "a", "--wait", "no", "--", "pay", "-o", "json"], addresses="127.0.0.1:1")
+    assert (wrong.returncode, wrong.stdout) == (2, "")

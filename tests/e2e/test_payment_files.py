@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _payments import GENERATED, InputError, Payment, generate, read
 
+from scripts.load.payments import GENERATED, InputError, Payment, generate, read
 from tests.e2e.programs import run
 
 HEADER = "time,customer,terminal,amount_cents\n"
@@ -130,6 +131,13 @@ def test_a_wrong_row_of_parquet_is_named(tmp_path: Path, changed: dict[str, list
     with pytest.raises(InputError) as caught:
         read(path, None)
     assert str(caught.value).startswith(f"{path}: {expected}")
+
+
+def test_without_pyarrow_it_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few need it, and it is larger than all the rest."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"extra `parquet` has it: .* -m pip install pyarrow$"):
+        read(tmp_path / "payments.parquet", None)
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

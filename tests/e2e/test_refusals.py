@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from _venv import ROOT
 
 from tests.e2e.nodes import running
 from tests.e2e.ports import free_ports
+from tests.e2e.programs import ROOT
 
 WAIT_SECONDS = 60.0  # a bound for a busy machine
 

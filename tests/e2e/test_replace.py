@@ -7,17 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from _cluster import LocalCluster
-from _venv import ROOT
 
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
+from tests.e2e.programs import environment, script
 
 SECONDS = 100.0  # a bound for a busy machine
 NAMES = [f"users:{number}" for number in range(8)]
@@ -26,8 +25,8 @@ FUNDS = 1_000_000
 
 def command(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs scripts/cluster to its end."""
-    whole = [sys.executable, str(ROOT / "scripts" / "cluster"), *words, "--dir", str(cluster.folder)]
-    return subprocess.run(whole, capture_output=True, text=True, timeout=SECONDS, check=False)
+    whole = [script("cluster"), *words, "--dir", str(cluster.folder)]
+    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 @contextmanager
@@ -94,9 +93,9 @@ def test_an_interrupted_command_is_run_again() -> None:
         asyncio.run(open_accounts(cluster))
         cluster.kill(3)
         shutil.rmtree(cluster.node(3).data)
-        whole = [sys.executable, str(ROOT / "scripts" / "cluster"), "replace", "3", "--dir", str(cluster.folder)]
+        whole = [script("cluster"), "replace", "3", "--dir", str(cluster.folder)]
         for seen in ("groups have let it go", "groups have taken it in"):
-            with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True) as process:
+            with subprocess.Popen(whole, env=environment(), stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 next(line for line in process.stdout if seen in line)
                 process.send_signal(signal.SIGTERM)

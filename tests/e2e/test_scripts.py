@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _auditing import agreement, audit_in_full
-from _output import EXIT_INTERRUPTED
-from _processes import wait_for
 
+from node.cli.auditing import agreement, audit_in_full
+from node.cli.program import EXIT_INTERRUPTED
 from protocol.client import Report, ShardDigest
+from scripts.local.processes import wait_for
 from tests.e2e.ports import free_ports
-from tests.e2e.programs import ROOT, Outcome, run
+from tests.e2e.programs import ROOT, Outcome, environment, run, script
 
 NODES = 3
 SETTINGS = ["--nodes", str(NODES), "--shards", "4"]
@@ -234,10 +232,10 @@ def test_pay_refuses_a_lease_out_of_range(cluster: Cluster, tmp_path: Path, seco
 
 def test_pay_that_is_told_to_end_ends_what_runs_under_its_lock(cluster: Cluster, tmp_path: Path) -> None:
     """First the command, then the lock: the next holder meets nobody."""
-    script = f"echo $$ > {tmp_path / 'pid'}; exec sleep 60"
-    command = [str(ROOT / "scripts" / "pay"), "lock", "ended", "--", "sh", "-c", script]
-    environment = os.environ | {"RINGPAY_VENV": "off", "RINGPAY_ADDRESSES": cluster.addresses}
-    holding = subprocess.Popen([sys.executable, *command], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    program = f"echo $$ > {tmp_path / 'pid'}; exec sleep 60"
+    command = [script("pay"), "lock", "ended", "--", "sh", "-c", program]
+    variables = environment(RINGPAY_ADDRESSES=cluster.addresses)
+    holding = subprocess.Popen(command, env=variables, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         assert wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip() != "", 20.0)
         holding.terminate()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import Client
 from protocol.columns import Flag
@@ -14,6 +13,7 @@ from protocol.errors import ProtocolError, Refused
 from protocol.operations import Operation
 from protocol.placement import group_of
 from protocol.status import AccountStatus, Status
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 
 SHARDS = 4

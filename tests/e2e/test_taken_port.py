@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from _cluster import create
-from _venv import ROOT
 
+from scripts.local import create
 from tests.e2e.ports import free_ports
+from tests.e2e.programs import ROOT
 
 EXIT_SECONDS = 60.0
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import Client, Report
 from protocol.errors import Busy, Refused
 from protocol.placement import shard_of
 from protocol.status import AMOUNT_MAX, Status
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 
 SHARDS = 2

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import SyncClient, connect
 from protocol.errors import Busy, OutcomeUnknown, ProtocolError, RingpayError, Unreachable
 from protocol.status import Status
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 from tests.e2e.programs import run
 

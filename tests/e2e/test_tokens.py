@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _cluster import create, open_cluster
 
+from scripts.local import create, open_cluster
 from tests.e2e.nodes import PEER_TOKEN, running
 from tests.e2e.ports import free_ports
 from tests.e2e.programs import Outcome, run

@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from _cluster import LocalCluster
-from _tracing import more_of, undecided_row
 
+from node.cli.tracing import more_of, undecided_row
 from protocol import ids
 from protocol.client import Client, Undecided
 from protocol.errors import Refused
 from protocol.placement import shards_of
 from protocol.status import Status
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 from tests.e2e.programs import run
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import Client
 from protocol.columns import Flag
 from protocol.errors import ErrorCode, ProtocolError, Refused
 from protocol.placement import shards_of
 from protocol.status import Status
+from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 
 SHARDS = 4

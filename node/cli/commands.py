@@ -1,0 +1,41 @@
+"""Reads the command line of `pay`, connects a client, runs one command."""
+
+from __future__ import annotations
+
+from node.cli.accounts import account
+from node.cli.auditing import show_audit
+from node.cli.failing import tell
+from node.cli.holding import hold_lock
+from node.cli.options import parse
+from node.cli.output import show
+from node.cli.payments import capture, outcome, transfer, void
+from node.cli.questions import history, status
+from node.cli.tracing import show_trace
+from protocol import __version__
+from protocol.client import connect
+from protocol.errors import RingpayError
+
+COMMANDS = {
+    "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
+    "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
+    "lock": hold_lock,
+}  # fmt: skip
+
+
+def run() -> int:
+    """The exit code."""
+    options = parse()
+    if options.command == "version":
+        show([{"version": __version__}], options.form)
+        return 0
+    try:
+        within = None if options.command == "lock" else options.timeout  # whose command runs as long as it likes
+        given = {"within": within, "token": options.token, "cluster": options.cluster}
+        with connect(options.addresses, timeout=options.timeout, **given) as client:
+            return COMMANDS[options.command](client, options)
+    except RingpayError as error:
+        return tell(error, options)
+    except KeyboardInterrupt:
+        if options.change is None:
+            raise
+        return tell(options.change, options)

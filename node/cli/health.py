@@ -1,0 +1,47 @@
+"""What `pay status` and `cluster status` say of a cluster's health, in a sentence and in an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from node.cli.output import EXIT_FAILED
+
+EXIT_IMPAIRED = 4  # everything is served, but a node or a replica is missing
+
+
+def health(
+    shards: int, leaderless: Sequence[int], silent: Sequence[int], recovering: Mapping[int, Sequence[int]]
+) -> tuple[int, str]:
+    """The exit code and what is wrong, empty for nothing. Groups by number, 0 the coordinator's; `recovering` by node."""
+    parts = []
+    led = [str(group) for group in leaderless if group]
+    if led:
+        verb, noun = ("has", "group") if len(led) == 1 else ("have", "groups")
+        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({noun} {', '.join(led)})")
+    if 0 in leaderless:
+        parts.append("payments over several shards have no coordinator")
+    if silent:
+        verb = "node {} does not answer" if len(silent) == 1 else "nodes {} do not answer"
+        parts.append(verb.format(", ".join(map(str, silent))))
+    stuck = {node: [group for group in groups if group in leaderless] for node, groups in recovering.items()}
+    parts += recoveries(
+        {node: [group for group in groups if group not in leaderless] for node, groups in recovering.items()}
+    )
+    parts += [
+        f"node {node} has lost the end of its log, or may have, in {len(groups)} of its groups, which wait for a node that has all of "
+        "it: start the others, or put back the newest data folder of one that had, and of no other; a folder in doubt waits for all of "
+        "them, and one that is gone for good leaves it waiting where the rest are no majority"
+        for node, groups in stuck.items()
+        if groups
+    ]
+    code = EXIT_FAILED if leaderless else EXIT_IMPAIRED if parts else 0
+    return code, "; ".join(parts)
+
+
+def recoveries(recovering: Mapping[int, Sequence[int]]) -> list[str]:
+    """A sentence for each node that gets back what its disk has lost."""
+    return [
+        f"node {node} gets back what it lost, in {len(groups)} of its groups"
+        for node, groups in recovering.items()
+        if groups
+    ]

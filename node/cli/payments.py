@@ -1,0 +1,69 @@
+"""`pay transfer`, `hold`, `capture`, `void`, and `outcome`, which settles what became of one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+from node.cli.output import show
+from protocol import ids
+from protocol.client import Receipt, SyncClient
+from protocol.errors import ErrorCode, OutcomeUnknown, ProtocolError, Refused
+from protocol.status import Status
+
+
+def transfer(client: SyncClient, options: argparse.Namespace) -> int:
+    """transfer and hold."""
+    details = {"code": options.code, "reference": options.reference}
+    if options.command == "hold":
+        details["ttl"] = options.ttl
+    check_currency(client, options)
+    call = getattr(client, options.command)
+    return send(client, options, partial(call, options.debit, options.credit, options.amount, **details))
+
+
+def capture(client: SyncClient, options: argparse.Namespace) -> int:
+    """capture."""
+    options.debit = debit_of_hold(client, options.hold)
+    check_currency(client, options)
+    return send(client, options, partial(client.capture, options.hold, options.amount, reference=options.reference))
+
+
+def void(client: SyncClient, options: argparse.Namespace) -> int:
+    """void."""
+    options.debit = debit_of_hold(client, options.hold)
+    return send(client, options, partial(client.void, options.hold))
+
+
+def debit_of_hold(client: SyncClient, hold: int) -> str:
+    """The account that settles the outcome of a capture or void. Raises Refused(hold_not_found)."""
+    found = client.find(hold)
+    if found is None:
+        raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
+    return str(found.debit)
+
+
+def check_currency(client: SyncClient, options: argparse.Namespace) -> None:
+    """Raises ProtocolError(bad_request) for an amount that was read as one of another currency than the debit account's."""
+    if options.currency and (kept_in := client.account(options.debit).currency) != options.currency:
+        text = f"{options.debit} is kept in {kept_in}: expected --currency {kept_in}"
+        raise ProtocolError(text, ErrorCode.bad_request)
+
+
+def send(client: SyncClient, options: argparse.Namespace, call: Callable[..., Receipt]) -> int:
+    """Sends a payment under the id of the command line, or a new one, and prints what was accepted."""
+    id = client.new_id() if options.id is None else options.id
+    options.change = OutcomeUnknown(id, "interrupted")
+    receipt = call(id=id, if_version=options.if_version, lock=options.lock, commit=options.commit)
+    show([{"id": ids.format(receipt.id), "status": receipt.status.name}], options.form)
+    options.change = None
+    return 0
+
+
+def outcome(client: SyncClient, options: argparse.Namespace) -> int:
+    """outcome."""
+    options.change = OutcomeUnknown(options.id, "interrupted")  # it cancels what has not happened
+    status = client.outcome(options.id, options.debit)
+    show([{"id": ids.format(options.id), "status": status.name}], options.form)
+    return 0

@@ -1,0 +1,66 @@
+"""`pay history` and `status`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from node.cli.health import health
+from node.cli.output import complain, show, show_pages
+from node.cli.shown import NANOSECONDS, amount, moment, seconds
+from protocol import ids
+from protocol.client import Entry, SyncClient
+from protocol.columns import Flag
+from protocol.views import NodeClock
+
+
+def history(client: SyncClient, options: argparse.Namespace) -> int:
+    """history."""
+    currency = client.account(options.account).currency
+    pages = client.history_pages(options.account, newest_first=options.newest_first, limit=options.limit)
+    show_pages(
+        ([entry_row(entry, currency, options.form) for entry in page] for page in pages), options.form, ["amount"]
+    )
+    return 0
+
+
+def entry_row(entry: Entry, currency: str, form: str) -> Mapping[str, Any]:
+    """A transfer for printing."""
+    flags = ",".join(flag.name or "" for flag in Flag(entry.flags)) or "transfer"
+    about: dict[str, Any] = {"id": ids.format(entry.id), "kind": flags}
+    parties = {"currency": currency, "debit": entry.debit, "credit": entry.credit}
+    own = {"code": entry.code, "reference": entry.reference}
+    if form == "json":
+        return about | {"amount": entry.amount} | parties | own | {"timestamp_ns": entry.timestamp_ns}
+    return {"time": moment(entry.timestamp_ns)} | about | {"amount": amount(entry.amount, currency)} | parties | own
+
+
+def clock_cells(clock: NodeClock | None, form: str) -> dict[str, Any]:
+    """How a node's clock stands to the others'; nothing is known of one that they do not hear."""
+    ahead_ns = None if clock is None else round(clock.ahead_seconds * NANOSECONDS)
+    is_far_off = clock is not None and clock.is_far_off
+    if form == "json":
+        return {"clock_ahead_ns": ahead_ns, "clock_is_far_off": is_far_off}
+    return {"clock_ahead": None if ahead_ns is None else seconds(ahead_ns) + ", far off" * is_far_off}
+
+
+def status(client: SyncClient, options: argparse.Namespace) -> int:
+    """status."""
+    seen = client.cluster()
+    leaders = [leader if leader in seen.up else 0 for leader in seen.leaders]
+    clocks = {clock.node: clock for clock in seen.clocks}
+    rows = [
+        {
+            "node": node.id, "address": f"{node.host}:{node.port}", "up": node.id in seen.up,
+            "leads": leaders[1:].count(node.id), "coordinator": node.id == leaders[0],
+            "recovering": len(seen.recovering.get(node.id, ())),
+            **clock_cells(clocks.get(node.id), options.form),
+        }
+        for node in seen.placement.nodes
+    ]  # fmt: skip
+    show(rows, options.form)
+    code, text = health(seen.placement.shards, seen.leaderless, seen.silent, seen.recovering)
+    if text:
+        complain(text)
+    return code

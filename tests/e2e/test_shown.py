@@ -1,0 +1,24 @@
+"""How amounts and times are written for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.cli.shown import amount, moment, seconds
+
+
+def test_amounts_have_the_digits_of_their_currency() -> None:
+    """And none is not zero."""
+    assert [amount(-5, "EUR"), amount(5, "JPY"), amount(None, "EUR")] == ["-0.05", "5", None]
+
+
+def test_moments_are_cut_to_the_microsecond() -> None:
+    """The digits that are there are exact, whatever a double would make of them."""
+    assert moment(1_767_323_045_123_456_999) == "2026-01-02T03:04:05.123456Z"
+    assert [moment(0), moment(None)] == ["1970-01-01T00:00:00.000000Z", None]
+
+
+@pytest.mark.parametrize(("ns", "text"), [(-400_000, "0.000 s"), (-600_000, "-0.001 s"), (12_345_600_000, "12.346 s")])
+def test_durations_are_in_seconds(ns: int, text: str) -> None:
+    """Nothing is behind by zero."""
+    assert seconds(ns) == text
