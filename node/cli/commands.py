@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node.cli.accounts import account
+from node.cli.allowances import allowance
 from node.cli.auditing import show_audit
 from node.cli.failing import tell
 from node.cli.holding import hold_lock
@@ -18,7 +19,7 @@ from protocol.errors import RingpayError
 COMMANDS = {
     "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
     "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
-    "lock": hold_lock,
+    "lock": hold_lock, "allowance": allowance,
 }  # fmt: skip
 
 

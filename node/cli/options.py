@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from node.cli.allowances import add_allowance, read_limit
 from node.cli.arguments import (
     UINT32_MAX,
     Parser,
@@ -41,6 +42,7 @@ Examples:
   scripts/pay hold alice shop 12.34 --currency EUR --ttl 600
   scripts/pay transfer alice shop 500 --if-version 17 --commit 3pc
   scripts/pay history alice -o json
+  scripts/pay allowance alice 250.00 --currency EUR --zone Europe/Berlin
   scripts/pay trace 0192f3c4a5b6000102030405060708ff
   scripts/pay lock settlement:bob -- ./settle.sh
 
@@ -86,6 +88,7 @@ def parse() -> argparse.Namespace:
     add_accounts(account, shared)
     add_payments(commands, shared)
     add_questions(commands, shared)
+    add_allowance(commands, shared, currency)
     add_trace(commands, shared, parse_id)
     add_lock(commands, shared)
     commands.add_parser("version", help="of this program", parents=[formed])
@@ -96,6 +99,8 @@ def parse() -> argparse.Namespace:
     options.program, options.token, options.cluster = program, token(parser), options.cluster or ""
     options.outer_owners = read_outer_owners(parser) if options.command == "lock" else {}
     options.change = None  # what to tell of an interrupt while a change is under way
+    if options.command == "allowance":
+        read_limit(parser, options)
     read_amounts(parser, options)
     if getattr(options, "account_command", "") == "update" and not changes_of(options):
         fail_usage(parser, "account update: expected something to change, such as --status frozen")

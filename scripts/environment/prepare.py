@@ -41,7 +41,7 @@ OLDEST = (3, 11)
 NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 # by which pyproject's dependencies are imported
-NEEDED = ("aiosqlite", "msgpack", "numpy", "rich", "structlog", "uvloop")
+NEEDED = ("aiosqlite", "msgpack", "numpy", "rich", "structlog", "tzdata", "uvloop")
 
 EXIT_NO_ENVIRONMENT = 7  # no script's own code
 EXIT_INTERRUPTED = 130

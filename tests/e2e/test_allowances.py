@@ -7,12 +7,12 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from _cluster import LocalCluster
 
 from protocol.client import Client
 from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
 from protocol.placement import group_of
 from protocol.status import AllowanceStatus, Status
+from scripts.local.cluster import LocalCluster
 from tests.e2e.nodes import running
 
 SHARDS = 4

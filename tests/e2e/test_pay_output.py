@@ -67,6 +67,7 @@ def commands(cluster: LocalCluster) -> dict[str, list[object]]:
         "account create": [POOR], "account show": [POOR], "account update": [POOR, "--owner", "me"],
         "transfer": [RICH, POOR, 7], "hold": [RICH, POOR, 7], "capture": [held[0], 1], "void": [held[1]],
         "history": [POOR], "outcome": [held[0], "--debit", RICH], "trace": [held[0]], "audit": [], "status": [],
+        "allowance": [POOR, 5000],
     }  # fmt: skip
 
 
