@@ -102,11 +102,13 @@ def test_changed_lock_is_installed_once_by_scripts_that_start_together(project: 
 
 def test_failed_install_is_told_and_mended(project: Path) -> None:
     """What cannot be installed has its own exit code; with a good lock file the same environment serves again."""
-    (project / "requirements.lock").write_text(UNKNOWN_PACKAGE)
+    for lock in prepare.LOCKS["tests"]:  # whichever set is there
+        (project / lock).write_text(UNKNOWN_PACKAGE)
     failed = run(project, "scripts/program")
     assert failed.returncode == prepare.EXIT_NO_ENVIRONMENT
     assert "could not be installed" in failed.stderr
-    (project / "requirements.lock").write_text("# mended\n")
+    for lock in prepare.LOCKS["tests"]:
+        (project / lock).write_text("# mended\n")
     mended = run(project, "scripts/program")
     assert mended.returncode == 0, mended.stderr
     assert "making .venv" not in mended.stderr
