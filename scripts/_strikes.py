@@ -20,11 +20,13 @@ from _greedy import greedy_client
 from _replace import replace
 from _wrong_clocks import find_library, set_ahead
 
+from node.notices import FolderSound, event_of
+
 LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
 LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
 SLOW_DISK_MS = (20, 100, 400)
 AHEAD_SECONDS = (-3_600, 3_600, 20)  # of a wrong clock
-OLD_AND_SOUND = "data folder no longer in doubt"  # what a node says that was sent what it had forgotten
+OLD_AND_SOUND = f'"{event_of(FolderSound)}"'  # what a node says that was sent what it had forgotten
 SOUND_SECONDS = 60.0  # until it says so, on a busy machine
 GONE_SECONDS = 5.0  # for a process that was killed
 STANDSTILL_MS = 10_000  # without an acknowledgement, with a majority up: four elections, on a busy machine

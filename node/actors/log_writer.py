@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import Actor
-from node.ports import Clock, LogStore, LogWrite
+from node.actors.episodes import Episode
+from node.notices import DiskSlow, DiskWell
+from node.ports import Clock, LogStore, LogWrite, OperatorLog
 
 WRITES_MAX = 10_000  # every group can have several under way; the groups' own limits bound the bytes
 DRAIN_MAX = 1_000  # one transaction; larger ones only make everybody wait longer
@@ -35,11 +37,14 @@ class LogWriterStatistics:
 class LogWriter(Actor[Write]):
     """Writes in order of arrival; `done` is called in that order too. A storage failure stops the node."""
 
-    def __init__(self, store: LogStore, clock: Clock) -> None:
+    def __init__(self, store: LogStore, clock: Clock, operator: OperatorLog) -> None:
         super().__init__("log writer", WRITES_MAX, DRAIN_MAX)
         self._store = store
         self._clock = clock
+        self._operator = operator
         self._writing_since: float | None = None
+        self._slowness: Episode | None = None  # of writes, as people were told
+        self._longest_seconds = 0.0  # of them
         self._transactions = 0
         self._writes = 0
 
@@ -49,6 +54,7 @@ class LogWriter(Actor[Write]):
             batch = await self.inbox.drain(self._drain_max)
             self._writing_since = self._clock.monotonic()
             await self._store.write([item.write for item in batch])
+            self._note(self._writing_for(), ended=1)
             self._writing_since = None
             self._transactions += 1
             self._writes += len(batch)
@@ -67,6 +73,24 @@ class LogWriter(Actor[Write]):
 
     def _writing_for(self) -> float:
         return 0.0 if self._writing_since is None else self._clock.monotonic() - self._writing_since
+
+    def tick(self) -> None:
+        """Call it every tick: says when writes begin to take long, and when none has for a while."""
+        self._note(self._writing_for(), ended=0)
+        slowness, now = self._slowness, self._clock.monotonic()
+        if slowness is not None and slowness.is_over(now):
+            self._slowness = None
+            self._operator.tell(DiskWell(slowness.count, self._longest_seconds, slowness.seconds))
+
+    def _note(self, seconds: float, ended: int) -> None:
+        if seconds <= SLOW_SECONDS:
+            return
+        now = self._clock.monotonic()
+        if self._slowness is None:
+            self._slowness, self._longest_seconds = Episode(now - seconds, now), 0.0
+            self._operator.tell(DiskSlow(seconds))
+        self._slowness.again(now, ended)
+        self._longest_seconds = max(self._longest_seconds, seconds)
 
     def statistics(self) -> LogWriterStatistics:
         """What it has done so far."""
