@@ -308,6 +308,7 @@ class Node:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._tick_seconds)
+            self._life.tick(self._tick_seconds)
             self._writer.tick()
             self._admission.tick(self._sessions.tick(self._adapters.clock.monotonic()))
             self._clocks.tick()

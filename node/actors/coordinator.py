@@ -49,7 +49,7 @@ SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that 
 
 DEPOSED = "group {group} knows a later coordinator"
 REASONS = {
-    Event.decision_found: "its decision was recorded, or carried out somewhere",
+    Event.decision_found: "a group in it had carried its decision out",
     Event.votes_found: "every group in it had voted",
     Event.no_decision_exists: "a group in it had not voted, and never will",
     Event.majority_found: "a majority of its groups told its last attempt",
@@ -182,6 +182,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._narrow_until = 0  # the tick from which on rounds begin as ever
         self._began: float | None = None  # the epoch, until all groups know it
         self._rounds_before = 0  # the epoch
+        self._recorded = 0  # decisions of earlier epochs that some group may not have carried out
         self._found: dict[int, None] = {}  # rounds of earlier epochs, each once however often a late group names it
 
     def handle(self, events: list[CoordinatorEvent]) -> None:
@@ -226,7 +227,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 )
         if self._began is not None and self.core.is_complete:
             seconds, self._began = self._ports.clock.monotonic() - self._began, None
-            self._ports.operator.tell(CoordinatorReady(self.core.epoch, len(self._found), seconds))
+            self._ports.operator.tell(CoordinatorReady(self.core.epoch, len(self._found), self._recorded, seconds))
 
     def _go_on(self) -> None:
         self._tell()
@@ -257,7 +258,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._beginning = 0
         if outcome[0] == "begun":
             records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
-            self._began, self._rounds_before, self._found = self._ports.clock.monotonic(), self._rounds, {}
+            self._began, self._rounds_before = self._ports.clock.monotonic(), self._rounds
+            self._recorded, self._found = len(records), {}
             self._ports.operator.tell(CoordinatorBegun(epoch))
             self._carry_out(self.core.lead(epoch, self._groups, records))
             self._narrow(1, FIRST_TICKS)

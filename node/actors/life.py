@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from node.actors.episodes import Episode
 from node.actors.members import NotAdmitted
 from node.actors.outside import Adapters
 from node.core.raft import Restored as RestoredLog
@@ -14,8 +15,10 @@ from node.notices import (
     RefusedToStart,
     ReplicaRestored,
     Restored,
+    RunsInTime,
     Serving,
     Starting,
+    StoodStill,
     Stopped,
     StoppedByItself,
     Stopping,
@@ -24,6 +27,8 @@ from node.ports import Damaged, DiskFull, StorageFailed
 from node.version import VERSION
 from protocol.messages import PROTOCOL_VERSION, full_name
 from protocol.placement import NodeAddress
+
+STILL_SECONDS = 0.5  # beside a tick; hardly less than what makes others campaign, and full load makes it 0.1 s
 
 
 class Life:
@@ -37,6 +42,9 @@ class Life:
         self._entries = 0  # behind checkpoints, of all groups
         self._has_served = False
         self._asked: float | None = None  # when it was asked to stop
+        self._ticked: float | None = None
+        self._stillness: Episode | None = None
+        self._longest_seconds = 0.0  # of it
 
     def begins(self) -> None:
         """Nothing has been read but what the folder says of itself."""
@@ -61,6 +69,21 @@ class Life:
         """The node belongs to its cluster and takes clients."""
         self._has_served = True
         self._operator.tell(Serving(f"{address.host}:{address.port}" if address else "", self._seconds()))
+
+    def tick(self, tick_seconds: float) -> None:
+        """Call it every tick, which is so long: how late that happens tells how long the process stood still."""
+        now = self._clock.monotonic()
+        late_seconds = 0.0 if self._ticked is None else now - self._ticked - tick_seconds
+        self._ticked = now
+        if late_seconds > STILL_SECONDS:
+            if self._stillness is None:
+                self._stillness, self._longest_seconds = Episode(now - late_seconds, now), 0.0
+                self._operator.tell(StoodStill(late_seconds))
+            self._stillness.again(now)
+            self._longest_seconds = max(self._longest_seconds, late_seconds)
+        elif self._stillness is not None and self._stillness.is_over(now):
+            times, seconds, self._stillness = self._stillness.count, self._stillness.seconds, None
+            self._operator.tell(RunsInTime(times, self._longest_seconds, seconds))
 
     def asked_to_stop(self) -> None:
         """By a signal, perhaps more than once."""

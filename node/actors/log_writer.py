@@ -43,6 +43,8 @@ class LogWriter(Actor[Write]):
         self._clock = clock
         self._operator = operator
         self._writing_since: float | None = None
+        self._ticked: float | None = None
+        self._slow_since: float | None = None  # when the write began that is under way, or the node ran again since
         self._slowness: Episode | None = None  # of writes, as people were told
         self._longest_seconds = 0.0  # of them
         self._transactions = 0
@@ -52,10 +54,10 @@ class LogWriter(Actor[Write]):
         """Until cancelled."""
         while True:
             batch = await self.inbox.drain(self._drain_max)
-            self._writing_since = self._clock.monotonic()
+            self._writing_since = self._slow_since = self._clock.monotonic()
             await self._store.write([item.write for item in batch])
-            self._note(self._writing_for(), ended=1)
-            self._writing_since = None
+            self._note(ended=1)
+            self._writing_since = self._slow_since = None
             self._transactions += 1
             self._writes += len(batch)
             for item in batch:
@@ -76,16 +78,24 @@ class LogWriter(Actor[Write]):
 
     def tick(self) -> None:
         """Call it every tick: says when writes begin to take long, and when none has for a while."""
-        self._note(self._writing_for(), ended=0)
-        slowness, now = self._slowness, self._clock.monotonic()
+        now, slowness = self._clock.monotonic(), self._slowness
+        if self._has_stood_still(now) and self._slow_since is not None:
+            self._slow_since = now
+        self._ticked = now
+        self._note(ended=0)
         if slowness is not None and slowness.is_over(now):
             self._slowness = None
             self._operator.tell(DiskWell(slowness.count, self._longest_seconds, slowness.seconds))
 
-    def _note(self, seconds: float, ended: int) -> None:
-        if seconds <= SLOW_SECONDS:
-            return
+    def _has_stood_still(self, now: float) -> bool:
+        """The node itself, which says nothing of its disk; nor does the time before the first tick."""
+        return self._ticked is None or now - self._ticked > SLOW_SECONDS
+
+    def _note(self, ended: int) -> None:
         now = self._clock.monotonic()
+        seconds = 0.0 if self._slow_since is None else now - self._slow_since
+        if seconds <= SLOW_SECONDS or self._has_stood_still(now):
+            return
         if self._slowness is None:
             self._slowness, self._longest_seconds = Episode(now - seconds, now), 0.0
             self._operator.tell(DiskSlow(seconds))

@@ -238,7 +238,7 @@ class Session:
             if demand is not None:
                 admission.release(self._load, demand)
             if isinstance(outcome, Failed):
-                if outcome.code is ErrorCode.busy:
+                if outcome.code is ErrorCode.busy and self._connection.is_open:
                     admission.shedding.refused(Shed.queue, outcome.message)
                 self._send_failure(request.id, outcome)
             else:

@@ -146,7 +146,7 @@ class CoordinatorBegun(Notice):
 
 @dataclass(frozen=True, slots=True)
 class RoundRecovered(Notice):
-    """What becomes of a round that an earlier coordinator had left open."""
+    """What becomes of a round that an earlier coordinator had left open, without a recorded decision."""
 
     epoch: int
     round_id: int
@@ -160,7 +160,8 @@ class CoordinatorReady(Notice):
     """All groups have answered, so nothing of earlier coordinators is unknown any more."""
 
     epoch: int
-    rounds_found: int  # open ones, or decided and not carried out everywhere
+    rounds_found: int  # that were open in some group, and without a recorded decision
+    rounds_recorded: int  # whose decision is in group 0, as some group may not have carried it out
     seconds: float
 
 

@@ -148,6 +148,23 @@ class DiskWell(Notice):
 
 
 @dataclass(frozen=True, slots=True)
+class StoodStill(Notice):
+    """The process did nothing: it was paused, or the machine had no time for it; peers may have taken it for gone."""
+
+    level: ClassVar[Level] = Level.warning
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunsInTime(Notice):
+    """It has not stood still for a while."""
+
+    times: int  # that it had
+    longest_seconds: float
+    seconds: float  # from the first to the last of them
+
+
+@dataclass(frozen=True, slots=True)
 class LogFileMissing(Notice):
     """One of the two files of the log is gone; what the other one tells counts."""
 

@@ -11,6 +11,8 @@ import pytest
 
 from node.actors import admission, pipeline, session
 from node.actors.episodes import QUIET_SECONDS, TOLD_PER_SECOND, Door, Shedding
+from node.actors.reading import GONE
+from node.actors.session import Session
 from node.adapters.operator_log import MemoryOperatorLog
 from node.config import SecuritySettings
 from node.notices import (
@@ -228,6 +230,26 @@ def test_a_flood_is_told_twice(
 
     if module is not pipeline:  # whose limit holds for all that opens the accounts, too
         monkeypatch.setattr(module, limit, value)
+    play(story, nodes=1)
+
+
+def test_reads_of_a_client_that_has_gone_are_no_shed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are dropped, and nobody is refused."""
+    dropped: list[str] = []
+    monkeypatch.setattr(Session, "_send_failure", lambda self, number, failed: dropped.append(failed.message))
+
+    async def story(world: World) -> None:
+        await world.client.create_accounts([[LONG_NAME, "EUR", None, None, LONG_NAME, bytes(1_000)]])
+        world.forget()
+        connection = await world.dial(1)
+        world.cluster.pause(1)  # so that it finds the requests and the end of the connection together
+        ask_much(connection, 5)
+        connection.close()
+        await asyncio.sleep(0.3)
+        world.cluster.resume(1)
+        await asyncio.sleep(5.0)
+        assert GONE in dropped and not world.told(1, ShedBegun)
+
     play(story, nodes=1)
 
 

@@ -13,6 +13,7 @@ from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, N
 from protocol.errors import RingpayError
 from tests.actors.quiet import World, play
 from tests.actors.test_coordinator import Desk
+from tests.core.commit.bench import open_round
 
 RECOVERING = [Event.decision_found, Event.votes_found, Event.no_decision_exists, Event.majority_found]
 
@@ -32,7 +33,7 @@ async def test_an_epoch_from_its_beginning_to_its_end() -> None:
     """Once each, whatever ticks and repeated words come between; a deposed coordinator says by whom it heard of that."""
     desk = await Desk().lead()
     await desk.step(Leads(1), Leads(1))
-    assert told(desk) == [CoordinatorBegun(1), CoordinatorReady(1, 0, 0.0)]
+    assert told(desk) == [CoordinatorBegun(1), CoordinatorReady(1, 0, 0, 0.0)]
     await desk.submit(1)
     calls, desk.calls = desk.calls, []
     for _, request, reply in calls:
@@ -46,18 +47,23 @@ async def test_an_epoch_from_its_beginning_to_its_end() -> None:
 
 
 async def test_many_rounds_are_counted_and_few_are_told() -> None:
-    """A group that was away for long leaves hundreds that are decided and not carried out everywhere."""
+    """A group that was away for long leaves hundreds; those with a recorded decision are no news to anybody."""
     desk = Desk()
     await desk.step(Leads(2))
-    records = [[1 << 40 | number, [1, 2], pack_decision(np.zeros(2, np.uint8))] for number in range(1, 101)]
+    decision = pack_decision(np.zeros(2, np.uint8))
+    records = [[1 << 40 | number, [1, 2], decision] for number in range(201, 231)]
     await desk.answer(Kind.apply, ["begun", records])
-    await desk.answer(Kind.epoch, ["epoch", [], []])
+    opened = [open_round(1 << 40 | number, 2) for number in range(1, 101)]
+    finished = [[1 << 40 | number, decision] for number in range(1, 101)]
+    for group, _, reply in desk.calls:
+        reply(["epoch", opened if group == 1 else [], finished if group == 2 else []])
+    await desk.step()
     recovered = [notice for notice in told(desk) if isinstance(notice, RoundRecovered)]
     assert len(recovered) == ROUNDS_TOLD_MAX
     assert recovered[0] == RoundRecovered(
         2, 1 << 40 | 1, (1, 2), "2 of 2 transactions happen", REASONS[Event.decision_found]
     )
-    assert told(desk)[-1] == CoordinatorReady(2, 100, 0.0)
+    assert told(desk)[-1] == CoordinatorReady(2, 100, 30, 0.0)
 
 
 def test_a_killed_coordinator_leaves_a_round() -> None:

@@ -25,6 +25,7 @@ from node.notices import (
     RefusedToStart,
     ReplicaRestored,
     Restored,
+    RunsInTime,
     Serving,
     SnapshotBegun,
     SnapshotGivenUp,
@@ -32,6 +33,7 @@ from node.notices import (
     SnapshotReceived,
     SnapshotSent,
     Starting,
+    StoodStill,
     Stopped,
     StoppedByItself,
     Stopping,
@@ -184,6 +186,27 @@ def test_a_slow_disk_begins_and_ends() -> None:
         assert slow.seconds > 0.5 and well.writes >= 2
         assert well.seconds >= well.longest_seconds > 0.5
         assert {node for node, _ in world.told_by_all(DiskSlow)} == {number}
+
+    play(story)
+
+
+def test_a_node_that_was_paused_says_so() -> None:
+    """And does not take it for its disk's doing, though a write was under way."""
+
+    async def story(world: World) -> None:
+        await world.open("a", "b", funds=1_000)
+        number = world.followers(1)[0]
+        world.forget()
+        paying = asyncio.ensure_future(world.client.transfer("a", "b", 1))
+        await world.until(lambda: world.node(number)._writer._writing_since, "it writes", look_every=0.000_1)
+        world.cluster.pause(number)
+        await asyncio.sleep(4.0)
+        world.cluster.resume(number)
+        await paying
+        await world.until(lambda: world.told(number, RunsInTime), "it runs")
+        (still,), (runs,) = world.told(number, StoodStill), world.told(number, RunsInTime)
+        assert 3.5 < still.seconds < 4.1 and runs == RunsInTime(1, still.seconds, runs.seconds)
+        assert not world.told_by_all(DiskSlow)
 
     play(story)
 

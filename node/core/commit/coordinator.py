@@ -113,15 +113,15 @@ class Coordinator:
             found = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
             if found is not None:
                 self._found(orphan, *found)
+                self._recovered.append(Recovered(orphan.round_id, orphan.groups, *found))
 
     def _found(self, orphan: Round, event: Event, decision: bytes) -> None:
         orphan.decision = decision
         effects = self._advance(orphan, event)
         assert not effects, "nobody of this epoch waits for an orphan"
-        self._recovered.append(Recovered(orphan.round_id, orphan.groups, event, decision))
 
     def take_recovered(self) -> list[Recovered]:
-        """What was found out of earlier coordinators' rounds since the last call."""
+        """What was found out since the last call of rounds that earlier coordinators have left open, but for those with a record."""
         recovered, self._recovered = self._recovered, []
         return recovered
 

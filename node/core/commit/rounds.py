@@ -146,7 +146,7 @@ class Recovered:
     """What a new coordinator has found out of a round that an earlier one left open; only for people."""
 
     round_id: int
-    groups: tuple[int, ...]  # its participants; of a round that group 0 has recorded, those that are named there
+    groups: tuple[int, ...]  # its participants
     event: Event  # by what it was found
     decision: bytes
 
