@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node.core.ring import place
+from node.notices import Level
 from protocol.columns import COMMIT_PROTOCOLS
 from protocol.placement import NODES_MAX, SHARDS_MAX, NodeAddress, Placement
 
@@ -78,6 +79,18 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggingSettings:
+    """What the operator's log has."""
+
+    level: str = Level.info.value
+
+    @property
+    def least(self) -> Level:
+        """What asks for less is left out."""
+        return Level(self.level)
+
+
+@dataclass(frozen=True, slots=True)
 class TestingSettings:
     """What only a cluster under test allows."""
 
@@ -92,6 +105,7 @@ class Config:
     security: SecuritySettings = SecuritySettings()
     timing: TimingSettings = TimingSettings()
     storage: StorageSettings = StorageSettings()
+    logging: LoggingSettings = LoggingSettings()
     testing: TestingSettings = TestingSettings()
 
 
@@ -118,6 +132,7 @@ def from_table(table: Mapping[str, Any]) -> Config:
         _section(SecuritySettings, table, "security"),
         _section(TimingSettings, table, "timing"),
         _section(StorageSettings, table, "storage"),
+        _section(LoggingSettings, table, "logging"),
         _section(TestingSettings, table, "testing"),
     )
     _check(config)
@@ -166,6 +181,7 @@ def _check(config: Config) -> None:
             f"{HEARTBEATS_PER_ELECTION} heartbeats or more",
         ),
         (timing.lost_leader_ticks >= 1, "timing.lost_leader_ticks", "1 or more"),
+        (config.logging.level in list(Level), "logging.level", " or ".join(Level)),
         (config.storage.log_bytes >= LOG_BYTES_MIN, "storage.log_bytes", f"{LOG_BYTES_MIN} or more"),
     ]
     for holds, name, expected in rules:

@@ -7,8 +7,6 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-import structlog
-
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
@@ -20,6 +18,7 @@ from node.actors.events import PeerLost, Ticked
 from node.actors.faults import apply_fault
 from node.actors.founding import Founding
 from node.actors.handover import Handover
+from node.actors.life import Life
 from node.actors.locks import LockDesk, LockPorts
 from node.actors.log_writer import LogWriter, Write
 from node.actors.members import MemberDesk, MembersPorts, make_hello
@@ -54,8 +53,6 @@ from protocol.messages import Placed, SnapshotAck, SnapshotPiece
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR
 
-log = structlog.get_logger()
-
 FIRST_WAIT_TICKS = 4  # between the turns of a group's replicas after a start: all who start together are linked by then
 CALL_DEADLINE_SECONDS = 1.0  # one attempt of a call between nodes; the caller tries again
 
@@ -86,24 +83,33 @@ class Node:
         self.replicas: dict[int, Replica] = {}
         self._stores: list[ShardStore] = []  # of replicas that did not come to be too: each owns a thread
         self._adapters = adapters
-        self._writer = LogWriter(adapters.log, adapters.clock)
-        self._admission = Admission(number, adapters.clock, config.timing.tick_ms / 1000, lambda: self._writer.is_slow)
+        self._operator = adapters.operator
+        self._life = Life(number, config.cluster.name, adapters)
+        self._writer = LogWriter(adapters.log, adapters.clock, self._operator)
+        self._tick_seconds = config.timing.tick_ms / 1000
+        self._admission = Admission(
+            number, adapters.clock, self._tick_seconds, lambda: self._writer.is_slow, self._operator
+        )
         self._links: dict[int, Link] = {}
-        self.doubts = Doubts(number, adapters.starts, self.replicas, self._spawn_asking, is_moved=adapters.is_moved)
+        self.doubts = Doubts(
+            number, adapters.starts, self.replicas, self._spawn_asking, self._operator, is_moved=adapters.is_moved
+        )
         self.members = self._make_members()
         self.router.members = self.members.packed
         self._directory = Directory(self.router, self._links, lambda: self._sessions.sessions)
-        self._remembering = Remembering(adapters.peers, adapters.clock, self.replicas, self._links, self._spawn)
+        self._remembering = Remembering(
+            adapters.peers, adapters.clock, self.replicas, self._links, self._spawn, self._operator
+        )
         self._sessions = SessionHost(
-            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max
+            self._admission, adapters.clock, self._take_piece, self._on_placed, adapters.connections_max, self._operator
         )
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
-        self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links)
+        self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links, self._operator)
         self._handover = Handover(number, self._peers, self.replicas, self._is_up, self._finish_rounds, self._clocks)
         self._desk = self._make_desk()
         self._replacing = Replacing(self.members, self.router, self.replicas, self._is_up, adapters.clock)
-        self._routes = Routes(number, self._links, adapters.clock)
+        self._routes = Routes(number, self._links, adapters.clock, self._operator)
         self._founding = Founding(self.members, self.replicas, self._activate)
         self._make_links()
         self._tasks: asyncio.TaskGroup | None = None
@@ -121,7 +127,7 @@ class Node:
                 self._links[address.id] = Link(
                     self.members, address, self._adapters.transport, self.config.timing.election_ticks, self._lost_peer,
                     lambda: self.router.placed(self.router.split), self._on_placed,
-                    self.doubts.heard,
+                    self.doubts.heard, self._operator, self._tick_seconds,
                 )  # fmt: skip
 
     def _make_members(self) -> MemberDesk:
@@ -132,7 +138,7 @@ class Node:
         adapters, cluster = self._adapters, self.config.cluster
         token = self.config.security.peer_token
         hello = make_hello(cluster.name, self.number, token, f"{cluster.shared} form={FORM}")
-        ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail)
+        ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail, self._operator)
         return MemberDesk(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
     def _make_coordinator(self) -> CoordinatorActor:
@@ -144,9 +150,8 @@ class Node:
             asyncio.get_running_loop().call_later(seconds, work)
 
         groups = tuple(range(self.placement.shards + 1))
-        return CoordinatorActor(
-            groups, self.number, self.config.cluster.commit, CoordinatorPorts(self._adapters.clock, call, later)
-        )
+        ports = CoordinatorPorts(self._adapters.clock, call, later, self._operator)
+        return CoordinatorActor(groups, self.number, self.config.cluster.commit, ports)
 
     def _make_desk(self) -> LockDesk:
         def call(request: Body, reply: Reply) -> None:
@@ -174,7 +179,7 @@ class Node:
         self._stores.append(store)
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
-            self._is_up, self._hurry, self._reading.add,
+            self._is_up, self._hurry, self._reading.add, self._operator, self._tick_seconds,
         )  # fmt: skip
         replica = Replica(
             group,
@@ -186,6 +191,7 @@ class Node:
             self.placement.replicas[group][0],
         )
         restored = await restore_replica(replica, stored, self._raft_config(group), self._adapters.log)
+        self._life.restored(group, stored, restored)
         self.doubts.restored(replica, restored)
         return replica
 
@@ -211,6 +217,15 @@ class Node:
 
     async def run(self) -> None:
         """Opens the stores, serves until `stop`, closes. An actor's exception ends it."""
+        self._life.begins()
+        try:
+            await self._run()
+        except Exception as error:
+            self._life.failed(error)
+            raise
+        self._life.ends()
+
+    async def _run(self) -> None:
         self._wire()
         try:
             self.members.started(await self.doubts.begin())
@@ -220,6 +235,7 @@ class Node:
                 self.placement.groups_on(self.number),
                 lambda group: self._make_replica(group, stored.pop(group, StoredGroup())),
             )
+            self._life.all_restored(len(idle))
             self.router.replicas = self.replicas
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -240,6 +256,7 @@ class Node:
         if not self.members.is_admitted:
             await self._founding.finish(idle)
             self._sessions.admitted()
+        self._life.serves(self.placement.address(self.number))
         self.is_serving.set()
 
     def _activate(self, replicas: Mapping[int, Replica]) -> None:
@@ -300,9 +317,10 @@ class Node:
         await self._adapters.transport.listen(address.host, address.port, accept)
 
     async def _tick(self) -> None:
-        seconds = self.config.timing.tick_ms / 1000
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self._tick_seconds)
+            self._life.tick(self._tick_seconds)
+            self._writer.tick()
             self._admission.tick(self._sessions.tick(self._adapters.clock.monotonic()))
             self._clocks.tick()
             ticked = Ticked(self._writer.is_stalled, self._clocks.is_far_off(self.number))
@@ -319,6 +337,7 @@ class Node:
 
     def stop(self) -> None:
         """Asks the node to stop gracefully."""
+        self._life.asked_to_stop()
         self._stop.set()
 
     def fail(self, error: BaseException) -> None:
@@ -329,9 +348,9 @@ class Node:
     async def _hand_over(self) -> None:
         """Gives leadership away, so that clients hardly notice."""
         await self._adapters.transport.close()
-        await self._handover.leave(self._adapters.clock, self.config.timing.tick_ms / 1000)
+        await self._handover.leave(self._adapters.clock, self._tick_seconds)
         self.router.is_stopping = True
-        await asyncio.sleep(self.config.timing.tick_ms / 1000)  # what was accepted before is answered meanwhile
+        await asyncio.sleep(self._tick_seconds)  # what was accepted before is answered meanwhile
         for session in list(self._sessions.sessions):
             session.close()
         for link in self._links.values():

@@ -8,12 +8,17 @@ from typing import Any, Protocol
 
 from node.core.machine import Change
 from node.core.raft import Entry, HardState, LogCut, LogEnd, Promise, StoredGroup
+from node.notices import Notice
 from protocol.errors import ProtocolError
 from protocol.messages import Message
 
 
 class StorageFailed(Exception):
     """A write or an fsync failed, or a file is not what it should be. The node stops; nothing is retried."""
+
+
+class DiskFull(StorageFailed):
+    """There is no room for it. The node stops all the same: what it has not stored it must not have promised."""
 
 
 class Damaged(StorageFailed):
@@ -44,6 +49,7 @@ class NodeFolder(Protocol):
     identity: int  # of the cluster that it belongs to, 0 while it belongs to none
     is_replacement: bool  # it came for another one of the same node: the node's groups had removed the node before
     table: list[Any]  # of all nodes' folders, as `remember` was told last; empty where that is lost or never came
+    place: str  # where it is, for people
 
     def admit(self, identity: int, is_replacement: bool) -> None:
         """The folder belongs to this cluster from now on."""
@@ -164,6 +170,24 @@ class ShardStore(Protocol):
     async def close(self) -> None: ...
 
 
+class OperatorLog(Protocol):
+    """What the people who run the cluster are told, `node.notices` says of what."""
+
+    def tell(self, notice: Notice) -> None:
+        """One line. Never fails, and never waits for anybody: what cannot be written is lost."""
+        ...
+
+
+class _Unheard:
+    """Implements `OperatorLog` where nobody reads it."""
+
+    def tell(self, notice: Notice) -> None:
+        """Forgets it."""
+
+
+UNHEARD: OperatorLog = _Unheard()
+
+
 class Clock(Protocol):
     """Time. The simulator's jumps."""
 
@@ -192,6 +216,7 @@ class Connection(Protocol):
     """One connection that carries messages."""
 
     is_open: bool
+    is_overrun: bool  # it was ended because the other side left too much unread
     frame_bytes: int  # of the body whose message the handler has last been given
 
     @property

@@ -7,7 +7,6 @@ import asyncio
 import ctypes
 import fcntl
 import gc
-import logging
 import random
 import secrets
 import signal
@@ -18,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy.ma  # noqa: F401  # else np.unique's first call loads it, perhaps when no file can be opened any more
-import structlog
 import uvloop
 
+from node.actors.life import leaves, sentence
 from node.actors.members import NotAdmitted
 from node.actors.outside import Adapters
 from node.adapters import descriptors
 from node.adapters.clock import SystemClock
 from node.adapters.faults import FaultSwitch, SlowLog
 from node.adapters.folder import DataFolder
+from node.adapters.operator_log import JsonLines
 from node.adapters.sqlite import make_folder
 from node.adapters.sqlite_log import SqliteLog
 from node.adapters.sqlite_shard import SqliteShard
@@ -34,7 +34,8 @@ from node.adapters.starts import PeerFile, StartFile
 from node.adapters.tcp import TcpTransport
 from node.config import Config, ConfigError, load
 from node.daemon import Node
-from node.ports import Damaged, StorageFailed
+from node.notices import Cause, RefusedToStart, Unexpected
+from node.ports import OperatorLog, StorageFailed
 
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
 M_ARENA_MAX = -8  # of glibc's mallopt
@@ -45,33 +46,27 @@ CONNECTIONS_MIN = 16  # with room for fewer clients a node is of no use
 EXIT_REFUSED = 2  # the node did not start: settings or data folder
 EXIT_FAILED = 1  # the node stopped by itself: storage or a broken invariant
 
-log = structlog.get_logger()
 
-
-class RefusedToStart(Exception):
+class CannotStart(Exception):
     """Why a node does not start, in one sentence with the remedy."""
 
 
 def main(arguments: list[str]) -> int:
     """Runs a node; the exit code."""
     options = _parse(arguments)
-    _configure_logging()
+    operator = JsonLines(sys.stderr, options.node)
     try:
         _refuse_optimised()
         config = load(options.config)
+        operator.least = config.logging.least
         if not 1 <= options.node <= config.cluster.nodes:
-            raise RefusedToStart(f"node {options.node}: expected 1 to {config.cluster.nodes}")
-        with _claim(options.data, config, options.node) as identity:
-            return _run(config, options.node, options.data, identity, is_moved=options.moved)
-    except (ConfigError, RefusedToStart, StorageFailed) as error:
-        print(f"refused to start: {_sentence(error, options.node)}", file=sys.stderr)
-        return EXIT_REFUSED
-
-
-def _sentence(error: BaseException, number: int) -> str:
-    """What is wrong, and where the folder is beyond repair, what brings the node back."""
-    remedy = f"; scripts/cluster replace {number} brings the node back with an empty folder, from what the others have"
-    return f"{error}{remedy if isinstance(error, Damaged) else ''}"
+            raise CannotStart(f"node {options.node}: expected 1 to {config.cluster.nodes}")
+        with _claim(options.data, config, options.node, operator) as identity:
+            return _run(config, options.node, options.data, identity, operator, is_moved=options.moved)
+    except (ConfigError, CannotStart, StorageFailed) as error:
+        cause = Cause.folder if isinstance(error, StorageFailed) else Cause.settings
+        operator.tell(RefusedToStart(cause, sentence(error, options.node)))
+        return _refuse(sentence(error, options.node))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -89,97 +84,87 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _refuse_optimised() -> None:
     if not __debug__:
-        raise RefusedToStart("python -O removes the checks that keep the books right; start without -O")
-
-
-def _configure_logging() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+        raise CannotStart("python -O removes the checks that keep the books right; start without -O")
 
 
 @contextmanager
-def _claim(folder: Path, config: Config, node: int) -> Iterator[DataFolder]:
+def _claim(folder: Path, config: Config, node: int, operator: OperatorLog) -> Iterator[DataFolder]:
     """Locks the data folder, and checks that it is this node's."""
     try:
         make_folder(folder)
         lock = (folder / "lock").open("a+")
     except OSError as error:
-        raise RefusedToStart(f"{folder}: {error.strerror}") from error
+        raise CannotStart(f"{folder}: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RefusedToStart(f"{folder}: another process uses it") from error
+            raise CannotStart(f"{folder}: another process uses it") from error
         cluster = config.cluster
         owner = {
             "cluster": cluster.name, "node": node, "shards": cluster.shards, "replication": cluster.replication,
             "nodes": cluster.nodes,
         }  # fmt: skip
         address = cluster.addresses()[node - 1]
-        yield DataFolder(folder, owner, f"{address.host}:{address.port}")
+        yield DataFolder(folder, owner, f"{address.host}:{address.port}", operator)
 
 
-def _run(config: Config, number: int, folder: Path, identity: DataFolder, *, is_moved: bool) -> int:
+def _run(
+    config: Config, number: int, folder: Path, identity: DataFolder, operator: OperatorLog, *, is_moved: bool
+) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.disable()  # until all is restored: nothing of that is garbage, and it would be looked through again and again
     _share_one_heap()
     stamp = f"{config.cluster.name} node {number}"
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(config, number, folder, identity, stamp, is_moved=is_moved))
-    except BaseExceptionGroup as group:
-        for error in _leaves(group):
-            if isinstance(error, NotAdmitted):
-                return _refuse(str(error))
-            is_known = isinstance(error, (StorageFailed, OSError))
-            log.error("stopped", reason=_sentence(error, number), exc_info=not is_known and error)
-        return EXIT_FAILED
+            return runner.run(_serve(config, number, folder, identity, stamp, operator, is_moved=is_moved))
+    except BaseExceptionGroup as group:  # which the node has told
+        found = [error for error in leaves(group) if isinstance(error, NotAdmitted)]
+        return _refuse(str(found[0])) if found else EXIT_FAILED
     except (StorageFailed, OSError) as error:
-        return _refuse(_sentence(error, number))
+        return _refuse(sentence(error, number))
 
 
 def _refuse(reason: str) -> int:
-    log.error("refused to start", reason=reason)
+    """For whoever has started the node by hand; the operator's log has it too."""
     print(f"refused to start: {reason}", file=sys.stderr)
     return EXIT_REFUSED
 
 
-async def _serve(config: Config, number: int, folder: Path, identity: DataFolder, stamp: str, *, is_moved: bool) -> int:
-    transport, stored = TcpTransport(), SqliteLog(folder, stamp)
+async def _serve(
+    config: Config,
+    number: int,
+    folder: Path,
+    identity: DataFolder,
+    stamp: str,
+    operator: OperatorLog,
+    *,
+    is_moved: bool,
+) -> int:
+    transport, stored = TcpTransport(), SqliteLog(folder, stamp, operator)
     is_under_test = config.testing.fault_switch
     slow = SlowLog(stored)
     adapters = Adapters(
         transport, slow if is_under_test else stored, lambda group: SqliteShard(folder / f"shard-{group:04d}.db", stamp),
-        SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder, identity), PeerFile(folder),
-        is_moved, _connections_max(config),
+        SystemClock(), random.Random(secrets.randbits(128)), identity, StartFile(folder, identity),
+        PeerFile(folder, operator), operator, is_moved, _connections_max(config),
         FaultSwitch(transport, slow) if is_under_test else None,
     )  # fmt: skip
     node = Node(number, config, adapters)
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: _on_exception(node, context))
+    loop.set_exception_handler(lambda _, context: on_exception(node, operator, context))
     for number_of_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number_of_signal, node.stop)
     running = asyncio.ensure_future(node.run())
     serving = asyncio.ensure_future(node.is_serving.wait())
     await asyncio.wait([running, serving], return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
-        address = node.placement.address(node.number)
-        log.info("serving", node=node.number, address=f"{address.host}:{address.port}" if address else "")
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
     serving.cancel()
     await running
-    log.info("stopped gracefully", node=node.number)
     return 0
 
 
@@ -188,16 +173,17 @@ def _connections_max(config: Config) -> int:
     found = descriptors.room(FILES_PER_SHARD * (cluster.shards + 1) + CONNECTIONS_PER_PEER * cluster.nodes)
     if found < CONNECTIONS_MIN:
         text = f"the system lets this process have {CONNECTIONS_MIN - found} open files less than it needs: raise the limit (ulimit -Hn)"
-        raise RefusedToStart(text)
+        raise CannotStart(text)
     return found
 
 
-def _on_exception(node: Node, context: dict[str, Any]) -> None:
+def on_exception(node: Node, operator: OperatorLog, context: dict[str, Any]) -> None:
     """An exception outside any task is a broken invariant like every other: the node stops, and a restart recovers."""
     error = context.get("exception")
-    log.error("unexpected", reason=str(error or context.get("message")), exc_info=error)
     if error is not None:
         node.fail(error)
+    else:
+        operator.tell(Unexpected(str(context.get("message"))))
 
 
 def _share_one_heap() -> None:
@@ -205,10 +191,3 @@ def _share_one_heap() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_ARENA_MAX, 1)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return leaves

@@ -1,15 +1,14 @@
-"""What all tests share: which event loop they run on, how Hypothesis searches, and that structlog is as each finds it."""
+"""What all tests share: which event loop they run on, and how Hypothesis searches."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import hypothesis
 import pytest
-import structlog
 import uvloop
 
 REAL_LOOP_FOLDERS = ("adapters", "e2e")  # real sockets and files: the loop that production uses
@@ -33,10 +32,3 @@ def pytest_asyncio_loop_factories(
     if folder in REAL_LOOP_FOLDERS:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
-
-
-@pytest.fixture(autouse=True)
-def structlog_defaults() -> Iterator[None]:
-    """A simulation silences structlog; the next test may look into what is logged."""
-    yield
-    structlog.reset_defaults()

@@ -39,6 +39,8 @@ The way of a payment::
   members asks for.
 - `remembering.py`: what peers have acknowledged and when they started, stored for them (rows in `recollection.py`);
   `recovery.py`: what a node does about a disk that has lost something, by its own files or by what peers remember. Neither has a task.
+- `life.py`, `group_notices.py`, `episodes.py`: what people are told (`node.notices`) of the process as a whole, of a group's leaders,
+  and of what happens often; anything else is told where it happens. None has a task.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:
   the way of a call to another node, over a third one while the link between the two is silent.
 

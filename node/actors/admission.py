@@ -19,7 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.actors.actor import Failed, not_done
-from node.ports import Clock
+from node.actors.episodes import Shedding
+from node.notices import Shed
+from node.ports import Clock, OperatorLog
 from protocol.errors import ErrorCode
 
 REQUESTS_MAX = 16_384  # under way on a node: twice a full shard's queue; single transfers in it take about two seconds
@@ -102,7 +104,10 @@ class AdmissionStatistics:
 class Admission:
     """One a node."""
 
-    def __init__(self, node: int, clock: Clock, tick_seconds: float, is_disk_slow: Callable[[], bool]) -> None:
+    def __init__(
+        self, node: int, clock: Clock, tick_seconds: float, is_disk_slow: Callable[[], bool], operator: OperatorLog
+    ) -> None:
+        self.shedding = Shedding(clock, operator)
         self._node = node
         self._clock = clock
         self._late_seconds = tick_seconds + LAG_SECONDS
@@ -120,6 +125,7 @@ class Admission:
 
         `unsent_bytes` are those of answers that all clients have not taken yet.
         """
+        self.shedding.tick()
         self._reads.unsent_bytes = unsent_bytes
         self._was_late = self._is_late()
         self._ticked = self._clock.monotonic()
@@ -135,22 +141,25 @@ class Admission:
     def admit(self, connection: Load, demand: Demand) -> Failed | None:
         """Counts a request, on its connection and on the node; or why it is refused."""
         if (excess := connection.excess(demand)) is not None:
-            return self._full("this connection", excess)
+            return self._full(Shed.connection, "this connection", excess)
         load = self._work if demand.is_work else self._reads
         if (excess := load.excess(demand, RESERVED)) is not None:
-            return self._full(f"node {self._node}", excess)
+            return self._full(Shed.node, f"node {self._node}", excess)
         if demand.is_work and self.is_slow:
             self._shed_slow += 1
             what = "its log's write" if self._is_disk_slow() else "its loop"
             text = f"node {self._node} is slow: expected {what} to take less than half a second"
+            self.shedding.refused(Shed.slow, text)
             return not_done(ErrorCode.busy, text, SLOW_RETRY_MS)
         connection.add(demand)
         load.add(demand)
         return None
 
-    def _full(self, where: str, excess: str) -> Failed:
+    def _full(self, what: Shed, where: str, excess: str) -> Failed:
         self._shed_full += 1
-        return not_done(ErrorCode.busy, f"{where} has {excess}", FULL_RETRY_MS)
+        text = f"{where} has {excess}"
+        self.shedding.refused(what, text)
+        return not_done(ErrorCode.busy, text, FULL_RETRY_MS)
 
     def release(self, connection: Load, demand: Demand) -> None:
         """The request has been answered, whether or not its connection still stands."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import structlog
-
 from node.actors.actor import Failed, Outcome
 from node.actors.peers import Link
 from node.actors.router import Call
 from node.core.clocks import SKEW_NS_MAX, Comparison, Reading, compare
-from node.ports import Clock
+from node.notices import ClockAgrees, ClockDiffers, ClockFarOff
+from node.ports import Clock, OperatorLog
 from protocol.operations import PeerOperation
 from protocol.placement import COORDINATOR
-
-log = structlog.get_logger()
 
 ASK_SECONDS = 1.0  # between two questions to a peer: a clock that jumps is noticed so soon; a hundred bytes each
 MOVED_NS = 1_000_000  # of this node's clock, after which it is compared again: far less than anybody is told of
@@ -38,8 +35,9 @@ class ClockStatistics:
 class Clocks:
     """One a node."""
 
-    def __init__(self, node: int, nodes: int, clock: Clock, links: Mapping[int, Link]) -> None:
+    def __init__(self, node: int, nodes: int, clock: Clock, links: Mapping[int, Link], operator: OperatorLog) -> None:
         self._node = node
+        self._operator = operator
         self._nodes = nodes
         self._clock = clock
         self._links = links
@@ -113,18 +111,16 @@ class Clocks:
         """Once when a clock leaves the others, once when it is called far off, and once when it is back."""
         told = self._told.get(row.node)
         is_skewed = abs(row.ahead_ns) - row.error_ns > SHOWN_NS
-        ahead_s = round(row.ahead_ns / 1e9, 3)
+        ahead_seconds = row.ahead_ns / 1e9
         if row.is_far_off and not told:
             self._told[row.node] = True
-            limit_s = SKEW_NS_MAX / 1e9
-            text = "expected within this of the others' clocks; this node lets others lead until it is set right"
-            log.warning("clock far off", node=row.node, ahead_s=ahead_s, limit_s=limit_s, reason=text)
+            self._operator.tell(ClockFarOff(row.node, ahead_seconds, SKEW_NS_MAX / 1e9))
         elif is_skewed and told is None:
             self._told[row.node] = False
-            log.warning("clock differs", node=row.node, ahead_s=ahead_s)
+            self._operator.tell(ClockDiffers(row.node, ahead_seconds))
         elif told is not None and not is_skewed:
             del self._told[row.node]
-            log.info("clock agrees again", node=row.node, ahead_s=ahead_s)
+            self._operator.tell(ClockAgrees(row.node, ahead_seconds))
 
     def statistics(self) -> list[ClockStatistics]:
         """All clocks that are known, this node's among them."""

@@ -19,6 +19,7 @@ from node.core.commit import (
     Coordinator,
     Cut,
     Effect,
+    Event,
     Forget,
     Marked,
     Record,
@@ -26,7 +27,8 @@ from node.core.commit import (
     epoch_of,
 )
 from node.core.machine import Body, Kind
-from node.ports import Clock
+from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
+from node.ports import Clock, OperatorLog
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.placement import COORDINATOR
@@ -41,8 +43,17 @@ RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no le
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
 FIRST_TICKS = 4  # after which others no longer wait for the epoch's first answer: a fifth of a second
 FINISH_TICKS = 10  # for the rounds in flight to end and leadership to move: half a second, twice what full load takes
+ROUNDS_TOLD_MAX = 20  # one by one of those that a new epoch finds; more come where a group was away for long
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
+
+DEPOSED = "group {group} knows a later coordinator"
+REASONS = {
+    Event.decision_found: "a group in it had carried its decision out",
+    Event.votes_found: "every group in it had voted",
+    Event.no_decision_exists: "a group in it had not voted, and never will",
+    Event.majority_found: "a majority of its groups told its last attempt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,7 @@ class CoordinatorPorts:
     clock: Clock
     call: Callable[[int, Body, Reply], None]  # a machine request to a group's leader, once
     later: Callable[[float, Callable[[], None]], object]
+    operator: OperatorLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._ticks = 0
         self._finishing: Callable[[], None] | None = None
         self._narrow_until = 0  # the tick from which on rounds begin as ever
+        self._began: float | None = None  # the epoch, until all groups know it
+        self._rounds_before = 0  # the epoch
+        self._recorded = 0  # decisions of earlier epochs that some group may not have carried out
+        self._found: dict[int, None] = {}  # rounds of earlier epochs, each once however often a late group names it
 
     def handle(self, events: list[CoordinatorEvent]) -> None:
         """Submissions of one drain share the next round."""
@@ -200,7 +216,21 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             then, self._finishing = self._finishing, None
             then()
 
+    def _tell(self) -> None:
+        """What was found of earlier epochs, and when nothing is unknown of them any more."""
+        for found in self.core.take_recovered():
+            is_news = found.round_id not in self._found
+            self._found[found.round_id] = None
+            if is_news and len(self._found) <= ROUNDS_TOLD_MAX:
+                self._ports.operator.tell(
+                    RoundRecovered(self.core.epoch, found.round_id, found.groups, found.outcome, REASONS[found.event])
+                )
+        if self._began is not None and self.core.is_complete:
+            seconds, self._began = self._ports.clock.monotonic() - self._began, None
+            self._ports.operator.tell(CoordinatorReady(self.core.epoch, len(self._found), self._recorded, seconds))
+
     def _go_on(self) -> None:
+        self._tell()
         if self._too_long:
             self._carry_out(self.core.give_up(self._too_long))
         now = self._ports.clock.monotonic()
@@ -209,7 +239,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _on_leads(self, epoch: int) -> None:
         if epoch and epoch in (self._beginning, self.core.epoch if self.core.active else 0):
             return
-        self._resign()
+        self._resign("this node leads group 0 in another term" if epoch else "this node leads group 0 no longer")
         self._beginning = epoch
         self._begin(epoch)
 
@@ -228,10 +258,17 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._beginning = 0
         if outcome[0] == "begun":
             records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
+            self._began, self._rounds_before = self._ports.clock.monotonic(), self._rounds
+            self._recorded, self._found = len(records), {}
+            self._ports.operator.tell(CoordinatorBegun(epoch))
             self._carry_out(self.core.lead(epoch, self._groups, records))
             self._narrow(1, FIRST_TICKS)
 
-    def _resign(self) -> None:
+    def _resign(self, reason: str) -> None:
+        if self.core.epoch:
+            rounds, in_flight = self._rounds - self._rounds_before, self.core.in_flight
+            self._ports.operator.tell(CoordinatorEnded(self.core.epoch, rounds, in_flight, reason))
+        self._began = None
         failed = not_done(ErrorCode.not_leader, "the coordinator has changed")
         begun = self.core.begun()
         self.core.resign()
@@ -278,7 +315,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
         self._carry_out(effects)
         if outcome[0] == "stale_epoch":
-            self._resign()
+            self._resign(DEPOSED.format(group=ask.group))
 
     def _on_too_long(self, ask: Ask, failed: Failed) -> None:
         tickets, effects = self.core.cannot_ask(ask)
@@ -299,7 +336,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if isinstance(outcome, Failed):
             self._ports.later(RETRY_SECONDS, lambda: self._record(record))
         elif outcome[0] == "stale_epoch":
-            self._resign()
+            self._resign(DEPOSED.format(group=COORDINATOR))
         else:
             self._carry_out(self.core.recorded(record.round_id))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
 
 from node.actors.actor import Failed, Reply
 from node.core.machine import Body, Loaded, Machine, Merging
@@ -113,11 +114,21 @@ class Exported:
     is_complete: bool
 
 
+@unique
+class Move(StrEnum):
+    """Why a leadership is to move, as people are told."""
+
+    home = "that node is the group's home"
+    clock = "the clock here is far off"
+    stop = "this node stops"
+
+
 @dataclass(frozen=True, slots=True)
 class Lead:
     """Ask this node to hand the group's leadership to `node`."""
 
     node: int
+    reason: Move = Move.home
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from node.actors.clocks import Clocks
-from node.actors.events import Lead
+from node.actors.events import Lead, Move
 from node.actors.replica import Replica
 from node.ports import Clock
 from protocol.placement import COORDINATOR
@@ -65,7 +65,7 @@ class Handover:
         if ready and not self._ticks_to_wait:
             replica = max(ready, key=lambda replica: replica.group)
             self._ticks_to_wait = TICKS_BETWEEN
-            self._move(replica, takers[replica])
+            self._move(replica, takers[replica], Move.clock)
 
     def _send_home(self, led: list[Replica]) -> None:
         away = [replica for replica in led if replica.preferred_leader in self._ticks_up]
@@ -80,18 +80,18 @@ class Handover:
             return
         replica = max(others, key=lambda replica: replica.group)
         self._ticks_to_wait, self._sent = TICKS_BETWEEN, replica
-        self._move(replica, replica.preferred_leader)
+        self._move(replica, replica.preferred_leader, Move.home)
 
-    def _move(self, replica: Replica, to: int) -> None:
+    def _move(self, replica: Replica, to: int, reason: Move) -> None:
         if replica.group == COORDINATOR:
-            self._finish(lambda: self._send(replica, to))
+            self._finish(lambda: self._send(replica, to, reason))
         else:
-            self._send(replica, to)
+            self._send(replica, to, reason)
 
-    def _send(self, replica: Replica, to: int) -> None:
+    def _send(self, replica: Replica, to: int, reason: Move) -> None:
         """The node may have gone while the coordinator ended its rounds."""
         if self._is_up(to):
-            replica.inbox.push(Lead(to))
+            replica.inbox.push(Lead(to, reason))
 
     async def leave(self, clock: Clock, tick_seconds: float) -> None:
         """Gives everything away that is led here, so that clients hardly notice; returns when nothing is, or nobody takes it."""
@@ -100,7 +100,7 @@ class Handover:
             leading = [replica for replica in self._replicas.values() if replica.is_leader]
             takers = {replica: peer for replica in leading if (peer := replica.best_peer(self._is_up))}
             for replica, peer in takers.items():
-                replica.inbox.push(Lead(peer))
+                replica.inbox.push(Lead(peer, Move.stop))
             if not takers:
                 break
             await asyncio.sleep(tick_seconds)

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
-
 from node.actors.actor import Failed, Outcome, Reply, promised
 from node.core.machine import Kind
 from node.core.members import MemberEvent, MemberState, MemberTable
-from node.ports import Clock, NodeFolder
+from node.notices import Admitted, MemberChanged, PeerRefused, RefusedByPeer, Waiting
+from node.ports import Clock, NodeFolder, OperatorLog
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, Welcome
 
@@ -29,8 +28,6 @@ ALONE_SECONDS = 5.0  # without any peer, after which people are told: whoever st
 WAITING_SECONDS = 2.0  # after which people are told what a node waits for: those that start together have met by then
 
 TAKING_PART = (MemberState.member, MemberState.joining)
-
-log = structlog.get_logger()
 
 
 class NotAdmitted(Exception):
@@ -45,6 +42,7 @@ class MembersPorts:
     propose: Callable[[list[Any], Reply], None]  # a request for group 0's machine
     changed: Callable[[], None]  # the table or the identity has changed
     fail: Callable[[BaseException], None]
+    operator: OperatorLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +143,12 @@ class MemberDesk:
 
     def _meet(self, node: int, data_id: int, identity: int) -> ProtocolError | None:
         if not self.may_speak(node, data_id, identity):
-            if self.table.rows[node].state is MemberState.leaving:
+            row = self.table.rows[node]
+            if row.state is MemberState.leaving:
                 text = f"node {node} is being replaced: start it again when its shards have let it go"
             else:
-                text = f"node {node} came back with another data folder: {self._remedy(node)}"
+                names = f"{data_id:016x}, not {row.data_id:016x}"
+                text = f"node {node} came back with another data folder ({names}): {self._remedy(node)}"
             return ProtocolError(text, ErrorCode.unknown_peer)
         self._alike[node] = identity
         return None
@@ -173,7 +173,7 @@ class MemberDesk:
     def refused(self, node: int, error: ProtocolError) -> None:
         """A peer does not let this node in."""
         if node not in self._refused:
-            log.error("refused by a peer", node=node, reason=str(error))
+            self._ports.operator.tell(RefusedByPeer(node, error.code.value, str(error)))
         self._refused.setdefault(node, (self._ports.clock.monotonic(), f"node {node}: {error}"))
 
     def turned_away(self, node: int, error: ProtocolError) -> None:
@@ -181,7 +181,7 @@ class MemberDesk:
         known = (node if 1 <= node <= self._nodes else 0, error.code)
         if known not in self._turned_away:
             self._turned_away[known] = None
-            log.warning("peer refused", node=node, code=error.code.value, reason=str(error))
+            self._ports.operator.tell(PeerRefused(node, error.code.value, str(error)))
 
     def accepted(self, node: int) -> None:
         """A peer's hello was accepted."""
@@ -207,7 +207,7 @@ class MemberDesk:
         if waiting != self._waiting and self._ports.clock.monotonic() >= self._tell_at:
             self._waiting = waiting
             if waiting:
-                log.warning("waiting", node=self._hello.node, reason=waiting)
+                self._ports.operator.tell(Waiting(waiting))
 
     @property
     def _alone(self) -> str:
@@ -240,10 +240,17 @@ class MemberDesk:
         """A table of group 0, by its own replica here, an answer or a peer. Older ones, and another cluster's, are passed over."""
         if table.version <= self.table.version or (self.is_admitted and table.identity != self.identity):
             return
-        self.table = table
+        before, self.table = self.table, table
+        self._tell_changes(before)
         if self.is_admitted:
             self._folder.remember(table.pack())
         self._ports.changed()
+
+    def _tell_changes(self, before: MemberTable) -> None:
+        for node, row in self.table.rows.items():
+            if row != (was := before.rows.get(node)):
+                name = None if was is None else was.state.name
+                self._ports.operator.tell(MemberChanged(node, row.state.name, name, f"{row.data_id:016x}"))
 
     def propose(
         self, event: MemberEvent, node: int, data_id: int, reply: Reply = lambda _: None, identity: int = 0
@@ -277,6 +284,7 @@ class MemberDesk:
         row = self.table.rows[self._hello.node]
         self._folder.remember(self.table.pack())
         self._folder.admit(self.table.identity, row.state is MemberState.joining)
+        self._ports.operator.tell(Admitted(f"{self.identity:016x}", self.is_replacement))
         self._ports.changed()
 
     def statistics(self) -> MembersStatistics:

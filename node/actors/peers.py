@@ -17,13 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import structlog
-
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
 from node.actors.members import MemberDesk
 from node.core.raft import ENTRY_OVERHEAD_BYTES
 from node.core.raft import Message as LogMessage
-from node.ports import Connection, Transport
+from node.notices import LinkLost, LinkRenewed, LinkUp, PeerNotReached
+from node.ports import UNHEARD, Connection, OperatorLog, Transport
 from protocol.clocks import RemoteClock
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.messages import (
@@ -55,9 +54,8 @@ PIECE_TIMEOUT_SECONDS = 30.0  # a peer that has not stored a megabyte by then is
 CALLS_MAX = 4_096  # unanswered calls on one link; beyond it callers are told `busy`
 OWN_CALLS_MAX = 2_048  # more of them, for what finishes requests that were taken: rounds and cuts over all shards
 FLUSH_BYTES = 4 << 20  # of one frame, unless one message alone is longer: others wait behind it
+UNREACHED_SECONDS = 5.0  # since the start, after which people are told: whoever starts together has met by then
 RAFT_MESSAGES_MAX = 8_192  # for one peer in one turn of the loop; beyond it they are dropped, as by a network
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,8 @@ class Link:
         greet: Callable[[], Message],
         placed: Callable[[int, Placed], None],
         heard: Callable[[int, Recollection], None],
+        operator: OperatorLog,
+        tick_seconds: float,
     ) -> None:
         """`silence_ticks`: without a word for so long, the peer does not count as up. `placed` hears what the peer knows of leaders,
         `heard` what it remembers of this node, before anything else goes out to it.
@@ -114,7 +114,12 @@ class Link:
         self._connection: Connection | None = None
         self._is_welcome = False
         self._has_answered = False  # a ping: what is said on the connection arrives
-        self._is_told_silent = False  # to people, and not yet that it answers again
+        self._operator = operator
+        self._tick_seconds = tick_seconds
+        self._is_told_up: bool | None = None  # to people; None before the first word about this peer
+        self._away_ticks = 0  # since it was missed, or since the start
+        self._obstacle = ""  # to the last attempt to connect
+        self._farewell = ""  # what the peer or this node has said on the connection's end
         self._named = 0, 0  # data id and identity that the peer has named on this connection
         self._closed = asyncio.Event()
         self._clock = RemoteClock()
@@ -136,12 +141,13 @@ class Link:
             try:
                 await self._transport.connect(self.address.host, self.address.port, self._connected)
                 await self._closed.wait()
-            except (OSError, TimeoutError):
-                pass
+            except (OSError, TimeoutError) as error:
+                self._obstacle = str(error) or "no answer to the attempt to connect"
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def _connected(self, connection: Connection) -> Link:
         self._connection, self._clock = connection, RemoteClock()
+        self._obstacle = self._farewell = ""
         self._unheard_ticks = 0
         self._hello = self._members.hello()
         connection.send(self._hello)
@@ -154,6 +160,7 @@ class Link:
             case Welcome():
                 error = check_welcome(message, self._hello, self.address.id) or self._members.check_welcome(message)
                 if error is not None:
+                    self._is_told_up = False
                     self._members.turned_away(self.address.id, error)
                     raise error
                 self._clock.hear(message.clock_ms, asyncio.get_running_loop().time())
@@ -161,6 +168,7 @@ class Link:
             case ReplyMessage(number, body, clock_ms):
                 self._answered(number, clock_ms, body)
             case Failure(0, code, text) if not self._is_welcome and not error_code(code).is_transient:
+                self._is_told_up = False
                 self._members.refused(self.address.id, ProtocolError(text, error_code(code)))
             case Failure(number, code, text, retry_after_ms, hint, may_have_happened, clock_ms) if number:
                 failed = Failed(error_code(code), text, retry_after_ms, hint, may_have_happened)
@@ -176,8 +184,10 @@ class Link:
                 self._ping()
             case Placed():
                 self._placed(self.address.id, message)
-            case Goodbye() | Failure():
-                pass
+            case Goodbye(text):
+                self._farewell = text
+            case Failure(_, _, text):
+                self._obstacle = text
             case _:
                 raise ProtocolError(f"unexpected {type(message).__name__} from node {self.address.id}")
 
@@ -202,6 +212,13 @@ class Link:
         self._pieces.clear()
         if was_up:
             self._on_lost(self.address.id)
+        self._miss(f"it said: {self._farewell}" if self._farewell else "the connection broke")
+
+    def _miss(self, reason: str) -> None:
+        """People are told once until the peer answers again."""
+        if self._is_told_up:
+            self._is_told_up, self._away_ticks = False, 0
+            self._operator.tell(LinkLost(self.address.id, reason))
 
     def send(self, message: Message) -> None:
         """Sends if the link is up; else the message is lost, as on any network."""
@@ -246,19 +263,23 @@ class Link:
     def tick(self) -> None:
         """Call it every tick: pings, ends calls whose time is over, and renews a connection on which nothing is heard."""
         self._expire_calls()
+        self._away_ticks += 1
+        if self._is_told_up is None and self._away_ticks * self._tick_seconds > UNREACHED_SECONDS:
+            self._is_told_up = False
+            reason = self._obstacle or "it does not answer"
+            self._operator.tell(PeerNotReached(self.address.id, self._away_ticks * self._tick_seconds, reason))
         if self._connection is None:
             return
         self._ticks += 1
         self._unheard_ticks += 1
-        if self._has_answered and self._unheard_ticks == self._silence_ticks and not self._is_told_silent:
-            self._is_told_silent = True
-            log.warning("peer silent", node=self.address.id, ticks=self._silence_ticks)
+        if self._has_answered and self._unheard_ticks == self._silence_ticks:
+            self._miss(f"nothing was heard for {self._silence_ticks * self._tick_seconds:.1f} s")
         if self._unheard_ticks >= (RENEWAL_SILENCES * self._silence_ticks) << min(
             self._renewals, PATIENCE_DOUBLINGS_MAX
         ):
             self._renewals += 1
             if self._renewals == 1:
-                log.info("connection to a silent peer renewed", node=self.address.id)
+                self._operator.tell(LinkRenewed(self.address.id))
             self._unheard_ticks = self._silence_ticks  # which is what `lost` looks at
             self._connection.abort()
         elif self._is_welcome and self._ticks % PING_TICKS == 0:
@@ -270,9 +291,9 @@ class Link:
     def _pinged(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Failed):
             self._has_answered, self._renewals, self.reach = True, 0, dict(outcome)
-            if self._is_told_silent:
-                self._is_told_silent = False
-                log.info("peer answers again", node=self.address.id)
+            if not self._is_told_up:
+                self._is_told_up = True
+                self._operator.tell(LinkUp(self.address.id, self._away_ticks * self._tick_seconds))
 
     def _expire_calls(self) -> None:
         """Gives up calls whose time is over: a machine that lost its power resets no connection."""
@@ -318,6 +339,7 @@ class Link:
 
     def close(self) -> None:
         """Says goodbye."""
+        self._operator = UNHEARD  # what comes of it is no news
         if self._connection is not None:
             self.send(Goodbye("the node stops"))
             self._connection.close()

@@ -6,30 +6,35 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from node.actors.actor import Spawn
 from node.actors.recollection import GroupRecollection
 from node.core.raft import LogEnd, Message, MessageKind, Raft, Remains, Restored
-from node.ports import Start, StartBook, StorageFailed
+from node.notices import (
+    FolderInDoubt,
+    FolderSound,
+    FolderTakenForMoved,
+    NobodyHasWhatWasLost,
+    ReplicaRecovered,
+    ReplicaRecovering,
+)
+from node.ports import OperatorLog, Start, StartBook, StorageFailed
 from protocol.messages import Recollection
 
 if TYPE_CHECKING:
     from node.actors.replica import Replica
+    from node.actors.replica_ports import ReplicaPorts
 
 HELPLESS_SECONDS = 10.0  # without a leader, after which people are told: a group that can elect one has done so by then
-
-log = structlog.get_logger()
 
 
 class Losses:
     """What a replica lacks of what it acknowledged."""
 
-    def __init__(self, group: int, node: int) -> None:
+    def __init__(self, group: int, ports: ReplicaPorts) -> None:
         self.noted: LogEnd | None = None  # as it was last written
         self._group = group
-        self._node = node
-        self._led_at = 0.0  # when nothing was lost, or somebody led, as was seen last
+        self._node, self._operator = ports.node, ports.operator
+        self._led_at: float | None = None  # when nothing was lost, or somebody led, as was seen last
         self._is_helpless = False  # as people were told
 
     def note(self, raft: Raft) -> LogEnd | None:
@@ -37,25 +42,25 @@ class Losses:
         lost, before = raft.lost, self.noted
         self.noted = lost
         if lost is not None and before is None:
-            log.warning("recovering", group=self._group, node=self._node, lost_term=lost.term, lost_index=lost.index)
+            self._operator.tell(ReplicaRecovering(self._group, lost.term, lost.index))
         elif lost is None and before is not None:
-            log.info("recovered", group=self._group, node=self._node, last_index=raft.status().last_index)
+            self._operator.tell(ReplicaRecovered(self._group, raft.status().last_index))
         return lost
 
     def look(self, raft: Raft, now: float) -> None:
         """Says what does not heal by itself, once: a loss, and nobody who can lead."""
-        if raft.lost is None or raft.state.leader:
+        if self._led_at is None or raft.lost is None or raft.state.leader:
             self._led_at, self._is_helpless = now, False
         elif now - self._led_at >= HELPLESS_SECONDS and not self._is_helpless:
             self._is_helpless = True
             has, lost = raft.state.log.end, raft.lost
             others = ", ".join(str(node) for node in raft.state.membership.all_voters if node != self._node)
             start = f"start nodes {others}; if they run, " if others else ""
-            log.warning(
-                "nobody leads who has what was lost", group=self._group, node=self._node,
-                reason=f"the log ends at {has.index} of term {has.term}, and {lost.index} of term {lost.term} was acknowledged",
-                remedy=f"{start}put back the newest data folder of one that had all of it, and of no other",
-            )  # fmt: skip
+            reason = (
+                f"the log ends at {has.index} of term {has.term}, and {lost.index} of term {lost.term} was acknowledged"
+            )
+            remedy = f"{start}put back the newest data folder of one that had all of it, and of no other"
+            self._operator.tell(NobodyHasWhatWasLost(self._group, reason, remedy))
 
 
 class Doubts:
@@ -80,10 +85,18 @@ class Doubts:
     """
 
     def __init__(
-        self, node: int, book: StartBook, replicas: Mapping[int, Replica], spawn: Spawn, *, is_moved: bool
+        self,
+        node: int,
+        book: StartBook,
+        replicas: Mapping[int, Replica],
+        spawn: Spawn,
+        operator: OperatorLog,
+        *,
+        is_moved: bool,
     ) -> None:
         """`is_moved`: the operator answers for it that a folder that was copied is the last one that this node had."""
         self._node = node
+        self._operator = operator
         self._is_moved = is_moved
         self._book = book
         self._replicas = replicas
@@ -118,10 +131,7 @@ class Doubts:
         """Looks at the folder, before the log is opened; the number of this start. Raises StorageFailed."""
         start = self._start = await self._book.begin()
         if start.is_copy and self._is_moved:
-            log.warning(
-                "data folder taken for moved", node=self._node, reason=start.reason,
-                remark="the operator answers for it that this node had no newer one; otherwise payments can be lost",
-            )  # fmt: skip
+            self._operator.tell(FolderTakenForMoved(start.reason))
         else:
             self._reason, self._is_old = start.reason, start.is_old
         return self._start.number
@@ -184,7 +194,7 @@ class Doubts:
                 "; or if you know that it is the last one that this node had, and was only moved, stop the node, then "
                 f"scripts/cluster start {self._node} --moved"
             )
-        log.warning("data folder in doubt", node=self._node, reason=self._reason, is_old=self._is_old, remedy=remedy)
+        self._operator.tell(FolderInDoubt(self._reason, self._is_old, remedy))
 
     def _others(self, replica: Replica) -> list[int]:
         return [int(node) for node in replica.membership.everyone if node != self._node]
@@ -234,6 +244,6 @@ class Doubts:
         await asyncio.gather(*[replica.flushed() for replica in self._replicas.values()])
         if self._is_healed():  # nobody has contradicted meanwhile
             self._reason, self._is_old = "", False
-            log.info("data folder no longer in doubt", node=self._node)
+            self._operator.tell(FolderSound())
             await self._book.record("", False)
         self._is_ending = False

@@ -18,20 +18,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from node.actors.peers import Link
 from node.actors.recollection import AcknowledgedRow, GroupRecollection, StartRow, from_store, to_store
 from node.actors.replica import Replica
 from node.core.raft import Acknowledged, NodeId
-from node.ports import Clock, PeerMemory, StorageFailed
+from node.notices import MemorySaved, MemoryUnsaved
+from node.ports import Clock, OperatorLog, PeerMemory, StorageFailed
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Acknowledgements, Hello, Recollection
 
 REMEMBER_SECONDS = 2.0  # until then only the leader knows what was acknowledged; each time costs an fsync of kilobytes
 STARTS_MAX = 16  # of one peer: what an earlier one still has on its way costs a connection, no more
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -90,8 +87,10 @@ class Remembering:
         replicas: Mapping[int, Replica],
         links: Mapping[int, Link],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        operator: OperatorLog,
     ) -> None:
         self._store = store
+        self._operator = operator
         self._clock = clock
         self._replicas = replicas
         self._links = links
@@ -194,11 +193,14 @@ class Remembering:
             self._is_changed, greeted, self._greeted = False, self._greeted, []
             try:
                 await self._store.save(self._rows())
-                self._is_refused = False
             except StorageFailed as error:
                 if not self._is_refused:
-                    log.error("what is remembered of peers cannot be stored: tried again and again", reason=str(error))
+                    self._operator.tell(MemoryUnsaved(str(error)))
                 self._is_changed = self._is_refused = True
+            else:
+                if self._is_refused:
+                    self._operator.tell(MemorySaved())
+                self._is_refused = False
             for tell in greeted:
                 tell()
             if not self._greeted:

@@ -29,6 +29,7 @@ from node.actors.events import (
     ReplicaEvent,
     Ticked,
 )
+from node.actors.group_notices import GroupNotices
 from node.actors.pipeline import Draft, Pipeline, drop
 from node.actors.questions import Questions
 from node.actors.recovery import Losses
@@ -52,6 +53,7 @@ from node.core.raft import (
     Role,
     SnapshotMeta,
 )
+from node.notices import CheckpointWritten
 from node.ports import LogWrite, ShardStore
 from protocol.errors import ErrorCode
 
@@ -80,8 +82,9 @@ class Replica(Actor[ReplicaEvent]):
         self.raft: Raft  # set once the stores are read
         self.machine = machine
         self.store = store
-        self.incoming = Incoming(store)
-        self.losses = Losses(group, ports.node)
+        self.incoming = Incoming(store, group, ports)
+        self.losses = Losses(group, ports)
+        self.notices = GroupNotices(group, ports)
         self.is_serving = False
         self._make_machine = make_machine
         self._ports = ports
@@ -185,6 +188,7 @@ class Replica(Actor[ReplicaEvent]):
         self.raft.step(message)
 
     def _on_tick(self, ticked: Ticked) -> None:
+        self.notices.tick(self)
         if ticked.is_disk_stalled:
             self.raft.step_down()
             return  # and no campaign either: this replica could not vote for itself
@@ -213,6 +217,7 @@ class Replica(Actor[ReplicaEvent]):
                 if self.is_serving:
                     self._propose(self._pipeline.tell_time(self.machine))
                 self.raft.transfer_leadership(NodeId(event.node))
+                self.notices.asked(self.raft, event.reason)
             elif self.is_serving and event.before == self.membership:
                 self.raft.propose_change(event.change)
         except ProposalDropped:
@@ -267,6 +272,7 @@ class Replica(Actor[ReplicaEvent]):
                 self._send(message)
             if ready.persist is not None:
                 self._persist(ready.persist)
+            self.notices.note(ready)
             self._note_role(ready)
             self._apply(ready.committed)
             self._questions.settle(ready)
@@ -412,7 +418,10 @@ class Replica(Actor[ReplicaEvent]):
         changes = [*machine.changes(), Incoming.meta_row(meta)]
 
         async def write() -> None:
+            began = self._ports.clock.monotonic()
             await self.store.write(changes)
+            seconds = self._ports.clock.monotonic() - began
+            self._ports.operator.tell(CheckpointWritten(self.group, meta.index, len(changes), seconds))
             self._checkpoint_ended.set()
             self.inbox.push(Checkpointed(machine, meta))
 

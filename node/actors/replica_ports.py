@@ -10,7 +10,7 @@ from typing import Any
 from node.actors.events import Query
 from node.actors.reading import Shelf
 from node.core.raft import Message, NodeId
-from node.ports import Clock, LogWrite
+from node.ports import Clock, LogWrite, OperatorLog
 from protocol.messages import SnapshotPiece
 
 
@@ -29,6 +29,8 @@ class ReplicaPorts:
     is_up: Callable[[int], bool]  # whether a node is connected
     hurry: Callable[[int], None]  # tells the coordinator that somebody waits for a decision in this group
     read: Callable[[Shelf, Query], None]  # answers a question that takes its time
+    operator: OperatorLog
+    tick_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

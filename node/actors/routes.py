@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from node.actors.actor import Reply
 from node.actors.peers import Link
 from node.core.machine import Body
-from node.ports import Clock
+from node.notices import PeerReachedThrough
+from node.ports import UNHEARD, Clock, OperatorLog
 from protocol.errors import ProtocolError
 from protocol.messages import ANY_GROUP
 from protocol.operations import PeerOperation
@@ -22,14 +23,17 @@ from protocol.operations import PeerOperation
 if TYPE_CHECKING:
     from node.actors.router import Call
 
+TOLD_TICKS = 10  # half a second: peers miss a dead node long before
 LINKS_MAX = 3  # of one call's way: two nodes between its ends still find it with half of five nodes' links cut
 
 
 class Routes:
     """One a node; it also keeps the time of the links."""
 
-    def __init__(self, node: int, links: Mapping[int, Link], clock: Clock) -> None:
+    def __init__(self, node: int, links: Mapping[int, Link], clock: Clock, operator: OperatorLog = UNHEARD) -> None:
         self._node = node
+        self._operator = operator
+        self._detours: dict[int, int] = {}  # for how many ticks each silent peer has been in another one's reach
         self._links = links
         self._clock = clock
 
@@ -72,8 +76,17 @@ class Routes:
         """Calls under way on a silent link, not its pings, are ended where they can go another way: their callers repeat them."""
         for to, link in self._links.items():
             link.tick()
-            if not link.is_up and self._way(to, LINKS_MAX) is not None:
+            if link.is_up:
+                self._detours.pop(to, None)
+            elif (way := self._way(to, LINKS_MAX)) is not None:
                 link.give_up_calls()
+                self._note_detour(to, way)
+
+    def _note_detour(self, to: int, way: Link) -> None:
+        """People are told when it lasts: of a node that died, peers say for a moment that they reach it."""
+        self._detours[to] = self._detours.get(to, 0) + 1
+        if self._detours[to] == TOLD_TICKS:
+            self._operator.tell(PeerReachedThrough(to, way.address.id))
 
     def _way(self, to: int, links_max: int) -> Link | None:
         """The link to the peer that is nearest to a node; None where no peer is near enough."""

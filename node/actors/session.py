@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from node.actors.actor import Failed, Outcome, not_done
 from node.actors.admission import FULL_RETRY_MS, Admission, Load
+from node.actors.episodes import Door
 from node.actors.events import Received
 from node.actors.members import MemberDesk
 from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage
-from node.ports import Clock, Connection
+from node.notices import Shed
+from node.ports import Clock, Connection, OperatorLog
 from protocol import clocks
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX
@@ -126,11 +128,16 @@ class Session:
 
     def end(self, reason: str) -> None:
         """Whoever it is has not said hello, and nobody waits for it any longer."""
-        self._connection.refuse(ProtocolError(reason, ErrorCode.busy))
+        self._connection.refuse(self._told(ProtocolError(reason, ErrorCode.busy)))
+
+    def _told(self, error: ProtocolError) -> ProtocolError:
+        """Why somebody is refused who is no peer, as people are told too."""
+        self._host.door.refused(self._connection.peer_name, error.code.value, str(error))
+        return error
 
     def _on_hello(self, message: Message) -> None:
         if not isinstance(message, Hello):
-            raise ProtocolError("expected Hello first")
+            raise self._told(ProtocolError("expected Hello first"))
         rules, is_peer = self._rules, message.role == Role.peer
         welcome = self._welcome(is_peer=is_peer)
         error = check_hello(message, welcome, rules.client_token, rules.peer_token, rules.peers)
@@ -139,8 +146,9 @@ class Session:
         if error is not None:
             if is_peer:
                 rules.members.turned_away(message.node, error)
-            raise error
+            raise error if is_peer else self._told(error)
         if not is_peer and (limit := self._host.clients_max) <= self._host.clients:
+            self._host.door.crowded(limit)
             text = f"{limit} clients connected to node {self._router.node}: expected at most as many with the new one"
             raise ProtocolError(text, ErrorCode.busy)
         self._patience.cancel()
@@ -229,6 +237,8 @@ class Session:
             if demand is not None:
                 admission.release(self._load, demand)
             if isinstance(outcome, Failed):
+                if outcome.code is ErrorCode.busy and self._connection.is_open:
+                    admission.shedding.refused(Shed.queue, outcome.message)
                 self._send_failure(request.id, outcome)
             else:
                 self._send_reply(request.id, outcome)
@@ -280,6 +290,11 @@ class Session:
         """Ends the connection without a word; what the other side has asked for is dropped."""
         self._connection.abort()
 
+    def cut_off(self, reason: str) -> None:
+        """The same with a client that takes no answers, as people are told."""
+        self._host.door.cut_off(self._connection.peer_name, reason, self._connection.unsent_bytes)
+        self.abort()
+
     def push(self, message: Message) -> None:
         """Sends what nobody asked for."""
         self._connection.send(message)
@@ -292,6 +307,8 @@ class Session:
     def lost(self) -> None:
         """The connection is gone; answers under way go nowhere."""
         self._patience.cancel()
+        if self._connection.is_overrun and not self.is_peer:
+            self._host.door.cut_off(self._connection.peer_name, "it left more unread than it may", 0)
         self._host.closed(self)
 
 
@@ -315,12 +332,14 @@ class SessionHost:
         take_piece: Callable[[SnapshotPiece, Connection], None],
         placed: Callable[[int, Placed], None],
         connections_max: int,
+        operator: OperatorLog,
     ) -> None:
         """`placed` is given a peer and what it knows of leaders and split accounts.
 
         Peers' connections come beside `connections_max`.
         """
         self.admission = admission
+        self.door = Door(clock, operator)
         self.clock = clock
         self.numbers = itertools.count(1)
         self.sessions: dict[Session, None] = {}  # that have said hello
@@ -388,6 +407,7 @@ class SessionHost:
 
     def tick(self, now: float) -> int:
         """Now and then cuts off clients that take no answers, or together hold too much. How many bytes they all leave unread."""
+        self.door.tick()
         if now >= self._look_at:
             self._awake += min(now - self._looked, 2 * LOOK_SECONDS)
             self._looked, self._look_at = now, now + LOOK_SECONDS
@@ -395,15 +415,16 @@ class SessionHost:
         return self._unsent_bytes
 
     def _look(self, now: float) -> None:
-        cut = {session: None for session in self._clients if session.is_silent(now)}
+        silent = f"it has taken nothing of its answers for {SILENT_SECONDS:g} s"
+        cut = {session: silent for session in self._clients if session.is_silent(now)}
         held = {session: session.held_bytes for session in self._clients if session not in cut}
         total = sum(held.values())
         while total > HELD_BYTES_MAX:
             most = max(held, key=held.__getitem__)
             total -= held.pop(most)
-            cut[most] = None
-        for session in cut:
-            session.abort()
+            cut[most] = f"all clients together held more than {HELD_BYTES_MAX} bytes, and it most of them"
+        for session, reason in cut.items():
+            session.cut_off(reason)
         self._cut_off += len(cut)
         self._unsent_bytes = total
 

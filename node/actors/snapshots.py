@@ -6,14 +6,22 @@ import asyncio
 import itertools
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import msgpack
-import structlog
 
 from node.actors.replica_ports import ReplicaPorts
 from node.core.machine import TABLE, Change, Machine
 from node.core.raft import Message, NodeId, SnapshotMeta
+from node.notices import (
+    SnapshotBegun,
+    SnapshotGivenUp,
+    SnapshotInstalled,
+    SnapshotMixed,
+    SnapshotReceived,
+    SnapshotSent,
+)
 from node.ports import ShardStore
 from protocol.messages import SnapshotPiece
 
@@ -28,8 +36,6 @@ Row = tuple[str, int, bytes]
 
 _snapshot_ids: Final = itertools.count(1)
 
-log = structlog.get_logger()
-
 
 class Incoming:
     """The state of an import, and the meta of the latest checkpoint here.
@@ -38,8 +44,12 @@ class Incoming:
     stands is written last and read last, the machine's own first. A sender whose checkpoint was replaced meanwhile would mix two.
     """
 
-    def __init__(self, store: ShardStore) -> None:
+    def __init__(self, store: ShardStore, group: int, ports: ReplicaPorts) -> None:
         self._store = store
+        self._group = group
+        self._ports = ports
+        self._began, self._bytes = 0.0, 0  # of the attempt
+        self._mixed = (0, 0)  # sender and index of the last one that was, as people were told
         self._snapshot_id = 0
         self._named = (0, 0, 0)  # the checkpoint that the attempt's pieces name
         self._next = 0
@@ -71,6 +81,7 @@ class Incoming:
             self._snapshot_id, self._named, self._next, self._checksum = piece.snapshot_id, named, 0, 0
             self._meta, self._applied, self._complete = None, 0, None
             self._rows = _unpacker()
+            self._began, self._bytes = self._ports.clock.monotonic(), 0
             await self._store.begin_import()
         if (piece.snapshot_id, piece.number, named) != (self._snapshot_id, self._next, self._named):
             return False
@@ -78,6 +89,7 @@ class Incoming:
         if self._checksum != piece.checksum:
             return False
         self._next += 1
+        self._bytes += len(piece.data)
         self._rows.feed(piece.data)
         rows = [(table, key, value) for table, key, value in self._rows]
         self._note(rows)
@@ -94,13 +106,15 @@ class Incoming:
                 self._applied = Machine.applied_in(value)
 
     def _finish(self) -> bool:
-        meta = self._meta
+        meta, group, sender, named = self._meta, self._group, self._snapshot_id >> SNAPSHOT_BITS, self._named[0]
         if meta is None or _name(meta) != self._named or self._applied != meta.index:
-            log.error(
-                "a snapshot's rows are not those of its name", named=self._named, meta=meta, applied=self._applied
-            )
+            if self._mixed != (sender, named):
+                self._mixed = sender, named
+                self._ports.operator.tell(SnapshotMixed(group, sender, named, self._applied))
             return False
         self._complete = self._named
+        seconds = self._ports.clock.monotonic() - self._began
+        self._ports.operator.tell(SnapshotReceived(group, sender, named, self._bytes, seconds))
         return True
 
     def holds(self, message: Message) -> bool:
@@ -114,13 +128,21 @@ class Incoming:
 
     async def install(self, meta: SnapshotMeta, machine: Machine) -> Machine:
         """Puts the import in place of the live store and loads the machine from it."""
+        began = self._ports.clock.monotonic()
         await self._store.finish_import()
         self._complete = None
         self._is_installing = False
         await restore(machine, self._store)
         self.latest = meta
         assert machine.applied == meta.index, f"snapshot of {meta.index} holds {machine.applied}"
+        seconds = self._ports.clock.monotonic() - began
+        self._ports.operator.tell(SnapshotInstalled(self._group, meta.index, seconds))
         return machine
+
+
+def _index(message: Message) -> int:
+    assert message.snapshot is not None
+    return message.snapshot.index
 
 
 def _unpacker() -> msgpack.Unpacker:
@@ -152,6 +174,7 @@ class Outgoing:
         self._ports = ports
         self._ended = ended
         self._streams: dict[NodeId, tuple[Message, asyncio.Task[None]]] = {}
+        self._failures: dict[NodeId, int] = {}  # of peers that people were told of and that have not got all since
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -163,9 +186,26 @@ class Outgoing:
         """Streams the checkpoint that the message names; its end is told with whether the peer has all of it."""
 
         async def stream() -> None:
-            self._ended(message, await export(self._store, self._group, message, self._ports))
+            exported = await export(self._store, self._group, message, self._ports)
+            self._tell_end(message, exported)
+            self._ended(message, exported.is_complete)
 
+        if message.to not in self._failures:
+            self._failures[message.to] = 0
+            self._ports.operator.tell(SnapshotBegun(self._group, int(message.to), _index(message)))
         self._streams[message.to] = message, self._ports.spawn(stream())
+
+    def _tell_end(self, message: Message, exported: ExportEnd) -> None:
+        """A peer that does not take it is told once, however often it is tried again."""
+        peer, index = int(message.to), _index(message)
+        if exported.is_complete:
+            failures = self._failures.pop(message.to, 0)
+            seconds = exported.seconds
+            self._ports.operator.tell(SnapshotSent(self._group, peer, index, exported.bytes, seconds, failures))
+            return
+        if self._failures.get(message.to, 0) == 0:
+            self._ports.operator.tell(SnapshotGivenUp(self._group, peer, index, exported.bytes, exported.reason))
+        self._failures[message.to] = self._failures.get(message.to, 0) + 1
 
     def end(self, message: Message) -> bool:
         """Whether the stream of this message is not given up yet; it has ended."""
@@ -180,6 +220,8 @@ class Outgoing:
             if message.term != besides_term:
                 task.cancel()
                 del self._streams[node]
+                self._tell_end(message, ExportEnd(False, 0, 0.0, "this node leads the group no longer"))
+        self._failures = {node: count for node, count in self._failures.items() if node in self._streams}
 
 
 class RowStream:
@@ -212,7 +254,17 @@ class RowStream:
         return piece
 
 
-async def export(store: ShardStore, group: int, message: Message, ports: ReplicaPorts) -> bool:
+@dataclass(frozen=True, slots=True)
+class ExportEnd:
+    """How a stream has ended."""
+
+    is_complete: bool
+    bytes: int  # that the peer has stored
+    seconds: float
+    reason: str = ""  # why it was given up
+
+
+async def export(store: ShardStore, group: int, message: Message, ports: ReplicaPorts) -> ExportEnd:
     """Streams the store piece by piece, each acknowledged before the next; no checkpoint is written meanwhile.
 
     So it is given up for a peer that does not answer, or answers so slowly that it would never end.
@@ -230,14 +282,14 @@ async def export(store: ShardStore, group: int, message: Message, ports: Replica
             group, snapshot_id, *_name(message.snapshot), number, is_last, data, checksum
         )  # fmt: skip
         had = await ports.send_piece(message.to, piece)
-        if had is None or is_last:
-            return had is not None
-        sent, lasted = sent + len(data), ports.clock.monotonic() - began
+        lasted = ports.clock.monotonic() - began
+        if had is None:
+            return ExportEnd(False, sent, lasted, f"the peer did not store piece {number}, or was not heard")
+        sent += len(data)
+        if is_last:
+            return ExportEnd(True, sent, lasted)
         if lasted > PATIENCE_SECONDS and sent < lasted * PACE_BYTES:
-            log.warning(
-                "a peer takes a checkpoint too slowly", node=int(message.to), group=group, bytes=sent, seconds=lasted
-            )
-            return False
+            return ExportEnd(False, sent, lasted, f"the peer takes it too slowly: {lasted:.0f} s until now")
         if number == 0:
             stream.archived = had
     raise AssertionError("the count never ends")

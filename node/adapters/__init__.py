@@ -8,7 +8,8 @@ new; the doubts that follow are `node.actors.recovery`;
 `folder.py` keeps what a data folder says of itself and of the others; `checked.py` is how such small files are written and read;
 `memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced; `tcp.py` cuts a byte
 stream into frames and messages; `descriptors.py` says how many connections a process may hold; `clock.py` is the machine's time;
-`faults.py` breaks a node under test. What the actors may ask
+`faults.py` breaks a node under test; `operator_log.py` writes the operator's log as lines of JSON, the only file that knows structlog,
+and has its twin. What the actors may ask
 of them stands in `node/ports.py`. Adapters translate library exceptions at the edge: whatever SQLite raises is `StorageFailed`
 above.
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from node.adapters.sqlite import sync_folder
-from node.ports import StorageFailed
+from node.adapters.sqlite import refused_by_system, sync_folder
 
 
 def write_checked(path: Path, value: Mapping[str, object]) -> None:
@@ -24,7 +23,7 @@ def write_checked(path: Path, value: Mapping[str, object]) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}") from error
+        raise refused_by_system(path, error) from error
 
 
 def read_checked(path: Path) -> tuple[dict[str, Any], bool]:
@@ -34,7 +33,7 @@ def read_checked(path: Path) -> tuple[dict[str, Any], bool]:
     except FileNotFoundError:
         return {}, False
     except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}") from error
+        raise refused_by_system(path, error) from error
     except (ValueError, RecursionError):
         return {}, False
     if not isinstance(found, dict):

@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from node.adapters.checked import read_checked, write_checked
-from node.ports import Damaged, StorageFailed
+from node.notices import AddressChanged
+from node.ports import UNHEARD, Damaged, OperatorLog, StorageFailed
 
 DATA_FORMAT = 1  # of the data folder; a newer one is refused
 IDENTITY_FILE = "node.json"
 MEMBERS_FILE = "members.json"
 DATA_SUFFIXES = (".db", ".db-wal", ".promises", ".json")  # of files that come behind node.json
-
-log = structlog.get_logger()
 
 
 class DataFolder:
@@ -27,11 +24,15 @@ class DataFolder:
     peers have not moved meets nobody who could say what is wrong.
     """
 
-    def __init__(self, folder: Path, owner: Mapping[str, object], address: str) -> None:
+    def __init__(
+        self, folder: Path, owner: Mapping[str, object], address: str, operator: OperatorLog = UNHEARD
+    ) -> None:
         """Makes a new folder's identity file, or reads it. Raises StorageFailed where it is damaged, newer or another's."""
         self._path, self._members = folder / IDENTITY_FILE, folder / MEMBERS_FILE
         self._owner = {"format": DATA_FORMAT, **owner}
         self._address = address
+        self._operator = operator
+        self.place = str(folder)
         self.is_new = not self._path.exists()
         if not self.is_new:
             found = self._read()
@@ -50,10 +51,7 @@ class DataFolder:
         if before == self._address:
             return
         if before is not None:
-            log.warning(
-                "the settings name another address than at the last start", before=before, now=self._address,
-                remark="all nodes must have the same cluster.toml, or they do not find each other",
-            )  # fmt: skip
+            self._operator.tell(AddressChanged(before, self._address))
         self.admit(self.identity, self.is_replacement)
 
     def _read(self) -> dict[str, Any]:

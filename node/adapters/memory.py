@@ -57,6 +57,7 @@ class MemoryFolder:
 
     def __init__(self, data_id: int) -> None:
         self.data_id = data_id
+        self.place = "memory"
         self.is_new = True
         self.identity = 0
         self.is_replacement = False

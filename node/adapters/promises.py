@@ -18,8 +18,9 @@ from operator import itemgetter
 from pathlib import Path
 from zlib import crc32
 
+from node.adapters.sqlite import refused_by_system
 from node.core.raft import LogEnd, NodeId, Promise
-from node.ports import LogWrite, StorageFailed
+from node.ports import LogWrite
 
 GROUPS_MAX = 4_096  # the file takes half a megabyte; a log's key must also fit 63 bits
 SLOT = struct.Struct("<QQQQQQQII")  # drain, term, written, index, entry term, lost term, lost index, vote, checksum
@@ -75,7 +76,7 @@ class PromiseFile:
                 os.fsync(self._descriptor)
             self._open_past_the_cache()
         except OSError as error:
-            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+            raise refused_by_system(self._path, error) from error
         return self._read()
 
     def _open_past_the_cache(self) -> None:
@@ -129,7 +130,7 @@ class PromiseFile:
         try:
             self._save(blocks)
         except OSError as error:
-            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+            raise refused_by_system(self._path, error) from error
 
     def _pack(self, group: int, half: int, promise: Promise) -> int:
         place = _place(group, half)

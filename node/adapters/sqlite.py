@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from node.ports import Damaged, StorageFailed
+from node.ports import Damaged, DiskFull, StorageFailed
 
 FORMAT = 2  # raised when the layout changes; a file of another one is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
@@ -126,5 +127,12 @@ def _text(data: bytes) -> str:
 
 def _failed(path: Path, error: sqlite3.Error) -> StorageFailed:
     """A malformed file is a plain DatabaseError; what else can go wrong, a full disk for one, has classes of its own."""
-    kind = Damaged if type(error) is sqlite3.DatabaseError else StorageFailed
-    return kind(f"{path}: {error}")
+    if type(error) is sqlite3.DatabaseError:
+        return Damaged(f"{path}: {error}")
+    is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return (DiskFull if is_full else StorageFailed)(f"{path}: {error}")
+
+
+def refused_by_system(path: Path, error: OSError) -> StorageFailed:
+    """What the system says of a file that is no database's."""
+    return (DiskFull if error.errno == errno.ENOSPC else StorageFailed)(f"{path}: {error.strerror}")

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
-import structlog
-
 from node.adapters.promises import PromiseFile, promise_after, reach_after
 from node.adapters.sqlite import SqliteFile, sync_folder
 from node.core.raft import Entry, EntryKind, HardState, LogCut, NodeId, Promise, StoredGroup
-from node.ports import Damaged, LogWrite
+from node.notices import LogFileMissing, LogRowsDamaged
+from node.ports import UNHEARD, Damaged, LogWrite, OperatorLog
 from protocol.errors import ProtocolError
 
 SCHEMA = """
@@ -25,16 +24,17 @@ CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, ter
 """
 INDEX_BITS = 48  # key = group << 48 | index: the entries of a group lie together
 INDEX_MASK = (1 << INDEX_BITS) - 1
-
-log = structlog.get_logger()
+ROW_CHARACTERS_MAX = 100  # of a damaged row, for people: enough to see whose it was
 
 
 class SqliteLog:
     """Implements `LogStore`: `log.db`, and beside it `log.promises`, which notices a log that was put back from a copy or lost its
     end (a write-ahead log deleted, or with one flipped bit, behind which SQLite drops all in silence)."""
 
-    def __init__(self, folder: Path, stamp: str) -> None:
+    def __init__(self, folder: Path, stamp: str, operator: OperatorLog = UNHEARD) -> None:
         self._folder = folder
+        self._operator = operator
+        self._damaged: dict[str, list[str]] = {}  # rows by table, found on the file's thread
         self._file = SqliteFile(folder / "log.db", stamp)
         self._promises = PromiseFile(folder / "log.promises", stamp)
         self._promised: dict[int, Promise] = {}
@@ -51,7 +51,9 @@ class SqliteLog:
         sync_folder(self._folder)
         if had_log != had_promises:
             missing = "log.promises" if had_log else "log.db"
-            log.warning("a file of the log was missing", folder=str(self._folder), file=missing)
+            self._operator.tell(LogFileMissing(str(self._folder / missing)))
+        for table, rows in self._damaged.items():
+            self._operator.tell(LogRowsDamaged(table, len(rows), rows[0]))
         return groups
 
     def _read(self, connection: sqlite3.Connection) -> dict[int, StoredGroup]:
@@ -78,7 +80,7 @@ class SqliteLog:
             if all(type(value) is int for value in row) and crc == _crc(row):
                 yield row
             else:
-                log.warning("a row of the log is damaged", folder=str(self._folder), table=table, row=str(row)[:100])
+                self._damaged.setdefault(table, []).append(str(row)[:ROW_CHARACTERS_MAX])
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """One transaction with one fsync, and behind it the promises."""

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from node.adapters.checked import read_checked, write_checked
-from node.ports import COPIED, NodeFolder, Start, StorageFailed
+from node.adapters.sqlite import refused_by_system
+from node.notices import MemoryDamaged
+from node.ports import COPIED, UNHEARD, NodeFolder, OperatorLog, Start
 
 STARTS_MAX = 1_000  # a peer that missed so many starts in a row has been away for longer than anything here
 FILES = ("log.db", "log.promises")
 TAIL = "log.db-wal"  # the end of log.db, unless that was closed in peace
 GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: a random number that a file system gives each new file
-
-log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
@@ -105,7 +103,7 @@ class StartFile:
         try:
             return await asyncio.to_thread(work, *arguments)
         except OSError as error:
-            raise StorageFailed(f"{self._path}: {error.strerror}") from error
+            raise refused_by_system(self._path, error) from error
 
     def _record(self, reason: str, is_old: bool, forgotten: Sequence[int]) -> None:
         self._starts = [*forgotten, *self._starts]
@@ -122,8 +120,9 @@ class StartFile:
 class PeerFile:
     """Implements `PeerMemory` by `remembered.json`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, operator: OperatorLog = UNHEARD) -> None:
         self._path = folder / "remembered.json"
+        self._operator = operator
 
     def load(self) -> list[list[int]]:
         """What was saved last."""
@@ -132,7 +131,7 @@ class PeerFile:
             rows: list[list[int]] = found["rows"]
             return rows
         if self._path.exists():
-            log.warning("what was remembered of the peers is damaged and forgotten", file=str(self._path))
+            self._operator.tell(MemoryDamaged(str(self._path)))
         return []
 
     async def save(self, rows: list[list[int]]) -> None:

@@ -32,7 +32,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, make_handler: MakeHandler, frame_bytes_max: int, transport: TcpTransport) -> None:
         self._decoder = FrameDecoder(frame_bytes_max)
-        self.is_open = False
+        self.is_open = self.is_overrun = False
         self.frame_bytes = 0
         self.peer = UNKNOWN  # its node id
         self._wires = transport.wires
@@ -85,6 +85,7 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The other side does not read."""
+        self.is_overrun = True
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,6 +3,7 @@
 Examples:
   scripts/cluster up --nodes 5 --shards 16   start, return when it serves; again: start what does not run
   scripts/cluster status -o json             who runs, who leads
+  scripts/cluster logs                       what happened on all nodes, in the order of time; logs 2: on node 2
   scripts/cluster kill 2                     SIGKILL node 2; start 2 brings it back
   scripts/cluster replace 2                  node 2's data is lost or damaged: bring it back with an empty folder
   scripts/cluster partition 1,2 3,4,5        after `up --faults`: the two groups hear nothing of each other; heal ends it
@@ -15,7 +16,6 @@ Exit codes: 0 done, 1 failed, 2 usage, 4 (status) all shards are led, but a node
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import uvloop
@@ -24,11 +24,13 @@ from node.cli.arguments import PORT_MAX, Parser, integer, make_parser, natural, 
 from node.cli.health import health
 from node.cli.output import EXIT_FAILED, complain, say, show
 from node.cli.program import EXIT_INTERRUPTED
+from node.notices import Level
 from protocol.messages import full_name
 from protocol.placement import NODES_MAX, SHARDS_MAX
 from scripts.local.cluster import LocalCluster
 from scripts.local.faults import cut_link, heal, partition
 from scripts.local.folder import MARKER, ClusterError, alone, open_folder
+from scripts.local.logs import show_events, show_logs
 from scripts.local.making import USUAL_PORT, create, open_cluster
 from scripts.local.replace import identity_of, replace
 
@@ -80,18 +82,26 @@ def parse() -> argparse.Namespace:
     for name, text in (
         ("kill", "Kills a node with SIGKILL."), ("stop", "Stops a node with SIGTERM."), ("start", "Starts a node."),
         ("replace", "Brings a node back whose data folder is lost or damaged, with an empty one; run it again if it is interrupted."),
-        ("pause", "Freezes a node."), ("resume", "Lets a frozen node go on."), ("logs", "Shows a node's log."),
+        ("pause", "Freezes a node."), ("resume", "Lets a frozen node go on."),
     ):  # fmt: skip
         one = add(name, text)
         one.add_argument("node", type=node_number)
-        if name == "logs":
-            one.add_argument("--lines", type=natural, default=50)
-            one.add_argument("--follow", "-f", action="store_true")
         if name == "start":
             one.add_argument(
                 "--moved", action="store_true", help="its data folder is the last one that the node had, and was only moved: trust it,"
                 " though a node that could confirm that is gone for good (no); with an older copy payments can be lost",
             )  # fmt: skip
+    logs = add("logs", "Shows the operator's logs of some nodes as one, in the order of time.")
+    logs.add_argument("nodes", nargs="*", type=node_number, metavar="node", help="whose (all)")
+    logs.add_argument("--lines", type=natural, default=50, help="the last ones (50)")
+    logs.add_argument(
+        "--level", type=Level, choices=list(Level), default=Level.debug, help="and what asks for more (debug)"
+    )
+    logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until interrupted (no)")
+    logs.add_argument(
+        "-o", dest="form", choices=("text", "json"), default="text", help="as they stand in the files: json"
+    )
+    logs.add_argument("--events", action="store_true", help="show instead which events there are, and what they mean")
     parts = add("partition", "Cuts the network between groups of nodes; those not named form a group.")
     parts.add_argument("groups", nargs="+", type=group, metavar="NODE,NODE", help="nodes that hear each other")
     link = add("cut", "Cuts the link between two nodes in silence; no connection is closed.")
@@ -190,10 +200,14 @@ def read(options: argparse.Namespace) -> int:
     """One command that changes nothing."""
     if options.command == "status":
         return status_of(open_cluster(options.dir), options.form)
-    log = open_folder(options.dir).node(options.node).log
-    follow = ["-F"] if options.follow else []
-    command = ["tail", "-n", str(options.lines), *follow, str(log)]
-    os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    if options.events:
+        show_events()
+        return 0
+    folder = open_folder(options.dir)
+    nodes = [folder.node(number) for number in dict.fromkeys(options.nodes or folder.numbers)]
+    logs = {node.number: node.log for node in nodes if node.log.exists()}
+    show_logs(logs, options.lines, options.level, options.form, follows=options.follow)
+    return 0
 
 
 def status_of(cluster: LocalCluster, form: str) -> int:

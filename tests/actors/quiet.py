@@ -6,12 +6,13 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from node.actors import snapshots
 from node.actors.replica import Replica
+from node.notices import Notice
 from protocol.client.connection import Connection
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Reply, Request
 from protocol.placement import group_of
@@ -24,6 +25,8 @@ from tests.simulation.network import Network
 WAIT_SECONDS = 60.0  # of virtual time, within which everything that a test waits for has happened
 ASK_SECONDS = 5.0  # that a request past the client is good for
 WORLD = "{%d}world"
+
+Kind = TypeVar("Kind", bound=Notice)
 
 
 class QuietCluster(Cluster):
@@ -82,6 +85,19 @@ class World:
         """Whether all replicas that run have applied the same."""
         nodes = [node for node in self.cluster.nodes().values() if group in node.replicas]
         return len({node.replicas[group].machine.applied for node in nodes}) == 1
+
+    def told(self, number: int, kind: type[Kind]) -> list[Kind]:
+        """What a node's log says of one kind, over all its lives since `forget`."""
+        return [one.notice for one in self.cluster.hosts[number].operator.told if isinstance(one.notice, kind)]
+
+    def told_by_all(self, kind: type[Kind]) -> list[tuple[int, Kind]]:
+        """The same of all nodes, each with the node."""
+        return [(number, notice) for number in self.cluster.hosts for notice in self.told(number, kind)]
+
+    def forget(self) -> None:
+        """The logs of all nodes are read."""
+        for host in self.cluster.hosts.values():
+            host.operator.told.clear()
 
     # -- what happens ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from node.actors.admission import Admission, Demand, Load
 from node.actors.events import Command, Propose
 from node.actors.pipeline import ENTRIES_IN_FLIGHT_MAX
 from node.actors.waiting import ROUND_TRANSFERS, TURN_TRANSFERS, Waiting
+from node.adapters.operator_log import MemoryOperatorLog
 from node.daemon import make_operations
 from protocol.errors import Busy, ErrorCode
 from protocol.frames import FrameDecoder
@@ -35,7 +36,8 @@ class Desk:
     def __init__(self) -> None:
         self.clock = Clock()
         self.is_disk_slow = False
-        self.admission = Admission(7, self.clock, TICK_SECONDS, lambda: self.is_disk_slow)
+        self.operator = MemoryOperatorLog(self.clock.monotonic)
+        self.admission = Admission(7, self.clock, TICK_SECONDS, lambda: self.is_disk_slow, self.operator)
         self.connection = Load(1_000, 1_000_000, 1_000_000)
 
     def admit(self, size: int, *, is_work: bool, answer: int = 0, connection: Load | None = None) -> Failed | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from node.core.clocks import QUIET_NS
 from node.core.machine import unpack_entry
+from node.notices import ClockAgrees, ClockDiffers, ClockFarOff
 from protocol.errors import Refused
 from protocol.status import Status
 from tests.actors.quiet import World, play
@@ -123,6 +123,29 @@ def test_a_node_that_is_far_off_lets_others_lead(ahead_ns: int) -> None:
     play(story, shards=3)
 
 
+def test_a_clock_is_told_when_it_leaves_and_when_it_is_back() -> None:
+    """By every node, its own among them, once; a small difference is told as that."""
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(3.0)
+        world.forget()
+        wrong = world.leader(1)
+        set_ahead(world, wrong, 2 * SECOND_NS)
+        await asyncio.sleep(5.0)
+        set_ahead(world, wrong, HOUR_NS)
+        await asyncio.sleep(5.0)
+        set_ahead(world, wrong, 0)
+        await asyncio.sleep(5.0)
+        for number in world.cluster.hosts:
+            (differs,), (off,) = world.told(number, ClockDiffers), world.told(number, ClockFarOff)
+            (agrees,) = world.told(number, ClockAgrees)
+            assert differs.clock_of == off.clock_of == agrees.clock_of == wrong
+            assert 1.5 < differs.ahead_seconds < 2.5 and 3_595 < off.ahead_seconds < 3_605
+            assert off.limit_seconds == 5.0 and abs(agrees.ahead_seconds) < 0.5
+
+    play(story)
+
+
 def test_a_node_that_is_far_off_leads_when_nobody_else_can() -> None:
     """Nobody can say who is right while half of the nodes are away, and money matters more than stamps."""
 
@@ -147,18 +170,17 @@ def test_a_node_that_stands_still_at_its_start_accuses_nobody() -> None:
 
     async def story(world: World) -> None:
         world.cluster.crash(1)
-        with capture_logs() as lines:
-            world.cluster.start(1)
-            await world.until(lambda: 1 in world.cluster.nodes(), "it runs")
-            asked = world.node(1)._clocks._ask_at
-            await world.until(lambda: len(asked) == 2, "it has asked both", look_every=0.000_1)
-            assert not world.node(1)._clocks._readings
-            world.cluster.pause(1)
-            await asyncio.sleep(4.0)
-            world.cluster.resume(1)
-            await world.until(lambda: len(world.node(1)._clocks._readings) == 2, "they have answered")
-            await asyncio.sleep(3.0)
-        assert not [line for line in lines if "clock" in line["event"]]
+        world.cluster.start(1)
+        await world.until(lambda: 1 in world.cluster.nodes(), "it runs")
+        asked = world.node(1)._clocks._ask_at
+        await world.until(lambda: len(asked) == 2, "it has asked both", look_every=0.000_1)
+        assert not world.node(1)._clocks._readings
+        world.cluster.pause(1)
+        await asyncio.sleep(4.0)
+        world.cluster.resume(1)
+        await world.until(lambda: len(world.node(1)._clocks._readings) == 2, "they have answered")
+        await asyncio.sleep(3.0)
+        assert not [*world.told_by_all(ClockFarOff), *world.told_by_all(ClockDiffers)]
 
     play(story)
 

@@ -17,6 +17,7 @@ from node.actors.coordinator import (
     Submit,
     Ticked,
 )
+from node.adapters.operator_log import MemoryOperatorLog
 from node.core.commit import ROUNDS_IN_FLIGHT_MAX
 from node.core.machine import Body, Kind
 from protocol.errors import ErrorCode
@@ -31,7 +32,8 @@ class Desk:
     def __init__(self) -> None:
         self.calls: list[tuple[int, Body, Reply]] = []
         self.answers: list[Outcome] = []
-        ports = CoordinatorPorts(Time(), lambda *call: self.calls.append(call), lambda _, work: None)
+        self.operator = MemoryOperatorLog(Time().monotonic)
+        ports = CoordinatorPorts(Time(), lambda *call: self.calls.append(call), lambda _, work: None, self.operator)
         self.actor = CoordinatorActor(GROUPS, 1, "2pc", ports)
 
     async def lead(self) -> Desk:

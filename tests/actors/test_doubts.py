@@ -33,6 +33,7 @@ from node.core.raft import (
     SnapshotMeta,
 )
 from node.daemon import make_machine
+from node.ports import UNHEARD
 from protocol.messages import PROTOCOL_VERSION, Hello, Recollection
 from tests.actors.desk_world import Time
 from tests.core.raft.entries import chain
@@ -62,7 +63,7 @@ class Folder:
         ports = ReplicaPorts(
             1, time, time.wall_ns, lambda to, group, message: self.sent.append(message), self._send_piece,
             lambda write, done: self._writes.append(done), lambda *_: None, self._spawn,
-            lambda node: True, lambda group: None, lambda *_: None,
+            lambda node: True, lambda group: None, lambda *_: None, UNHEARD, 0.05,
         )  # fmt: skip
         store = MemoryShard(disk, GROUP)
         self.replica = Replica(GROUP, lambda: make_machine(GROUP), make_machine(GROUP), store, ports, 1 << 20, 2)
@@ -73,7 +74,7 @@ class Folder:
         self.replicas = {GROUP: self.replica}
         folder = MemoryFolder(77)
         folder.is_new = False
-        self._doubts = Doubts(1, MemoryStarts(disk, folder, START), self.replicas, self._spawn, is_moved=False)
+        self._doubts = Doubts(1, MemoryStarts(disk, folder, START), self.replicas, self._spawn, UNHEARD, is_moved=False)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._tasks.append(asyncio.ensure_future(work))
@@ -211,7 +212,7 @@ async def test_who_lost_its_end_tells_where_that_was() -> None:
     """What it acknowledged may be what another one has forgotten; where its log ends now is nothing to go by."""
     folder, heard = Folder(2, 2, lost=LogEnd(2, 9)), list[Recollection]()
     await folder.start(is_copied=False)
-    remembering = Remembering(MemoryPeers(Disk()), Time(), folder.replicas, {}, folder._spawn)
+    remembering = Remembering(MemoryPeers(Disk()), Time(), folder.replicas, {}, folder._spawn, UNHEARD)
     remembering.greet(Hello(PROTOCOL_VERSION, "", "peer", 2, "", 77), heard.append)
     await folder.tick()
     (row,) = heard[0].groups

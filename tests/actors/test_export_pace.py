@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from node.actors.replica_ports import ReplicaPorts
-from node.actors.snapshots import PACE_BYTES, PATIENCE_SECONDS, PIECE_BYTES, export
+from node.actors.snapshots import PACE_BYTES, PATIENCE_SECONDS, PIECE_BYTES, ExportEnd, export
 from node.adapters.memory import Disk, MemoryShard
 from node.core.machine import Change
 from node.core.raft import Membership, Message, MessageKind, NodeId, SnapshotMeta
@@ -22,7 +22,7 @@ MESSAGE = Message(
 )
 
 
-async def exported(seconds: Sequence[float | None]) -> tuple[bool, int]:
+async def exported(seconds: Sequence[float | None]) -> tuple[ExportEnd, int]:
     """An export to a peer that takes so long for each piece, the last number again and again; None: no answer."""
     store, clock, pieces = MemoryShard(Disk(), 1), Clock(), 0
     await store.open(["rows"])
@@ -42,15 +42,18 @@ async def exported(seconds: Sequence[float | None]) -> tuple[bool, int]:
 @pytest.mark.parametrize("seconds", [[0.0], [PATIENCE_SECONDS - 1, 0.0], [0.8 * PIECE_BYTES / PACE_BYTES]])
 async def test_a_peer_that_keeps_the_pace_gets_all(seconds: list[float]) -> None:
     """A pause is forgiven, and a slow disk waited for."""
-    assert await exported(seconds) == (True, ROWS + 2)  # an empty piece before and behind
+    end, pieces = await exported(seconds)
+    assert end.is_complete and pieces == ROWS + 2  # an empty piece before and behind
+    assert end.bytes > ROWS * PIECE_BYTES
 
 
 async def test_a_peer_that_does_not_answer_ends_the_export() -> None:
     """Whoever sends pieces says after its time that nobody has stored one."""
-    assert await exported([0.0, 0.0, None]) == (False, 3)
+    end, pieces = await exported([0.0, 0.0, None])
+    assert not end.is_complete and pieces == 3 and "did not store piece 2" in end.reason
 
 
 async def test_a_peer_that_takes_too_long_ends_the_export() -> None:
     """Each piece is answered, and the whole would hold back checkpoints for half an hour."""
-    is_complete, pieces = await exported([PATIENCE_SECONDS - 1])
-    assert not is_complete and pieces < 5
+    end, pieces = await exported([PATIENCE_SECONDS - 1])
+    assert not end.is_complete and pieces < 5 and "too slowly" in end.reason

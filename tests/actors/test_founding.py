@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from node.core.members import MemberTable
+from node.notices import Waiting
 from protocol.client import Client
 from protocol.errors import Unreachable
 from protocol.status import Status
@@ -141,13 +141,14 @@ def test_nothing_is_served_before_all_nodes_have_come_once(missing: int) -> None
 
     async def story(world: World) -> None:
         empty(world)
-        with capture_logs() as lines:
-            for number in world.cluster.hosts:
-                if number != missing:
-                    world.cluster.start(number)
-            await waits(world, f"expected node {missing} to be started", beside=missing)
-        told = [line for line in lines if line["event"] == "waiting"]
-        assert len(told) == 2 and all(f"node {missing}" in line["reason"] for line in told)
+        world.forget()
+        for number in world.cluster.hosts:
+            if number != missing:
+                world.cluster.start(number)
+        await waits(world, f"expected node {missing} to be started", beside=missing)
+        told = world.told_by_all(Waiting)
+        assert [node for node, _ in told] == [number for number in world.cluster.hosts if number != missing]
+        assert all(f"node {missing}" in notice.reason for _, notice in told)
         assert not any(host.drive.disk.groups for host in world.cluster.hosts.values())
         world.cluster.start(missing)
         await serves(world)

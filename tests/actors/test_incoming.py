@@ -6,17 +6,22 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgpack
 import pytest
 
+from node.actors.replica_ports import ReplicaPorts
 from node.actors.snapshots import PIECE_BYTES, RAFT_TABLE, Incoming, RowStream
 from node.adapters.memory import Disk, MemoryShard
+from node.adapters.operator_log import MemoryOperatorLog
 from node.core.machine import TABLE, Change, Machine
 from node.core.raft import Membership, Message, MessageKind, NodeId, SnapshotMeta
+from node.notices import SnapshotMixed
 from protocol.frames import FRAME_BYTES_MAX
 from protocol.messages import SnapshotPiece
+from tests.actors.clock import Clock
 
 META = SnapshotMeta(5, 1, 99, Membership((NodeId(1), NodeId(2))))
 NAMING = Message(MessageKind.snapshot, NodeId(2), NodeId(1), 3, snapshot=META)
@@ -25,6 +30,10 @@ MACHINE = [
     for table, key, value in ((c.table, c.key, c.value) for c in Machine([]).changes())
     if (table, key) == (TABLE, 0)
 ]
+
+
+operator = MemoryOperatorLog(lambda: 0.0)
+PORTS = cast(ReplicaPorts, SimpleNamespace(node=2, clock=Clock(), operator=operator))
 
 
 def machine_row(applied: int) -> list[Any]:
@@ -59,7 +68,8 @@ def play(story: Callable[[Incoming, MemoryShard], Awaitable[None]], store: Memor
     async def whole() -> None:
         shard = store or MemoryShard(Disk(), 1)
         await shard.open([TABLE, RAFT_TABLE])
-        await story(Incoming(shard), shard)
+        operator.told.clear()
+        await story(Incoming(shard, 1, PORTS), shard)
 
     asyncio.run(whole())
 
@@ -95,6 +105,10 @@ def test_rows_of_another_checkpoint_than_the_pieces_name(rows: list[list[Any]]) 
             assert await incoming.take(piece)
         assert not await incoming.take(last)
         assert not incoming.holds(NAMING)
+        for piece in attempt(1, rows):
+            await incoming.take(piece)
+        (told,) = [one.notice for one in operator.told]
+        assert isinstance(told, SnapshotMixed) and told.index == META.index
 
     play(story)
 

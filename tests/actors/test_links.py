@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-from structlog.testing import capture_logs
 
 from node.actors.events import Lead
 from node.actors.routes import Routes
+from node.notices import LinkLost, LinkRenewed, LinkUp, PeerReachedThrough
 from protocol.status import Status
 from tests.actors.quiet import World, play
 
@@ -188,21 +188,30 @@ def test_links_come_up_where_answers_take_longer_than_a_tick(latency_seconds: fl
     play(story)
 
 
+def told_of_links(world: World, number: int) -> list[LinkLost | LinkRenewed | LinkUp | PeerReachedThrough]:
+    """All of a node's lines about its links, in order."""
+    kinds = (LinkLost, LinkRenewed, LinkUp, PeerReachedThrough)
+    return [one.notice for one in world.cluster.hosts[number].operator.told if isinstance(one.notice, kinds)]
+
+
 def test_a_silence_is_told_once() -> None:
-    """When it begins, when the connection is renewed first, and when it ends; however long it lasts."""
+    """When it begins, the first time that the connection is renewed, the way around it, and its end; however long it lasts."""
 
     async def story(world: World) -> None:
         one, other = world.followers(0)
-        with capture_logs() as lines:
-            world.network.block(one, other)
-            world.network.block(other, one)
-            await asyncio.sleep(30.0)  # of virtual time: several renewals
-            world.network.heal()
-            await world.until(
-                lambda: all(world.node(a)._links[b].is_up for a, b in ((one, other), (other, one))), "both hear again"
-            )
-        for node in (one, other):
-            told = [line["event"] for line in lines if line.get("node") == node and "peer" in line["event"]]
-            assert told == ["peer silent", "connection to a silent peer renewed", "peer answers again"], told
+        world.forget()
+        world.network.block(one, other)
+        world.network.block(other, one)
+        await asyncio.sleep(30.0)  # of virtual time: several renewals
+        world.network.heal()
+        await world.until(
+            lambda: all(world.node(a)._links[b].is_up for a, b in ((one, other), (other, one))), "both hear again"
+        )
+        for node, peer in ((one, other), (other, one)):
+            lost, through, renewed, up = [told for told in told_of_links(world, node) if told.peer == peer]
+            assert isinstance(lost, LinkLost) and "nothing was heard for 0.6 s" in lost.reason
+            assert isinstance(through, PeerReachedThrough) and through.through == world.leader(0)
+            assert isinstance(renewed, LinkRenewed)
+            assert isinstance(up, LinkUp) and 29.0 < up.away_seconds < 32.0
 
     play(story)

@@ -10,6 +10,7 @@ import pytest
 
 from node.actors import log_writer
 from node.actors.log_writer import LogWriter, Write
+from node.adapters.operator_log import MemoryOperatorLog
 from node.core.raft import StoredGroup
 from node.ports import LogWrite, StorageFailed
 from tests.actors.clock import Clock
@@ -40,7 +41,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.store, self.clock = Store(), Clock()
-        self.writer = LogWriter(self.store, self.clock)
+        self.operator = MemoryOperatorLog(self.clock.monotonic)
+        self.writer = LogWriter(self.store, self.clock, self.operator)
         self.done: list[int] = []
         self.running = asyncio.ensure_future(self.writer.run())
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-from structlog.testing import capture_logs
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+
+from node.actors.recovery import HELPLESS_SECONDS, Losses
+from node.actors.replica_ports import ReplicaPorts
+from node.adapters.operator_log import MemoryOperatorLog
+from node.core.raft import HardState, LogEnd
+from node.notices import NobodyHasWhatWasLost
 from protocol.errors import RingpayError
 from protocol.status import Status
+from tests.actors.clock import Clock
 from tests.actors.quiet import World, play
+from tests.core.raft.test_raft import replica
 
 
 async def pay(world: World, count: int) -> None:
@@ -64,16 +73,16 @@ def test_a_loss_that_does_not_heal_by_itself_says_what_to_do() -> None:
             world.cluster.crash(number)
             drive.copy()
             assert drive.lose_write_ahead_log()
-        with capture_logs() as lines:
-            for number in world.cluster.hosts:
-                world.cluster.start(number)
-            await world.until(
-                lambda: {line["node"] for line in lines if line["event"].startswith("nobody leads")} >= set(had),
-                "they say what they wait for",
-            )
-            with pytest.raises(RingpayError):
-                await world.client.transfer("a", "b", 1, timeout=20.0)
-        told = [(line["node"], line["group"]) for line in lines if line["event"].startswith("nobody leads")]
+        world.forget()
+        for number in world.cluster.hosts:
+            world.cluster.start(number)
+        await world.until(
+            lambda: {node for node, _ in world.told_by_all(NobodyHasWhatWasLost)} >= set(had),
+            "they say what they wait for",
+        )
+        with pytest.raises(RingpayError):
+            await world.client.transfer("a", "b", 1, timeout=20.0)
+        told = [(node, notice.group) for node, notice in world.told_by_all(NobodyHasWhatWasLost)]
         assert len(told) == len(set(told)), "each says it once"
         world.cluster.crash(had[0])
         kept[had[0]].put_back(as_files=False)
@@ -82,3 +91,18 @@ def test_a_loss_that_does_not_heal_by_itself_says_what_to_do() -> None:
         assert (await world.client.account("b")).posted == 1_006
 
     play(story)
+
+
+def test_a_loss_is_hopeless_only_when_nobody_has_led_for_long() -> None:
+    """Counted from the first look: a process that has just started has seen nobody yet."""
+    clock = Clock()
+    operator = MemoryOperatorLog(clock.monotonic)
+    losses = Losses(1, cast(ReplicaPorts, SimpleNamespace(node=1, operator=operator)))
+    raft = replica(hard=HardState(3), lost=LogEnd(3, 7))
+    for seconds in (0.0, HELPLESS_SECONDS - 0.1):
+        losses.look(raft, clock.now + seconds)
+    assert not operator.told
+    for seconds in (HELPLESS_SECONDS, HELPLESS_SECONDS + 1.0, 10 * HELPLESS_SECONDS):
+        losses.look(raft, clock.now + seconds)
+    (told,) = [one.notice for one in operator.told]
+    assert isinstance(told, NobodyHasWhatWasLost) and "7 of term 3 was acknowledged" in told.reason

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
-from structlog.testing import capture_logs
 
 from node.core.raft import (
     Acknowledged,
@@ -20,6 +19,7 @@ from node.core.raft import (
     Restored,
     SnapshotMeta,
 )
+from node.notices import FolderInDoubt, FolderSound, NobodyHasWhatWasLost, ReplicaRecovered, ReplicaRecovering
 from node.ports import LogWrite
 from protocol.errors import RingpayError
 from protocol.status import Status
@@ -183,21 +183,18 @@ def test_a_machine_that_was_put_back_is_found_out_by_its_starts() -> None:
         await pay(world, 5)
         world.cluster.crash(old)
         drive.put_back(as_files=False)
-        with capture_logs() as lines:
-            world.cluster.start(old)
-            await world.until(lambda: world.is_serving(old), "it runs")
-            await world.until(lambda: is_recovering(world, old), "it has heard")
-            world.cluster.start(other)
-            await world.until(
-                lambda: not is_recovering(world, old) and world.node(old).doubts.is_clear, "it has caught up"
-            )
-        found = [line for line in lines if line["event"] == "data folder in doubt"]
-        assert len(found) == 1 and "remembers" in found[0]["reason"]
-        assert "replace" in found[0]["remedy"] and "block each other" in found[0]["remedy"]
-        assert [line["event"] for line in lines if line.get("group") == 1 and "recover" in line["event"]] == [
-            "recovering",
-            "recovered",
-        ]
+        world.forget()
+        world.cluster.start(old)
+        await world.until(lambda: world.is_serving(old), "it runs")
+        await world.until(lambda: is_recovering(world, old), "it has heard")
+        world.cluster.start(other)
+        await world.until(lambda: not is_recovering(world, old) and world.node(old).doubts.is_clear, "it has caught up")
+        ((node, found),) = world.told_by_all(FolderInDoubt)
+        assert node == old and "remembers" in found.reason and found.is_old
+        assert "replace" in found.remedy and "block each other" in found.remedy
+        assert len(world.told(old, FolderSound)) == 1 and not world.told(old, NobodyHasWhatWasLost)
+        for told in (world.told_by_all(ReplicaRecovering), world.told_by_all(ReplicaRecovered)):
+            assert [(node, notice.group) for node, notice in told if notice.group == 1] == [(old, 1)]
         assert (await world.client.account("b")).posted == 1_005
         await world.restart(old)
         await world.until(lambda: world.node(old).doubts.is_clear, "nobody doubts it again")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from structlog.testing import capture_logs
 
+from node.notices import Cause, PeerRefused, RefusedByPeer, StoppedByItself, Waiting
 from protocol.client.connection import Connection
 from protocol.errors import ErrorCode
-from protocol.messages import Acknowledgements, Hello
+from protocol.messages import PROTOCOL_VERSION, Acknowledgements, Hello
 from protocol.status import Status
 from tests.actors.quiet import World, play
 from tests.simulation.cluster import BASE_PORT
@@ -21,6 +21,13 @@ REFUSED = {
     "a token where none is set": ({"token": "guess"}, ErrorCode.not_authenticated),
     "other settings": ({"settings": "shards=99"}, ErrorCode.wrong_settings),
     "another data folder": ({"data_id": 4_711}, ErrorCode.unknown_peer),
+}
+VALUES = {
+    "another version": ("999", f"{PROTOCOL_VERSION}"),
+    "another cluster": ("elsewhere", "simulated"),
+    "another cluster of the same name": (f"{4_711:016x}",),
+    "other settings": ("shards 99", "not 1"),
+    "another data folder": (f"{4_711:016x}",),
 }
 
 
@@ -38,17 +45,20 @@ def test_a_node_that_all_others_refuse_stops_and_both_sides_say_why(name: str) -
         def hello() -> Hello:
             return replace(own(), **change)  # type: ignore[arg-type]  # fields by name
 
-        with capture_logs() as lines:
-            members.hello = hello  # type: ignore[method-assign]  # what a process with other settings says
-            for link in world.node(odd)._links.values():
-                assert link._connection is not None
-                link._connection.abort()
-            await world.until(lambda: not world.cluster.hosts[odd].is_up, "it stops")
+        members.hello = hello  # type: ignore[method-assign]  # what a process with other settings says
+        for link in world.node(odd)._links.values():
+            assert link._connection is not None
+            link._connection.abort()
+        await world.until(lambda: not world.cluster.hosts[odd].is_up, "it stops")
         reason = str(world.broken.pop().exceptions[0])  # type: ignore[attr-defined]
         others = sorted(set(world.cluster.hosts) - {odd})
         assert all(f"node {other}: " in reason for other in others)
-        told = [line for line in lines if line["event"] == "peer refused" and line["node"] == odd]
-        assert [line["code"] for line in told] == [code.value] * len(others), "each says it once"
+        told = world.told_by_all(PeerRefused)
+        assert [(node, notice.peer, notice.code) for node, notice in told] == [(one, odd, code.value) for one in others]
+        assert all(value in notice.reason for value in VALUES.get(name, ()) for _, notice in told), "both sides' values"
+        assert sorted(notice.peer for notice in world.told(odd, RefusedByPeer)) == others, "each once"
+        stopped = world.told(odd, StoppedByItself)
+        assert [notice.cause for notice in stopped] == [Cause.not_admitted] and stopped[0].reason == reason
         assert (await world.client.transfer("a", "b", 1)).status == Status.created
 
     play(story)
@@ -105,14 +115,14 @@ def test_a_node_that_reaches_nobody_says_so_once() -> None:
     async def story(world: World) -> None:
         await world.open("a", "b", funds=1_000)
         odd = world.followers(1)[0]
-        with capture_logs() as lines:
-            for other in set(world.cluster.hosts) - {odd}:
-                world.network.block(odd, other)
-                world.network.block(other, odd)
-            await world.until(lambda: any(line["event"] == "waiting" for line in lines), "it says so")
-            begun = world.loop.time()
-            await world.until(lambda: world.loop.time() > begun + 20.0, "and not again")
-        told = [line for line in lines if line["event"] == "waiting"]
-        assert [line["node"] for line in told] == [odd] and "no other node answers" in told[0]["reason"]
+        world.forget()
+        for other in set(world.cluster.hosts) - {odd}:
+            world.network.block(odd, other)
+            world.network.block(other, odd)
+        await world.until(lambda: world.told(odd, Waiting), "it says so")
+        begun = world.loop.time()
+        await world.until(lambda: world.loop.time() > begun + 20.0, "and not again")
+        ((node, waiting),) = world.told_by_all(Waiting)
+        assert node == odd and "no other node answers" in waiting.reason
 
     play(story)

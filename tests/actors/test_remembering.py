@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from structlog.testing import capture_logs
-
 from node.actors.remembering import REMEMBER_SECONDS, STARTS_MAX, Remembering
 from node.adapters.memory import Disk, MemoryPeers
+from node.adapters.operator_log import MemoryOperatorLog
 from node.adapters.starts import PeerFile
 from node.core.raft import Acknowledged
+from node.notices import MemorySaved, MemoryUnsaved
 from node.ports import PeerMemory
 from protocol.errors import ProtocolError
 from protocol.messages import PROTOCOL_VERSION, Acknowledgements, Hello, Recollection
@@ -28,7 +28,8 @@ class World:
     def __init__(self, memory: PeerMemory) -> None:
         self.time = Time()
         self._tasks: list[asyncio.Task[None]] = []
-        self.remembering = Remembering(memory, self.time, {}, {}, self._spawn)
+        self.operator = MemoryOperatorLog(self.time.monotonic)
+        self.remembering = Remembering(memory, self.time, {}, {}, self._spawn, self.operator)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -127,18 +128,18 @@ async def test_another_data_folder_begins_anew() -> None:
 
 
 async def test_a_disk_that_refuses_makes_a_poorer_witness(tmp_path: Path) -> None:
-    """The node goes on, says so once, and stores it when it can."""
+    """The node goes on, says so once, and stores it when it can, which it says too."""
     (tmp_path / "remembered.new").mkdir()
     world = World(PeerFile(tmp_path))
-    with capture_logs() as lines:
-        for start in (10, 11, 12):
-            assert len((await world.connect(start)).starts) == start - 10
-            world.time.now_ns += int(REMEMBER_SECONDS * 1e9)
-            world.remembering.tick()
-            await world.saved()
-    assert len(lines) == 1 and "cannot be stored" in lines[0]["event"]
+    for start in (10, 11, 12):
+        assert len((await world.connect(start)).starts) == start - 10
+        world.time.now_ns += int(REMEMBER_SECONDS * 1e9)
+        world.remembering.tick()
+        await world.saved()
+    assert [type(one.notice) for one in world.operator.told] == [MemoryUnsaved]
     (tmp_path / "remembered.new").rmdir()
     world.time.now_ns += int(REMEMBER_SECONDS * 1e9)
     world.remembering.tick()
     await world.saved()
+    assert [type(one.notice) for one in world.operator.told] == [MemoryUnsaved, MemorySaved]
     assert (await World(PeerFile(tmp_path)).greet(13)).starts == [10, 11, 12]

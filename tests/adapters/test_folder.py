@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from node.adapters.folder import DataFolder
+from node.adapters.operator_log import MemoryOperatorLog
+from node.notices import AddressChanged
 from node.ports import StorageFailed
 
 OWNER = {"cluster": "demo", "node": 2, "shards": 4}
@@ -84,6 +85,6 @@ def test_another_address_is_told_once(tmp_path: Path) -> None:
     """Where the peers have moved as well it is right; where they have not, nobody else can tell."""
     data_id = DataFolder(tmp_path, OWNER, ADDRESS).data_id
     for address, count in ((ADDRESS, 0), ("127.0.0.1:7202", 1), ("127.0.0.1:7202", 0)):
-        with capture_logs() as lines:
-            assert DataFolder(tmp_path, OWNER, address).data_id == data_id
-        assert [line["before"] for line in lines] == count * [ADDRESS]
+        operator = MemoryOperatorLog(lambda: 0.0)
+        assert DataFolder(tmp_path, OWNER, address, operator).data_id == data_id
+        assert [one.notice for one in operator.told] == count * [AddressChanged(ADDRESS, address)]

@@ -15,7 +15,7 @@ from node.adapters.memory import Disk, MemoryLog
 from node.adapters.sqlite import FORMAT
 from node.adapters.sqlite_log import SqliteLog
 from node.core.raft import HardState, LogCut, Membership, NodeId, Promise, restore_log
-from node.ports import LogStore, LogWrite, StorageFailed
+from node.ports import DiskFull, LogStore, LogWrite, StorageFailed
 from tests.core.raft.entries import chain
 
 STAMP = "test node 1"
@@ -213,7 +213,7 @@ async def test_a_full_disk_fails_the_write_as_a_whole(tmp_path: Path) -> None:
     await log.write([LogWrite(1, None, entries)])
     await limit_pages(log)
     large = chain(1, 30, data=b"z" * 1_000_000)  # more than the pages that a new file has to spare
-    with pytest.raises(StorageFailed, match="full"):
+    with pytest.raises(DiskFull, match="full"):
         await log.write([LogWrite(3, HardState(9, NodeId(1), 0)), LogWrite(2, None, large)])
     assert await log._file.run(lambda connection: connection.in_transaction) is False
     await log.close()

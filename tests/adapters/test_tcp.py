@@ -19,7 +19,7 @@ from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, SecuritySettings
 from node.core.members import Member, MemberState, MemberTable
 from node.daemon import Node
-from node.ports import Connection
+from node.ports import UNHEARD, Connection
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder, encode_body
 from protocol.messages import (
@@ -385,7 +385,7 @@ async def port() -> AsyncIterator[int]:
     folder.remember(MemberTable(2, IDENTITY, {2: Member(55, MemberState.member)}).pack())
     adapters = Adapters(
         TcpTransport(), MemoryLog(disk), lambda group: MemoryShard(disk, group), SystemClock(), random.Random(1), folder,
-        MemoryStarts(disk, folder, 1), MemoryPeers(disk),
+        MemoryStarts(disk, folder, 1), MemoryPeers(disk), UNHEARD,
     )  # fmt: skip
     node = Node(1, Config(cluster, SecuritySettings(CLIENT_TOKEN, PEER_TOKEN)), adapters)
     running = asyncio.ensure_future(node.run())

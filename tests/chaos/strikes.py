@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from node.notices import FolderSound, event_of
 from scripts.local import ClusterError, LocalCluster, until
 from scripts.local.faults import cut_link, heal, partition, slow_disk
 from scripts.local.replace import replace
@@ -24,7 +25,7 @@ LASTING_SECONDS = 0.3, 4.0  # less and more than an election takes
 LINK_SECONDS = 2.0, 8.0  # longer than any call waits, and than a client tries one node
 SLOW_DISK_MS = (20, 100, 400)
 AHEAD_SECONDS = (-3_600, 3_600, 20)  # of a wrong clock
-OLD_AND_SOUND = "data folder no longer in doubt"  # what a node says that was sent what it had forgotten
+OLD_AND_SOUND = f'"{event_of(FolderSound)}"'  # what a node says that was sent what it had forgotten
 SOUND_SECONDS = 60.0  # until it says so, on a busy machine
 GONE_SECONDS = 5.0  # for a process that was killed
 STANDSTILL_MS = 10_000  # without an acknowledgement, with a majority up: four elections, on a busy machine

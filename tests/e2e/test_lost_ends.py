@@ -58,7 +58,9 @@ def test_where_all_have_lost_their_end_it_is_said() -> None:
         asyncio.run(fill(cluster))
         lose(cluster, 1, 2, 3)
         deadline = time.monotonic() + SECONDS
-        while not all("nobody leads who has" in cluster.node(number).log.read_text() for number in cluster.numbers):
+        while not all(
+            '"nobody has what was lost"' in cluster.node(number).log.read_text() for number in cluster.numbers
+        ):
             assert time.monotonic() < deadline, "they say so"
             time.sleep(0.2)
 

@@ -12,6 +12,7 @@ from node.actors import snapshots
 from node.actors.outside import Adapters
 from node.actors.snapshots import PIECE_BYTES
 from node.adapters.memory import MemoryStarts
+from node.adapters.operator_log import MemoryOperatorLog
 from node.adapters.tcp import TcpTransport
 from node.config import ClusterSettings, Config, StorageSettings, TimingSettings
 from node.core.ledger import history, holds
@@ -102,6 +103,7 @@ class Host:
     drive: Drive
     clock: SimClock
     random: Random
+    operator: MemoryOperatorLog
     owner: Owner | None = None  # the process, while there is one
     node: SimNode | None = None
     lives: int = 0
@@ -137,7 +139,8 @@ class Cluster:
         self._clients = 0
         for number in range(1, shape.nodes + 1):
             drive = Drive(Random(random.getrandbits(64)))
-            self.hosts[number] = Host(number, drive, SimClock(loop, random), Random(random.getrandbits(64)))
+            clock, seeded = SimClock(loop, random), Random(random.getrandbits(64))
+            self.hosts[number] = Host(number, drive, clock, seeded, MemoryOperatorLog(loop.time))
         clocks = [host.clock for host in self.hosts.values()]
         self.clocks = ClockFaults(loop, clocks, Random(random.getrandbits(64)))
 
@@ -163,6 +166,7 @@ class Cluster:
             TcpTransport(), SimLog(drive), lambda group: SimShard(drive, group), host.clock,
             Random(host.random.getrandbits(64)), drive.folder,
             MemoryStarts(drive.disk, drive.folder, host.random.getrandbits(62) + 1), SimPeers(drive),
+            host.operator,
         )  # fmt: skip
         host.node = SimNode(host.number, self.config, adapters)
         host.node.shape = self.shape
@@ -227,6 +231,11 @@ class Cluster:
         """Whether a replica has not yet got back what its disk has lost: it cannot vote, and promises on time wait for it."""
         replicas = [replica for node in self.nodes().values() for replica in node.replicas.values()]
         return any(replica.raft.state.recovering for replica in replicas)
+
+    def told(self, lines: int) -> list[str]:
+        """The last lines of all nodes' logs, in the order of time."""
+        told = [(one.seconds, number, one) for number, host in self.hosts.items() for one in host.operator.told]
+        return [one.line(number) for _, number, one in sorted(told, key=lambda row: row[:2])[-lines:]]
 
     # -- clients --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ them, `worker` the clients, `bank`, `registers`, `notes` and `locking` their wor
 wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind the faults a run has one spell of something else:
 `links` that are cut, or break between nodes far apart, and that nobody may notice, a lost data folder (`folders`), clients that ask
 for too much (`greed`), `machines` that are put back, so many that a group may refuse for ever.
+What each node told its operator is kept, and the end of it is in the report of a seed that fails.
 Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
 `linearizability`, `list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything:
 the same seed gives the same run, down to the last byte on the network.
@@ -17,15 +18,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import logging
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Protocol
-
-import structlog
 
 from node.actors import snapshots
 from protocol.client import Client, locks
@@ -92,6 +90,7 @@ UNDECIDED_CHECK_SECONDS = 0.1  # between two looks at the open rounds
 BUSY_SECONDS = 2.5  # of work after the last fault
 GARBAGE_OBJECTS = 50_000  # between two collections
 BROKEN_MAX = 20  # promises named in a report
+TOLD_LINES = 60  # of the nodes' logs in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,7 @@ class Result:
     entries: int = 0
     undecided_seconds: float = 0.0  # the oldest undecided round in a calm
     faults: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)  # the last lines of all nodes' logs, where a promise is broken
 
     @property
     def holds(self) -> bool:
@@ -143,8 +143,8 @@ class Result:
         return not self.broken
 
     def report(self) -> str:
-        """The broken promises and how to see them again."""
-        lines = [f"seed {self.seed}: {len(self.broken)} broken", *(f"  {one}" for one in self.broken)]
+        """The broken promises, what the nodes told before, and how to see it again."""
+        lines = [f"seed {self.seed}: {len(self.broken)} broken", *(f"  {one}" for one in self.broken), *self.told]
         return "\n".join([*lines, f"again: scripts/simulate --seed {self.seed} {self.plan.arguments()}"])
 
 
@@ -210,6 +210,7 @@ class Simulation:
         except Stuck:
             self.result.broken.append(f"{self.loop.time():.3f} s: nothing is left that could happen")
         result, records = self.result, self.records
+        result.told = self.cluster.told(TOLD_LINES) if result.broken else []
         result.trace, result.units = self.network.trace, self.network.counts.units
         result.virtual_seconds = self.loop.time()
         result.transfers = len(records.transfers)
@@ -394,7 +395,6 @@ class _Secrets:
 
 def simulate(seed: int, plan: Plan | None = None) -> Result:
     """Runs one seed."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     gc.collect()
     gc.freeze()  # what was imported lives as long as the process; looking through it again is a tenth of a run
     gc.set_threshold(GARBAGE_OBJECTS)

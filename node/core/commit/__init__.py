@@ -107,10 +107,10 @@ Left out: time-outs of calls and their repetition (the coordinator actor repeats
 from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX, Coordinator
 from node.core.commit.decisions import Decisions
 from node.core.commit.legs import number_transactions
-from node.core.commit.phases import diagram
+from node.core.commit.phases import Event, diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
 from node.core.commit.requests import EpochRequest, MarkRequest, Precommit, Prepare, RoundRequest
-from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Ticket, epoch_of
+from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Recovered, Ticket, epoch_of
 from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
 
 __all__ = [
@@ -124,6 +124,7 @@ __all__ = [
     "Decisions",
     "Effect",
     "EpochRequest",
+    "Event",
     "Forget",
     "Found",
     "MarkRequest",
@@ -131,6 +132,7 @@ __all__ = [
     "Precommit",
     "Prepare",
     "Record",
+    "Recovered",
     "RoundRequest",
     "Ticket",
     "describe",

@@ -22,6 +22,7 @@ from node.core.commit.rounds import (
     Forget,
     Piece,
     Record,
+    Recovered,
     Round,
     Ticket,
     epoch_of,
@@ -64,6 +65,7 @@ class Coordinator:
         self._lingering: dict[int, None] = {}  # rounds that were decided and not carried out a while ago
         self._number = 0
         self._cuts = Cuts()
+        self._recovered: list[Recovered] = []
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
@@ -111,11 +113,17 @@ class Coordinator:
             found = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
             if found is not None:
                 self._found(orphan, *found)
+                self._recovered.append(Recovered(orphan.round_id, orphan.groups, *found))
 
     def _found(self, orphan: Round, event: Event, decision: bytes) -> None:
         orphan.decision = decision
         effects = self._advance(orphan, event)
         assert not effects, "nobody of this epoch waits for an orphan"
+
+    def take_recovered(self) -> list[Recovered]:
+        """What was found out since the last call of rounds that earlier coordinators have left open, but for those with a record."""
+        recovered, self._recovered = self._recovered, []
+        return recovered
 
     # -- gathering ------------------------------------------------------------------------------------------------
 
@@ -160,12 +168,13 @@ class Coordinator:
         return self._gathering.take(may_join)
 
     @property
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether all groups have accepted the epoch: nothing of earlier ones is unknown then."""
         return len(self._polls) == len(self._groups)
 
     def _is_ready(self, piece: Piece) -> bool:
         """Work for a group that does not vote would hold up everybody who shares its round, and the rounds behind it."""
-        if self._is_complete and not self._silent:
+        if self.is_complete and not self._silent:
             return True
         wanted = np.unique(piece.groups()).tolist()
         if piece.submission.batch.lock:
@@ -216,7 +225,7 @@ class Coordinator:
         mine = sorted(round_id for round_id in self.rounds if epoch_of(round_id) == self.epoch)
         lasting = [round_id for round_id in mine if round_id < self._following - LASTING_AFTER]
         own = min(mine[len(lasting) :], default=self._following)
-        return [min(self.rounds, default=self._following) if self._is_complete else 0, own, *lasting]
+        return [min(self.rounds, default=self._following) if self.is_complete else 0, own, *lasting]
 
     @property
     def _following(self) -> int:
@@ -248,7 +257,7 @@ class Coordinator:
     def _knows_all_decisions(self) -> bool:
         """Until an orphan is decided here, some participant may have carried out a decision that the others lack."""
         undecided = [opened.round_id for opened in self.rounds.values() if opened.phase != Phase.deciding]
-        return self._is_complete and all(epoch_of(round_id) == self.epoch for round_id in undecided)
+        return self.is_complete and all(epoch_of(round_id) == self.epoch for round_id in undecided)
 
     def asked(self, ask: Ask, answer: Body) -> list[Effect]:
         """A group's answer to an `Ask` of this epoch. A group that knows a higher epoch ends this one: `active` turns false."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.legs import Legs
-from node.core.commit.phases import Phase
+from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import CommitProtocol
 from node.core.commit.recovery import Orphan
 from node.core.commit.requests import EpochRequest, MarkRequest, Prepare, RoundRequest
-from node.core.machine import ROUND_BITS, Body, Statuses
+from node.core.machine import ROUND_BITS, Body, Statuses, unpack_decision
 from protocol.columns import Transfers
 
 Ticket = NewType("Ticket", int)
@@ -139,6 +139,23 @@ class Round:
     def orphan(self) -> Orphan:
         """What recovery looks at."""
         return Orphan(self.round_id, self.groups, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a new coordinator has found out of a round that an earlier one left open; only for people."""
+
+    round_id: int
+    groups: tuple[int, ...]  # its participants
+    event: Event  # by what it was found
+    decision: bytes
+
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        statuses = unpack_decision(self.decision)
+        kept = int((statuses == 0).sum())
+        return f"{kept} of {len(statuses)} transactions happen"
 
 
 @dataclass(slots=True)

@@ -71,6 +71,7 @@ from node.core.raft.progress import ProgressState
 from node.core.raft.promises import LogCut, Promise, StoredGroup, promise_kept, restore_log
 from node.core.raft.raft import Raft
 from node.core.raft.ready import (
+    Cause,
     PeerStatus,
     Persist,
     ProposalDropped,
@@ -80,6 +81,8 @@ from node.core.raft.ready import (
     Restored,
     Role,
     Status,
+    Turn,
+    Why,
 )
 from node.core.raft.remains import Acknowledged, Remains
 from node.core.raft.types import (
@@ -109,6 +112,9 @@ __all__ = [
     "Persist",
     "ReadState",
     "Role",
+    "Turn",
+    "Cause",
+    "Why",
     "ProposalDropped",
     "Message",
     "MessageKind",

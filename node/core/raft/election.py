@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.quorum import VoteResult, joint_vote
-from node.core.raft.ready import Role
+from node.core.raft.ready import Cause, Role, Why
 from node.core.raft.reconfigure import has_unapplied_change
 from node.core.raft.replication import append, broadcast_append
 from node.core.raft.state import (
@@ -23,22 +23,22 @@ from node.core.raft.types import NOBODY, EntryKind, LogEnd, NodeId
 LAST_TIMEOUTS = 5  # that a replica waits which lets others lead: a cluster that can elect another has done so by then
 
 
-def campaign(state: State, *, transfer: bool = False) -> None:
+def campaign(state: State, cause: Cause, *, transfer: bool = False) -> None:
     """Starts an election unless this replica leads, may not, or does not know all voters yet.
 
     A transfer skips the pre-vote: the leader itself asked for it.
     """
     if isinstance(state.role, Leader) or not state.is_promotable or has_unapplied_change(state):
         return
-    _ask_for_votes(state, pre=state.config.pre_vote and not transfer, forced=transfer)
+    _ask_for_votes(state, cause, pre=state.config.pre_vote and not transfer, forced=transfer)
 
 
-def _ask_for_votes(state: State, *, pre: bool, forced: bool) -> None:
+def _ask_for_votes(state: State, cause: Cause, *, pre: bool, forced: bool) -> None:
     if pre:
-        become_pre_candidate(state)
+        become_pre_candidate(state, cause)
         kind, reply, term = MessageKind.pre_vote, MessageKind.pre_vote_reply, state.term + 1
     else:
-        become_candidate(state)
+        become_candidate(state, cause)
         kind, reply, term = MessageKind.vote, MessageKind.vote_reply, state.term
     log = state.log
     for node in state.membership.all_voters:
@@ -79,7 +79,8 @@ def on_vote_request(state: State, message: Message) -> None:
     term = message.term if granted else state.term
     state.responses.append(Message(reply, message.sender, state.id, term, reject=not granted))
     if not is_up_to_date and state.hurried and state.leader == NOBODY and isinstance(state.role, Follower):
-        campaign(state)  # nobody waits for the turn of a candidate that cannot win
+        cause = Cause(Why.rival_behind, message.sender)
+        campaign(state, cause)  # nobody waits for the turn of a candidate that cannot win
 
 
 def on_vote_reply(state: State, role: Candidate, message: Message) -> None:
@@ -91,13 +92,13 @@ def on_vote_reply(state: State, role: Candidate, message: Message) -> None:
     members = state.membership
     result = joint_vote(members.voters, members.outgoing, role.votes)
     if result is VoteResult.won and role.kind is Role.pre_candidate:
-        _ask_for_votes(state, pre=False, forced=False)
+        _ask_for_votes(state, Cause(Why.would_win), pre=False, forced=False)
     elif result is VoteResult.won:
         leader = become_leader(state)
         append(state, leader, EntryKind.normal, (b"",))
         broadcast_append(state, leader)
     elif result is VoteResult.lost:
-        become_follower(state, state.term, NOBODY)
+        become_follower(state, state.term, NOBODY, Cause(Why.outvoted))
 
 
 def tick_election(state: State) -> None:
@@ -106,11 +107,20 @@ def tick_election(state: State) -> None:
     timeouts = LAST_TIMEOUTS if state.lets_others_lead else 1
     if state.election_elapsed < state.election_timeout * timeouts or not state.is_promotable:
         return
+    cause = _why_now(state)
     state.election_elapsed = 0
     if state.hurried:
         state.hurried -= 1
         reset_timers(state)
-    campaign(state)
+    campaign(state, cause)
+
+
+def _why_now(state: State) -> Cause:
+    if state.leader != NOBODY:
+        return Cause(Why.leader_silent, state.leader, state.election_elapsed)
+    if state.gone_leader != NOBODY:
+        return Cause(Why.leader_gone, state.gone_leader)
+    return Cause(Why.nobody_leads)
 
 
 def leader_lost(state: State, node: NodeId) -> None:
@@ -121,10 +131,10 @@ def leader_lost(state: State, node: NodeId) -> None:
     """
     if state.leader != node or not isinstance(state.role, Follower):
         return
-    state.leader = NOBODY
+    state.leader, state.gone_leader = NOBODY, node
     refused, state.refused = state.refused, None
     if not state.lets_others_lead and not _wait_for_turn(state, node):
-        campaign(state)
+        campaign(state, Cause(Why.leader_gone, node))
     elif refused is not None and refused.term > state.term:
         on_vote_request(state, refused)
 

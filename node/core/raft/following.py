@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from node.core.raft.log import count_chained
 from node.core.raft.message import Message, MessageKind
+from node.core.raft.ready import Cause, Why
 from node.core.raft.reconfigure import switch_membership
 from node.core.raft.state import Follower, State, become_follower, reset_timers, respond_append, send
+from node.core.raft.types import NOBODY
 
 
 def follow(state: State, message: Message) -> None:
     """A leader of the current term spoke: follow it, and start waiting anew."""
     if not isinstance(state.role, Follower):
-        become_follower(state, message.term, message.sender)
+        become_follower(state, message.term, message.sender, Cause(Why.leader_spoke, message.sender))
     state.election_elapsed = 0
-    state.leader = message.sender
+    state.leader, state.gone_leader = message.sender, NOBODY
     if state.hurried:
         state.hurried = 0
         reset_timers(state)

@@ -8,7 +8,7 @@ from typing import assert_never
 from node.core.raft import election, following, reads, reconfigure, replication
 from node.core.raft.membership import Membership, MembershipChange, SnapshotMeta
 from node.core.raft.message import Message, MessageKind
-from node.core.raft.ready import PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status
+from node.core.raft.ready import Cause, PeerStatus, Persist, RaftConfig, Ready, Restored, Role, Status, Why
 from node.core.raft.remains import Acknowledged
 from node.core.raft.state import (
     Candidate,
@@ -87,7 +87,7 @@ class Raft:
                     election.on_vote_reply(state, role, message)
             case MessageKind.timeout_now:
                 if isinstance(role, Follower):
-                    election.campaign(state, transfer=True)
+                    election.campaign(state, Cause(Why.called, message.sender), transfer=True)
             case MessageKind.append_reply | MessageKind.heartbeat_reply:
                 pass
             case _:
@@ -101,7 +101,8 @@ class Raft:
             return False
         if kind is MessageKind.pre_vote or (kind is MessageKind.pre_vote_reply and not message.reject):
             return True  # speaks of a term that nobody has opened yet
-        become_follower(state, message.term, message.sender if kind in _FROM_LEADER else NOBODY)
+        leader = message.sender if kind in _FROM_LEADER else NOBODY
+        become_follower(state, message.term, leader, Cause(Why.later_term, message.sender))
         return True
 
     def _answer_stale(self, message: Message) -> None:
@@ -157,7 +158,7 @@ class Raft:
 
     def campaign(self) -> None:
         """Starts an election now, if this replica may."""
-        election.campaign(self.state)
+        election.campaign(self.state, Cause(Why.told))
 
     def transfer_leadership(self, to: NodeId) -> None:
         """Hands leadership to a voter; raises ProposalDropped where another node leads."""
@@ -167,7 +168,12 @@ class Raft:
         """Makes a leader resign, as one must whose disk has stalled, and lets the peer with the longest log campaign at once."""
         if isinstance(self.state.role, Leader):
             replication.call_successor(self.state, self.state.role)
-            become_follower(self.state, self.state.term, NOBODY)
+            become_follower(self.state, self.state.term, NOBODY, Cause(Why.disk_stalled))
+
+    @property
+    def transferee(self) -> NodeId:
+        """Who is to take this leader's place, while that is under way."""
+        return self.state.role.transferee if isinstance(self.state.role, Leader) else NOBODY
 
     def let_others_lead(self, lets: bool) -> None:
         """Whether this replica, from now on, campaigns only after the others have had several timeouts to do so."""
@@ -191,7 +197,7 @@ class Raft:
         """Whether it is not known what this replica has acknowledged: while so, it follows and stores, and neither votes nor counts."""
         self.state.is_doubted, self.state.has_heard_all = is_doubted, False
         if is_doubted and not isinstance(self.state.role, Follower):
-            become_follower(self.state, self.state.term, NOBODY)
+            become_follower(self.state, self.state.term, NOBODY, Cause(Why.in_doubt))
 
     def trust(self, term: int, floor: LogEnd) -> None:
         """The disk may be old, and does not know it: others have told the highest term and log end that they know.
@@ -295,8 +301,9 @@ class Raft:
             log.applying = committed[-1].index
         result = Ready(
             tuple(state.messages), persist, committed, tuple(state.reads_confirmed), tuple(state.reads_lost),
-            role.kind, state.leader, state.term,
+            role.kind, state.leader, state.term, tuple(state.turns),
         )  # fmt: skip
+        state.turns = []
         state.messages = []
         state.reads_confirmed = []
         state.reads_lost = []

@@ -22,6 +22,53 @@ class Role(Enum):
     leader = "leader"
 
 
+@unique
+class Why(Enum):
+    """Why a replica has taken a role."""
+
+    leader_silent = "leader_silent"  # for an election timeout
+    leader_gone = "leader_gone"  # the connection to its process broke
+    nobody_leads = "nobody_leads"  # after a start, and after a campaign that came to nothing
+    called = "called"  # by a leader, to take its place
+    rival_behind = "rival_behind"  # a candidate's log is shorter, so that it cannot win
+    told = "told"  # by `Raft.campaign`
+    would_win = "would_win"  # a majority said so: the second step of a campaign
+    elected = "elected"
+    outvoted = "outvoted"
+    later_term = "later_term"  # somebody has opened one
+    leader_spoke = "leader_spoke"  # somebody else leads the term
+    quorum_silent = "quorum_silent"  # no majority has answered a leader for an election timeout
+    disk_stalled = "disk_stalled"  # by `Raft.step_down`
+    in_doubt = "in_doubt"  # what this replica has acknowledged
+    removed = "removed"  # from the voters
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What has made a replica take a role."""
+
+    why: Why
+    """The rule."""
+    node: NodeId = NOBODY
+    """Whose word or silence it was; nobody where it was no single one's."""
+    silent_ticks: int = 0
+    """How long that silence had lasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A replica has taken another role, or campaigns again."""
+
+    was: Role
+    """Role before."""
+    role: Role
+    """Role since then."""
+    term: int
+    """Term since then."""
+    cause: Cause
+    """Why."""
+
+
 @dataclass(frozen=True, slots=True)
 class RaftConfig:
     """Settings of one replica; all limits are per replica."""
@@ -141,6 +188,8 @@ class Ready:
     """Known leader, or nobody."""
     term: int
     """Current term."""
+    turns: tuple[Turn, ...]
+    """How it came to the role, in order; only for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.core.raft.membership import InvalidChange, Membership, MembershipChange, apply_change
 from node.core.raft.progress import reconcile
-from node.core.raft.ready import ProposalDropped
+from node.core.raft.ready import Cause, ProposalDropped, Why
 from node.core.raft.replication import append, broadcast_append, check_may_propose, maybe_commit, send_append
 from node.core.raft.state import Leader, State, become_follower
 from node.core.raft.types import NOBODY, Entry, EntryKind
@@ -74,7 +74,7 @@ def switch_membership(state: State, membership: Membership) -> None:
     )
     if state.id not in membership.all_voters:
         if config.step_down_on_removal:
-            become_follower(state, state.term, NOBODY)
+            become_follower(state, state.term, NOBODY, Cause(Why.removed))
         return
     if maybe_commit(state, role):
         broadcast_append(state, role)

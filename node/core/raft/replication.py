@@ -8,7 +8,7 @@ from node.core.raft import reads
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import Progress, ProgressState
 from node.core.raft.quorum import VoteResult, joint_index, joint_vote
-from node.core.raft.ready import ProposalDropped
+from node.core.raft.ready import Cause, ProposalDropped, Why
 from node.core.raft.state import Leader, State, become_follower, respond_append, send
 from node.core.raft.types import NOBODY, Entry, EntryKind, NodeId, chain_checksum
 
@@ -181,7 +181,7 @@ def tick_leader(state: State, role: Leader) -> None:
     if state.election_elapsed >= state.config.election_ticks:
         state.election_elapsed = 0
         if state.config.check_quorum and not _quorum_is_active(state, role):
-            become_follower(state, state.term, NOBODY)
+            become_follower(state, state.term, NOBODY, Cause(Why.quorum_silent))
             return
         role.transferee = NOBODY
     if state.heartbeat_elapsed >= state.config.heartbeat_ticks:

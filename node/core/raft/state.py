@@ -8,7 +8,7 @@ from node.core.raft.log import Log
 from node.core.raft.membership import MembershipChange, SnapshotMeta, apply_change
 from node.core.raft.message import Message, MessageKind
 from node.core.raft.progress import Inflights, Progress
-from node.core.raft.ready import RaftConfig, ReadState, Restored, Role
+from node.core.raft.ready import Cause, RaftConfig, ReadState, Restored, Role, Turn, Why
 from node.core.raft.types import NOBODY, EntryKind, HardState, LogEnd, NodeId
 
 
@@ -53,9 +53,9 @@ class State:
     """Everything that a replica is. The functions of this package's other modules work on it."""
 
     __slots__ = (
-        "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "has_heard_all", "heartbeat_elapsed", "hurried", "id",
-        "is_doubted", "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context",
-        "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "vote",
+        "chain_refused", "config", "election_elapsed", "election_timeout", "floor", "gone_leader", "has_heard_all", "heartbeat_elapsed",
+        "hurried", "id", "is_doubted", "leader", "lets_others_lead", "log", "membership", "messages", "offered_snapshot", "read_context",
+        "reads_confirmed", "reads_lost", "refused", "responses", "role", "term", "turns", "vote",
     )  # fmt: skip
 
     def __init__(self, config: RaftConfig, restored: Restored) -> None:
@@ -65,6 +65,8 @@ class State:
         self.term = hard.term
         self.vote = hard.vote
         self.leader = NOBODY
+        self.gone_leader = NOBODY  # whose process ended, until somebody leads
+        self.turns: list[Turn] = []  # since the last Ready
         self.log = Log(restored.snapshot, restored.entries, hard.commit, restored.applied)
         self.membership = restored.snapshot.membership if restored.snapshot.index else config.membership
         self.role: Follower | Candidate | Leader = Follower()
@@ -141,26 +143,32 @@ def respond_append(
     state.responses.append(message)
 
 
-def become_follower(state: State, term: int, leader: NodeId) -> None:
+def become_follower(state: State, term: int, leader: NodeId, cause: Cause) -> None:
     """Follows a leader, or nobody, in a term that is not lower than the current one."""
     _reset(state, term)
     state.leader = leader
-    state.role = Follower()
+    if not isinstance(state.role, Follower):
+        _turn(state, Follower(), cause)
 
 
-def become_pre_candidate(state: State) -> None:
+def become_pre_candidate(state: State, cause: Cause) -> None:
     """Asks whether it could win; term, vote and timers stay."""
     assert not isinstance(state.role, Leader), "a leader does not campaign"
     state.leader = NOBODY
-    state.role = Candidate(Role.pre_candidate)
+    _turn(state, Candidate(Role.pre_candidate), cause)
 
 
-def become_candidate(state: State) -> None:
+def become_candidate(state: State, cause: Cause) -> None:
     """Opens a new term and votes for itself in it."""
     assert not isinstance(state.role, Leader), "a leader does not campaign"
     _reset(state, state.term + 1)
     state.vote = state.id
-    state.role = Candidate(Role.candidate)
+    _turn(state, Candidate(Role.candidate), cause)
+
+
+def _turn(state: State, role: Follower | Candidate | Leader, cause: Cause) -> None:
+    was, state.role = state.role.kind, role
+    state.turns.append(Turn(was, role.kind, state.term, cause))
 
 
 def become_leader(state: State) -> Leader:
@@ -178,7 +186,8 @@ def become_leader(state: State) -> Leader:
     own.recent_active = True
     role = Leader(progress, term_start=last_index + 1, change_index=last_index)
     state.leader = state.id
-    state.role = role
+    state.gone_leader = NOBODY
+    _turn(state, role, Cause(Why.elected))
     state.hurried = 0
     state.is_doubted = False  # a majority of others has nothing that it lacks
     return role
@@ -211,6 +220,6 @@ def trust(state: State, term: int, floor: LogEnd) -> None:
     state.floor = max(state.floor, floor)
     state.has_heard_all = True
     if term > state.term:
-        become_follower(state, term, NOBODY)
+        become_follower(state, term, NOBODY, Cause(Why.in_doubt))
     if state.term == term:
         state.vote = state.id

@@ -175,6 +175,26 @@ def test_a_finished_participant_ends_the_waiting() -> None:
     assert [(ask.group, decisions(ask)) for ask in bench.decides()] == [(g, {ROUND: [0, 0]}) for g in (1, 2, 3)]
 
 
+def test_what_was_found_is_told_once() -> None:
+    """Which round, by what, and what becomes of it; a later epoch begins with nothing."""
+    bench = Bench(epoch=5)
+    rows = [open_round(ROUND, 2, (1, 2)), open_round(OTHER, 2, (1, 2), "3pc", 4, HALF)]
+    bench.accept(1, opened={1: rows})
+    is_complete = bench.core.is_complete
+    assert bench.core.take_recovered() == [] and not is_complete
+    bench.accept(2)
+    found = bench.core.take_recovered()
+    assert [(one.round_id, one.groups, one.event) for one in found] == [
+        (ROUND, (1, 2), Event.no_decision_exists), (OTHER, (1, 2), Event.majority_found),
+    ]  # fmt: skip
+    assert [one.outcome for one in found] == ["0 of 2 transactions happen", "1 of 2 transactions happen"]
+    assert bench.core.take_recovered() == []
+    bench.accept()
+    assert bench.core.is_complete
+    bench.core.resign()
+    assert bench.core.take_recovered() == []
+
+
 def test_a_round_that_is_only_finished_is_no_orphan() -> None:
     """Its other participants have it behind them or will say that it is open."""
     bench = Bench(epoch=5)
