@@ -14,7 +14,7 @@ import uvloop
 from node.cli.output import complain, say
 from protocol.client import Client
 from protocol.errors import RingpayError
-from protocol.status import TRANSFERS_MAX, AccountStatus
+from protocol.status import AMOUNT_MAX, TRANSFERS_MAX, AccountStatus
 from scripts.load.beside import BesideError, run_beside, without_beside
 from scripts.load.clients import Result, Task, query_latencies_ms, run_load
 from scripts.load.contention import measure_contention
@@ -29,6 +29,8 @@ WRONG_SHOWN = 100  # sentences about grants that cannot be
 WITHOUT_END = 2**62  # transfers, while leaders are killed
 MEBIBYTE = 1 << 20
 LOCKS_SECONDS = 5.0  # of queueing
+ALLOWANCES_AT_ONCE = 256  # a client's requests under way
+AMPLE = AMOUNT_MAX // 2  # minor units a day
 CONTENTION_SECONDS = 2.0  # for each number of clients, each way
 
 
@@ -72,6 +74,8 @@ async def run(options: argparse.Namespace) -> int:
         if options.split:
             await client.create_account(names[0], "EUR", minimum_balance=None, split=True)
         await open_accounts(client, names[options.split :], options.account_batch_count)
+        if options.allowances:
+            await set_allowances(client, names)
         before = await read_model(client, names, options) if options.validate else None
         memory = rss(cluster)
         result, kills = await load(options, workload, clients, cluster)
@@ -124,6 +128,13 @@ async def open_accounts(client: Client, names: Sequence[str], batch_count: int) 
         for status in await client.create_accounts(rows):
             if status > AccountStatus.exists:
                 raise RingpayError(f"an account was not created: {status.name}")
+
+
+async def set_allowances(client: Client, names: Sequence[str]) -> None:
+    """For every account, some at a time."""
+    for start in range(0, len(names), ALLOWANCES_AT_ONCE):
+        part = names[start : start + ALLOWANCES_AT_ONCE]
+        await asyncio.gather(*(client.set_allowance(name, AMPLE) for name in part))
 
 
 async def read_model(client: Client, names: Sequence[str], options: argparse.Namespace) -> Model:

@@ -75,6 +75,7 @@ def parse() -> argparse.Namespace:
     add("--cross-shard-percent", type=percent, help="transfers between two shards (by chance)")
     add("--hot-credit", action="store_true", help="every transfer credits one account")
     add("--split", action="store_true", help="that account is split: one part a shard")
+    add("--allowances", action="store_true", help="every account has an allowance, which the load does not reach")
     add("--commit", choices=COMMIT_PROTOCOLS, help="protocol between shards (the cluster's)")
     add("--kill-leader", type=kills, default=0, metavar="N", help="kill a busy shard's leader N times under load")
     add("--kill-coordinator", type=kills, default=0, metavar="N", help="kill the coordinator N times under load")
