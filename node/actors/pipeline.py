@@ -144,7 +144,7 @@ class Pipeline:
 
     def tell_time(self, machine: Machine) -> list[Draft]:
         """Where something lives for a while, an empty entry tells whoever leads next how much time has been counted."""
-        return self._draft([]) if machine.due(NEVER_NS, NEVER_NS) else []
+        return self._draft([]) if machine.due(0, NEVER_NS) else []
 
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone: everyone is told; ids make it safe to ask again elsewhere."""

@@ -61,7 +61,7 @@ class LegsDocket:
             rows &= ~self._known
             self._answer_known(np.flatnonzero(self._known), outcomes, statuses)
         question[numbers[rows]] = True
-        return question
+        return question if question.any() else None
 
     def _answer_known(self, rows: Positions, outcomes: Codes, statuses: Statuses) -> None:
         """Transactions of one row here whose outcome is known; the exact path says the same of them."""
