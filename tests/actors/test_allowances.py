@@ -37,7 +37,7 @@ def test_changes_from_two_sides_follow_each_other() -> None:
             statuses = await asyncio.gather(
                 world.client.set_allowance("a", 100, zone=ZONE), other.set_allowance("a", 200, zone="UTC")
             )
-            assert statuses == [AllowanceStatus.set] * 2
+            assert list(statuses) == [AllowanceStatus.set] * 2
             found = await other.allowance("a")
         assert found is not None and (found.amount, found.zone) in ((100, ZONE), (200, "UTC"))
 
