@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from node.core.machine import FORM
 from node.core.ring import place
 from node.notices import Level
 from protocol.columns import COMMIT_PROTOCOLS
@@ -40,9 +41,9 @@ class ClusterSettings:
 
     @property
     def shared(self) -> str:
-        """What a node with other settings than its peers must not serve with, as `name=value` with blanks between."""
+        """What a node must not serve with unless its peers have the same, as `name=value` with blanks between; also what it writes."""
         names = ("nodes", "shards", "replication", "host", "base_port")
-        return " ".join(f"{name}={getattr(self, name)}" for name in names)
+        return " ".join([*(f"{name}={getattr(self, name)}" for name in names), f"form={FORM}"])
 
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes listen, node 1 first."""

@@ -42,7 +42,7 @@ from node.core.allowances import Allowances
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.locks import Locks
-from node.core.machine import FORM, Body, Machine
+from node.core.machine import Body, Machine
 from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, RaftConfig, StoredGroup
 from node.core.splits import Splits
@@ -137,7 +137,7 @@ class Node:
 
         adapters, cluster = self._adapters, self.config.cluster
         token = self.config.security.peer_token
-        hello = make_hello(cluster.name, self.number, token, f"{cluster.shared} form={FORM}")
+        hello = make_hello(cluster.name, self.number, token, cluster.shared)
         ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail, self._operator)
         return MemberDesk(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 

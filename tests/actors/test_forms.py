@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from node import daemon
+from node import config
 from node.core.machine import FORM, UnknownForm
 from protocol.status import Status
 from tests.actors.quiet import World, play
@@ -23,7 +23,7 @@ def test_a_node_that_writes_another_form_is_refused(monkeypatch: pytest.MonkeyPa
         await world.open("a", "b", funds=1_000)
         other = world.followers(1)[0]
         world.cluster.crash(other)
-        monkeypatch.setattr(daemon, "FORM", FORM + 1)
+        monkeypatch.setattr(config, "FORM", FORM + 1)
         world.cluster.start(other)
         await world.until(lambda: not world.cluster.hosts[other].is_up, "the node stops")
         text = str(reason(world))
