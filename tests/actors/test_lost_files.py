@@ -99,7 +99,7 @@ def test_two_of_three_serve_all_that_was_acknowledged_or_nothing(checkpoint_byte
 
 
 def test_folders_of_which_only_the_identity_is_left_begin_no_empty_books() -> None:
-    """Three of them refuse, since nobody has anything; a single one waits for the others, and follows."""
+    """They refuse, since nobody has anything; a single one waits for the others, and follows."""
 
     async def story(world: World) -> None:
         await world.open("a", "b", funds=1_000)
@@ -112,7 +112,13 @@ def test_folders_of_which_only_the_identity_is_left_begin_no_empty_books() -> No
         for host in hosts:
             host.drive.lose_files(LOSABLE)
             world.cluster.start(host.number)
-        await world.until(lambda: not any(host.is_up for host in hosts), "all have refused")
+        await world.until(lambda: not all(host.is_up for host in hosts), "one that has heard all others has refused")
+        assert not await is_served(world, 10.0)
+        for host in hosts:  # who is left had not heard all others before they went: it recovers, and waits for them
+            if host.is_up:
+                replicas = world.node(host.number).replicas.values()
+                assert all(replica.statistics().is_recovering and not replica.is_leader for replica in replicas)
+                world.cluster.crash(host.number)
         for host, disk in zip(hosts, kept, strict=True):
             bring_back(host, disk)
         hosts[0].drive.lose_files(LOSABLE)
