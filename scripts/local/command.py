@@ -95,7 +95,7 @@ def parse() -> argparse.Namespace:
     logs.add_argument("nodes", nargs="*", type=node_number, metavar="node", help="whose (all)")
     logs.add_argument("--lines", type=natural, default=50, help="the last ones (50)")
     logs.add_argument(
-        "--level", type=Level, choices=list(Level), default=Level.debug, help="and what asks for more (debug)"
+        "--level", choices=[level.value for level in Level], default="debug", help="and what asks for more (debug)"
     )
     logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until interrupted (no)")
     logs.add_argument(
@@ -206,7 +206,7 @@ def read(options: argparse.Namespace) -> int:
     folder = open_folder(options.dir)
     nodes = [folder.node(number) for number in dict.fromkeys(options.nodes or folder.numbers)]
     logs = {node.number: node.log for node in nodes if node.log.exists()}
-    show_logs(logs, options.lines, options.level, options.form, follows=options.follow)
+    show_logs(logs, options.lines, Level(options.level), options.form, follows=options.follow)
     return 0
 
 
