@@ -240,7 +240,7 @@ def cut_anywhere(patch: pytest.MonkeyPatch) -> None:
 
 def guard_nothing(patch: pytest.MonkeyPatch) -> None:
     """A transfer happens under any token."""
-    patch.setattr(Locks, "_guard", lambda self, round_id, name, token, at: Status.created)
+    patch.setattr(Locks, "guard", lambda self, round_id, name, token, at: (Status.created, None))
 
 
 def forget_version(patch: pytest.MonkeyPatch) -> None:
