@@ -192,16 +192,20 @@ def test_the_command_shows_all_logs_as_one(cluster: LocalCluster) -> None:
 def test_lines_of_others_stay_where_they_stood(cluster: LocalCluster) -> None:
     """A trace that the interpreter has left, or half a line: shown without what commands a terminal."""
     log = cluster.node(3).log
-    with log.open("a") as file:
-        file.write('Fatal Python error: \x1b[2J Segmentation fault\n{"event": "half')
-    shown = logs(cluster, 3, "--lines", 1).stdout
-    assert "node 3" in shown and "Fatal Python error: \\x1b[2J Segmentation fault" in shown and "half" not in shown
-    with log.open("a") as file:
-        file.write('"}\n')
-    assert '{"event": "half"}' in logs(cluster, 3, "--lines", 1).stdout
-    log.write_text(
-        "".join(line for line in log.read_text().splitlines(keepends=True) if line.startswith('{"timestamp"'))
-    )
+    cluster.pause(3)  # or a line of its own would come between
+    try:
+        with log.open("a") as file:
+            file.write('Fatal Python error: \x1b[2J Segmentation fault\n{"event": "half')
+        shown = logs(cluster, 3, "--lines", 1).stdout
+        assert "node 3" in shown and "Fatal Python error: \\x1b[2J Segmentation fault" in shown and "half" not in shown
+        with log.open("a") as file:
+            file.write('"}\n')
+        assert '{"event": "half"}' in logs(cluster, 3, "--lines", 1).stdout
+        log.write_text(
+            "".join(line for line in log.read_text().splitlines(keepends=True) if line.startswith('{"timestamp"'))
+        )
+    finally:
+        cluster.resume(3)
 
 
 def test_the_command_names_all_events() -> None:
