@@ -1,4 +1,4 @@
-"""`pay`: tells its version, or runs one of its commands."""
+"""`pay`: its version, or one of its commands, which is imported with this module: until then an interrupt ends all at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 from node.cli.output import say
 from protocol import __version__
 
+if sys.argv[1:] == ["version"]:  # it is told where a package is missing, too
 
-def main() -> int:
-    """The exit code."""
-    if sys.argv[1:] == ["version"]:  # it is told where a package is missing, too
+    def main() -> int:
+        """The exit code."""
         say(f"ringpay {__version__}")
         return 0
-    from node.cli.commands import run
+else:
+    from node.cli.commands import run as main
 
-    return run()
+__all__ = ["main"]

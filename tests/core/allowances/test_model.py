@@ -188,7 +188,7 @@ def _compare(shard: Shard, model: BothModel) -> None:
             assert answer.is_undecided == (account.pledged > 0), id
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(STEPS, min_size=1, max_size=12))
 def test_columns_and_single_steps_agree_with_the_model(steps: list[tuple[str, Any]]) -> None:
     """Statuses, balances and what is paid out are the model's on either path, and both paths leave the same state."""
