@@ -113,7 +113,10 @@ class LegsDocket:
         if self._exact is None or number not in self._spans:
             return
         exact, (row, status) = self._exact, failure
-        self._reasons[row] = status
+        is_debit = (
+            self._batch.sides[row] & DEBIT
+        )  # of the others the id is not settled here, whatever is wrong with their form
+        self._reasons[row] = status if is_debit else status & ~SETTLED
         first, last = self._spans[number]
         if status & ~SETTLED == Status.exists and exact.has_happened:
             debits = [exact.lines.positions[line] for line in range(first, last) if exact.lines.sides[line] & DEBIT]

@@ -32,8 +32,7 @@ class Reserving(Exact):
             return None
         if self.journal is not None:
             self.undo()
-        is_settled = self.known[line] and self.lines.sides[line] & DEBIT
-        return line, status | SETTLED if is_settled else status
+        return line, status | SETTLED if self.known[line] else status
 
     def _note_waiting(self, line: int) -> None:
         """A row behind it in the same transaction repeats its id; one of another transaction waits for it."""
