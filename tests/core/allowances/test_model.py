@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -188,6 +189,7 @@ def _compare(shard: Shard, model: BothModel) -> None:
             assert answer.is_undecided == (account.pledged > 0), id
 
 
+@pytest.mark.timeout(600)  # where an example fails, looking for a smaller one takes minutes
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(STEPS, min_size=1, max_size=12))
 def test_columns_and_single_steps_agree_with_the_model(steps: list[tuple[str, Any]]) -> None:
