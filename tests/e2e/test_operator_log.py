@@ -174,6 +174,8 @@ def test_payments_leave_no_line(cluster: LocalCluster) -> None:
 def test_the_command_shows_all_logs_as_one(cluster: LocalCluster) -> None:
     """In the order of time, for people or as they stand there; of some nodes, the last lines, or what asks for more."""
     served(cluster)
+    asyncio.run(knock(cluster, 1))
+    assert wait_for(lambda: '"warning"' in cluster.node(1).log.read_text(), SECONDS)
     shown = logs(cluster, "--lines", 10_000)
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
