@@ -1,7 +1,8 @@
 """Leaderships change hands while all is well: home to the nodes that the placement prefers, and away from a node that stops or
 whose clock is far off.
 
-They go home one at a time, and while no node has just come back or lags behind. A move costs whoever wants the group just
+They go home one at a time, and while no node has just come back or lags behind; never at once after they came here, since whoever
+gave them away may be about to stop. A move costs whoever wants the group just
 then a repetition; together, and the coordinator's among them, they stopped every payment between shards for half a second and
 more under full load. Group 0's goes last, and its coordinator first ends the rounds in flight, so that its successor has none to
 find out about.
@@ -42,6 +43,7 @@ class Handover:
         self._finish = finish
         self._clocks = clocks
         self._ticks_up: dict[int, int] = {}  # of the nodes that are connected
+        self._ticks_led: dict[Replica, int] = {}  # of what is led here
         self._ticks_to_wait = 0
         self._sent: Replica | None = None  # whose leadership was sent home last
 
@@ -50,6 +52,7 @@ class Handover:
         self._ticks_up = {peer: self._ticks_up.get(peer, 0) + 1 for peer in self._peers if self._may_lead(peer)}
         self._ticks_to_wait = max(0, self._ticks_to_wait - 1)
         led = [replica for replica in self._replicas.values() if replica.is_serving]
+        self._ticks_led = {replica: self._ticks_led.get(replica, 0) + 1 for replica in led}
         if self._clocks.is_far_off(self._node):
             self._give_away(led)
         else:
@@ -68,7 +71,8 @@ class Handover:
             self._move(replica, takers[replica], Move.clock)
 
     def _send_home(self, led: list[Replica]) -> None:
-        away = [replica for replica in led if replica.preferred_leader in self._ticks_up]
+        settled = [replica for replica in led if self._ticks_led[replica] >= TICKS_UP]
+        away = [replica for replica in settled if replica.preferred_leader in self._ticks_up]
         if not away or self._ticks_to_wait or min(self._ticks_up.values()) < TICKS_UP:
             return
         ready = [replica for replica in away if replica.may_hand_over(replica.preferred_leader)]

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from node.actors.handover import TICKS_UP
+from node.notices import ElectionWon
 from protocol.status import Status
 from tests.actors.quiet import World, play
 
@@ -51,5 +52,22 @@ def test_after_a_start_of_all_leaderships_are_at_home() -> None:
         await world.until(lambda: all(world.cluster.leader_of(group) for group in groups), "all groups are led")
         homes = [replicas[0] for replicas in world.cluster.placement.replicas]
         assert [world.leader(group) for group in groups] == homes
+
+    play(story, shards=6)
+
+
+def test_a_node_that_stops_is_not_sent_home_what_it_gave_away() -> None:
+    """All is calm and it is still connected while it waits for its successors: each leadership changes hands once."""
+
+    async def story(world: World) -> None:
+        leaver = world.leader(0)
+        await world.until(world.is_home, "leaderships are at home")
+        await asyncio.sleep(5.0)
+        led = [group for group in range(7) if world.leader(group) == leaver]
+        world.forget()
+        world.cluster.stop(leaver)
+        await world.until(lambda: not world.cluster.hosts[leaver].is_up, "it has stopped")
+        won = [notice.group for _, notice in world.told_by_all(ElectionWon)]
+        assert sorted(won) == led and len(led) >= 3
 
     play(story, shards=6)
