@@ -207,6 +207,10 @@ class Handler(Protocol):
         """A message. Raises ProtocolError to refuse it, which closes the connection."""
         ...
 
+    def garbled(self, error: ProtocolError) -> None:
+        """What has come is no message; the connection closes."""
+        ...
+
     def lost(self) -> None:
         """The connection is gone; called once."""
         ...

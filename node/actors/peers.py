@@ -119,7 +119,7 @@ class Link:
         self._is_told_up: bool | None = None  # to people; None before the first word about this peer
         self._away_ticks = 0  # since it was missed, or since the start
         self._obstacle = ""  # to the last attempt to connect
-        self._farewell = ""  # what the peer or this node has said on the connection's end
+        self._end = ""  # of the last connection, as far as its reason is known
         self._named = 0, 0  # data id and identity that the peer has named on this connection
         self._closed = asyncio.Event()
         self._clock = RemoteClock()
@@ -147,7 +147,7 @@ class Link:
 
     def _connected(self, connection: Connection) -> Link:
         self._connection, self._clock = connection, RemoteClock()
-        self._obstacle = self._farewell = ""
+        self._obstacle = self._end = ""
         self._unheard_ticks = 0
         self._hello = self._members.hello()
         connection.send(self._hello)
@@ -185,7 +185,7 @@ class Link:
             case Placed():
                 self._placed(self.address.id, message)
             case Goodbye(text):
-                self._farewell = text
+                self._end = f"it said: {text}"
             case Failure(_, _, text):
                 self._obstacle = text
             case _:
@@ -196,6 +196,10 @@ class Link:
         self._clock.hear(clock_ms, asyncio.get_running_loop().time(), -math.inf if asked is None else asked.at)
         if asked is not None:
             asked.reply(outcome)
+
+    def garbled(self, error: ProtocolError) -> None:
+        """What has come is no message."""
+        self._end = f"it sent what is no message: {error}"
 
     def lost(self) -> None:
         """The connection broke: whoever waits is told, and the groups may campaign."""
@@ -212,7 +216,7 @@ class Link:
         self._pieces.clear()
         if was_up:
             self._on_lost(self.address.id)
-        self._miss(f"it said: {self._farewell}" if self._farewell else "the connection broke")
+        self._miss(self._end or "the connection broke")
 
     def _miss(self, reason: str) -> None:
         """People are told once until the peer answers again."""

@@ -116,7 +116,11 @@ class Session:
             case Goodbye():
                 self._connection.close()
             case _:
-                raise ProtocolError(f"unexpected {type(message).__name__} from a {self.hello.role}")
+                raise self._told(ProtocolError(f"unexpected {type(message).__name__} from a {self.hello.role}"))
+
+    def garbled(self, error: ProtocolError) -> None:
+        """What has come is no message."""
+        self._told(error)
 
     def _answered(self, hello: Hello) -> None:
         self._has_answered = True
@@ -131,8 +135,9 @@ class Session:
         self._connection.refuse(self._told(ProtocolError(reason, ErrorCode.busy)))
 
     def _told(self, error: ProtocolError) -> ProtocolError:
-        """Why somebody is refused who is no peer, as people are told too."""
-        self._host.door.refused(self._connection.peer_name, error.code.value, str(error))
+        """Why somebody is refused, as people are told too; of a peer's end its link tells."""
+        if not self.is_peer:
+            self._host.door.refused(self._connection.peer_name, error.code.value, str(error))
         return error
 
     def _on_hello(self, message: Message) -> None:
@@ -219,7 +224,7 @@ class Session:
 
     def _on_request(self, request: Request) -> None:
         if request.id in self._in_flight:
-            raise ProtocolError(f"request {request.id} is not answered yet")
+            raise self._told(ProtocolError(f"request {request.id} is not answered yet"))
         admission, demand = self._host.admission, None  # not counted: bounded by the limits of a peer's link
         if not (self.is_peer and request.operation in PEER_OPERATIONS):
             demand = self._router.operations.demand(request.operation, request.body, self._connection.frame_bytes)

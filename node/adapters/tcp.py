@@ -63,7 +63,7 @@ class Wire(asyncio.Protocol):
         try:
             self._unhandled += self._decoder.feed(data)
         except ProtocolError as error:
-            self.refuse(error)
+            self._garbled(error)
         else:
             self._handle()
 
@@ -71,13 +71,25 @@ class Wire(asyncio.Protocol):
         """Hands on what has come whole, until the handler wants a pause."""
         try:
             while self._unhandled and self.is_open and not self._is_paused:
-                self._hand_on(self._unhandled.popleft())
+                self._decode(self._unhandled.popleft())
         except ProtocolError as error:
             self.refuse(error)
 
-    def _hand_on(self, body: memoryview) -> None:
+    def _decode(self, body: memoryview) -> None:
         self.frame_bytes = len(body)
-        message = decode(body)
+        try:
+            message = decode(body)
+        except ProtocolError as error:
+            self._garbled(error)
+        else:
+            self._hand_on(message)
+
+    def _garbled(self, error: ProtocolError) -> None:
+        if self._handler is not None and self.peer not in self._unheard:
+            self._handler.garbled(error)
+        self.refuse(error)
+
+    def _hand_on(self, message: Message) -> None:
         if self.peer == UNKNOWN:
             self.peer = message.node if isinstance(message, (Hello, Welcome)) else CLIENT
         if self.peer not in self._unheard and self._handler is not None:

@@ -9,7 +9,7 @@ import pytest
 from node.adapters.tcp import TcpTransport
 from node.ports import Connection
 from protocol.client import Client, calls
-from protocol.errors import OutcomeUnknown
+from protocol.errors import OutcomeUnknown, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX
 from protocol.messages import PROTOCOL_VERSION, Hello, Message, Reply, Request, Welcome
 from protocol.placement import NodeAddress, Placement
@@ -55,6 +55,9 @@ class Side:
             desk.asked.append(message)
             if not desk.is_silent:
                 self._connection.send(Reply(message.id, [bytes([Status.created])]))
+
+    def garbled(self, error: ProtocolError) -> None:
+        raise error
 
     def lost(self) -> None:
         pass

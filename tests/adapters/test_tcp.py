@@ -50,6 +50,7 @@ class Recorder:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.messages: list[Message] = []
+        self.garbage: list[ProtocolError] = []
         self.losses = 0
         self.refuses: ProtocolError | None = None
 
@@ -57,6 +58,9 @@ class Recorder:
         self.messages.append(message)
         if self.refuses is not None:
             raise self.refuses
+
+    def garbled(self, error: ProtocolError) -> None:
+        self.garbage.append(error)
 
     def lost(self) -> None:
         self.losses += 1
@@ -228,6 +232,7 @@ async def test_garbage_is_answered_and_the_connection_closed(site: Site, name: s
     writer.close()
     await until(lambda: len(site.accepted) == 2 and site.accepted[1].losses == 1, "the connection is gone")
     assert site.accepted[1].messages == []
+    assert [error.code for error in site.accepted[1].garbage] == [code]
     near.connection.send(Goodbye("still here"))
     await until(lambda: far.messages, "the other connection works")
 

@@ -14,6 +14,7 @@ from protocol.errors import RingpayError
 from scripts.local import LocalCluster
 from scripts.local.processes import wait_for
 from scripts.local.view import View
+from tests.e2e.hostile_program import CLIENT, Connection
 from tests.e2e.nodes import PEER_TOKEN, running
 from tests.e2e.programs import Outcome, run
 
@@ -134,6 +135,23 @@ async def knock(cluster: LocalCluster, count: int) -> None:
         with pytest.raises(RingpayError):
             await client.account("a")
         await client.close()
+
+
+async def babble(cluster: LocalCluster) -> None:
+    """Somebody who speaks another protocol, and a client that does so later on."""
+    for hello in ([], [CLIENT]):
+        connection = await Connection.open(cluster.addresses[0], *hello)
+        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        await connection.read_until_closed()
+
+
+def test_who_speaks_another_protocol_is_told(cluster: LocalCluster) -> None:
+    """With the address, and once."""
+    served(cluster)
+    told = Reader(cluster).told
+    asyncio.run(babble(cluster))
+    assert wait_for(lambda: len(told(1, "client refused")) >= 2, SECONDS)
+    assert [line["code"] for line in told(1, "client refused")] == ["frame_too_large"] * 2
 
 
 def test_strangers_are_told_without_their_secrets(cluster: LocalCluster) -> None:
