@@ -68,7 +68,7 @@ def make_machine(group: int) -> Machine:
 
 def make_operations() -> Operations:
     """All that a node serves."""
-    return Operations(operation for part in SHARD_PARTS for operation in part.operations)
+    return Operations([operation for part in SHARD_PARTS for operation in part.operations])
 
 
 class Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from node.actors.admission import Demand
 from node.actors.faults import check_fault
 from node.core.ledger.operations import check_split
 from node.core.locks import LockAction
-from node.core.machine import Served, expect, is_id
+from node.core.machine import Served, check_apart, expect, is_id
 from protocol.operations import Operation
 from protocol.placement import NODES_MAX
 from protocol.status import TRANSFERS_MAX
@@ -96,9 +96,10 @@ WHOLE: Mapping[str, Whole] = {
 
 
 class Operations:
-    """All of a node's."""
+    """All of a node's. Raises ValueError for two of one name."""
 
-    def __init__(self, served: Iterable[Served]) -> None:
+    def __init__(self, served: Sequence[Served]) -> None:
+        check_apart("operations", [*WHOLE, *(operation.name for operation in served)])
         self._served = {operation.name: operation for operation in served}
 
     def __iter__(self) -> Iterator[str]:

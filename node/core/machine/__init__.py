@@ -37,7 +37,7 @@ from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Pa
 from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, pack_entry, unpack_entry
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
-from node.core.machine.operation import Body, Merging, Served, expect, is_id
+from node.core.machine.operation import Body, Merging, Served, check_apart, expect, is_id
 from node.core.machine.part import (
     NO_ROWS,
     Alone,
@@ -55,8 +55,9 @@ from node.core.machine.part import (
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change",
-    "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks", "Merging", "Need",
-    "Part", "Payments", "Rows", "Served", "Statuses", "Trail", "UnknownForm", "check_form", "expect", "first_failures", "is_id",
-    "judge", "pack_decision", "pack_entry", "status_of", "unpack_decision", "unpack_entry", "unpack_failed",
+    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body",
+    "Change", "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks",
+    "Merging", "Need", "Part", "Payments", "Rows", "Served", "Statuses", "Trail", "UnknownForm", "check_apart",
+    "check_form", "expect", "first_failures", "is_id", "judge", "pack_decision", "pack_entry", "status_of",
+    "unpack_decision", "unpack_entry", "unpack_failed",
 ]  # fmt: skip

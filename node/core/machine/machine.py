@@ -10,7 +10,7 @@ import msgpack
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.docket import Statuses, judge
 from node.core.machine.entry import FORM, Kind, UnknownForm, unpack_entry
-from node.core.machine.operation import Body
+from node.core.machine.operation import Body, check_apart
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
 
@@ -20,9 +20,14 @@ MARKS_MAX = 256  # an audit asks for its mark within seconds; so many come in th
 
 
 class Machine:
-    """A deterministic state machine made of parts. Not thread-safe; the replica actor owns it."""
+    """A deterministic state machine made of parts. Not thread-safe; the replica actor owns it.
+
+    Raises ValueError for parts of one name, or with a table in common.
+    """
 
     def __init__(self, parts: Sequence[Part]) -> None:
+        check_apart("parts", [part.name for part in parts])
+        check_apart("tables", [TABLE, *(table for part in parts for table in part.tables)])
         self.parts = {part.name: part for part in parts}
         self.applied = 0
         self.timestamp_ns = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,12 @@ def expect(condition: bool, expected: str) -> None:
     """Raises ProtocolError, saying what was expected, unless the condition holds."""
     if not condition:
         raise ProtocolError(f"expected {expected}")
+
+
+def check_apart(what: str, names: Sequence[str]) -> None:
+    """Raises ValueError, naming it, if a name comes twice: a composition that is wrong, told at the start."""
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"two {what} of one name: {', '.join(doubled)}")
 
 
 def is_id(value: object) -> bool:
