@@ -14,6 +14,7 @@ from node.actors.clocks import Clocks
 from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
 from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.directory import Directory
+from node.actors.doubts import Doubts
 from node.actors.events import PeerLost, Ticked
 from node.actors.faults import apply_fault
 from node.actors.founding import Founding
@@ -26,7 +27,6 @@ from node.actors.operations import Operations
 from node.actors.outside import Adapters
 from node.actors.peers import Link
 from node.actors.reading import READERS, ReadingDesk
-from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.replacing import Replacing
 from node.actors.replica import Replica

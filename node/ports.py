@@ -14,7 +14,7 @@ from protocol.messages import Message
 
 
 class StorageFailed(Exception):
-    """A write or an fsync failed, or a file is not what it should be. The node stops; nothing is retried."""
+    """A write or an fsync failed, or a file is not what it should be. The node stops, nothing is retried; but for `PeerMemory`."""
 
 
 class DiskFull(StorageFailed):

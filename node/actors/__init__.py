@@ -38,7 +38,7 @@ The way of a payment::
 - `replacing.py`: brings a node back whose data folder is lost: whoever leads a group makes its membership what the table of
   members asks for.
 - `remembering.py`: what peers have acknowledged and when they started, stored for them (rows in `recollection.py`);
-  `recovery.py`: what a node does about a disk that has lost something, by its own files or by what peers remember. Neither has a task.
+  `doubts.py`: what a node does about a disk that has lost something, by its own files or by what peers remember. Neither has a task.
 - `life.py`, `group_notices.py`, `episodes.py`: what people are told (`node.notices`) of the process as a whole, of a group's leaders,
   and of what happens often; anything else is told where it happens. None has a task.
 - `peers.py`: a link to each other node, on which this node talks and asks; its messages of one turn of the loop share a frame. `routes.py`:

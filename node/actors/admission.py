@@ -10,6 +10,9 @@ a node that is full finishes what it has begun.
 that neither starves the other; reads that look far leave some of theirs to the short ones, which show what is wrong. Work is
 refused while the node is slow: while a write of its log stands still or its loop runs late; it takes work again as soon as both are over.
 
+Who is refused first: a connection that has more under way than its share; then, on a node that is full, reads that may be long before
+short ones; then all work, while the node is slow. What was taken is never dropped for it.
+
 Not here: the queues behind it, each with its own limit (a replica's inbox and pipeline, the reads in turn, the coordinator's transfers).
 """
 

@@ -7,6 +7,7 @@ import traceback
 from node.actors.episodes import Episode
 from node.actors.members import NotAdmitted
 from node.actors.outside import Adapters
+from node.core.machine import UnknownForm
 from node.core.raft import Restored as RestoredLog
 from node.core.raft import StoredGroup
 from node.notices import (
@@ -112,6 +113,8 @@ def _cause(error: BaseException, *, has_served: bool) -> Cause:
     match error:
         case NotAdmitted():
             return Cause.not_admitted
+        case UnknownForm():
+            return Cause.version
         case DiskFull():
             return Cause.disk_full
         case Damaged():

@@ -3,7 +3,7 @@
 A leader knows what each replica has acknowledged to it. Every few seconds, and when a replica's connection breaks, it tells all
 others, and everybody stores it with the start of the peer's process that has acknowledged it. A peer that starts again is told all
 that it had acknowledged in its other starts, and which those were, before it can vote or acknowledge anything; what it makes of that is
-in `recovery`.
+in `doubts`.
 
 The hello of a process that is dead may arrive when its successor is long connected, and starts have no order that an old copy of a
 folder would keep. But nobody says more than its hello before it has heard the recollection, which a dead process never does. So a start

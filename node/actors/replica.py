@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from node.actors.actor import RETRY_AFTER_MS, Actor, Failed, not_done
+from node.actors.doubts import Losses
 from node.actors.events import (
     ChangeMembership,
     Checkpointed,
@@ -32,7 +33,6 @@ from node.actors.events import (
 from node.actors.group_notices import GroupNotices
 from node.actors.pipeline import Draft, Pipeline, drop
 from node.actors.questions import Questions
-from node.actors.recovery import Losses
 from node.actors.replica_ports import ReplicaPorts, ReplicaStatistics
 from node.actors.snapshots import Incoming, Outgoing
 from node.core.machine import Machine, Need, check_form

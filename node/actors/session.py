@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from node.actors.actor import Failed, Outcome, not_done
 from node.actors.admission import FULL_RETRY_MS, Admission, Load
+from node.actors.doubts import Doubts
 from node.actors.episodes import Door
 from node.actors.events import Received
 from node.actors.members import MemberDesk
-from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.router import Router
 from node.core.raft import Message as LogMessage

@@ -73,7 +73,7 @@ class Incoming:
         return self.latest
 
     async def take(self, piece: SnapshotPiece) -> bool:
-        """Stores a piece; false when it does not fit what came before, so that the sender starts again."""
+        """Stores a piece; false when it does not fit what came before, so that the sender starts again. Raises UnknownForm."""
         if self._is_installing:
             return False
         named = piece.index, piece.term, piece.chain

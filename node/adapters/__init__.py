@@ -4,7 +4,7 @@
 `promises.py` holds what the node has promised by its log a second time (`log.promises`; what a start makes of the two stands in
 `node.core.raft.promises`); `starts.py` what tells an old copy of the folder, or what is left of one, from the folder itself: its
 starts and its files' identity (`starts.json`), and what its peers have acknowledged (`remembered.json`). Only an empty folder is
-new; the doubts that follow are `node.actors.recovery`;
+new; the doubts that follow are `node.actors.doubts`;
 `folder.py` keeps what a data folder says of itself and of the others; `checked.py` is how such small files are written and read;
 `memory.py` holds their twins, which survive a restart of the node object and can lose what was not synced; `tcp.py` cuts a byte
 stream into frames and messages; `descriptors.py` says how many connections a process may hold; `clock.py` is the machine's time;

@@ -18,6 +18,7 @@ class Cause(StrEnum):
     disk_failed = "disk failed"  # a write or an fsync: nobody knows what is on disk, a restart finds out
     damaged = "damaged"  # a file of its folder cannot be believed any more
     folder = "folder"  # before it has served: the folder is another one's, of another version, or cannot be read
+    version = "version"  # a peer has sent what another version of this program writes
     not_admitted = "not admitted"  # its peers do not let it take part
     settings = "settings"  # of the node, or of the system for it
     outside = "outside"  # the system refused something else: an address, a file

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from node.actors.doubts import Doubts
 from node.actors.events import Received
 from node.actors.recollection import GroupRecollection
-from node.actors.recovery import Doubts
 from node.actors.remembering import Remembering
 from node.actors.replica import Replica
 from node.actors.replica_ports import ReplicaPorts

@@ -16,7 +16,7 @@ from node.actors.replica_ports import ReplicaPorts
 from node.actors.snapshots import PIECE_BYTES, RAFT_TABLE, Incoming, RowStream
 from node.adapters.memory import Disk, MemoryShard
 from node.adapters.operator_log import MemoryOperatorLog
-from node.core.machine import TABLE, Change, Machine
+from node.core.machine import FORM, TABLE, Change, Machine, UnknownForm
 from node.core.raft import Membership, Message, MessageKind, NodeId, SnapshotMeta
 from node.notices import SnapshotMixed
 from protocol.frames import FRAME_BYTES_MAX
@@ -72,6 +72,21 @@ def play(story: Callable[[Incoming, MemoryShard], Awaitable[None]], store: Memor
         await story(Incoming(shard, 1, PORTS), shard)
 
     asyncio.run(whole())
+
+
+def test_a_snapshot_of_another_form_never_lies_ready() -> None:
+    """Nothing of it comes in place of what is there: the node stops at the row that says so."""
+
+    async def story(incoming: Incoming, store: MemoryShard) -> None:
+        row = machine_row(META.index)
+        row[2] = msgpack.packb([FORM + 1, *msgpack.unpackb(row[2])[1:]])
+        first, second, _ = attempt(7, [raft_row(META), row])
+        assert await incoming.take(first)
+        with pytest.raises(UnknownForm, match=f"form {FORM + 1} of entries, this one knows {FORM}"):
+            await incoming.take(second)
+        assert not incoming.holds(NAMING)
+
+    play(story)
 
 
 def test_a_whole_snapshot_lies_ready_under_its_name() -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from node.actors.recovery import HELPLESS_SECONDS, Losses
+from node.actors.doubts import HELPLESS_SECONDS, Losses
 from node.actors.replica_ports import ReplicaPorts
 from node.adapters.operator_log import MemoryOperatorLog
 from node.core.raft import HardState, LogEnd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -57,6 +58,19 @@ def test_script_is_short(name: str) -> None:
 def test_readme_is_short() -> None:
     """The README is read in one sitting."""
     assert len(text_of(ROOT / "README.md").splitlines()) <= README_LINES_MAX
+
+
+def _is_defined(path: Path, name: str) -> bool:
+    return re.search(rf"^\s*(?:(?:async )?def|class) {name}\b|^{name} = ", text_of(path), re.MULTILINE) is not None
+
+
+def test_what_the_guide_points_to_is_there() -> None:
+    """Each file of the table of great questions, and what is named in it."""
+    text = text_of(ROOT / "node" / "__init__.py")
+    found = re.findall(r"`([\w/]+\.py)`(?:: `(\w+)`)?", text)
+    assert len(found) > 20
+    homes = [(ROOT / "node" / path if (ROOT / "node" / path).exists() else ROOT / path, name) for path, name in found]
+    assert [(path, name) for path, name in homes if not path.exists() or (name and not _is_defined(path, name))] == []
 
 
 def _settings(table: dict[str, Any]) -> list[str]:

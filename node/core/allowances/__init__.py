@@ -15,13 +15,21 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 | ["allowance", account] | ["allowance", [amount, paid out today, zone, until_ns, id of the last change] or None] |
 
 What happens where, as a guide to a part of your own:
-- `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out. Time zones are changed by
-  governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends.
+- `operations`, in `operations.py`: what clients may ask it for, how that is checked, and which account places it.
+- `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out (`days`). Time zones are
+  changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends.
 - `accompany`, at the leader: a payment that comes behind a day's end brings the next one's end along.
 - `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
-- `decide`: reservations of a round become payments, or are given back.
+- `decide`, in `counted`: reservations of a round become payments, or are given back.
 - `observe`: a hold that has ended gives its rest back.
 - `due`: a day is over; the next one begins by an entry, so many of them in one entry at the most.
+
+To add a part, write its package beside this one, name it in `SHARD_PARTS` of `node/daemon.py`, and give it what its clients see:
+operations, statuses and their words (`protocol/operations.py`, `status.py`, `expected.py`, `views.py`, `PROTOCOL.md`), methods with their
+synchronous twins (`protocol/client/`), commands (`node/cli/options.py`, `commands.py`), tests, a workload of the simulator. Mind:
+- A status that refuses a transfer is recorded only if `protocol.status.is_recorded` says so.
+- Another form of entries or checkpoints raises `FORM` of `node.core.machine.entry`.
+- Credits of a split account land in the payer's shard, so what counts credits counts them there, part by part.
 
 Invariants
 - 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since.

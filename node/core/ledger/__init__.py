@@ -34,9 +34,9 @@ Invariants
   `held`, except for captures and voids, whose money was held before).
 - Rows whose outcome is known already are answered by columns; of the others, the fast path carries out only what is safe in
   every order, and the exact path does the rest in order. All leave the state that the exact path alone would.
-- An id is recorded once, with its first final outcome. A failed id keeps its failure, whatever the body of the
-  repeat. The form of a request and `linked_event_failed` are not recorded: a chain fails at one row, the first of those whose ids
-  are known, else the first that is refused now. So a repeated chain gets the same statuses in the same places.
+- An id is recorded once in its debit account's shard, which is its scope, with its first final outcome. A failed id keeps its failure,
+  whatever the body of the repeat. The form of a request and `linked_event_failed` are not recorded: a chain fails at one row, the first
+  of those whose ids are known, else the first that is refused now. So a repeated chain gets the same statuses in the same places.
 - The times of the record's rows rise strictly, a nanosecond a row at the least, from their entry's time on: `History` gives them.
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.

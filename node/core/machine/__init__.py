@@ -15,7 +15,9 @@ independent of each other and applied in order:
 | epoch | a new coordinator: lower epochs are refused from here on | the rounds open here, and decisions carried out |
 | mark | decisions, then a consistent cut: totals and digest at this index, and answers to questions | those |
 
-A part is described by its contract, `part.py`; how all parts of a shard judge transactions, by `docket.py`.
+A part is described by its contract, `part.py`; what clients may ask it for, by `operation.py`; how all parts of a shard judge
+transactions, by `docket.py`. What another version has written is refused before anything of it is acknowledged: `FORM` is a part of
+what nodes compare at their handshake (`ClusterSettings.shared`), and stands in each entry (`check_form`) and checkpoint.
 
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
 at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.

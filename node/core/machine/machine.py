@@ -324,8 +324,10 @@ class Machine:
 
     @staticmethod
     def applied_in(row: bytes) -> int:
-        """The applied index in the row of `TABLE` that `changes` has made."""
-        _, applied, *_ = msgpack.unpackb(row)
+        """The applied index in the row of `TABLE` that `changes` has made. Raises UnknownForm."""
+        form, applied, *_ = msgpack.unpackb(row)
+        if form != FORM:
+            raise UnknownForm(form)
         return int(applied)
 
     def saved(self) -> None:
@@ -336,9 +338,8 @@ class Machine:
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh machine; an empty store leaves it fresh. Raises UnknownForm."""
         for _, value in rows(TABLE):
-            form, self.applied, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
-            if form != FORM:
-                raise UnknownForm(form)
+            self.applied = self.applied_in(value)
+            _, _, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
             self.epoch, self._over, rounds, finished = own
             self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
             self._finished = dict(finished)

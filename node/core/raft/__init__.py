@@ -21,7 +21,7 @@ Invariants, and where they are held:
 - A write counts as stable only in the term in which it was handed out (`Raft.persisted`).
 - Entries carry a checksum chained over the log; an append that breaks the chain is refused and counted.
 - Entries are applied only when they are durable here.
-- Reads are confirmed by a majority that answers a context which was never used before (`reads`).
+- Linearizable reads are confirmed by a majority that answers a context which was never used before (`reads`).
 - One change of membership at a time, after the leader has committed in its term, in force when applied.
 
 A replica that lost the end of a log that it had acknowledged is *recovering* until its log ends no earlier than that one did
