@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
-import msgpack
 import numpy as np
 
 from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
@@ -33,6 +31,7 @@ from node.core.machine import (
     Rows,
     Served,
     Statuses,
+    digest_of,
 )
 from protocol.errors import ProtocolError
 from protocol.status import AMOUNT_MAX, AllowanceStatus
@@ -183,7 +182,7 @@ class Allowances(BasePart):
 
     def digest(self, seed: int) -> int:
         """Over everything."""
-        return zlib.crc32(msgpack.packb([self._columns.state(), self._pending.state()]), seed)
+        return digest_of([self._columns.state(), self._pending.state()], seed)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

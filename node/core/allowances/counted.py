@@ -12,6 +12,7 @@ from node.core.allowances.columns import Columns, Int64s
 from node.core.machine import Change, Int32s, Rows, Statuses
 
 ROUNDS, HOLDS = "allowance_rounds", "allowance_holds"
+SERIAL_KEY = 0  # of the row of `HOLDS` that says which serial was given last; holds have those from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +23,24 @@ class Reserved:
     of: Int32s  # the allowances
     amounts: Int64s
     days: Int64s  # of the allowances, when it was reserved
+    holds: list[tuple[int, bytes]]  # that rows here open: (place in the columns, id)
 
-    def pack(self) -> list[bytes]:
+    def pack(self) -> list[Any]:
         """For a checkpoint and a digest."""
-        return [self.numbers.tobytes(), self.of.tobytes(), self.amounts.tobytes(), self.days.tobytes()]
+        return [self.numbers.tobytes(), self.of.tobytes(), self.amounts.tobytes(), self.days.tobytes(), self.holds]
 
     @classmethod
-    def unpack(cls, packed: list[bytes]) -> Reserved:
+    def unpack(cls, packed: list[Any]) -> Reserved:
         """Reads `pack`."""
+        *columns, holds = packed
         kinds = (np.int32, np.int32, np.int64, np.int64)
-        return cls(*(np.frombuffer(column, kind) for column, kind in zip(packed, kinds, strict=True)))
+        numbers, of, amounts, days = (np.frombuffer(column, kind) for column, kind in zip(columns, kinds, strict=True))
+        return cls(numbers, of, amounts, days, [(place, id) for place, id in holds])
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A hold that counts, or that a round will open."""
+    """A hold that counts."""
 
     serial: int  # of its checkpoint row
     id: bytes
@@ -49,13 +53,13 @@ class Opened:
 
 
 class Pending:
-    """All of it."""
+    """Open reservations of rounds, and open holds."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._rounds: dict[int, list[Reserved]] = {}
         self._holds: dict[bytes, Opened] = {}
-        self._next_serial = 0
+        self._last_serial = SERIAL_KEY
         self._changed_rounds: dict[int, None] = {}
         self._changed_holds: dict[int, bytes] = {}
 
@@ -78,14 +82,22 @@ class Pending:
             happens = is_today & (statuses[reserved.numbers] == 0)
             np.subtract.at(columns.reserved, reserved.of[is_today], reserved.amounts[is_today])
             np.add.at(columns.spent, reserved.of[happens], reserved.amounts[happens])
+            self._assert_sound(reserved.of)
             columns.touch(reserved.of)
+            for place, id in reserved.holds:
+                if statuses[reserved.numbers[place]] == 0:
+                    self.open(id, reserved.of.item(place), reserved.days.item(place))
 
-    def open(self, id: bytes, allowance: int) -> None:
-        """A hold counts, as soon as it is opened."""
-        opened = Opened(self._next_serial, id, allowance, int(self._columns.day[allowance]))
-        self._next_serial += 1
-        self._holds[id] = opened
-        self._changed_holds[opened.serial] = id
+    def _assert_sound(self, allowances: Int32s) -> None:
+        spent, reserved = self._columns.spent[allowances], self._columns.reserved[allowances]
+        assert not (spent < 0).any() and not (reserved < 0).any(), "an allowance gives back more than it has counted"
+
+    def open(self, id: bytes, allowance: int, day: int) -> None:
+        """A hold exists; what it gives back counts on this day alone."""
+        assert id not in self._holds, "a hold is opened twice"
+        self._last_serial += 1
+        self._holds[id] = Opened(self._last_serial, id, allowance, day)
+        self._changed_holds[self._last_serial] = id
 
     def end(self, id: bytes, rest: int) -> None:
         """A hold is over: its rest may be paid out again, if it is still the day on which it has counted."""
@@ -96,20 +108,23 @@ class Pending:
         columns, allowance = self._columns, opened.allowance
         if columns.day[allowance] == opened.day:
             columns.spent[allowance] -= rest
+            assert columns.spent[allowance] >= 0, "an allowance gives back more than it has counted"
             columns.touch_one(allowance)
 
     def state(self) -> list[Any]:
         """Everything, for a digest."""
         rounds = [[number, [each.pack() for each in self._rounds[number]]] for number in sorted(self._rounds)]
-        return [rounds, [opened.pack() for opened in self._holds.values()], self._next_serial]
+        return [rounds, [opened.pack() for opened in self._holds.values()], self._last_serial]
 
     def changes(self) -> list[Change]:
-        """A row a round and a hold."""
+        """A row a round and a hold, and the last serial."""
         changes = [Change(ROUNDS, number, self._packed_round(number)) for number in self._changed_rounds]
         for serial, id in self._changed_holds.items():
             opened = self._holds.get(id)
             is_there = opened is not None and opened.serial == serial
             changes.append(Change(HOLDS, serial, msgpack.packb(opened.pack()) if opened and is_there else None))
+        if self._changed_holds:
+            changes.append(Change(HOLDS, SERIAL_KEY, msgpack.packb(self._last_serial)))
         self._changed_rounds.clear()
         self._changed_holds.clear()
         return changes
@@ -125,10 +140,13 @@ class Pending:
         """Loads a checkpoint."""
         for number, value in rows(ROUNDS):
             self._rounds[number] = [Reserved.unpack(packed) for packed in msgpack.unpackb(value)]
-        for _, value in rows(HOLDS):
-            opened = Opened(*msgpack.unpackb(value))
-            self._holds[opened.id] = opened
-            self._next_serial = max(self._next_serial, opened.serial + 1)
+        for key, value in rows(HOLDS):
+            if key == SERIAL_KEY:
+                self._last_serial = msgpack.unpackb(value)
+            else:
+                opened = Opened(*msgpack.unpackb(value))
+                self._holds[opened.id] = opened
+        self._assert_sound(np.arange(self._columns.count, dtype=np.int32))
 
 
 @dataclass(slots=True)
@@ -155,11 +173,11 @@ class Counted:
         self._single.pop()
 
     def close(self) -> None:
-        """Everything else stays."""
-        for _, allowance, _, hold_id in self._single:
-            if hold_id:
-                self.pending.open(hold_id, allowance)
+        """Hands on what was not given back."""
         if self.round_id is None:
+            for _, allowance, _, hold_id in self._single:
+                if hold_id:
+                    self.pending.open(hold_id, allowance, self.columns.day.item(allowance))
             return
         pieces = [*self._pieces, self._columns_of_single()]
         numbers = np.concatenate([piece[0] for piece in pieces])
@@ -168,7 +186,10 @@ class Counted:
         order = numbers.argsort(kind="stable")  # whichever way a row was taken
         if len(order):
             of = of[order]
-            reserved = Reserved(numbers[order], of, amounts[order], self.columns.day[of])
+            single_from = len(order) - len(self._single)
+            places = order.argsort()[single_from:].tolist()
+            holds = [(place, row[3]) for place, row in zip(places, self._single, strict=True) if row[3]]
+            reserved = Reserved(numbers[order], of, amounts[order], self.columns.day[of], sorted(holds))
             self.pending.reserve(self.round_id, reserved)
 
     def _columns_of_single(self) -> tuple[Int32s, Int32s, Int64s]:

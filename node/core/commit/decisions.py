@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
-
 import msgpack
 
 from node.core.commit.rounds import epoch_of
-from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, Trail
+from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, Trail, digest_of
 
 TABLE = "decision"
 EPOCH_KEY = 0  # no round has this id,
@@ -89,7 +87,7 @@ class Decisions(BasePart):
     def digest(self, seed: int) -> int:
         """Over the epoch, the coordinators and the records in order of their ids."""
         state = [self.epoch, list(self.coordinators.items()), sorted(self.records.items())]
-        return zlib.crc32(msgpack.packb(state), seed)
+        return digest_of(state, seed)
 
     def changes(self) -> list[Change]:
         """One row a record, one for the epoch, and one for the coordinators."""

@@ -113,6 +113,16 @@ class Accounts:
         """Open, frozen or closed."""
         return AccountState(int(self.kind[row]) >> STATE_SHIFT)
 
+    def assert_sound(self, rows: Int32s | Positions | slice) -> None:
+        """What holds and open rounds have taken of these rows was never given back twice."""
+        taken = np.minimum(np.minimum(self.held[rows], self.incoming[rows]), self.unsettled[rows])
+        assert np.min(taken, initial=0) >= 0, "more was given back than had been reserved"
+
+    def assert_sound_one(self, row: int) -> None:
+        """`assert_sound` for a single account."""
+        is_sound = self.held[row] >= 0 and self.incoming[row] >= 0 and self.unsettled[row] >= 0
+        assert is_sound, "more was given back than had been reserved"
+
     def mark(self, rows: Int32s | Positions) -> None:
         """Marks accounts whose reservations have changed; their version stays."""
         self.dirty_pages[rows // PAGE_ACCOUNTS] = True

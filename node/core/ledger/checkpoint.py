@@ -161,6 +161,7 @@ def _restore_accounts(books: Books, count: int, rows: Rows) -> None:
             size = (last - first) * column.itemsize
             column[first:last] = np.frombuffer(value[start : start + size], column.dtype)
             start += size
+    accounts.assert_sound(slice(count))
     accounts.dirty_statics[:] = False
     accounts.dirty_pages[:] = False
 

@@ -23,7 +23,7 @@ from node.core.machine.facts import HoldEnded
 from node.core.machine.operation import Body, Served
 from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart, Change, Judged, Loaded, Need, Rows
 from protocol.errors import ProtocolError
-from protocol.status import Status
+from protocol.status import AccountStatus, Status
 
 DUE: Body = ["expire"]
 
@@ -125,7 +125,13 @@ class Ledger(BasePart):
 
     def waits(self, answer: Body) -> bool:
         """Also of a single one that was judged: an update, or an id that is to be cancelled."""
-        return super().waits(answer) or (answer[0] in ("outcome", "update") and answer[1] >= Status.undecided)
+        match answer:
+            case ["outcome", status, *_]:
+                return status in (Status.undecided, Status.retry)
+            case ["update", status, *_]:
+                return bool(status == AccountStatus.retry)
+            case _:
+                return super().waits(answer)
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers from the applied state. `loaded` holds all rows named by the last `Need`."""

@@ -74,6 +74,7 @@ def _settle_one(books: Books, side: int, rows: tuple[int, int], amount: int, hap
     if side & DEBIT:
         accounts.held[debit] -= amount
         accounts.unsettled[debit] -= amount
+        accounts.assert_sound_one(debit)
         accounts.mark_one(debit)
         if happens:
             accounts.posted[debit] -= amount
@@ -81,6 +82,7 @@ def _settle_one(books: Books, side: int, rows: tuple[int, int], amount: int, hap
             books.add_turnover(accounts.kind.item(debit) & CURRENCY_MASK, amount, 0)
     if side & CREDIT:
         accounts.incoming[credit] -= amount
+        accounts.assert_sound_one(credit)
         accounts.mark_one(credit)
         if happens:
             accounts.posted[credit] += amount
@@ -108,6 +110,8 @@ def _settle_plain(books: Books, batch: Batch, debits: Marks, credits: Marks, hap
     np.subtract.at(accounts.held, giver, given)
     np.subtract.at(accounts.unsettled, giver, given)
     np.subtract.at(accounts.incoming, taker, taken)
+    accounts.assert_sound(giver)
+    accounts.assert_sound(taker)
     accounts.mark(giver)
     accounts.mark(taker)
     paid, received = happens[debits], happens[credits]
@@ -150,6 +154,7 @@ def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: 
             books.end_hold(hold, Status.hold_expired)
     if happens or (kind != HOLD and accounts.held.item(debit) != held):
         accounts.touch_one(debit, at.index)
+    accounts.assert_sound_one(debit)
 
 
 def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:

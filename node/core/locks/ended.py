@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from node.core.locks.limits import ENDED_MAX
-from node.core.machine import Change
+from node.core.machine import Change, digest_of
 from protocol.status import LockStatus
 
 TABLE = "lock_ended"
@@ -50,7 +50,7 @@ class EndedClaims:
 
     def digest(self, seed: int) -> int:
         """Over the order of all that have ended."""
-        return zlib.crc32(self.count.to_bytes(8, "big") + self._chain.to_bytes(4, "big"), seed)
+        return digest_of(self.pack(), seed)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

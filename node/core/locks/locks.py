@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import zlib
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
@@ -28,6 +27,7 @@ from node.core.machine import (
     Need,
     Rows,
     Statuses,
+    digest_of,
 )
 from protocol.status import LockStatus, Status
 
@@ -340,7 +340,7 @@ class Locks(BasePart):
         """Over the counters and the queues in order of their numbers."""
         queues = sorted(self.queues.values(), key=lambda queue: queue.number)
         state = [self._last_token, self._last_age_ns, [[queue.number, queue.pack()] for queue in queues]]
-        return self.ended.digest(zlib.crc32(msgpack.packb(state), seed))
+        return self.ended.digest(digest_of(state, seed))
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

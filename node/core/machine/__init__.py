@@ -35,6 +35,7 @@ from node.core.machine.decision import (
     unpack_decision,
     unpack_failed,
 )
+from node.core.machine.digest import digest_of
 from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
 from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, pack_entry, unpack_entry
 from node.core.machine.facts import Fact, HoldEnded
@@ -60,6 +61,6 @@ __all__ = [
     "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body",
     "Change", "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks",
     "Merging", "Need", "Part", "Payments", "Rows", "Served", "Statuses", "Trail", "UnknownForm", "check_apart",
-    "check_form", "expect", "first_failures", "is_id", "judge", "pack_decision", "pack_entry", "status_of",
+    "check_form", "digest_of", "expect", "first_failures", "is_id", "judge", "pack_decision", "pack_entry", "status_of",
     "unpack_decision", "unpack_entry", "unpack_failed",
 ]  # fmt: skip

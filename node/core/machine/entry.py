@@ -8,9 +8,8 @@ import msgpack
 
 from node.core.machine.operation import Body
 
-FORM = (
-    3  # of entries and checkpoints of all parts: raised when any of them changes, below 128, so that it takes one byte
-)
+# Of entries and checkpoints of all parts: raised when any of them changes. Below 128, so that it takes one byte.
+FORM = 4
 FORM_PLACE = 1  # behind the byte that says that four items follow
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 import msgpack
 
 from node.core.machine.decision import unpack_decision, unpack_failed
+from node.core.machine.digest import digest_of
 from node.core.machine.docket import Statuses, judge
 from node.core.machine.entry import FORM, Kind, UnknownForm, unpack_entry
 from node.core.machine.operation import Body, check_apart
@@ -306,7 +306,7 @@ class Machine:
         opened = [[number, self.rounds[number].pack()] for number in sorted(self.rounds)]
         finished = sorted(self._finished.items())
         own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over, opened, finished]
-        digest = zlib.crc32(msgpack.packb(own))
+        digest = digest_of(own, 0)
         for part in self.parts.values():
             digest = part.digest(digest)
         return digest

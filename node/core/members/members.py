@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
-
 import msgpack
 
-from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows
+from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, digest_of
 from node.core.members.table import MemberEvent, MemberTable
 
 TABLE = "member"
@@ -42,7 +40,7 @@ class Members(BasePart):
 
     def digest(self, seed: int) -> int:
         """Over the whole table."""
-        return zlib.crc32(msgpack.packb(self.table.pack()), seed)
+        return digest_of(self.table.pack(), seed)
 
     def changes(self) -> list[Change]:
         """One row for all: it has as many numbers as the cluster has nodes."""

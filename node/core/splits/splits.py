@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-
-from node.core.machine import At, BasePart, Body, Change, Rows
+from node.core.machine import At, BasePart, Body, Change, Rows, digest_of
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
 
 TABLE = "split"
@@ -39,7 +37,7 @@ class Splits(BasePart):
 
     def digest(self, seed: int) -> int:
         """Over the ids in their order."""
-        return zlib.crc32("\n".join(self.ids).encode(), seed)
+        return digest_of(list(self.ids), seed)
 
     def changes(self) -> list[Change]:
         """One row an account."""

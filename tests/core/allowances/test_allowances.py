@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -232,6 +233,62 @@ def test_a_restart_keeps_everything(shard: Shard) -> None:
         assert change(one, 2, 36) == AllowanceStatus.set
         assert (pay(one, 14, 2), pay(one, 15, 1)) == (OVER, 0)
     assert other.machine.digest() == shard.machine.digest()
+
+
+def opened_in_a_round(shard: Shard, round_id: int, verdict: int) -> None:
+    """A hold of 30 over shards."""
+    opening = Transfer(10, "a", "far", 30, HOLD, ttl=60, side=1)
+    assert votes(shard.prepare(round_id, 1, ("ledger", legs([opening])))) == [0]
+    shard.decide((round_id, decision(verdict)))
+
+
+def ended(shard: Shard) -> None:
+    """A hold that was opened and voided: nothing is left of it."""
+    assert shard.transfers(Transfer(10, "a", "b", 20, HOLD, ttl=60)) == [0]
+    assert shard.transfers(Transfer(11, "a", "b", 0, VOID, hold_id=10)) == [0]
+
+
+def aborted(shard: Shard) -> None:
+    """A round that did not come about."""
+    opened_in_a_round(shard, 5, int(Status.credit_account_closed))
+
+
+def tried_again(shard: Shard) -> None:
+    """The same hold, after a round whose coordinator died."""
+    opened_in_a_round(shard, 5, int(Status.retry))
+    opened_in_a_round(shard, 6, 0)
+    assert paid(shard) == 30
+
+
+def tried_and_ended(shard: Shard) -> None:
+    """And it gives its rest back once."""
+    tried_again(shard)
+    assert shard.transfers(Transfer(11, "a", "far", 0, VOID, hold_id=10)) == [0]
+    assert paid(shard) == 0
+
+
+@pytest.mark.parametrize("before", [ended, aborted, tried_again, tried_and_ended])
+@pytest.mark.parametrize("is_saved_before", [False, True])
+def test_a_restart_knows_the_same_holds(
+    shard: Shard, before: Callable[[Shard], None], *, is_saved_before: bool
+) -> None:
+    """Whatever became of holds before: the digests agree, and go on to."""
+    if is_saved_before:
+        shard.save()
+    before(shard)
+    shard.save()
+    other = shard.restored(Ledger(), Allowances())
+    for one in (shard, other):
+        assert one.machine.digest() == other.machine.digest()
+        assert one.transfers(Transfer(20, "a", "b", 20, HOLD, ttl=60)) == [0]
+    assert other.machine.digest() == shard.machine.digest()
+
+
+def test_an_aborted_round_leaves_nothing_of_its_hold(shard: Shard) -> None:
+    """In no state either: a hold that never was cannot end."""
+    empty = shard.machine.parts["allowances"]._pending.state()[1]  # type: ignore[attr-defined]  # no question tells it
+    aborted(shard)
+    assert shard.machine.parts["allowances"]._pending.state()[1] == empty == []  # type: ignore[attr-defined]  # nor this
 
 
 def test_another_zone_ends_the_day_elsewhere(shard: Shard) -> None:
