@@ -18,6 +18,7 @@ What happens where, as a guide to a part of your own:
 - `operations`, in `operations.py`: what clients may ask it for, how that is checked, and which account places it.
 - `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out (`days`). Time zones are
   changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends.
+- `joins`: as soon as there is an allowance; before that, payments cost nothing here.
 - `accompany`, at the leader: a payment that comes behind a day's end brings the next one's end along.
 - `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
 - `decide`, in `counted`: reservations of a round become payments, or are given back.

@@ -88,6 +88,10 @@ class Allowances(BasePart):
             flat += (number, end_of_day_ns(zone, asking.now_ns))
         return flat
 
+    def joins(self) -> bool:
+        """As soon as there is an allowance."""
+        return self._columns.count > 0
+
     def accompany(self, payments: Payments, asking: Asking) -> Body | None:
         """The days that begin with these payments."""
         if self._columns.earliest_ns() > asking.now_ns:
@@ -131,8 +135,6 @@ class Allowances(BasePart):
         """A say in what leaves accounts with an allowance."""
         if body is not None:
             self._begin_days(body, at)
-        if not self._columns.count:
-            return None
         rows = counted_rows(self._columns, payments)
         if not len(rows):
             return None

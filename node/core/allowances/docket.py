@@ -44,6 +44,9 @@ class AllowancesDocket:
         self._taken: Taken | None = None
         self._payments = payments
 
+    def few(self) -> None:
+        """See `Docket`: others open them."""
+
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`: in question are the allowances that all of it would exceed, and those whose day is over."""
         columns, of, amounts = self._columns, self._of, self._amounts

@@ -69,6 +69,11 @@ class Batch:
         starts[1:] = ~linked[:-1]
         return np.cumsum(starts, dtype=np.int32) - 1
 
+    def transaction_count(self) -> int:
+        """Transactions; of legs, up to the last one that has any here."""
+        numbers = self.transactions()
+        return self.count if numbers is None else int(numbers[-1]) + 1
+
     def payments(self) -> Payments:
         """What it moves, for other parts."""
         return Payments(

@@ -71,9 +71,7 @@ class Ledger(BasePart):
     def _judged(self, resolved: Batch | Need) -> Judged | Need:
         if isinstance(resolved, Need):
             return resolved
-        payments = resolved.payments()
-        count = resolved.count if payments.numbers is None else int(payments.numbers[-1]) + 1
-        return Judged(((self.name, resolved.logged()),), payments, count)
+        return Judged(((self.name, resolved.logged()),), resolved.payments, resolved.transaction_count())
 
     def apply(self, body: Body, at: At) -> Body:
         """Carries out a logged command."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from node.core.ledger.batch import Batch
@@ -42,6 +44,14 @@ class LegsDocket:
         self._rows: Positions = np.zeros(0, np.intp)  # of the batch, on the exact path, by transaction
         self._spans: dict[int, list[int]] = {}  # the first and the last line of each transaction on the exact path
 
+    def few(self) -> Sequence[int] | None:
+        """See `Docket`: small batches, in plain Python."""
+        batch = self._batch
+        if batch.count >= SMALL_BATCH or self._is_stale:
+            return None
+        self._begin_exact(np.argsort(self._numbers, kind="stable"))
+        return list(self._spans)
+
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`."""
         books, batch, numbers = self._books, self._batch, self._numbers
@@ -50,9 +60,6 @@ class LegsDocket:
             self._reasons[:] = Status.retry
             return None
         question: Marks = np.zeros(len(statuses), np.bool_)
-        if batch.count < SMALL_BATCH:
-            question[numbers] = True
-            return question
         self._suspect = suspect_rows(books, batch, *sorted_run(batch.ids))
         outcomes = known_outcomes(books.accounts, books.history, batch, self._suspect)
         rows = _questions(books, batch, len(statuses), self._suspect, outcomes)

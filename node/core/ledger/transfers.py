@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from node.core.ledger.batch import Batch
@@ -21,6 +23,9 @@ RECORDED: Marks = np.zeros(256, np.bool_)
 RECORDED[[int(status) for status in Status if status.is_recorded]] = True
 REFUSED = RECORDED.copy()
 REFUSED[int(Status.created)] = False
+NO_CODES: Codes = np.zeros(0, np.uint8)
+NO_MARKS: Marks = np.zeros(0, np.bool_)
+NO_POSITIONS: Positions = np.zeros(0, np.intp)
 
 
 class TransfersDocket:
@@ -31,21 +36,25 @@ class TransfersDocket:
         self._batch = batch
         self._at = at
         self._numbers = batch.transactions()
-        self._is_small = batch.count < SMALL_BATCH
+        self._are_few = False
         self._keys: Keys | None = None
         self._suspect: Marks | None = None
         self._is_stale = books.is_stale(batch.through)
-        self._statuses: Codes = np.zeros(batch.count, np.uint8)  # one a row
-        self._known: Marks = np.zeros(batch.count, np.bool_)  # rows whose outcome is on record already
+        self._statuses: Codes = NO_CODES  # one a row, where they are many
+        self._known: Marks = NO_MARKS  # rows whose outcome is on record already, likewise
         self._are_all_taken = False
         self._exact: Posting | None = None
-        self._rows: Positions = np.zeros(0, np.intp)  # of the batch, on the exact path
+        self._rows: Positions = NO_POSITIONS  # of the batch, on the exact path, likewise
         self._firsts: dict[int, int] = {}  # the first line of each transaction on the exact path
 
-    @property
-    def count(self) -> int:
-        """Transactions."""
-        return self._batch.count if self._numbers is None else int(self._numbers[-1]) + 1
+    def few(self) -> Sequence[int] | None:
+        """See `Docket`: small batches, in plain Python."""
+        batch = self._batch
+        if batch.count >= SMALL_BATCH or self._is_stale:
+            return None
+        self._are_few = True
+        self._begin_exact(small_lines(batch), range(batch.count) if self._numbers is None else self._numbers.tolist())
+        return list(self._firsts)
 
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`."""
@@ -53,8 +62,7 @@ class TransfersDocket:
         if self._is_stale:
             statuses[:] = Status.retry
             return None
-        if self._is_small:
-            return np.ones(self.count, np.bool_)
+        self._statuses, self._known = np.zeros(batch.count, np.uint8), np.zeros(batch.count, np.bool_)
         keys, run = sorted_run(batch.ids)
         self._keys, self._suspect = run.keys, suspect_rows(books, batch, keys, run)
         outcomes = known_outcomes(books.accounts, books.history, batch, self._suspect)
@@ -72,7 +80,7 @@ class TransfersDocket:
     def _of_transactions(self, rows: Marks) -> Marks:
         if self._numbers is None:
             return rows
-        marks = np.zeros(self.count, np.bool_)
+        marks = np.zeros(self._batch.transaction_count(), np.bool_)
         marks[self._numbers[rows]] = True
         return marks
 
@@ -92,14 +100,13 @@ class TransfersDocket:
             post_rows(books, debit[plain], credit[plain], batch.amounts()[plain], self._at.index)
         rest = np.flatnonzero(~marks & ~self._known)
         if len(rest):
-            self._begin_exact(rest)
+            self._rows = rest
+            numbers = rest if self._numbers is None else self._numbers[rest]
+            self._begin_exact(lines_of(batch, rest, self._suspect), numbers.tolist())
 
-    def _begin_exact(self, rows: Positions) -> None:
-        batch, self._rows = self._batch, rows
-        lines = small_lines(batch) if self._is_small else lines_of(batch, rows, self._suspect)
-        self._exact = Posting(self._books, batch, lines, self._at)
-        numbers = rows if self._numbers is None else self._numbers[rows]
-        for line, number in enumerate(numbers.tolist()):
+    def _begin_exact(self, lines: Lines, numbers: Sequence[int]) -> None:
+        self._exact = Posting(self._books, self._batch, lines, self._at)
+        for line, number in enumerate(numbers):
             self._firsts.setdefault(number, line)
 
     def _span(self, number: int) -> tuple[int, int]:
@@ -137,7 +144,7 @@ class TransfersDocket:
             return bytes([Status.retry]) * self._batch.count
         if self._exact is not None:
             self._exact.sheet.write(self._at.index)
-        if self._is_small and self._exact is not None:
+        if self._are_few and self._exact is not None:
             answer = self._record_few(self._exact)
         else:
             answer = self._record()

@@ -37,6 +37,9 @@ class GuardsDocket:
         for row, (number, _, _) in enumerate(guards):
             self._rows.setdefault(number, []).append(row)
 
+    def few(self) -> None:
+        """See `Docket`."""
+
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`: nothing of it can be told by columns."""
         marks = np.zeros(len(statuses), np.bool_)

@@ -1,9 +1,9 @@
 """How transactions are judged: one after another, each by all parts, and by columns where no order could refuse any.
 
 A *docket* is a part's view of the transactions of one batch, from when its entry is applied until each has its status. `judge` gives
-what judging them one by one would give: first every docket says which outcomes are known and which transactions some order of the
-batch could refuse; all others are taken by columns, since they commute with each other and with those in question; then those in
-question are judged in order, each as a whole or not at all.
+what judging them one by one would give. Where they are few, that is what it does. Else first every docket says which outcomes are known
+and which transactions some order of the batch could refuse; all others are taken by columns, since they commute with each other and
+with those in question; then those in question are judged in order, each as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class Payments:
 class Docket(Protocol):
     """A part's transactions of one batch while they are judged. The methods are called in this order."""
 
+    def few(self) -> Sequence[int] | None:
+        """All transactions, in order, if they are so few that columns would not pay; else None.
+
+        Asked of the docket that opens them alone. Where it names them, all dockets judge them, and nobody sorts or takes.
+        """
+        ...
+
     def sort(self, statuses: Statuses) -> Marks | None:
         """Which transactions some order of the batch could refuse (None: none), by columns and without changing anything.
 
@@ -81,6 +88,11 @@ class Docket(Protocol):
 def judge(dockets: Sequence[Docket], count: int) -> Statuses:
     """The status of each of `count` transactions, which all dockets have taken or refused accordingly."""
     statuses = np.zeros(count, np.uint8)
+    few = dockets[0].few()
+    if few is not None:
+        for number in few:
+            statuses[number] = _judge_one(dockets, number)
+        return statuses
     question: Marks | None = None
     for docket in dockets:
         marks = docket.sort(statuses)

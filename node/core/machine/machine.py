@@ -8,7 +8,7 @@ import msgpack
 
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.digest import digest_of
-from node.core.machine.docket import Statuses, judge
+from node.core.machine.docket import Payments, Statuses, judge
 from node.core.machine.entry import FORM, Kind, UnknownForm, unpack_entry
 from node.core.machine.operation import Body, check_apart
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
@@ -96,15 +96,17 @@ class Machine:
         self, commands: list[Body], count: int, at: At, round_id: int | None = None
     ) -> tuple[list[Body], Statuses]:
         """Opens the first command's docket and those of the parts that join it. What each part tells, and the statuses."""
-        logged = dict(map(tuple, commands))
+        logged: dict[str, Body] = {command[0]: command[1] for command in commands}
         first: str = commands[0][0]
-        opened = {first: self.parts[first].open(logged[first], at, round_id)}
-        payments = opened[first].payments()
-        for part in self.parts.values():
-            if part.name != first and payments is not None:
-                docket = part.join(payments, logged.get(part.name), at, round_id)
+        opening = self.parts[first].open(logged[first], at, round_id)
+        opened = {first: opening}
+        payments: Payments | None = None
+        for name, part in self.parts.items():
+            if name != first and (name in logged or part.joins()):
+                payments = payments or opening.payments()
+                docket = part.join(payments, logged.get(name), at, round_id) if payments else None
                 if docket is not None:
-                    opened[part.name] = docket
+                    opened[name] = docket
         statuses = judge(list(opened.values()), count)
         return [[name, docket.close(statuses)] for name, docket in opened.items()], statuses
 
@@ -239,11 +241,12 @@ class Machine:
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
         """The commands, and what other parts log beside them."""
         commands: list[Body] = [list(command) for command in judged.commands]
-        if judged.payments is not None:
-            named = dict(judged.commands)
-            for part in self.parts.values():
-                if part.name not in named and (beside := part.accompany(judged.payments, asking)) is not None:
-                    commands.append([part.name, beside])
+        named = dict(judged.commands)
+        others = [part for name, part in self.parts.items() if name not in named and part.joins()]
+        if others and judged.payments is not None:
+            payments = judged.payments()
+            accompanied = [[part.name, part.accompany(payments, asking)] for part in others]
+            commands += [command for command in accompanied if command[1] is not None]
         return commands
 
     def query(self, part: str, body: Body, loaded: Loaded) -> Answer | Need:

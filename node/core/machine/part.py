@@ -110,7 +110,7 @@ class Judged:
     """Transactions as they are logged, of one part or several: all parts of the machine judge them, each as a whole or not at all."""
 
     commands: tuple[tuple[str, Body], ...]  # by part; the first opens them, the others join with what is theirs
-    payments: Payments | None  # what they move, for parts that are not named
+    payments: Callable[[], Payments] | None  # what they move, for parts that are not named: made when one asks
     count: int  # of them; a round knows its own
 
 
@@ -130,6 +130,13 @@ class Part(Protocol):
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """A client's command as it is to be logged: names become rows, what cannot change any more is found out."""
+        ...
+
+    def joins(self) -> bool:
+        """Whether it may have a say in transactions of another part, as its state is; by the same state alike on every replica.
+
+        Where it has none it is not asked to `accompany` them, nor to `join` unless it is named.
+        """
         ...
 
     def accompany(self, payments: Payments, asking: Asking) -> Body | None:
@@ -214,6 +221,10 @@ class BasePart:
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Commands are logged as they come."""
         return Alone(body)
+
+    def joins(self) -> bool:
+        """Only where it is named."""
+        return False
 
     def accompany(self, payments: Payments, asking: Asking) -> Body | None:
         """Nothing."""

@@ -145,6 +145,9 @@ class SpendingDocket:
     def _amount(self, number: int) -> int:
         return int(self.moves.amounts[self.spans[number]].sum()) if number in self.spans else 0
 
+    def few(self) -> None:
+        """The ledger opens them."""
+
     def sort(self, statuses: Statuses) -> Marks | None:
         """Safe as long as all of it would not be too much."""
         user = self.part.users.get(self.user)
