@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, ProtocolError
 
 RETRY_AFTER_MS = 20  # where a queue is full: a node that works empties a good part of it meanwhile
 RETRY_LATER_MS = 100  # where a shard or a disk did not answer in time
@@ -30,6 +30,11 @@ class Failed:
 def not_done(code: ErrorCode, message: str = "", retry_after_ms: int = 0, hint: int = 0) -> Failed:
     """A request of which surely nothing was carried out here, nor will be."""
     return Failed(code, message, retry_after_ms, hint, may_have_happened=False)
+
+
+def malformed(error: ProtocolError) -> Failed:
+    """What a request is told whose body has a wrong form. Codes that end a connection are for what is wrong with the connection itself."""
+    return not_done(ErrorCode.bad_request if error.code.closes else error.code, str(error))
 
 
 def overdue(what: str) -> Failed:

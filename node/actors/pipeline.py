@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
+from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, malformed, not_done, overdue
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
@@ -256,7 +256,7 @@ class Pipeline:
             resolved = machine.resolve(first.part, body, self._true_ns(), first.loaded)
         except ProtocolError as error:
             for command in commands:
-                command.fail(not_done(ErrorCode.bad_request, str(error)))
+                command.fail(malformed(error))
             return None
         if isinstance(resolved, Need):
             loads += [(command, resolved) for command in commands]

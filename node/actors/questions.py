@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, not_done
+from node.actors.actor import RETRY_AFTER_MS, Failed, malformed, not_done
 from node.actors.events import MembershipQuery, Query
 from node.core.machine import Need
 from node.core.raft import ProposalDropped, Ready
@@ -82,7 +82,7 @@ class Questions:
         try:
             answer = self._replica.machine.query(query.part, query.body, query.loaded)
         except ProtocolError as error:
-            query.reply(not_done(ErrorCode.bad_request, str(error)))
+            query.reply(malformed(error))
             return None
         if isinstance(answer, Need):
             return answer

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.actors.actor import Failed, Outcome, not_done
+from node.actors.actor import Failed, Outcome, malformed, not_done
 from node.actors.admission import FULL_RETRY_MS, Admission, Load
 from node.actors.doubts import Doubts
 from node.actors.episodes import Door
@@ -251,8 +251,7 @@ class Session:
         try:
             self._router.request(request, reply, peer=self.is_peer, source=self.number)
         except ProtocolError as error:
-            code = error.code if not error.code.closes else ErrorCode.bad_request
-            reply(not_done(code, str(error)))
+            reply(malformed(error))
 
     def _hold_back(self) -> None:
         """Reads no more for a moment, now and then: who asks on and on for more than it may have costs more than a refusal."""

@@ -296,7 +296,7 @@ class Coordinator:
                 kept.setdefault(group, {}).update(dict.fromkeys(round_ids))
 
     def cannot_ask(self, ask: Ask) -> tuple[list[Ticket], list[Effect]]:
-        """No repetition of this PREPARE would reach its group either: it counts as void. Whose rows are in the round.
+        """No repetition of this PREPARE would reach its group either: it counts as superseded. Whose rows are in the round.
 
         They are undecided then; the owner is to give them up, as the next round would fare no better.
         """
@@ -304,7 +304,7 @@ class Coordinator:
         self._tell_again(ask.group, ask.request)
         opened = self.rounds[ask.request.prepare.round_id]
         tickets = dict.fromkeys(piece.submission.ticket for piece in opened.pieces)
-        return list(tickets), self._voted(ask.group, opened.round_id, ["void"])
+        return list(tickets), self._voted(ask.group, opened.round_id, ["superseded"])
 
     def wake(self, group: int) -> None:
         """The group may be called again."""
@@ -346,7 +346,7 @@ class Coordinator:
             return []
         self._silent.update((group, None) for group in opened.legs if group not in opened.votes)
         for group in opened.legs:
-            opened.votes.setdefault(group, ["void"])
+            opened.votes.setdefault(group, ["superseded"])
         return self._conclude(opened)
 
     def _conclude(self, opened: Round) -> list[Effect]:

@@ -47,7 +47,7 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     """`numbers` is the transaction of each transfer.
 
     An id belongs to its debit account's shard, and what is final is recorded there. So no transaction has a final status without
-    the word of the shards of all its debits: while one of them is silent (`void`), cannot tell or must wait, that is the status.
+    the word of the shards of all its debits: while one of them is silent (`superseded`), cannot tell or must wait, that is the status.
     An id that was used before gets the outcome that it had or will have, whatever else is wrong by now. Else the first
     objection of anybody counts; between shards, the currencies must agree.
     """

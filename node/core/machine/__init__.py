@@ -20,7 +20,7 @@ transactions, by `docket.py`. What another version has written is refused before
 what nodes compare at their handshake (`ClusterSettings.shared`), and stands in each entry (`check_form`) and checkpoint.
 
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
-at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is void.
+at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is superseded: nothing comes of it.
 
 What becomes of each transaction of a round is on the *trail* (`trail.py`) for a while, when each phase was too. It is no state: bounded,
 in no digest and no checkpoint, so that a restart leaves of it what the log that is applied again tells. A trace says None for the rest.

@@ -147,7 +147,7 @@ class Machine:
         if round_id in self.rounds:
             return self.rounds[round_id].answer
         if round_id in self._finished or self._is_over(round_id):
-            return ["void"]
+            return ["superseded"]
         extras, votes = self._judge(commands, count, at, round_id)
         answer: Body = ["votes", votes.tobytes(), extras]
         self._tell(at)
@@ -156,13 +156,13 @@ class Machine:
         return answer
 
     def _precommit(self, precommit: Body, at: At) -> None:
-        """3pc: holds what the coordinator of this epoch proposes, prepared here or not; from here on a PREPARE is void."""
+        """3pc: holds what the coordinator of this epoch proposes, prepared here or not; from here on a PREPARE is superseded."""
         round_id, groups, decision = precommit
         if round_id in self._finished or self._is_over(round_id):
             return
         if round_id not in self.rounds:
             count = len(unpack_decision(decision))
-            self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, ["void"], at.timestamp_ns)
+            self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, ["superseded"], at.timestamp_ns)
         opened = self.rounds[round_id]
         opened.attempt, opened.precommitted, opened.precommitted_ns = self.epoch, decision, at.timestamp_ns
 

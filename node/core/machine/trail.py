@@ -52,7 +52,7 @@ class OpenRound:
     protocol: str  # name of the commit protocol
     groups: list[int]  # its participants
     place: bytes  # the coordinator's own note for its successors
-    parts: list[str]  # empty where the PREPARE has not come: then it is void
+    parts: list[str]  # empty where the PREPARE has not come: then it is superseded
     count: int  # transactions
     answer: Body  # what the first PREPARE gave, for a repeated one
     opened_ns: int  # stamp of the entry that opened it here

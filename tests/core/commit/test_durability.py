@@ -99,7 +99,7 @@ def test_a_round_whose_votes_do_not_come_is_abandoned() -> None:
     assert decisions(told)[round_id(late)] == [0, RETRY]
     assert bench.prepares() == [late], "no new work for a group that does not vote"
     bench.answer(told, ["decided"])
-    bench.answer(late, ["void"])
+    bench.answer(late, ["superseded"])
     bench.go_on()
     bench.vote_all()
     assert bench.answers == {7: [0, 0]}
@@ -117,14 +117,14 @@ def test_abandoning_twice_or_too_late_changes_nothing() -> None:
     assert bench.core.abandon(number) == [] == bench.core.recorded(number)
 
 
-def test_a_void_prepare_makes_its_transfers_wait() -> None:
+def test_a_superseded_prepare_makes_its_transfers_wait() -> None:
     """A shard that knows the round to be over votes nothing."""
     bench = ready()
     bench.submit(7, (1, 1, 2))
     bench.go_on()
     first = bench.prepares()
     for ask in first:
-        bench.answer(ask, ["void"])
+        bench.answer(ask, ["superseded"])
     bench.go_on()
     assert len(bench.records) == 1 and not bench.answers and not bench.prepares()
     bench.record_all()

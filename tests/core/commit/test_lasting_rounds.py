@@ -33,14 +33,14 @@ def test_the_rounds_behind_one_that_lasts_are_told_to_be_over() -> None:
 
 
 def test_what_was_finished_is_forgotten_but_for_what_lasts() -> None:
-    """So the answer to a new coordinator fits a message however long the group was away; late PREPAREs stay void."""
+    """So the answer to a new coordinator fits a message however long the group was away; late PREPAREs stay superseded."""
     shard = Shard()
     for number in range(1, ROUNDS):
         shard.decide((EPOCH + number, decision(0)), over=(EPOCH, EPOCH + number, EPOCH + 1))
     for late in (1, 2, ROUNDS - 1):
         assert shard.prepare(
             EPOCH + late, 1, ("ledger", legs([Transfer(1, "a", "far", 1, side=1)])), over=(EPOCH, EPOCH + 2)
-        ) == ["void"]
+        ) == ["superseded"]
     other = shard
     shard.save()
     for one in (other, shard.restored()):

@@ -60,7 +60,7 @@ class Ballot:
         for group, leg in self.legs().items():
             told = self.guarded if group == LOCKS_GROUP else self.said[group]
             if told is None:
-                votes[group] = ["void"]
+                votes[group] = ["superseded"]
                 continue
             words = [told[row] for row in leg.rows.tolist()]
             transactions = [0] * count

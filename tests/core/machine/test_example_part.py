@@ -144,9 +144,9 @@ def test_a_checkpoint_holds_both_parts_and_the_open_round(shard: Shard) -> None:
     assert other.machine.digest() == shard.machine.digest()
     for one in (shard, other):
         assert one.prepare(5, 1, buy(pay(10, 30))) == first
-        assert one.prepare(4, 1, buy(pay(11, 1))) == ["void"]
+        assert one.prepare(4, 1, buy(pay(11, 1))) == ["superseded"]
         one.decide((5, decision(0)), over=(6, 0))
-        assert one.prepare(5, 1, buy(pay(11, 1))) == ["void"]
+        assert one.prepare(5, 1, buy(pay(11, 1))) == ["superseded"]
     assert other.machine.digest() == shard.machine.digest()
 
 

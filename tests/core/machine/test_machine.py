@@ -98,16 +98,16 @@ def test_a_decision_is_carried_out_once(shard: Shard) -> None:
 def test_a_prepare_behind_its_decision_is_void(shard: Shard) -> None:
     """The round was abandoned: a late PREPARE must reserve nothing for ever."""
     shard.decide((5, decision(Status.retry)))
-    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["superseded"]
     assert shard.balances("a") == (100, 0, 0)
 
 
 def test_a_prepare_of_a_round_that_is_over_is_void(shard: Shard) -> None:
-    """Finished rounds are forgotten, and still a late PREPARE of theirs is void."""
+    """Finished rounds are forgotten, and still a late PREPARE of theirs is superseded."""
     shard.decide((5, decision(Status.retry)))
     shard.decide(over=(9, 0))
-    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
-    assert shard.prepare(8, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)]))) == ["superseded"]
+    assert shard.prepare(8, 1, ("ledger", legs([debit(10, 60)]))) == ["superseded"]
     assert votes(shard.prepare(9, 1, ("ledger", legs([debit(10, 60)])))) == [0]
 
 
@@ -116,7 +116,7 @@ def test_rounds_of_the_own_epoch_are_over_by_themselves(shard: Shard) -> None:
     own = 3 << ROUND_BITS
     shard.decide((5, decision(0)), (own + 1, decision(0)), (own + 2, decision(0)), epoch=3, over=(0, own + 2))
     assert finished(shard, 3) == [5, own + 2]
-    assert shard.prepare(own + 1, 1, ("ledger", legs([debit(10, 60)])), epoch=3) == ["void"]
+    assert shard.prepare(own + 1, 1, ("ledger", legs([debit(10, 60)])), epoch=3) == ["superseded"]
     assert votes(shard.prepare(own + 3, 1, ("ledger", legs([debit(11, 60)])), epoch=3)) == [0]
     shard.decide(epoch=3, over=(own + 3, own + 3))
     assert finished(shard, 3) == []
@@ -127,7 +127,7 @@ def test_what_is_over_never_becomes_less(shard: Shard) -> None:
     shard.decide((5, decision(0)), over=(9, 0))
     shard.decide((6, decision(0)), over=(4, 0))
     assert finished(shard, 1) == []
-    assert shard.prepare(7, 1, ("ledger", legs([debit(10, 60)]))) == ["void"]
+    assert shard.prepare(7, 1, ("ledger", legs([debit(10, 60)]))) == ["superseded"]
 
 
 def test_decisions_ride_in_front_of_the_next_prepare(shard: Shard) -> None:
@@ -226,11 +226,11 @@ def test_a_precommit_where_nothing_was_prepared_makes_the_prepare_void(shard: Sh
     """The shard had not voted when the round was concluded: it holds the attempt and reserves nothing any more."""
     shard.precommit(5, decision(Status.retry))
     assert attempts(shard, 1) == [[5, 1, decision(Status.retry)]]
-    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc") == ["void"]
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc") == ["superseded"]
     assert shard.balances("a") == (100, 0, 0)
     assert shard.decide((5, decision(Status.retry))) == ["decided"]
     assert shard.machine.rounds == {}
-    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc") == ["void"]
+    assert shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc") == ["superseded"]
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -253,7 +253,7 @@ def test_a_checkpoint_keeps_attempts_and_finished_decisions(shard: Shard) -> Non
     assert other.machine.digest() == shard.machine.digest()
     told = ["epoch", [[5, "3pc", [1, 2, 3], 1, 1, decision(0), b"p", voted]], [[6, decision(NO)]]]
     assert other.entry([Kind.epoch, 2]) == shard.entry([Kind.epoch, 2]) == [told]
-    assert other.prepare(2, 1, ("ledger", legs([debit(10, 60)])), epoch=2) == ["void"]
+    assert other.prepare(2, 1, ("ledger", legs([debit(10, 60)])), epoch=2) == ["superseded"]
 
 
 # -- marks --------------------------------------------------------------------------------------------------------
