@@ -1,9 +1,9 @@
 """Where accounts live: the ring's hash, and the table that says which nodes hold which group.
 
-An account id is hashed to a 32-bit point. The ring is cut into `shards` equal arcs, so a point's shard is
-`point * shards >> 32`; shard `s` is replicated by group `s + 1`, and group 0 is the cluster's own. Where an id holds a
-`{tag}`, the tag alone is hashed, by Redis Cluster's rule: what stands between the first `{` and the first `}` after it,
-unless that is nothing.
+An account id is hashed to a 32-bit point. The ring is cut into `shards` equal arcs, counted from 1, so a point's shard is
+`(point * shards >> 32) + 1`. A shard is replicated by the group of its number, and group 0 is the cluster's own: `called` is how
+people are told of either. Where an id holds a `{tag}`, the tag alone is hashed, by Redis Cluster's rule: what stands between the
+first `{` and the first `}` after it, unless that is nothing.
 
 A split account has a part in every shard, and its *home* part is the one in the shard of its id. It pays from there, like any
 account, and is paid in the payer's shard: `groups_of_transfers` is the one place that says so, for clients and nodes.
@@ -41,20 +41,15 @@ def point(account_id: str) -> int:
     return value ^ value >> 16
 
 
-def shard_of(account_id: str, shards: int) -> int:
-    """The account's shard, 0 to shards - 1."""
-    return point(account_id) * shards >> 32
-
-
 def group_of(account_id: str, shards: int) -> int:
-    """The group that replicates the account's shard, 1 to shards."""
-    return shard_of(account_id, shards) + 1
+    """The account's shard, 1 to shards, which is the number of its group."""
+    return (point(account_id) * shards >> 32) + 1
 
 
-def shards_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
-    """The shard of each account: `shard_of`, for columns."""
+def groups_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
+    """The group of each account: `group_of`, for columns."""
     if len(account_ids) <= _FEW:
-        return np.array([shard_of(account_id, shards) for account_id in account_ids], np.int32)
+        return np.array([group_of(account_id, shards) for account_id in account_ids], np.int32)
     text = _SEPARATOR.join(account_ids)
     encoded = text.encode().split(b"\n")
     if len(encoded) != len(account_ids):  # an id with a line break, which no account has, or no ids at all
@@ -71,7 +66,16 @@ def shards_of(account_ids: Sequence[str], shards: int) -> NDArray[np.int32]:
     value *= np.uint32(0xC2B2AE35)
     value ^= value >> np.uint32(16)
     scaled = value.astype(np.uint64) * np.uint64(shards) >> np.uint64(32)
-    return scaled.astype(np.int32)
+    return scaled.astype(np.int32) + 1
+
+
+def called(*groups: int) -> str:
+    """As people are told: `shard 2`, `shards 2, 5`, `group 0` for the cluster's own, which is no shard."""
+    shards = [str(group) for group in groups if group != COORDINATOR]
+    names = ["group 0"] if COORDINATOR in groups else []
+    if shards:
+        names.append(f"{'shard' if len(shards) == 1 else 'shards'} {', '.join(shards)}")
+    return " and ".join(names)
 
 
 def groups_of_transfers(
@@ -82,7 +86,7 @@ def groups_of_transfers(
     The group of the debit account is the scope of the transfer's id, split or not, so ledgers insist on it. A credit may go to
     any part: the one in the debit's group spares a round.
     """
-    groups = shards_of([*debits, *credits], shards) + 1
+    groups = groups_of([*debits, *credits], shards)
     givers, takers = groups[: len(debits)], groups[len(debits) :]
     if split:
         np.copyto(takers, givers, where=np.fromiter((name in split for name in credits), np.bool_, len(credits)))

@@ -12,7 +12,7 @@ from node.actors.router import Call, Router
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.operations import PeerOperation
-from protocol.placement import shards_of
+from protocol.placement import groups_of
 from protocol.rows import AccountRow
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
@@ -81,7 +81,7 @@ class Auditor:
     def parts(self, ids: list[str], reply: Callable[[list[list[AccountRow]] | Failed], None]) -> None:
         """Reads accounts at one cut: for each its row, or where it is split a row a part, the home part first."""
         shards = self._router.placement.shards
-        homes = (shards_of(ids, shards) + 1).tolist()
+        homes = groups_of(ids, shards).tolist()
         asked: dict[int, list[str]] = {}
         for id, home in zip(ids, homes, strict=True):
             for group in range(1, shards + 1) if id in self._router.split else (home,):

@@ -31,7 +31,7 @@ from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, R
 from node.ports import Clock, OperatorLog
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
-from protocol.placement import COORDINATOR
+from protocol.placement import COORDINATOR, called
 from protocol.status import Status
 
 EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
@@ -47,7 +47,7 @@ ROUNDS_TOLD_MAX = 20  # one by one of those that a new epoch finds; more come wh
 TRANSFERS_WAITING_MAX = 65_536  # in the coordinator: eight full rounds; beyond it clients are told `busy`
 SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that a flood leaves room for the others
 
-DEPOSED = "group {group} knows a later coordinator"
+DEPOSED = "{group} knows a later coordinator"
 REASONS = {
     Event.decision_found: "a group in it had carried its decision out",
     Event.votes_found: "every group in it had voted",
@@ -315,7 +315,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
         self._carry_out(effects)
         if outcome[0] == "stale_epoch":
-            self._resign(DEPOSED.format(group=ask.group))
+            self._resign(DEPOSED.format(group=called(ask.group)))
 
     def _on_too_long(self, ask: Ask, failed: Failed) -> None:
         tickets, effects = self.core.cannot_ask(ask)
@@ -336,7 +336,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if isinstance(outcome, Failed):
             self._ports.later(RETRY_SECONDS, lambda: self._record(record))
         elif outcome[0] == "stale_epoch":
-            self._resign(DEPOSED.format(group=COORDINATOR))
+            self._resign(DEPOSED.format(group=called(COORDINATOR)))
         else:
             self._carry_out(self.core.recorded(record.round_id))
 

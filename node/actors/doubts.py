@@ -19,6 +19,7 @@ from node.notices import (
 )
 from node.ports import OperatorLog, Start, StartBook, StorageFailed
 from protocol.messages import Recollection
+from protocol.placement import called
 
 if TYPE_CHECKING:
     from node.actors.replica import Replica
@@ -162,7 +163,7 @@ class Doubts:
         for row in rows:
             remains = self._remains.get(row.group)
             if remains is not None and row.acknowledged is not None and not remains.cover(row.acknowledged):
-                self._find_old(f"node {node} remembers more of group {row.group} than the folder of this node")
+                self._find_old(f"node {node} remembers more of {called(row.group)} than the folder of this node")
 
     def _find_old(self, reason: str, forgotten: Sequence[int] = ()) -> None:
         """It is certain now, and what shows it takes the place of the reason for a mere doubt.
@@ -224,7 +225,7 @@ class Doubts:
         return replica.raft.state.term
 
     def _hopeless(self, replica: Replica) -> StorageFailed:
-        lost = f"{self._reason}, and no other node has anything of group {replica.group}"
+        lost = f"{self._reason}, and no other node has anything of {called(replica.group)}"
         return StorageFailed(f"{lost}: put the data folder back as it was last")
 
     def tick(self) -> None:

@@ -33,7 +33,7 @@ from node.core.raft import Membership, MembershipChange, NodeId, Step
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
-from protocol.placement import COORDINATOR
+from protocol.placement import COORDINATOR, called
 
 TICKS_BETWEEN = 4  # two looks: a change takes a round of its group, and a fifth of a second a group is soon enough
 CALL_SECONDS = 1.0  # for a leader's answer
@@ -99,14 +99,14 @@ class Replacing:
         def answer(membership: Membership) -> None:
             row = self._members.table.rows.get(node)
             if row is None or (row.data_id, row.state) != (data_id, state):
-                call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: its leader has another table"))
+                call.reply(not_done(ErrorCode.not_leader, f"{called(call.group)}: its leader has another table"))
                 return
             known = "voter" if node in membership.voters else "learner"
             call.reply([known if node in membership.everyone else "out"])
 
         replica = self._replicas.get(call.group)
         if replica is None or not replica.inbox.offer(MembershipQuery(answer, call.reply)):
-            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}: not here, or busy"))
+            call.reply(not_done(ErrorCode.not_leader, f"{called(call.group)}: not here, or busy"))
 
     # -- at the coordinator's node --------------------------------------------------------------------------------
 

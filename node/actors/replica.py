@@ -56,6 +56,7 @@ from node.core.raft import (
 from node.notices import CheckpointWritten
 from node.ports import LogWrite, ShardStore
 from protocol.errors import ErrorCode
+from protocol.placement import called
 
 EVENTS_MAX = 4_096  # a full inbox answers `busy`: at 20,000 requests a second that is 0.2 s of waiting
 DRAIN_MAX = 512  # events before the effects go out; more would only delay the first of them
@@ -262,7 +263,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def not_leader(self) -> Failed:
         """What a request is told that has come to the wrong replica."""
-        return not_done(ErrorCode.not_leader, f"group {self.group}", 0, int(self._seen[1]))
+        return not_done(ErrorCode.not_leader, called(self.group), 0, int(self._seen[1]))
 
     # -- effects --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from node.core.raft import (
     restore_log,
 )
 from node.ports import Damaged, LogStore, LogWrite, StorageFailed
+from protocol.placement import called
 
 RESTORES_AT_ONCE = 4  # of replicas at the start; each holds the rows of its checkpoint in memory meanwhile
 
@@ -47,7 +48,7 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
     """Opens its store, and sets its machine and its log to what was stored. Raises StorageFailed, Damaged where nothing tells its vote."""
     if stored.is_mute:
         raise Damaged(
-            f"log.db and log.promises: what this node has voted in group {replica.group} is damaged or lost in both"
+            f"log.db and log.promises: what this node has voted in {called(replica.group)} is damaged or lost in both"
         )
     machine, store = replica.machine, replica.store
     await store.open([*machine.tables, RAFT_TABLE], machine.sequence_tables)
@@ -59,7 +60,7 @@ async def restore_replica(replica: Replica, stored: StoredGroup, config: RaftCon
             if entry.kind is EntryKind.normal:
                 check_form(entry.data)
     except UnknownForm as error:
-        raise StorageFailed(f"group {replica.group}: {error}") from error
+        raise StorageFailed(f"{called(replica.group)}: {error}") from error
     for write in corrections(replica.group, stored, restored):
         await log.write([write])
     replica.raft = Raft(config, restored)

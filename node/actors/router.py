@@ -26,7 +26,7 @@ from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
-from protocol.placement import COORDINATOR, Placement, groups_of_transfers, shards_of
+from protocol.placement import COORDINATOR, Placement, called, groups_of, groups_of_transfers
 from protocol.rows import AccountRow
 from protocol.status import ACCOUNT_ID_BYTES_MAX
 
@@ -121,7 +121,7 @@ class Router:
             raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
         check(body)
         if group == COORDINATOR and operation not in self.coordinated:
-            text = f"{operation} for group {COORDINATOR}: expected group -1, or that of its accounts"
+            text = f"{operation} for {called(COORDINATOR)}: expected group -1, or that of its accounts"
             raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
@@ -161,13 +161,13 @@ class Router:
         else:
             served = self.operations.served(call.operation)
             accounts = [] if served is None else served.accounts(call.body)
-        groups = shards_of(accounts, self.placement.shards) + 1
+        groups = groups_of(accounts, self.placement.shards)
         elsewhere = {accounts[place]: int(groups[place]) for place in np.flatnonzero(groups != call.group).tolist()}
         replica = self.replicas.get(call.group)
         if elsewhere and replica is not None and replica.is_serving:
             for account, group in elsewhere.items():
                 if not _is_split(replica, account):
-                    text = f"account {account[:ACCOUNT_ID_BYTES_MAX]!r}: expected group {group}, not {call.group}"
+                    text = f"account {account[:ACCOUNT_ID_BYTES_MAX]!r}: expected {called(group)}, not {called(call.group)}"
                     raise ProtocolError(text, ErrorCode.bad_request)
 
     def groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -208,7 +208,7 @@ class Router:
         self.call(call.to(first if is_local else COORDINATOR))
 
     def _route(self, call: Call, accounts: list[str]) -> None:
-        groups = shards_of(accounts, self.placement.shards) + 1
+        groups = groups_of(accounts, self.placement.shards)
         if (groups == groups[0]).all():
             self.call(call.to(int(groups[0])))
         else:
@@ -240,7 +240,7 @@ class Router:
                     following = self._again(call) if outcome.may_have_happened else call
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self.call, following)
                     return
-                outcome = replace(outcome, message=f"group {call.group} had no leader in time: {outcome.message}")
+                outcome = replace(outcome, message=f"{called(call.group)} had no leader in time: {outcome.message}")
             call.reply(outcome)
 
         self.call_once(call.answered_by(answered))
@@ -277,18 +277,20 @@ class Router:
             self._forwarded += 1
             self.routes.call(to, call.operation, call.group, remaining_ms, version, call.body, call.reply)
         else:
-            call.reply(not_done(ErrorCode.not_leader, f"group {call.group} has no known leader"))
+            call.reply(not_done(ErrorCode.not_leader, f"{called(call.group)} has no known leader"))
 
     def _here(self, call: Call) -> None:
         """For this node's own replica or coordinator."""
         if call.group > self.placement.shards:
-            raise ProtocolError(f"group {call.group}: expected 0 to {self.placement.shards}", ErrorCode.bad_request)
+            raise ProtocolError(
+                f"expected a group of 0 to {self.placement.shards}, not {call.group}", ErrorCode.bad_request
+            )
         if call.group == COORDINATOR and call.operation in self.coordinated:
             self.coordinated[call.operation](call)
             return
         replica = self.replicas.get(call.group)
         if replica is None:
-            call.reply(not_done(ErrorCode.not_leader, f"group {call.group}", 0, self.leaders[call.group]))
+            call.reply(not_done(ErrorCode.not_leader, called(call.group), 0, self.leaders[call.group]))
             return
         if call.operation == PeerOperation.mark:
             call = replace(call, reply=_with_recovery(call.reply, replica))

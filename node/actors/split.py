@@ -227,14 +227,14 @@ class SplitAccounts:
         if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
             return [int(AccountStatus.too_many_split_accounts)]
         home, count = self._home(id), self._router.placement.shards
-        opened = await self._ask(call, home, PeerOperation.ledger, ["part", call.body, home - 1, count])
+        opened = await self._ask(call, home, PeerOperation.ledger, ["part", call.body, home, count])
         done = (AccountStatus.created, AccountStatus.exists)
         if isinstance(opened, Failed) or opened[0] not in done:
             return opened
         row = [id, currency, None if minimum is None else 0, None, "", b""]
         others = [group for group in self._groups if group != home]
         parts = await asyncio.gather(
-            *(self._ask(call, group, PeerOperation.ledger, ["part", row, group - 1, count]) for group in others)
+            *(self._ask(call, group, PeerOperation.ledger, ["part", row, group, count]) for group in others)
         )
         for part in parts:
             if isinstance(part, Failed):

@@ -15,7 +15,7 @@ from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
-from protocol.placement import COORDINATOR, group_of
+from protocol.placement import COORDINATOR, called, group_of
 
 ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
 ANSWER_SECONDS = 0.6  # all questions of a step; two steps are well within an attempt of a client
@@ -49,7 +49,7 @@ class Tracer:
         found = find_transfer(answers, debit, home)
         if found is None:
             silent = [group for group, answer in answers.items() if answer is None]
-            text = f"groups {', '.join(map(str, silent))} do not answer, and the others have not seen it"
+            text = f"no answer from {called(*silent)}, and the others have not seen it"
             call.reply(not_done(ErrorCode.busy, text, RETRY_LATER_MS) if silent else [None])
             return
         note = None

@@ -9,6 +9,7 @@ from node.cli.health import recoveries
 from node.cli.output import EXIT_FAILED, complain, show
 from node.cli.shown import amount
 from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
+from protocol.placement import called
 
 
 def show_audit(client: SyncClient, options: argparse.Namespace) -> int:
@@ -68,9 +69,9 @@ def _recovering(report: Report) -> dict[int, list[int]]:
 
 def _agreement(report: Report) -> str:
     if differing := [shard.group for shard in report.shards if shard.differs]:
-        return f"replicas of groups {differing} differ"
+        return f"replicas of {called(*differing)} differ"
     silent = sum(len(shard.silent) for shard in report.shards)
     missing = f"{silent} of {sum(len(shard.digests) for shard in report.shards)} did not answer"
     if lacking := [shard.group for shard in report.shards if not shard.agrees]:
-        return f"too few replicas of groups {lacking} answered; {missing}"
+        return f"too few replicas of {called(*lacking)} answered; {missing}"
     return f"replicas agree; {missing}" if silent else "replicas agree"

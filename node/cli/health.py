@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from node.cli.output import EXIT_FAILED
+from protocol.placement import COORDINATOR, called
 
 EXIT_IMPAIRED = 4  # everything is served, but a node or a replica is missing
 
@@ -14,11 +15,10 @@ def health(
 ) -> tuple[int, str]:
     """The exit code and what is wrong, empty for nothing. Groups by number, 0 the coordinator's; `recovering` by node."""
     parts = []
-    led = [str(group) for group in leaderless if group]
-    if led:
-        verb, noun = ("has", "group") if len(led) == 1 else ("have", "groups")
-        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({noun} {', '.join(led)})")
-    if 0 in leaderless:
+    if led := [group for group in leaderless if group != COORDINATOR]:
+        verb = "has" if len(led) == 1 else "have"
+        parts.append(f"{len(led)} of {shards} shards {verb} no leader ({called(*led)})")
+    if COORDINATOR in leaderless:
         parts.append("payments over several shards have no coordinator")
     if silent:
         verb = "node {} does not answer" if len(silent) == 1 else "nodes {} do not answer"

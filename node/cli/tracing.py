@@ -11,6 +11,7 @@ from node.cli.output import EXIT_FAILED, complain, show, show_record
 from node.cli.shown import NANOSECONDS, moment, seconds
 from protocol import ids
 from protocol.client import Participant, SyncClient, Trace, Undecided, UndecidedRound
+from protocol.placement import called
 from protocol.status import Status
 
 
@@ -84,7 +85,7 @@ def show_undecided(client: SyncClient, form: str) -> int:
     if more := more_of(found):
         complain(more)
     if found.silent:
-        complain(f"groups {', '.join(map(str, found.silent))} did not answer")
+        complain(f"{called(*found.silent)} did not answer")
         return EXIT_FAILED
     if not found.rounds:
         complain("nothing is undecided")

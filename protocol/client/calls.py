@@ -17,7 +17,7 @@ from protocol.errors import Busy, ErrorCode, OutcomeUnknown, ProtocolError, Ring
 from protocol.ids import ID_BYTES
 from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request, full_name
 from protocol.operations import Operation
-from protocol.placement import Placement, shards_of
+from protocol.placement import Placement, groups_of
 from protocol.status import AccountStatus, AllowanceStatus
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
@@ -166,8 +166,8 @@ class Calls:
         """A call to the one group of the accounts, or to any node."""
         group = -1
         if accounts and self.placement is not None and len(accounts) <= SAMPLE:
-            groups = shards_of(accounts, self.placement.shards)
-            group = -1 if (groups != groups[0]).any() else int(groups[0]) + 1
+            groups = groups_of(accounts, self.placement.shards)
+            group = -1 if (groups != groups[0]).any() else int(groups[0])
         return await self.call(operation, group, body, timeout, deed)
 
     async def call(

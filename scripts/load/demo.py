@@ -34,6 +34,7 @@ from node.cli.output import complain, say, show
 from node.cli.shown import amount
 from protocol.client import Client
 from protocol.errors import RingpayError
+from protocol.placement import called
 from protocol.status import TRANSFERS_MAX, AccountStatus, Status
 from scripts.load.customers import Receipts, customer_account, send_all, terminal_account
 from scripts.load.payments import CUSTOMERS, TERMINALS, InputError, Payment, generate, read
@@ -207,9 +208,9 @@ async def make_trouble(cluster: LocalCluster, client: Client, total: int, receip
     say(f"{when} killed node {first}, the coordinator")
     when = await reached(KILL_LEADER)
     leaders = (await cluster.view()).leaders
-    shard, second = next((group - 1, node) for group, node in enumerate(leaders) if group and node not in (0, first))
+    shard, second = next((group, node) for group, node in enumerate(leaders) if group and node not in (0, first))
     await asyncio.to_thread(cluster.kill, second)
-    say(f"{when} killed node {second}, leader of shard {shard}; the coordinator is node {leaders[0]}")
+    say(f"{when} killed node {second}, leader of {called(shard)}; the coordinator is node {leaders[0]}")
     when = await reached(START_AGAIN)
     for number in (first, second):
         cluster.start(number)

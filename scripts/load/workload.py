@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.ids import IdGenerator
-from protocol.placement import shards_of
+from protocol.placement import group_of
 from protocol.status import TRANSFERS_MAX
 
 Rows = NDArray[np.int64]
@@ -122,11 +122,12 @@ class _Pairs:
     def __init__(self, workload: Workload) -> None:
         assert workload.cross_shard_percent is not None
         self._percent = workload.cross_shard_percent
-        shard = shards_of(workload.names(), workload.shards).astype(np.int64)
+        names = workload.names()
+        shard = np.fromiter((group_of(name, workload.shards) for name in names), np.int64, len(names))
         self._ordered = np.argsort(shard, kind="stable")
         self._place = np.empty_like(self._ordered)
         self._place[self._ordered] = np.arange(len(shard))
-        size = np.bincount(shard, minlength=workload.shards)
+        size = np.bincount(shard, minlength=workload.shards + 1)
         self._size = size[shard]  # of each account's shard
         self._start = (np.cumsum(size) - size)[shard]
 

@@ -15,6 +15,7 @@ from typing import Any
 from node.core.members import MemberState
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
+from protocol.placement import called
 from scripts.local.cluster import LocalCluster
 from scripts.local.folder import DATA_SECONDS, ClusterError
 from scripts.local.processes import NodeProcess
@@ -65,7 +66,7 @@ async def _watch(
         if state == wanted:
             return
         if time.monotonic() > deadline:
-            rest = ", ".join(f"group {group}: {found or 'no answer'}" for group, found in groups if found != standing)
+            rest = ", ".join(f"{called(group)}: {found or 'no answer'}" for group, found in groups if found != standing)
             raise ClusterError(f"node {node.number} does not get on ({rest}); {_remedy(cluster, node.number)}")
         await asyncio.sleep(POLL_SECONDS)
 

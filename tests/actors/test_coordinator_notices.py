@@ -41,7 +41,7 @@ async def test_an_epoch_from_its_beginning_to_its_end() -> None:
         reply(["stale_epoch", 2])
     await desk.step()
     (ended,) = told(desk)[2:]
-    assert ended == CoordinatorEnded(1, 1, 1, f"group {calls[0][0]} knows a later coordinator")
+    assert ended == CoordinatorEnded(1, 1, 1, f"shard {calls[0][0]} knows a later coordinator")
     await desk.step(Leads(0))
     assert len(told(desk)) == 3
 

@@ -58,7 +58,7 @@ async def answer_after(*outcomes: Outcome) -> Outcome:
 async def test_busy_behind_an_attempt_that_may_have_happened() -> None:
     """`busy` says that nothing has happened; behind a leader that fell with the entry on its way, nobody can say so."""
     busy = not_done(ErrorCode.busy, "the shard's queue is full", 20)
-    fallen = Failed(ErrorCode.not_leader, "group 1")
+    fallen = Failed(ErrorCode.not_leader, "shard 1")
     assert await answer_after(busy) == busy
     assert await answer_after(not_done(ErrorCode.not_leader), busy) == busy
     for attempts in ((fallen, busy), (fallen, fallen, busy)):

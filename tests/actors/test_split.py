@@ -253,7 +253,7 @@ async def test_opening() -> None:
     assert await world.ask(Operation.accounts, body) == [AccountStatus.exists_with_different_split]
     row = ["half", "EUR", 0, None, "", b""]
     home = group_of("half", SHARDS)
-    world.router.shards[home].command("ledger", ["part", row, home - 1, SHARDS])
+    world.router.shards[home].command("ledger", ["part", row, home, SHARDS])
     assert await world.transfers(Transfer(world.new_id(), "user1", "half", 10)) == [Status.created]
     assert (await world.read("half"))[2] == 10
     assert await world.split("half") == AccountStatus.exists

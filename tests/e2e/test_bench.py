@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from protocol.placement import shards_of
+from protocol.placement import groups_of
 from scripts.load.beside import BENCH_FILES, ONE_FOLDER
 from scripts.load.workload import Ids, Source, Workload, in_turn, prepare
 from tests.architecture.sources import imports_of
@@ -83,7 +83,7 @@ def test_cross_shard_share_is_kept(percent: int) -> None:
     """The wanted part of the transfers crosses shards, and no account pays itself."""
     workload = Workload(1_000, 0, 0, "uniform", percent, 8, "tbid", 7)
     batch = Source(workload, 0).next(8_192)
-    shard = shards_of(workload.names(), 8)
+    shard = groups_of(workload.names(), 8)
     crossing = int((shard[batch.debit] != shard[batch.credit]).sum())
     assert abs(crossing * 100 - percent * 8_192) <= 3 * 8_192
     assert (batch.debit != batch.credit).all()

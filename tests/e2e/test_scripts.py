@@ -206,9 +206,9 @@ def test_pay_says_how_far_replicas_agree() -> None:
     alike: dict[int, int | None] = {1: 5, 2: 5, 3: 5}
     assert words(alike, alike) == ("replicas agree", True)
     assert words(alike, alike | {2: None}) == ("replicas agree; 1 of 6 did not answer", True)
-    few = "too few replicas of groups [1] answered; 2 of 6 did not answer"
+    few = "too few replicas of shard 1 answered; 2 of 6 did not answer"
     assert words(alike, {1: 5, 2: None, 3: None}) == (few, False)
-    assert words(alike, {1: 5, 2: 6, 3: None}) == ("replicas of groups [1] differ", False)
+    assert words(alike, {1: 5, 2: 6, 3: None}) == ("replicas of shard 1 differ", False)
     report = Report({}, (ShardDigest(0, 9, alike), ShardDigest(1, 9, alike | {3: None}, (3,))))
     assert agreement(report).endswith("1 of 6 did not answer; node 3 gets back what it lost, in 1 of its groups")
     assert [row["recovering"] for row in audit_in_full(report)["shards"]] == [(), (3,)]

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.client import Client, Report
 from protocol.errors import Busy, Refused
-from protocol.placement import shard_of
+from protocol.placement import group_of
 from protocol.status import AMOUNT_MAX, Status
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
@@ -30,7 +30,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 def name_in(shard: int, stem: str) -> str:
     """An account id of that shard."""
-    return next(name for name in (f"{stem}{n}" for n in range(99)) if shard_of(name, SHARDS) == shard)
+    return next(name for name in (f"{stem}{n}" for n in range(99)) if group_of(name, SHARDS) == shard)
 
 
 async def opened(client: Client, *names: str) -> None:
@@ -41,7 +41,7 @@ async def opened(client: Client, *names: str) -> None:
 
 async def test_sums_beyond_64_bits_stop_nobody(cluster: LocalCluster) -> None:
     """The largest amounts to and fro, within a shard and across; what is held up to the end of the range; then a restart of all."""
-    a, near, far = name_in(0, "huge"), name_in(0, "near"), name_in(1, "far")
+    a, near, far = name_in(1, "huge"), name_in(1, "near"), name_in(2, "far")
     async with cluster.client() as client:
         await opened(client, a, near, far)
         for taker in (near, far):
@@ -79,7 +79,7 @@ async def audited(client: Client) -> Report:
 
 async def test_many_audits_at_once_raise_no_alarm(cluster: LocalCluster) -> None:
     """Each finds the digests of its own cut, however many others were made meanwhile."""
-    giver, taker = name_in(0, "giver"), name_in(1, "taker")
+    giver, taker = name_in(1, "giver"), name_in(2, "taker")
     async with cluster.client() as client:
         await opened(client, giver, taker)
         payments = [client.transfer(giver, taker, 1) for _ in range(PAYMENTS)]
@@ -91,7 +91,7 @@ async def test_many_audits_at_once_raise_no_alarm(cluster: LocalCluster) -> None
 
 async def test_the_same_id_through_every_node_at_once(cluster: LocalCluster) -> None:
     """One payment, whoever is asked: one says `created`, the others `exists`; what was paid can be spent at once anywhere."""
-    world, purse, shop = name_in(0, "mint"), name_in(1, "purse"), name_in(0, "shop")
+    world, purse, shop = name_in(1, "mint"), name_in(2, "purse"), name_in(1, "shop")
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(cluster.client(addresses=[address])) for address in cluster.addresses

@@ -15,7 +15,7 @@ from node.cli.tracing import more_of, undecided_row
 from protocol import ids
 from protocol.client import Client, Undecided
 from protocol.errors import Refused
-from protocol.placement import shards_of
+from protocol.placement import group_of
 from protocol.status import Status
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
@@ -43,10 +43,10 @@ async def client(cluster: LocalCluster) -> AsyncIterator[Client]:
 
 def name_in(shard: int) -> str:
     """An account of a shard."""
-    return next(f"user:{number}" for number in range(999) if shards_of([f"user:{number}"], SHARDS)[0] == shard)
+    return next(f"user:{number}" for number in range(999) if group_of(f"user:{number}", SHARDS) == shard)
 
 
-GIVER, TAKER, FAR = (name_in(shard) for shard in range(SHARDS))
+GIVER, TAKER, FAR = (name_in(shard) for shard in range(1, SHARDS + 1))
 NEAR, FULL = f"{{{GIVER}}}:savings", f"{{{FAR}}}:full"
 ACCOUNTS = (GIVER, TAKER, FAR, NEAR)
 GIVING, TAKING = 1, 2  # groups

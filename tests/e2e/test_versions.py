@@ -10,7 +10,7 @@ import pytest
 from protocol.client import Client
 from protocol.columns import Flag
 from protocol.errors import ErrorCode, ProtocolError, Refused
-from protocol.placement import shards_of
+from protocol.placement import group_of
 from protocol.status import Status
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
@@ -35,9 +35,9 @@ async def client(cluster: LocalCluster) -> AsyncIterator[Client]:
 def fresh(prefix: str) -> tuple[str, str, str]:
     """A payer, an account of the same shard, and one of another shard."""
     payer = f"{{{prefix}}}:payer"
-    shard = int(shards_of([payer], SHARDS)[0])
+    shard = group_of(payer, SHARDS)
     names = (f"{prefix}:{number}" for number in range(99))
-    other = next(name for name in names if shards_of([name], SHARDS)[0] != shard)
+    other = next(name for name in names if group_of(name, SHARDS) != shard)
     return payer, f"{{{prefix}}}:near", other
 
 

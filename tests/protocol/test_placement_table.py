@@ -22,10 +22,10 @@ TABLE = Placement(3, 2, ((1, 2, 5), (2, 1), (5, 2)), NODES)
 @given(st.lists(ACCOUNT_IDS, max_size=30), st.integers(1, placement.SHARDS_MAX))
 def test_columns_agree_with_single_ids(account_ids: list[str], shards: int) -> None:
     """The vectorised hash is the plain one."""
-    column = placement.shards_of(account_ids, shards)
+    column = placement.groups_of(account_ids, shards)
     assert column.dtype.name == "int32"
-    assert column.tolist() == [placement.shard_of(account_id, shards) for account_id in account_ids]
-    assert all(0 <= shard < shards for shard in column.tolist())
+    assert column.tolist() == [placement.group_of(account_id, shards) for account_id in account_ids]
+    assert all(1 <= shard <= shards for shard in column.tolist())
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_tags_follow_redis_cluster(account_id: str, hashed: str | None) -> None:
 
 def test_numbered_ids_spread_evenly() -> None:
     """Ids that differ in a counter only fill all shards alike."""
-    counts = Counter(placement.shards_of([f"users:{number}" for number in range(32_000)], 16).tolist())
+    counts = Counter(placement.groups_of([f"users:{number}" for number in range(32_000)], 16).tolist())
     assert len(counts) == 16
     assert max(counts.values()) < 2_000 * 1.1
     assert min(counts.values()) > 2_000 * 0.9
@@ -55,7 +55,14 @@ def test_table_round_trip_and_look_up() -> None:
     assert TABLE.address(2) == NODES[1]
     assert TABLE.address(3) is None
     assert TABLE.groups_on(5) == (0, 2)
-    assert placement.group_of("users:alice", 16) == placement.shard_of("users:alice", 16) + 1
+
+
+def test_one_number_for_shards_and_their_groups() -> None:
+    """What people are told; the cluster's own group is no shard."""
+    assert placement.called(2) == "shard 2"
+    assert placement.called(2, 5) == "shards 2, 5"
+    assert placement.called(0) == "group 0"
+    assert placement.called(0, 3) == "group 0 and shard 3"
 
 
 @given(st.data())

@@ -81,7 +81,7 @@ def test_ring() -> None:
     """Points and shards are those of the document."""
     for notation, numbers in pairs("ring"):
         account_id = json.loads(notation)
-        shards = placement.shard_of(account_id, 16), placement.shard_of(account_id, 1_000)
+        shards = placement.group_of(account_id, 16), placement.group_of(account_id, 1_000)
         assert numbers == f"{placement.point(account_id):08x} {shards[0]} {shards[1]}"
 
 

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from node.actors import snapshots
 from protocol.client import Client, locks
 from protocol.errors import Busy, Unreachable
-from protocol.placement import shards_of
+from protocol.placement import group_of
 from tests.simulation import fencing, histories, linearizability, list_append
 from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
@@ -355,7 +355,7 @@ class Simulation:
             *histories.check_allowances(records),
         ]
         for name in records.accounts:
-            group = int(shards_of([name], self.cluster.shape.shards)[0]) + 1
+            group = group_of(name, self.cluster.shape.shards)
             known = self.invariants.groups[group]
             posted, listed = await self.loop.spawn(self.workers[0].owner, self._account(name))
             broken += histories.check_account(name, posted, listed, records)

@@ -10,7 +10,7 @@ from node.core.ledger.terms import ceiling_of, difference, digest_of, floor_of, 
 from node.core.machine.operation import Body
 from node.core.machine.part import At
 from protocol.errors import ProtocolError
-from protocol.placement import shard_of
+from protocol.placement import group_of
 from protocol.status import TRANSFERS_MAX, AccountStatus
 
 
@@ -99,5 +99,5 @@ def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
         return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
     _create(books, [row], at)
     accounts.is_part[accounts.count - 1] = accounts.has_parts = True
-    accounts.only_takes[accounts.count - 1] = shard_of(row[0], count) != number
+    accounts.only_takes[accounts.count - 1] = group_of(row[0], count) != number
     return AccountStatus.created

@@ -7,14 +7,14 @@ import pytest
 
 from node.core.machine import Body
 from protocol.columns import FINAL_VERSION, Flag
-from protocol.placement import shard_of
+from protocol.placement import group_of
 from protocol.rows import AccountRow
 from protocol.status import AccountState, AccountStatus, Status
 from tests.core.ledger.driving import Driver, id_bytes, names
 from tests.core.ledger.model import Transfer
 
 SHARDS = 7
-HERE = shard_of("shop", SHARDS)  # the ledger under test; platform lives elsewhere
+HERE = group_of("shop", SHARDS)  # the ledger under test; platform lives elsewhere
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_chain_with_a_short_part_leaves_nothing(driver: Driver) -> None:
 
 def test_the_home_part_alone_pays(driver: Driver) -> None:
     """Whoever asks another one, and wherever the credit is; so an id has one shard. Any part takes."""
-    assert shard_of("platform", SHARDS) != HERE
+    assert group_of("platform", SHARDS) != HERE
     assert driver.prepare(7, [Transfer(10, "platform", "far", 5, side=1)], 1) == [Status.elsewhere]
     driver.ledger.decide(7, np.array([Status.elsewhere], np.uint8), driver.at())
     assert driver.query("transfer", id_bytes(10))[1] is None
