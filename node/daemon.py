@@ -278,7 +278,7 @@ class Node:
         router.mend, router.on_split = split.mend, self._directory.list_splits
         router.services = {
             Operation.cluster: self._cluster,
-            Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.body)),
+            Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.request)),
             Operation.trace: tracer.trace,
             Operation.undecided: tracer.undecided,
             Operation.split_account: split.open,
@@ -290,7 +290,7 @@ class Node:
             Operation.transfers: self._submit_call,
             Operation.audit: auditor.audit,
             Operation.snapshot: auditor.snapshot,
-            Operation.lock: lambda call: desk.request(call.body, call.deadline, call.reply, call.source),
+            Operation.lock: lambda call: desk.request(call.request, call.deadline, call.reply, call.source),
             Operation.split_account: split.open,
             Operation.replace_node: self._replacing.replace,
             PeerOperation.hurry: self._hurried,
@@ -436,7 +436,7 @@ class Node:
         self._offer_coordinator(submit, submit.reply)
 
     def _submit_call(self, call: Call) -> None:
-        batch = Transfers.unpack(call.body)
+        batch: Transfers = call.request
         self._submit(Submit(batch, *self.router.groups_of(batch), call.deadline, call.reply, call.source))
 
     def _mark(self, mark: Mark) -> None:

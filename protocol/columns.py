@@ -110,7 +110,9 @@ class Transfers:
 
     @classmethod
     def unpack(cls, row: object) -> Transfers:
-        """Checks the shape, not the meaning. Raises ProtocolError(bad_request), saying what was expected."""
+        """Checks the shape, not the meaning; a batch is itself. Raises ProtocolError(bad_request), saying what was expected."""
+        if isinstance(row, Transfers):
+            return row
         if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= 13:
             raise _wrong("expected a list of 4 to 13 columns")
         if not isinstance(row[3], bytes):
@@ -135,11 +137,6 @@ class Transfers:
             raise _wrong(f"commit protocol {str(batch.commit)[:20]!r}: expected {expected}")
         return batch
 
-    @classmethod
-    def of_checked(cls, row: Sequence[Any]) -> Transfers:
-        """From columns that `unpack` has found right before."""
-        return cls(*row)
-
     def length(self) -> int:
         """Characters and bytes of all columns; on the wire a character takes up to four bytes."""
         texts = len(self.debit) + len(self.credit) + len(self.reference) + len(self.lock)
@@ -160,6 +157,16 @@ class Transfers:
     def credits(self) -> list[str]:
         """Credit account ids, one a row."""
         return self.credit.split(SEPARATOR)
+
+    @property
+    def has_final(self) -> bool:
+        """Whether any row has the `if_version` that only nodes may give it."""
+        return bool(self.if_version) and bool((np.frombuffer(self.if_version, "<u8") == FINAL_VERSION).any())
+
+    @property
+    def has_lock(self) -> bool:
+        """Whether any row wants a lock to be held, which only the coordinator finds out."""
+        return bool(self.lock) and bool(self.lock.strip(SEPARATOR))
 
     def take(self, rows: NDArray[np.intp]) -> Transfers:
         """The given rows, in the given order."""
@@ -190,16 +197,6 @@ class Transfers:
 
 def _wrong(expected: str) -> ProtocolError:
     return ProtocolError(f"transfers: {expected}", ErrorCode.bad_request)
-
-
-def has_final(columns: list[Any]) -> bool:
-    """Whether any row of a packed batch has the `if_version` that only nodes may give it."""
-    return len(columns) > 9 and bool((np.frombuffer(columns[9], "<u8") == FINAL_VERSION).any())
-
-
-def has_lock(columns: list[Any]) -> bool:
-    """Whether any row of a packed batch wants a lock to be held, which only the coordinator finds out."""
-    return len(columns) > 10 and bool(columns[10].strip(SEPARATOR))
 
 
 class Cutter:

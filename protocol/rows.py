@@ -1,8 +1,19 @@
-"""Rows in answers, by name: what a client and a node read them with."""
+"""Rows of requests and answers, by name: what a client and a node read them with."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+class NewAccount(NamedTuple):
+    """An account to be opened. Limits in minor units, None for none."""
+
+    id: str
+    currency: str
+    minimum: int | None = 0
+    maximum: int | None = None
+    owner: str = ""
+    metadata: bytes = b""
 
 
 class AccountRow(NamedTuple):

@@ -62,7 +62,7 @@ class Auditor:
 
     def snapshot(self, call: Call) -> None:
         """Reads accounts at one cut over their shards; a split account is the sum of its parts."""
-        ids: list[str] = call.body
+        ids: list[str] = call.request
         known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
         def marked(found: list[list[AccountRow]] | Failed) -> None:

@@ -10,15 +10,15 @@ from protocol.errors import ErrorCode, ProtocolError
 SLOW_DISK_MS_MAX = 60_000  # a write that takes longer is as good as a disk that stands still
 
 
-def check_fault(body: list[Any]) -> None:
+def check_fault(body: list[Any]) -> list[Any]:
     """`["cut", [node id, ...]]`, `["mute", [node id, ...]]`, `["slow_disk", milliseconds]` or `["heal"]`."""
     match body:
         case ["heal"]:
-            return
+            return body
         case ["cut" | "mute", list(nodes)] if all(type(node) is int and node > 0 for node in nodes):
-            return
+            return body
         case ["slow_disk", int(ms)] if 0 <= ms <= SLOW_DISK_MS_MAX and type(ms) is int:
-            return
+            return body
     links = '["cut", [node id, ...]], ["mute", [node id, ...]]'
     raise ProtocolError(f'expected {links}, ["slow_disk", 0 to {SLOW_DISK_MS_MAX}] or ["heal"]')
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from node.actors.admission import Demand
 from node.actors.faults import check_fault
-from node.core.ledger.operations import check_split
+from node.core.ledger.operations import TransferOf, check_accounts, check_ids
 from node.core.locks import LockAction
-from node.core.machine import Served, check_apart, expect, is_id
+from node.core.machine import Body, Served, check_apart, expect, is_id
+from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import Operation
 from protocol.placement import NODES_MAX
+from protocol.rows import NewAccount
 from protocol.status import TRANSFERS_MAX
 
 ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
@@ -20,18 +22,34 @@ SEARCH_BYTES = 256 << 10  # for which a look into the records of all shards coun
 ROUNDS_BYTES = 1 << 20  # what is undecided, at its longest; an audit is counted for as much
 
 
-def check_snapshot(body: list[Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A node whose data folder is lost."""
+
+    node: int
+    data_id: int  # of the folder; 0 to ask only how far it is
+
+
+def check_snapshot(body: Body) -> list[str]:
     """`[account id, ...]`, read at one cut."""
-    expect(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} account ids")
-    expect(all(type(identifier) is str for identifier in body), "account ids as text")
+    return check_ids(body, TRANSFERS_MAX)
 
 
-def check_trace(body: list[Any]) -> None:
+def check_split(body: Body) -> NewAccount:
+    """`[id, currency, minimum, maximum, owner, metadata]`."""
+    (row,) = check_accounts([body])
+    return NewAccount(*row)
+
+
+def decode_trace(body: Body) -> TransferOf:
     """`[id, debit account or ""]`."""
-    expect(len(body) == 2 and is_id(body[0]) and type(body[1]) is str, '[id of 16 bytes, debit account or ""]')
+    match body:
+        case [bytes(id), str(debit)] if is_id(id):
+            return TransferOf(id, debit)
+    raise ProtocolError('expected [id of 16 bytes, debit account or ""]')
 
 
-def check_lock(body: list[Any]) -> None:
+def check_lock(body: Body) -> Body:
     """`[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`."""
     expect(len(body) == 8, "[action, name, claim, owner, ttl_ms, token, age_ns, ticket]")
     action, name, claim, owner, *numbers = body
@@ -44,42 +62,48 @@ def check_lock(body: list[Any]) -> None:
     is_named = is_id(claim) and is_id(owner)
     is_by_token = action == LockAction.renew and claim == b"" and owner == b""
     expect(is_named or is_by_token, "a claim and an owner of 16 bytes each")
+    return body
 
 
-def check_replace(body: list[Any]) -> None:
+def decode_replace(body: Body) -> Replacement:
     """`[node, data id of the lost folder, or 0]`."""
     expect(len(body) == 2 and all(type(number) is int for number in body), "[node, data id]")
-    expect(0 < body[0] <= NODES_MAX and 0 <= body[1] < 2**63, f"a node of 1 to {NODES_MAX}, and a data id from 0")
+    node, data_id = body
+    expect(0 < node <= NODES_MAX and 0 <= data_id < 2**63, f"a node of 1 to {NODES_MAX}, and a data id from 0")
+    return Replacement(node, data_id)
 
 
-def check_nothing(body: list[Any]) -> None:
+def check_nothing(body: Body) -> None:
     """An empty body."""
     expect(body == [], "an empty body")
 
 
-def _is_never(_: list[Any]) -> bool:
+def _is_never(_: Body) -> bool:
     return False
 
 
-def _nothing(_: list[Any]) -> int:
+def _nothing(_: Body) -> int:
     return 0
 
 
-def _bytes_of_survey(_: list[Any]) -> int:
+def _bytes_of_survey(_: Body) -> int:
     return ROUNDS_BYTES
 
 
-def _is_wish(body: list[Any]) -> bool:
-    return bool(body) and body[0] in (LockAction.acquire, LockAction.get_at_once)
+def _is_wish(body: Body) -> bool:
+    match body:
+        case [LockAction.acquire | LockAction.get_at_once, *_]:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An operation of the cluster as a whole. `is_work` and `answer_bytes` are asked of an unchecked body."""
+    """An operation of the cluster as a whole; its functions are those of `Served`."""
 
-    check: Callable[[list[Any]], None]
-    is_work: Callable[[list[Any]], bool] = _is_never
-    answer_bytes: Callable[[list[Any]], int] = _nothing
+    decode: Callable[[Body], object]
+    is_work: Callable[[Body], bool] = _is_never
+    answer_bytes: Callable[[Body], int] = _nothing
 
 
 WHOLE: Mapping[str, Whole] = {
@@ -87,10 +111,10 @@ WHOLE: Mapping[str, Whole] = {
     Operation.cluster: Whole(check_nothing),
     Operation.audit: Whole(check_nothing, answer_bytes=_bytes_of_survey),
     Operation.snapshot: Whole(check_snapshot, answer_bytes=lambda body: ACCOUNT_BYTES * len(body)),
-    Operation.trace: Whole(check_trace, answer_bytes=lambda _: SEARCH_BYTES),
+    Operation.trace: Whole(decode_trace, answer_bytes=lambda _: SEARCH_BYTES),
     Operation.undecided: Whole(check_nothing, answer_bytes=_bytes_of_survey),
     Operation.lock: Whole(check_lock, _is_wish),
-    Operation.replace_node: Whole(check_replace),
+    Operation.replace_node: Whole(decode_replace),
     Operation.fault: Whole(check_fault),
 }
 
@@ -98,23 +122,25 @@ WHOLE: Mapping[str, Whole] = {
 class Operations:
     """All of a node's. Raises ValueError for two of one name."""
 
-    def __init__(self, served: Sequence[Served]) -> None:
+    def __init__(self, served: Sequence[Served[Any]]) -> None:
         check_apart("operations", [*WHOLE, *(operation.name for operation in served)])
         self._served = {operation.name: operation for operation in served}
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self._served, *WHOLE))
 
-    def served(self, name: str) -> Served | None:
+    def served(self, name: str) -> Served[Any] | None:
         """An operation of a part; None: there is none of that name."""
         return self._served.get(name)
 
-    def checker(self, name: str) -> Callable[[list[Any]], None] | None:
-        """What raises ProtocolError for a body of the wrong form; None: there is no such operation."""
+    def decode(self, name: str, body: Body) -> Any:
+        """The request of a body. Raises ProtocolError for a wrong form, and for an operation that there is not."""
         known = self._served.get(name) or WHOLE.get(name)
-        return None if known is None else known.check
+        if known is None:
+            raise ProtocolError(f"unknown operation {name[:40]}", ErrorCode.unknown_operation)
+        return known.decode(body)
 
-    def demand(self, name: str, body: list[Any], frame_bytes: int) -> Demand:
+    def demand(self, name: str, body: Body, frame_bytes: int) -> Demand:
         """What a request takes, of which nothing has been checked yet."""
         if (served := self._served.get(name)) is not None:
             return Demand(frame_bytes, served.is_work, served.answer_bytes(body))

@@ -26,6 +26,7 @@ from typing import Any
 from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.events import ChangeMembership, MembershipQuery
 from node.actors.members import MemberDesk
+from node.actors.operations import Replacement
 from node.actors.replica import Replica
 from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState
@@ -144,7 +145,8 @@ class Replacing:
 
     def replace(self, call: Call) -> None:
         """`[node, data id of the lost folder, or 0 to ask only]`: `[data id, state, [[group, standing], ...]]`."""
-        node, data_id = call.body
+        asked: Replacement = call.request
+        node, data_id = asked.node, asked.data_id
         row = self._members.table.rows.get(node)
         if not self._leads():
             call.reply(not_done(ErrorCode.not_leader, "not the coordinator"))

@@ -22,7 +22,7 @@ from node.actors.routes import Routes
 from node.core.machine import Answer, Served
 from node.ports import Clock
 from protocol.clocks import MILLISECONDS
-from protocol.columns import FINAL_VERSION, Transfers, has_final, has_lock
+from protocol.columns import FINAL_VERSION, Transfers
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
@@ -45,14 +45,19 @@ class Call:
     reply: Reply
     source: int = 0  # the connection that it came on, 0 for this node itself
     is_repeated: bool = False  # an earlier attempt of this node may have happened
+    request: Any = None  # the body, decoded; None for an operation of peers
 
     def to(self, group: int) -> Call:
         """The same for that group. `replace` would take several times as long, with each request."""
-        return Call(group, self.operation, self.body, self.deadline, self.reply, self.source, self.is_repeated)
+        return Call(
+            group, self.operation, self.body, self.deadline, self.reply, self.source, self.is_repeated, self.request
+        )
 
     def answered_by(self, reply: Reply) -> Call:
         """The same with another reply."""
-        return Call(self.group, self.operation, self.body, self.deadline, reply, self.source, self.is_repeated)
+        return Call(
+            self.group, self.operation, self.body, self.deadline, reply, self.source, self.is_repeated, self.request
+        )
 
 
 Service = Callable[[Call], None]
@@ -109,24 +114,21 @@ class Router:
         if request.expires_ms <= now * MILLISECONDS:
             reply(overdue(request.operation))
             return
-        operation, group, body = request.operation, request.group, request.body
-        call = Call(
-            group, operation, body, min(request.expires_ms / MILLISECONDS, now + WAIT_SECONDS_MAX), reply, source
-        )
+        operation, group = request.operation, request.group
+        deadline = min(request.expires_ms / MILLISECONDS, now + WAIT_SECONDS_MAX)
         if peer and operation in PEER_OPERATIONS:
+            call = Call(group, operation, request.body, deadline, reply, source)
             self.services.get(operation, self._here)(call)
             return
-        check = self.operations.checker(operation)
-        if check is None:
-            raise ProtocolError(f"unknown operation {operation[:40]}", ErrorCode.unknown_operation)
-        check(body)
+        decoded = self.operations.decode(operation, request.body)
+        call = Call(group, operation, request.body, deadline, reply, source, request=decoded)
         if group == COORDINATOR and operation not in self.coordinated:
             text = f"{operation} for {called(COORDINATOR)}: expected group -1, or that of its accounts"
             raise ProtocolError(text, ErrorCode.bad_request)
-        if group > COORDINATOR and operation == Operation.transfers and has_lock(body):
+        if group > COORDINATOR and operation == Operation.transfers and decoded.has_lock:
             raise ProtocolError("transfers with a lock: expected group 0 or -1", ErrorCode.bad_request)
         if not peer:
-            if operation == Operation.transfers and has_final(body):
+            if operation == Operation.transfers and decoded.has_final:
                 raise ProtocolError(f"if_version: expected 0 to {FINAL_VERSION - 1}", ErrorCode.bad_request)
             call = self.mend(call)
         if group >= 0:
@@ -142,7 +144,7 @@ class Router:
             self._route_transfers(call)
         elif (served := self.operations.served(call.operation)) is None:
             self._route_whole(call)
-        elif accounts := served.accounts(call.body):
+        elif accounts := served.accounts(call.request):
             self._route(call, accounts)
         else:
             self._route_nameless(call, served)
@@ -153,14 +155,14 @@ class Router:
         A split account has a part in every group, and it is known here at the latest when its part is.
         """
         if call.operation == Operation.transfers:
-            batch = Transfers.unpack(call.body)
+            batch: Transfers = call.request
             givers, takers = self.groups_of(batch)
             wrong = np.flatnonzero((givers != call.group) | (takers != call.group)).tolist()
             debits, credits = (batch.debits(), batch.credits()) if wrong else ([], [])
             accounts = [name for row in wrong for name in (debits[row], credits[row])]
         else:
             served = self.operations.served(call.operation)
-            accounts = [] if served is None else served.accounts(call.body)
+            accounts = [] if served is None else served.accounts(call.request)
         groups = groups_of(accounts, self.placement.shards)
         elsewhere = {accounts[place]: int(groups[place]) for place in np.flatnonzero(groups != call.group).tolist()}
         replica = self.replicas.get(call.group)
@@ -187,10 +189,10 @@ class Router:
         else:
             self.call(call.to(COORDINATOR))
 
-    def _route_nameless(self, call: Call, served: Served) -> None:
+    def _route_nameless(self, call: Call, served: Served[Any]) -> None:
         """To the group that it names, or to all shards."""
         if served.group is not None:
-            group = served.group(call.body)
+            group = served.group(call.request)
             if group > self.placement.shards:
                 raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
             self.call(call.to(group))
@@ -202,9 +204,10 @@ class Router:
             self.call(replace(call, group=group, reply=gather.part(place)))
 
     def _route_transfers(self, call: Call) -> None:
-        givers, takers = self.groups_of(Transfers.unpack(call.body))
+        batch: Transfers = call.request
+        givers, takers = self.groups_of(batch)
         first = int(givers[0])
-        is_local = bool((givers == first).all() and (takers == first).all()) and not has_lock(call.body)
+        is_local = bool((givers == first).all() and (takers == first).all()) and not batch.has_lock
         self.call(call.to(first if is_local else COORDINATOR))
 
     def _route(self, call: Call, accounts: list[str]) -> None:
@@ -227,7 +230,8 @@ class Router:
         gather = Gather(len(places), merge, call.reply)
         for number, mine in enumerate(places):
             part = [call.body[place] for place in mine]
-            self.call(replace(call, group=int(groups[mine[0]]), body=part, reply=gather.part(number)))
+            group = int(groups[mine[0]])
+            self.call(replace(call, group=group, body=part, request=part, reply=gather.part(number)))
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
@@ -302,11 +306,11 @@ class Router:
         served = self.operations.served(call.operation)
         if served is None:
             return _event_of_peer(call)
-        reply, body = _answered_by(served, call.reply), served.to_part(call.body)
+        reply, body = _answered_by(served, call.reply), served.to_part(call.request)
         if served.is_command:
-            size = served.size(call.body)
+            size = served.size(call.request)
             return Command(served.part, body, reply, call.deadline, size, call.source, served.merging)
-        is_heavy = served.is_heavy(call.body)
+        is_heavy = served.is_heavy(call.request)
         return Query(served.part, body, reply, call.deadline, source=call.source, is_heavy=is_heavy)
 
 
@@ -325,7 +329,7 @@ def _event_of_peer(call: Call) -> ReplicaEvent:
             raise ProtocolError(f"{call.operation}: expected group -1, not {call.group}", ErrorCode.bad_request)
 
 
-def _answered_by(served: Served, reply: Reply) -> Reply:
+def _answered_by(served: Served[Any], reply: Reply) -> Reply:
     return lambda outcome: reply(outcome if isinstance(outcome, Failed) else served.to_client(outcome))
 
 

@@ -20,6 +20,7 @@ from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, Spawn, ove
 from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
+from node.core.ledger.operations import Update
 from node.core.machine import Body, Kind
 from node.core.splits import moves_home, plan_moves
 from node.ports import Clock
@@ -28,7 +29,7 @@ from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, group_of
-from protocol.rows import AccountRow
+from protocol.rows import AccountRow, NewAccount
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
@@ -93,7 +94,7 @@ class SplitAccounts:
                     work = self._update
                 case Operation.outcome if outcome[0] == Status.elsewhere:
                     work = self._at_home
-                case Operation.transfer if outcome == [None] and call.group not in (-1, self._home(call.body[1])):
+                case Operation.transfer if outcome == [None] and call.group not in (-1, self._home(call.request.debit)):
                     work = self._at_home
             if work is None:
                 call.reply(outcome)
@@ -105,10 +106,10 @@ class SplitAccounts:
     async def _finish(self, call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:
         call.reply(await work())
 
-    async def _ask(self, call: Call, group: int, operation: str, body: Body) -> Outcome:
-        """A call of its own, within the deadline of `call`."""
+    async def _ask(self, call: Call, group: int, operation: str, body: Body, request: Any = None) -> Outcome:
+        """A call of its own, within the deadline of `call`; `request` is the body decoded, where it is no list of ids."""
         answer, reply = promised()
-        asked = Call(group, operation, body, call.deadline, reply, call.source)
+        asked = Call(group, operation, body, call.deadline, reply, call.source, request=request or body)
         if group < 0:
             self._router.route(asked)
         else:
@@ -142,8 +143,9 @@ class SplitAccounts:
     async def _balances(self, call: Call, rows: list[Any]) -> Outcome:
         """Split accounts are read at a cut, all of this request at one."""
         places = [place for place, row in enumerate(rows) if _is_split(row)]
-        self._router.learn(call.body[place] for place in places)
-        whole = await self._ask(call, COORDINATOR, Operation.snapshot, [call.body[place] for place in places])
+        ids = [call.request[place] for place in places]
+        self._router.learn(ids)
+        whole = await self._ask(call, COORDINATOR, Operation.snapshot, ids)
         if isinstance(whole, Failed):
             return whole
         for place, row in zip(places, whole, strict=True):
@@ -152,25 +154,26 @@ class SplitAccounts:
 
     async def _update(self, call: Call, _: Body) -> Outcome:
         """The home part takes the whole of it, or refuses it; the others then follow its state."""
-        account, fields, *_ = call.body
-        home = self._home(account)
-        answer = await self._ask(call, home, PeerOperation.ledger, ["update", *call.body, True])
-        if isinstance(answer, Failed) or answer[0] != AccountStatus.updated or "status" not in fields:
+        asked: Update = call.request
+        home = self._home(asked.account)
+        answer = await self._ask(call, home, PeerOperation.ledger, [*asked.command(), True])
+        if isinstance(answer, Failed) or answer[0] != AccountStatus.updated or "status" not in asked.fields:
             return answer
         others = [group for group in self._groups if group != home]
-        body: Body = ["follow", account, fields["status"], answer[1]]
+        body: Body = ["follow", asked.account, asked.fields["status"], answer[1]]
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
         return _in_doubt(answers) if isinstance(answers, Failed) else answer
 
     async def _at_home(self, call: Call, _: Body) -> Outcome:
         """An id belongs to its debit account's home part, which a sender that names another group has missed."""
-        return await self._ask(call, -1, call.operation, call.body)
+        return await self._ask(call, -1, call.operation, call.body, call.request)
 
     # -- transfers ------------------------------------------------------------------------------------------------
 
     async def _transfers(self, call: Call, answer: Body) -> Outcome:
         """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
-        batch, statuses = Transfers.unpack(call.body), np.frombuffer(answer[0], np.uint8).copy()
+        batch: Transfers = call.request
+        statuses = np.frombuffer(answer[0], np.uint8).copy()
         attempts = 0
         while len(rows := rows_to_repeat(batch, statuses)):
             has_happened = bool((np.delete(statuses, rows) <= Status.exists).any())
@@ -185,7 +188,7 @@ class SplitAccounts:
                 failed, again = await self._with_funds(call, again, short)
             if failed is not None:
                 return replace(failed, may_have_happened=has_happened)
-            outcome = await self._ask(call, -1, Operation.transfers, again.pack())
+            outcome = await self._ask(call, -1, Operation.transfers, again.pack(), again)
             if isinstance(outcome, Failed):
                 return _in_doubt(outcome) if has_happened else outcome
             statuses[rows] = np.frombuffer(outcome[0], np.uint8)
@@ -223,18 +226,19 @@ class SplitAccounts:
 
     async def _open(self, call: Call) -> Outcome:
         """The home part first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
-        id, currency, minimum, *_ = call.body
+        account: NewAccount = call.request
+        id = account.id
         if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
             return [int(AccountStatus.too_many_split_accounts)]
         home, count = self._home(id), self._router.placement.shards
-        opened = await self._ask(call, home, PeerOperation.ledger, ["part", call.body, home, count])
+        opened = await self._ask(call, home, PeerOperation.ledger, ["part", list(account), home, count])
         done = (AccountStatus.created, AccountStatus.exists)
         if isinstance(opened, Failed) or opened[0] not in done:
             return opened
-        row = [id, currency, None if minimum is None else 0, None, "", b""]
+        other = NewAccount(id, account.currency, None if account.minimum is None else 0)
         others = [group for group in self._groups if group != home]
         parts = await asyncio.gather(
-            *(self._ask(call, group, PeerOperation.ledger, ["part", row, group, count]) for group in others)
+            *(self._ask(call, group, PeerOperation.ledger, ["part", list(other), group, count]) for group in others)
         )
         for part in parts:
             if isinstance(part, Failed):

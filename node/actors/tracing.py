@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, not_done, promised
 from node.actors.router import Call, Router
 from node.core.commit import Found, describe, find_transfer, undecided_rounds
+from node.core.ledger.operations import TransferOf
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
@@ -42,7 +43,8 @@ class Tracer:
         self._spawn(self._undecided(call))
 
     async def _trace(self, call: Call) -> None:
-        id, debit = call.body
+        asked: TransferOf = call.request
+        id, debit = asked.id, asked.debit
         home = self._group_of(debit) if debit else 0
         shards = range(1, self._router.placement.shards + 1)
         answers = await self._ask(shards, "machine", ["trace", LEDGER, id])

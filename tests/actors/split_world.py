@@ -65,7 +65,7 @@ class LocalRouter(Router):
 
     def transfers(self, call: Call) -> None:
         """Transfers over several shards."""
-        batch = Transfers.unpack(call.body)
+        batch: Transfers = call.request
         self.run_round(Submit(batch, *self.groups_of(batch), call.deadline, call.reply, call.source))
 
     def _here(self, call: Call) -> None:

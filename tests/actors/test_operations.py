@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.core.ledger.operations import check_update
+from node.core.ledger.operations import decode_update
 from protocol.errors import ProtocolError
 
 ID = b"0123456789abcdef"
@@ -24,7 +24,7 @@ def test_an_update_is_told_what_was_expected(name: str) -> None:
     """By the name of the field."""
     fields, expected = WRONG[name]
     with pytest.raises(ProtocolError, match=expected.replace("^", r"\^")):
-        check_update(["alice", fields, ID, b""])
+        decode_update(["alice", fields, ID, b""])
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,5 @@ def test_an_update_without_identity_or_condition(
 ) -> None:
     """Late copies of it could not be told from new ones."""
     with pytest.raises(ProtocolError, match=expected):
-        check_update(["alice", fields, id, after])
-    check_update(["alice", {"if_version": 5}, ID, None])
+        decode_update(["alice", fields, id, after])
+    decode_update(["alice", {"if_version": 5}, ID, None])

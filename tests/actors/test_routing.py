@@ -11,7 +11,7 @@ import pytest
 from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.router import Router
 from node.actors.routes import Routes
-from node.core.ledger.operations import check_transfers
+from node.core.ledger.operations import decode_transfers
 from node.daemon import make_operations
 from protocol.columns import FINAL_VERSION
 from protocol.errors import ErrorCode, ProtocolError
@@ -71,9 +71,9 @@ async def test_busy_behind_an_attempt_that_may_have_happened() -> None:
 def test_names_that_no_account_can_have(names: tuple[str, str]) -> None:
     """The record would keep them, as the credit account that was not found; so they are refused before the log."""
     with pytest.raises(ProtocolError, match="at most 64 bytes"):
-        check_transfers(columns([Transfer(1, *names, 5)]).pack())
+        decode_transfers(columns([Transfer(1, *names, 5)]).pack())
     longest = "x" * 64
-    check_transfers(columns([Transfer(1, longest, longest, 5), Transfer(2, longest, longest, 5)]).pack())
+    decode_transfers(columns([Transfer(1, longest, longest, 5), Transfer(2, longest, longest, 5)]).pack())
 
 
 def test_a_version_that_only_nodes_may_name() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from protocol.client.guards import check_version, pack_guards
-from protocol.columns import Transfers, has_lock
+from protocol.columns import Transfers
 from protocol.errors import ErrorCode, ProtocolError, Refused
 
 
@@ -63,11 +63,9 @@ def test_a_version() -> None:
 def test_rows_with_a_lock() -> None:
     """Empty names are no locks."""
     batch = Transfers(bytes(32), "a\nb", "c\nd", bytes(16))
-    packed = batch.pack()
-    assert not has_lock(packed)
-    fields = [*packed, b"", b"", "", b"", b"", b""]
-    assert not has_lock([*fields, "\n", bytes(16)])
-    assert has_lock([*fields, "\npayroll", bytes(16)])
+    assert not batch.has_lock
+    assert not replace(batch, lock="\n", token=bytes(16)).has_lock
+    assert replace(batch, lock="\npayroll", token=bytes(16)).has_lock
 
 
 def test_a_refusal_names_the_version() -> None:

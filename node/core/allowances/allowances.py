@@ -29,7 +29,6 @@ from node.core.machine import (
     Need,
     Payments,
     Rows,
-    Served,
     Statuses,
     digest_of,
 )
@@ -45,7 +44,7 @@ class Allowances(BasePart):
 
     name = "allowances"
     tables: tuple[str, ...] = (TERMS, PAGES, ROUNDS, HOLDS)
-    operations: tuple[Served, ...] = OPERATIONS
+    operations = OPERATIONS
 
     def __init__(self) -> None:
         self._columns = Columns()

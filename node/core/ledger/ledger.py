@@ -20,7 +20,7 @@ from node.core.ledger.transfers import TransfersDocket
 from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
 from node.core.machine.docket import Int32s, Statuses
 from node.core.machine.facts import HoldEnded
-from node.core.machine.operation import Body, Served
+from node.core.machine.operation import Body
 from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart, Change, Judged, Loaded, Need, Rows
 from protocol.errors import ProtocolError
 from protocol.status import AccountStatus, Status
@@ -35,7 +35,7 @@ class Ledger(BasePart):
     tables: tuple[str, ...] = (*checkpoint.LIVE_TABLES, *checkpoint.ARCHIVE_TABLES)
     archive_tables: tuple[str, ...] = checkpoint.ARCHIVE_TABLES
     sequence_tables: tuple[str, ...] = checkpoint.SEQUENCE_TABLES
-    operations: tuple[Served, ...] = OPERATIONS
+    operations = OPERATIONS
 
     def __init__(self) -> None:
         self.books = Books()

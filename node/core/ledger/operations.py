@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
 from node.core.machine.operation import Body, Merging, Served, after_first, expect, is_id
 from protocol.columns import Flag, Transfers
+from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.placement import SHARDS_MAX
 from protocol.rows import TransferRow
@@ -37,7 +38,44 @@ FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 """What an update may change: which values, and in words."""
 
 
-def check_accounts(body: Body) -> None:
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A change of an account."""
+
+    account: str
+    fields: dict[str, Any]  # some of FIELDS, checked
+    id: bytes
+    after: bytes | None  # id of the update that it follows; None where it names a version
+
+    def command(self) -> Body:
+        """As the ledger takes it."""
+        return ["update", self.account, self.fields, self.id, self.after]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOf:
+    """A transfer by its id, in the shard of a debit account."""
+
+    id: bytes
+    debit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of an account's history."""
+
+    account: str
+    cursor: int | None  # of an earlier page
+    rows: int
+    newest_first: bool
+    group: int | None  # whose part of a split account is meant; None for any other account
+
+    def question(self) -> Body:
+        """As the ledger takes it."""
+        return ["history", self.account, self.cursor, self.rows, self.newest_first]
+
+
+def check_accounts(body: Body) -> Body:
     """`[[id, currency, minimum, maximum, owner, metadata], ...]`."""
     expect(1 <= len(body) <= TRANSFERS_MAX, f"1 to {TRANSFERS_MAX} accounts")
     for row in body:
@@ -46,61 +84,71 @@ def check_accounts(body: Body) -> None:
         expect(all(type(text) is str for text in (identifier, currency, owner)), "id, currency and owner as text")
         expect(_is_limit(minimum) and _is_limit(maximum), "limits as integers of minor units, or null")
         expect(type(metadata) is bytes, "metadata as bytes")
+    return body
 
 
-def check_split(body: Body) -> None:
-    """`[id, currency, minimum, maximum, owner, metadata]`."""
-    check_accounts([body])
-
-
-def check_update(body: Body) -> None:
+def decode_update(body: Body) -> Update:
     """`[account id, {field: value}, id, id of the update that it follows]`."""
-    expect(len(body) == 4 and type(body[0]) is str and type(body[1]) is dict, "[account id, {field: value}, id, after]")
-    expect(is_id(body[2]) and any(body[2]), "an id of 16 bytes that are not all 0, another one for each update")
-    is_after = body[3] == b"" or is_id(body[3])
-    expect(is_after or (body[3] is None and bool(body[1].get("if_version"))), "the id that it follows, or a version")
-    for name, value in body[1].items():
+    expect(len(body) == 4, "[account id, {field: value}, id, after]")
+    account, fields, id, after = body
+    expect(type(account) is str and type(fields) is dict, "[account id, {field: value}, id, after]")
+    expect(is_id(id) and any(id), "an id of 16 bytes that are not all 0, another one for each update")
+    is_after = after == b"" or is_id(after)
+    expect(is_after or (after is None and bool(fields.get("if_version"))), "the id that it follows, or a version")
+    for name, value in fields.items():
         expect(name in FIELDS, f"a field of {', '.join(FIELDS)}, not {name}")
         holds, expected = FIELDS[name]
         expect(holds(value), f"{name} as {expected}")
+    return Update(account, fields, id, after)
 
 
-def check_transfers(body: Body) -> None:
+def decode_transfers(body: Body) -> Transfers:
     """`Transfers.pack()`. Names that no account can have would be kept in the record, so their length is bounded, if only in sum."""
     batch = Transfers.unpack(body)
     short = len(batch) * (ACCOUNT_ID_BYTES_MAX + 1)
     expected = f"account ids of at most {ACCOUNT_ID_BYTES_MAX} bytes"
     expect(len(batch.debit) < short and len(batch.credit) < short, expected)
+    return batch
 
 
-def check_outcome(body: Body) -> None:
+def decode_outcome(body: Body) -> TransferOf:
     """`[id, debit account]`."""
-    expect(len(body) == 2 and is_id(body[0]) and type(body[1]) is str, "[id of 16 bytes, debit account]")
+    match body:
+        case [bytes(id), str(debit)] if is_id(id):
+            return TransferOf(id, debit)
+    raise ProtocolError("expected [id of 16 bytes, debit account]")
 
 
-def check_balances(body: Body) -> None:
+def check_balances(body: Body) -> list[str]:
     """`[account id, ...]`, each read by itself, so that more of them are several requests."""
-    check_ids(body, BALANCES_MAX)
+    return check_ids(body, BALANCES_MAX)
 
 
-def check_ids(body: Body, most: int) -> None:
+def check_ids(body: Body, most: int) -> list[str]:
     """`[account id, ...]`, up to so many."""
     expect(1 <= len(body) <= most, f"1 to {most} account ids")
     expect(all(type(identifier) is str for identifier in body), "account ids as text")
+    return body
 
 
-def check_history(body: Body) -> None:
+def decode_history(body: Body) -> Page:
     """`[account id, cursor or null, rows, newest first]`, and the group of a split account's part."""
-    expect(len(body) in (4, 5) and type(body[0]) is str, "[account id, cursor, rows, newest first]")
-    expect(len(body) == 4 or (type(body[4]) is int and 0 < body[4] <= SHARDS_MAX), "the group of a part")
-    expect(body[1] is None or (type(body[1]) is int and body[1] >= 0), "a cursor from an earlier page, or null")
-    expect(type(body[2]) is int and 1 <= body[2] <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
-    expect(type(body[3]) is bool, "newest first as true or false")
+    expect(len(body) in (4, 5), "[account id, cursor, rows, newest first]")
+    account, cursor, rows, newest_first, *group = body
+    expect(type(account) is str, "[account id, cursor, rows, newest first]")
+    expect(all(type(number) is int and 0 < number <= SHARDS_MAX for number in group), "the group of a part")
+    expect(cursor is None or (type(cursor) is int and cursor >= 0), "a cursor from an earlier page, or null")
+    expect(type(rows) is int and 1 <= rows <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
+    expect(type(newest_first) is bool, "newest first as true or false")
+    return Page(account, cursor, rows, newest_first, group[0] if group else None)
 
 
-def check_find(body: Body) -> None:
+def decode_find(body: Body) -> bytes:
     """`[id]` of a transfer whose debit account is not known."""
-    expect(len(body) == 1 and is_id(body[0]), "[id of 16 bytes]")
+    match body:
+        case [bytes(id)] if is_id(id):
+            return id
+    raise ProtocolError("expected [id of 16 bytes]")
 
 
 def bytes_of_accounts(body: Body) -> int:
@@ -113,8 +161,7 @@ def _bytes_of_page(body: Body) -> int:
     return SEARCH_BYTES + ENTRY_BYTES * max(1, min(rows, HISTORY_ROWS_MAX))
 
 
-def _both_sides(body: Body) -> list[str]:
-    batch = Transfers.unpack(body)
+def _both_sides(batch: Transfers) -> list[str]:
     return [*batch.debits(), *batch.credits()]
 
 
@@ -124,51 +171,54 @@ def _first_found(answers: Sequence[Body]) -> Body:
     return min(found, key=lambda answer: TransferRow(*answer[0]).status, default=[None])
 
 
-def _length(body: Body) -> int:
-    return sum(map(len, body[1]))
+def _batch(command: Body) -> Transfers:
+    """Of a command that has been made here: it holds the batch as it was decoded."""
+    _, batch = command
+    assert isinstance(batch, Transfers)
+    return batch
 
 
-def _ends_in_chain(body: Body) -> bool:
-    flags: bytes = body[1][4] if len(body[1]) > 4 else b""
-    return bool(flags) and bool(int(np.frombuffer(flags[-2:], "<u2")[0]) & Flag.linked)
+def _ends_in_chain(command: Body) -> bool:
+    flags = _batch(command).flags
+    return bool(flags) and bool(int.from_bytes(flags[-2:], "little") & Flag.linked)
 
 
-def _merge(bodies: Sequence[Body]) -> Body:
-    return ["transfers", Transfers.concatenate([Transfers.of_checked(body[1]) for body in bodies]).pack()]
+def _merge(commands: Sequence[Body]) -> Body:
+    return ["transfers", Transfers.concatenate([_batch(command) for command in commands])]
 
 
-OPERATIONS: tuple[Served, ...] = (
+OPERATIONS: tuple[Served[Any], ...] = (
     Served(
-        Operation.accounts, LEDGER, True, check_accounts, lambda body: [row[0] for row in body],
-        lambda body: ["accounts", body], lambda answer: list(answer[1]), is_work=True,
+        Operation.accounts, LEDGER, True, check_accounts, lambda rows: [id for id, *_ in rows],
+        lambda rows: ["accounts", rows], lambda answer: list(answer[1]), is_work=True,
     ),
     Served(
-        Operation.update, LEDGER, True, check_update, lambda body: body[:1], lambda body: ["update", *body], after_first,
+        Operation.update, LEDGER, True, decode_update, lambda asked: [asked.account], Update.command, after_first,
         is_work=True, is_conflict=lambda answer: bool(answer[0] == AccountStatus.version_conflict),
     ),
     Served(
-        Operation.transfers, LEDGER, True, check_transfers, _both_sides, lambda body: ["transfers", body], after_first,
-        is_work=True, size=lambda body: len(body[3]) // 8, merging=Merging(_length, _ends_in_chain, _merge),
+        Operation.transfers, LEDGER, True, decode_transfers, _both_sides, lambda batch: ["transfers", batch], after_first,
+        is_work=True, size=len, merging=Merging(lambda command: _batch(command).length(), _ends_in_chain, _merge),
     ),
     Served(
-        Operation.outcome, LEDGER, True, check_outcome, lambda body: body[1:], lambda body: ["cancel", *body], after_first,
-        is_work=True,
+        Operation.outcome, LEDGER, True, decode_outcome, lambda asked: [asked.debit],
+        lambda asked: ["cancel", asked.id, asked.debit], after_first, is_work=True,
     ),
     Served(
-        Operation.balances, LEDGER, False, check_balances, lambda body: body, lambda body: ["accounts", body],
-        lambda answer: list(answer[1]), answer_bytes=bytes_of_accounts, is_heavy=lambda body: len(body) > LIGHT_ROWS,
+        Operation.balances, LEDGER, False, check_balances, lambda ids: ids, lambda ids: ["accounts", ids],
+        lambda answer: list(answer[1]), answer_bytes=bytes_of_accounts, is_heavy=lambda ids: len(ids) > LIGHT_ROWS,
     ),
     Served(
-        Operation.history, LEDGER, False, check_history, lambda body: body[:1] if len(body) == 4 else [],
-        lambda body: ["history", *body[:4]], after_first, answer_bytes=_bytes_of_page, is_heavy=lambda _: True,
-        group=lambda body: int(body[4]),
+        Operation.history, LEDGER, False, decode_history, lambda asked: [asked.account] if asked.group is None else [],
+        Page.question, after_first, answer_bytes=_bytes_of_page, is_heavy=lambda _: True,
+        group=lambda asked: asked.group,
     ),
     Served(
-        Operation.transfer, LEDGER, False, check_outcome, lambda body: body[1:], lambda body: ["transfer", body[0]],
+        Operation.transfer, LEDGER, False, decode_outcome, lambda asked: [asked.debit], lambda asked: ["transfer", asked.id],
         after_first, answer_bytes=lambda _: SEARCH_BYTES,
     ),
     Served(
-        Operation.find_by_id, LEDGER, False, check_find, lambda _: [], lambda body: ["transfer", body[0]], after_first,
+        Operation.find_by_id, LEDGER, False, decode_find, lambda _: [], lambda id: ["transfer", id], after_first,
         answer_bytes=lambda _: SHARDS_ASKED * SEARCH_BYTES, merge_all=_first_found,
     ),
 )  # fmt: skip

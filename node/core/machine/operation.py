@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from protocol.errors import ProtocolError
 
 Body = list[Any]
-"""A command's or an answer's body: a msgpack list whose first item names the command."""
+"""A command's or an answer's body: a list for msgpack whose first item names the command.
+
+A command that has not been resolved yet may hold what `Served.decode` has made, as it stays in this process.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +25,35 @@ class Merging:
     merge: Callable[[Sequence[Body]], Body]
 
 
+Request = TypeVar("Request")
+
+
 @dataclass(frozen=True, slots=True)
-class Served:
+class Served(Generic[Request]):
     """An operation of a part.
 
-    `check` raises ProtocolError for a body of the wrong form; all other functions are given a checked body, but `is_work` and
-    `answer_bytes`, which are asked before anything has been checked. A request goes to the shard of its accounts; where those are several,
-    its body is a list with an item for each, and the answer likewise. One that names no account goes to the group that `group` gives, or
-    to all shards, whose answers `merge_all` makes one.
+    `decode` makes of a request's body what all other functions are given; it raises ProtocolError for a wrong form. `is_work` and
+    `answer_bytes` are asked before, of the body as it came. A request goes to the shard of its accounts; where those are several,
+    it is a list with an item for each, decoded as it came, and the answer likewise. One that names no account goes to the group that
+    `group` gives, or to all shards, whose answers `merge_all` makes one.
     """
 
     name: str  # as clients send it
     part: str
     is_command: bool  # else it is a question
-    check: Callable[[Body], None]
-    accounts: Callable[[Body], list[str]]
-    to_part: Callable[[Body], Body]  # the request as the part takes it
+    decode: Callable[[Body], Request]
+    accounts: Callable[[Request], list[str]]
+    to_part: Callable[[Request], Body]  # the request as the part takes it
     to_client: Callable[[Body], Body]  # the part's answer as the client is told
     is_work: bool = False  # whether an overloaded node may refuse it: it takes a place in a log or a queue
     answer_bytes: Callable[[Body], int] = lambda _: (
         0
     )  # what the answer to a read may weigh, which stands for its time, too
-    is_heavy: Callable[[Body], bool] = lambda _: (
+    is_heavy: Callable[[Request], bool] = lambda _: (
         False
     )  # a question that takes more than a moment where all is in memory
-    size: Callable[[Body], int] = lambda _: 1  # of a command, in transfers
-    group: Callable[[Body], int] | None = None
+    size: Callable[[Request], int] = lambda _: 1  # of a command, in transfers
+    group: Callable[[Request], int] | None = None
     merge_all: Callable[[Sequence[Body]], Body] | None = None
     is_conflict: Callable[[Body], bool] = lambda _: (
         False

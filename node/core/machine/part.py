@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class Part(Protocol):
     tables: tuple[str, ...]  # all checkpoint tables
     archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
     sequence_tables: tuple[str, ...]  # those of the archives whose rows are numbered from 0 and never change
-    operations: tuple[Served, ...]  # what clients may ask it for
+    operations: tuple[Served[Any], ...]  # what clients may ask it for
 
     # -- at the leader, before the log ----------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class BasePart:
     tables: tuple[str, ...] = ()
     archive_tables: tuple[str, ...] = ()
     sequence_tables: tuple[str, ...] = ()
-    operations: tuple[Served, ...] = ()
+    operations: tuple[Served[Any], ...] = ()
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Commands are logged as they come."""
