@@ -25,7 +25,7 @@ from node.core.ledger.limits import (
     Marks,
     Positions,
 )  # fmt: skip
-from node.core.ledger.segment import NO_ID, Columns, Links, Sealed, Segment
+from node.core.ledger.segment import NO_EXTRA, Columns, Links, Sealed, Segment
 from protocol.columns import SEPARATOR
 from protocol.status import TRANSFERS_MAX
 
@@ -82,13 +82,13 @@ class History:
 
     def append_one(
         self, id: bytes, debit: int, credit: int, amount: int, code: int, flags: int, status: int, now_ns: int,
-        reference: str = "", extra: tuple[bytes, int] = (NO_ID, 0),
+        reference: str = "", extra: tuple[bytes, int] = NO_EXTRA,
     ) -> int:  # fmt: skip
         """Records a single transfer; with which time."""
         self._make_room(1)
         tail = self.tail
         position = tail.count
-        tail.ids[position] = (int.from_bytes(id[:8], "little"), int.from_bytes(id[8:], "little"))
+        tail.ids[position] = np.frombuffer(id, np.uint64)
         tail.debit[position] = debit
         tail.credit[position] = credit
         tail.amount[position] = amount
@@ -98,7 +98,7 @@ class History:
         tail.timestamp_ns[position] = timestamp_ns = self._take_stamps(1, now_ns)
         if reference:
             tail.references.append(position, 1, reference)
-        if extra != (NO_ID, 0):
+        if extra != NO_EXTRA:
             tail.extras[position] = extra
         tail.count = position + 1
         if not flags & CREDIT_LEG:
@@ -197,6 +197,8 @@ class History:
         return np.concatenate(found) if found else NO_KEYS
 
     def _window_from(self, through: int) -> list[Sealed]:
+        if through >= self.sealed:  # as a rule: nothing was sealed since
+            return []
         return [self.window[number] for number in range(max(through, self.window_start), self.sealed)]
 
     def find(self, id: bytes, through: int) -> tuple[Columns, int] | None:
@@ -204,8 +206,11 @@ class History:
         if (recent := self.recent.get(id)) is not None:
             return self.tail, recent
         key = key_of(id)
-        if any(run.has(key) for run in self.runs) and (position := self.tail.find(id)) >= 0:
-            return self.tail, position
+        for run in self.runs:
+            if run.has(key):
+                if (position := self.tail.find(id)) >= 0:
+                    return self.tail, position
+                break
         for sealed in self._window_from(through):
             if sealed.run.has(key) and (position := sealed.segment.find(id)) >= 0:
                 return sealed.segment, position

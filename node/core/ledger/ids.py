@@ -7,6 +7,7 @@ keys only make two ids worth comparing in full. The mixing keeps ids that count 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def keys_of(ids: bytes) -> Keys:
     return keys
 
 
+@lru_cache(maxsize=1_024)  # a lone transfer is asked for its key thrice, from its resolving to its record
 def key_of(id: bytes) -> int:
     """The key of one id."""
     high, low = int.from_bytes(id[:8], "big"), int.from_bytes(id[8:], "big")

@@ -111,7 +111,10 @@ class Ledger(BasePart):
 
     def take_facts(self) -> Sequence[HoldEnded]:
         """Holds that have ended."""
-        facts, self.books.holds.facts = self.books.holds.facts, []
+        facts = self.books.holds.facts
+        if not facts:
+            return ()
+        self.books.holds.facts = []
         return facts
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:

@@ -57,7 +57,7 @@ class Posting(Exact):
 
     def _note_id(self, line: int, status: int) -> None:
         """A row behind this one may repeat its id."""
-        if not self.known[line] and self.lines.suspect[line] and Status(status).is_recorded:
+        if not self.known[line] and self.lines.suspect[line] and (not status or Status(status).is_recorded):
             self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
 
     def _note_versions(self, first: int, last: int) -> None:

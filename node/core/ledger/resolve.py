@@ -183,13 +183,19 @@ def _with_hints(
     found = known_ids(books, batch, searched, loaded)
     if isinstance(found, Need):
         return found
-    hints = found | misshapen
     holds: dict[int, int] | Need = _ended_holds(books, batch, loaded) if batch.hold_ids else {}
     if isinstance(holds, Need):
         return holds
-    batch.hints = [number for row in sorted(hints) for number in (row, hints[row])]
-    batch.hold_hints = [number for row in sorted(holds) for number in (row, holds[row])]
+    if found or misshapen:
+        batch.hints = _flat(found | misshapen)
+    if holds:
+        batch.hold_hints = _flat(holds)
     return batch
+
+
+def _flat(statuses: dict[int, int]) -> list[int]:
+    """position, status, ... by position."""
+    return [number for row in sorted(statuses) for number in (row, statuses[row])]
 
 
 def known_ids(books: Books, batch: Batch, searched: Marks | None, loaded: Loaded) -> dict[int, int] | Need:

@@ -15,6 +15,7 @@ from node.core.ledger.limits import CREDIT_LEG, MANY_LOOKUPS, Codes, Int32s, Int
 from protocol.columns import SEPARATOR
 
 NO_ID = bytes(16)
+NO_EXTRA = (NO_ID, 0)  # hold id and ttl of a plain transfer
 
 
 class Texts:
@@ -134,7 +135,7 @@ class Columns:
 
     def extra_at(self, position: int) -> tuple[bytes, int]:
         """Hold id and ttl."""
-        return self.extras.get(position, (NO_ID, 0))
+        return self.extras.get(position, NO_EXTRA)
 
     def extras_all(self) -> dict[int, tuple[bytes, int]]:
         """Hold fields of all positions that have any."""
@@ -192,7 +193,7 @@ class Segment(Columns):
         """Hold id and ttl."""
         place = int(self._extra_positions.searchsorted(position))
         if place == len(self._extra_positions) or self._extra_positions[place] != position:
-            return NO_ID, 0
+            return NO_EXTRA
         return self._extra_hold_ids[16 * place : 16 * place + 16], int(self._extra_ttls[place])
 
     def extras_all(self) -> dict[int, tuple[bytes, int]]:

@@ -14,13 +14,15 @@ from node.core.ledger.ids import sorted_run
 from node.core.ledger.limits import BOTH, SMALL_BATCH, Codes, Int32s, Keys, Marks, Positions
 from node.core.ledger.posting import Posting
 from node.core.ledger.repeats import known_outcomes
+from node.core.ledger.segment import NO_EXTRA
 from node.core.machine.docket import SETTLED, Failure, Payments, Statuses
 from node.core.machine.part import At
 from protocol.columns import Flag
 from protocol.status import REPEATED, Status
 
 RECORDED: Marks = np.zeros(256, np.bool_)
-RECORDED[[int(status) for status in Status if status.is_recorded]] = True
+RECORDED_CODES = frozenset(int(status) for status in Status if status.is_recorded)
+RECORDED[list(RECORDED_CODES)] = True
 REFUSED = RECORDED.copy()
 REFUSED[int(Status.created)] = False
 NO_CODES: Codes = np.zeros(0, np.uint8)
@@ -53,7 +55,8 @@ class TransfersDocket:
         if batch.count >= SMALL_BATCH or self._is_stale:
             return None
         self._are_few = True
-        self._begin_exact(small_lines(batch), range(batch.count) if self._numbers is None else self._numbers.tolist())
+        numbers = range(batch.count) if self._numbers is None else self._numbers.tolist()
+        self._begin_exact(small_lines(batch), numbers)
         return list(self._firsts)
 
     def sort(self, statuses: Statuses) -> Marks | None:
@@ -114,6 +117,8 @@ class TransfersDocket:
         assert self._exact is not None
         first, flags = self._firsts[number], self._exact.lines.flags
         last = first + 1
+        if self._numbers is None:
+            return first, last
         while flags[last - 1] & Flag.linked and last < len(flags):
             last += 1
         return first, last
@@ -170,15 +175,18 @@ class TransfersDocket:
     def _record_few(self, exact: Posting) -> bytes:
         """The same, without numpy's fixed cost."""
         batch, lines, statuses, history = self._batch, exact.lines, exact.statuses, self._books.history
-        recorded = [line for line, status in enumerate(statuses) if RECORDED[status] and not exact.known[line]]
+        recorded = [line for line, status in enumerate(statuses) if status in RECORDED_CODES and not exact.known[line]]
         shift = history.append_others(batch) if recorded else 0
+        has_extra = bool(batch.hold_ids or batch.ttl)
         for line in recorded:
             credit = lines.credit[line]
+            extra = (batch.hold_id(line), batch.ttl_seconds(line)) if has_extra else NO_EXTRA
             history.append_one(
                 batch.id_at(line), lines.debit[line], credit - shift if credit <= -2 else credit, exact.moved[line],
-                batch.code_at(line), lines.flags[line], statuses[line], self._at.timestamp_ns, batch.reference_at(line),
-                (batch.hold_id(line), batch.ttl_seconds(line)),
+                batch.code_at(line), lines.flags[line], statuses[line], self._at.timestamp_ns, batch.reference_at(line), extra,
             )  # fmt: skip
+        if not any(exact.known):
+            return bytes(statuses)
         answered = zip(statuses, exact.known, strict=True)
         return bytes(status | REPEATED if known and REFUSED[status] else status for status, known in answered)
 

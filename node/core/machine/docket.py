@@ -116,8 +116,9 @@ def _judge_one(dockets: Sequence[Docket], number: int) -> int:
     """The objection to the first row counts; of several to that, a final one before one that may pass, then the smallest."""
     failures: list[Failure] = []
     taken: list[Docket] = []
+    are_several = len(dockets) > 1
     for docket in dockets:
-        failure = docket.judge(number, may_be_given_back=len(dockets) > 1)
+        failure = docket.judge(number, may_be_given_back=are_several)
         if failure is None:
             taken.append(docket)
             continue

@@ -208,7 +208,7 @@ class Machine:
 
     def resolve(self, part: str, body: Body, now_ns: int, loaded: Loaded) -> Body | Need:
         """At the leader: the request that is to be logged for a command."""
-        asking = self._asking(now_ns, loaded)
+        asking = Asking(now_ns, loaded, self.parts)
         resolved = self.parts[part].resolve(body, asking)
         match resolved:
             case Alone(logged):
@@ -224,29 +224,22 @@ class Machine:
         if request[0] != Kind.round or prepare is None:
             return request
         *terms, part, body = prepare
-        asking = self._asking(now_ns, loaded)
+        asking = Asking(now_ns, loaded, self.parts)
         resolved = self.parts[part].resolve(body, asking)
         if isinstance(resolved, Need):
             return resolved
         assert isinstance(resolved, Judged), f"a round brings transactions, not {body[0]}"
         return [*head, [*terms, self._accompanied(resolved, asking)]]
 
-    def _asking(self, now_ns: int, loaded: Loaded) -> Asking:
-        asking = Asking(
-            now_ns, loaded, lambda part, body: self.parts[part].resolve(body, asking),
-            lambda part, body: self.parts[part].query(body, loaded),
-        )  # fmt: skip
-        return asking
-
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
         """The commands, and what other parts log beside them."""
         commands: list[Body] = [list(command) for command in judged.commands]
-        named = dict(judged.commands)
-        others = [part for name, part in self.parts.items() if name not in named and part.joins()]
-        if others and judged.payments is not None:
-            payments = judged.payments()
-            accompanied = [[part.name, part.accompany(payments, asking)] for part in others]
-            commands += [command for command in accompanied if command[1] is not None]
+        payments: Payments | None = None
+        for name, part in self.parts.items():
+            if judged.payments is not None and part.joins() and all(name != named for named, _ in judged.commands):
+                payments = payments or judged.payments()
+                if (beside := part.accompany(payments, asking)) is not None:
+                    commands.append([name, beside])
         return commands
 
     def query(self, part: str, body: Body, loaded: Loaded) -> Answer | Need:

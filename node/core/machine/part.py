@@ -37,7 +37,7 @@ Rows = Callable[[str], Iterable[tuple[int, bytes]]]
 """Reads a checkpoint table in key order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as others that are made for each request: freezing them would take some times as long
 class At:
     """Where and when an entry is applied."""
 
@@ -88,14 +88,21 @@ class Answer:
     is_undecided: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asking:
     """What a leader hands to a part that resolves."""
 
     now_ns: int  # the wall's time, about that of the entry
     loaded: Loaded
-    resolve: Callable[[str, Body], Alone | Judged | Need]  # a command of another part of the shard
-    ask: Callable[[str, Body], Answer | Need]  # a question to another part
+    parts: Mapping[str, Part]  # of the shard
+
+    def resolve(self, part: str, body: Body) -> Alone | Judged | Need:
+        """A command of another part."""
+        return self.parts[part].resolve(body, self)
+
+    def ask(self, part: str, body: Body) -> Answer | Need:
+        """A question to another part."""
+        return self.parts[part].query(body, self.loaded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ class Alone:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
     """Transactions as they are logged, of one part or several: all parts of the machine judge them, each as a whole or not at all."""
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from node.core.machine import Alone, Answer, Asking, At, Body, Judged, Loaded, Need, Part, judge
+from node.core.machine import Alone, Asking, At, Body, Judged, Loaded, Part, judge
 
 
 def asking(now_ns: int = 0, loaded: Loaded | None = None) -> Asking:
     """What a leader hands out, without other parts."""
-
-    def resolve(part: str, body: Body) -> Alone | Judged | Need:
-        raise AssertionError(f"there is no part {part} here")
-
-    def ask(part: str, body: Body) -> Answer | Need:
-        raise AssertionError(f"there is no part {part} here")
-
-    return Asking(now_ns, loaded or {}, resolve, ask)
+    return Asking(now_ns, loaded or {}, {})
 
 
 def carry_out(part: Part, resolved: Alone | Judged, at: At) -> Body:
