@@ -103,6 +103,8 @@ class Accounts:
             except KeyError:
                 pass
         get = self.rows.get
+        if len(names) == 1:
+            return np.array((get(names[0], NOT_HERE),), np.int32)
         return np.array([get(name, NOT_HERE) for name in names], np.int32)
 
     def currency(self, row: int) -> str:

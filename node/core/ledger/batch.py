@@ -35,13 +35,12 @@ class Batch:
     sides: bytes = b""  # legs only: `Side` of each row
     places: bytes = b""  # legs only: int32 rows of the round; empty where every transaction of it is one row
     if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
+    count: int = field(init=False, compare=False)  # rows
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
 
-    @property
-    def count(self) -> int:
-        """Rows."""
-        return len(self.amount) // 8
+    def __post_init__(self) -> None:
+        self.count = len(self.amount) // 8
 
     @classmethod
     def of(cls, body: list[Any]) -> Batch:

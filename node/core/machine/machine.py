@@ -211,10 +211,10 @@ class Machine:
         asking = Asking(now_ns, loaded, self.parts)
         resolved = self.parts[part].resolve(body, asking)
         match resolved:
+            case Judged():
+                return [Kind.judge, resolved.count, self._accompanied(resolved, asking)]
             case Alone(logged):
                 return [Kind.apply, part, logged]
-            case Judged(count=count):
-                return [Kind.judge, count, self._accompanied(resolved, asking)]
             case _:
                 return resolved
 
