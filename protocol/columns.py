@@ -8,7 +8,7 @@ An optional column that is empty means its default for every row.
 |---|---|---|---|
 | ids | 16, big-endian | 128-bit transfer id, made by the client | |
 | debit, credit | text | account ids | |
-| amount | 8, int64 | minor units; for a capture the part captured, for a void ignored | |
+| amount | 8, int64 | minor units; for a capture the part captured, for a void 0 or what the hold was opened with | |
 | flags | 2, uint16 | `Flag` bits | 0 |
 | code | 4, uint32 | the user's own classification | 0 |
 | reference | text | the user's own reference | "" |
@@ -45,6 +45,7 @@ class Flag(IntFlag):
     hold = 2
     capture = 4
     void = 8
+    final = 16
 
 
 COMMIT_PROTOCOLS = ("2pc", "3pc")
@@ -73,7 +74,7 @@ _COLUMNS = tuple(
 )  # in their order on the wire; width 0 for text
 
 FINAL_VERSION = 2**64 - 1  # `if_version` of a row that may be refused although other parts of its account have funds
-ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void)
+ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void | Flag.final)
 
 
 @dataclass(frozen=True, slots=True)

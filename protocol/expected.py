@@ -54,6 +54,8 @@ EXPECTED = {
     Status.hold_id_must_be_different: "an id of its own, other than the hold's",
     Status.hold_has_different_debit_account: "the debit account of the hold",
     Status.hold_has_different_credit_account: "the credit account of the hold",
+    Status.hold_has_different_amount: "no amount for a void, or the one that the hold was opened with",
+    Status.final_reserved_for_capture: "final=True for a capture alone",
 }
 DIFFERENT = "exists_with_different_"
 EXPECTED |= {

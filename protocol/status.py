@@ -35,6 +35,7 @@ class Status(IntEnum):
     ttl_too_long = 16
     reference_too_long = 17
     if_version_must_be_zero = 18
+    final_reserved_for_capture = 19
 
     # The id was used before, for something else.
     exists_with_different_flags = 20
@@ -69,6 +70,7 @@ class Status(IntEnum):
     exceeds_maximum_balance = 57
     cancelled = 58
     exceeds_allowance = 59
+    hold_has_different_amount = 60
 
     # About a split debit account; nodes settle it among themselves, so it is never the answer to a client.
     elsewhere = 98  # its part for this payment is in another shard
@@ -86,7 +88,7 @@ class Status(IntEnum):
     @property
     def is_recorded(self) -> bool:
         """Whether the books remember this outcome under the transfer's id."""
-        return self == Status.created or Status.lock_not_held <= self <= Status.exceeds_allowance
+        return self == Status.created or Status.lock_not_held <= self <= Status.hold_has_different_amount
 
 
 REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`

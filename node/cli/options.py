@@ -163,8 +163,14 @@ def add_payments(commands: Any, shared: argparse.ArgumentParser) -> None:
     capture = commands.add_parser("capture", help="move money from a hold", parents=[priced])
     capture.add_argument("hold", type=parse_id)
     capture.add_argument("amount")
+    capture.add_argument("--final", action="store_true", help="give the rest back with it")
     void = commands.add_parser("void", help="give back what is left of a hold", parents=[payment])
     void.add_argument("hold", type=parse_id)
+    void.add_argument("--amount", help="that the hold must have been opened with")
+    void.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")
+    for command in (capture, void):
+        command.add_argument("--debit", dest="named_debit", metavar="ACCOUNT", help="that must be the hold's")
+        command.add_argument("--credit", dest="named_credit", metavar="ACCOUNT", help="that must be the hold's")
 
 
 def add_questions(commands: Any, shared: argparse.ArgumentParser) -> None:

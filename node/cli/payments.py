@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from node.cli.output import show
 from protocol import ids
@@ -27,13 +28,20 @@ def capture(client: SyncClient, options: argparse.Namespace) -> int:
     """capture."""
     options.debit = debit_of_hold(client, options.hold)
     check_currency(client, options)
-    return send(client, options, partial(client.capture, options.hold, options.amount, reference=options.reference))
+    details = {"final": options.final, "reference": options.reference} | named(options)
+    return send(client, options, partial(client.capture, options.hold, options.amount, **details))
 
 
 def void(client: SyncClient, options: argparse.Namespace) -> int:
     """void."""
     options.debit = debit_of_hold(client, options.hold)
-    return send(client, options, partial(client.void, options.hold))
+    check_currency(client, options)
+    return send(client, options, partial(client.void, options.hold, amount=options.amount, **named(options)))
+
+
+def named(options: argparse.Namespace) -> dict[str, Any]:
+    """The accounts of a hold that the command line names, to be checked."""
+    return {"debit": options.named_debit, "credit": options.named_credit}
 
 
 def debit_of_hold(client: SyncClient, hold: int) -> str:

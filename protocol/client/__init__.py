@@ -6,9 +6,9 @@ says so and `Client.outcome` settles it.
 
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
 `client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `history.py` and
-`survey.py` are calls of more than one request, `locks.py` its locks, `guards.py` what a transfer may demand besides funds,
-`sync.py` its twin, call by call with the same arguments and types, `sync_locks.py` that of a lock, `background.py` the thread
-that does their work.
+`survey.py` are calls of more than one request, `opened.py` knows the accounts of holds, `locks.py` its locks, `guards.py` what a
+transfer may demand besides funds, `sync.py` its twin, call by call with the same arguments and types, `sync_locks.py` that of
+a lock, `background.py` the thread that does their work.
 
 Invariants
 - A change is repeated only with the ids it had.

@@ -79,6 +79,15 @@ def clamp(amount: object) -> int:
     return max(INT64_MIN, min(int(amount), INT64_MAX))
 
 
+def named_amount(amount: object) -> int:
+    """The amount that a void names, 0 for none: one that no hold has must not pass for none."""
+    if amount is None:
+        return 0
+    if (number := clamp(amount)) <= 0:
+        raise wrong(f"amount {amount!r:.80}: expected the amount that the hold was opened with, or None for any")
+    return number
+
+
 def check_limit(limit: object, name: str) -> int | None:
     """Minor units, or None for no limit."""
     if limit is None:

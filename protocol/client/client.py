@@ -24,6 +24,7 @@ from protocol.client.arguments import (
     fixed,
     id_bytes,
     id_column,
+    named_amount,
     number_column,
     one_line,
     text_column,
@@ -33,6 +34,7 @@ from protocol.client.calls import Calls, Deed
 from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
 from protocol.client.locks import Lock, LockOwner, OpenLocks
+from protocol.client.opened import OpenedHolds
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.refusals import refusal
 from protocol.client.survey import survey
@@ -43,8 +45,7 @@ from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
-from protocol.rows import TransferRow
-from protocol.status import REPEATED, TRANSFERS_MAX, AccountStatus, AllowanceStatus, Status, split_status
+from protocol.status import REPEATED, AccountStatus, AllowanceStatus, Status, split_status
 from protocol.views import (
     Account,
     Allowance,
@@ -89,7 +90,7 @@ class Client:
         hello = Hello(PROTOCOL_VERSION, name, Role.client, 0, check_text(token, "token"), 0, identity)
         self._calls = Calls(addresses, hello, timeout, within)
         self._ids = ids or transfer_ids.IdGenerator(lambda: time.time_ns() // 1_000_000, secrets.randbits)
-        self._holds: dict[int, tuple[str, str]] = {}
+        self._holds = OpenedHolds(self._calls)
         self._locks = OpenLocks()
 
     async def __aenter__(self) -> Client:
@@ -275,7 +276,7 @@ class Client:
         guards = pack_guards(1, if_version, lock, commit)
         given: dict[str, Any] = {"code": code, "reference": reference, "ttl": ttl, "guards": guards, "timeout": timeout}
         receipt = await self._one(debit, credit, amount, id, Flag.hold, **given)
-        self._remember_hold(receipt.id, debit, credit)
+        self._holds.remember(receipt.id, debit, credit)
         return receipt
 
     async def capture(
@@ -283,6 +284,9 @@ class Client:
         hold: int,
         amount: int,
         *,
+        final: bool = False,
+        debit: str | None = None,
+        credit: str | None = None,
         id: int | None = None,
         reference: str = "",
         if_version: int | None = None,
@@ -290,40 +294,41 @@ class Client:
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`."""
+        """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`.
+
+        With `final` the rest is given back with it. `debit` and `credit`, where given, must be the hold's accounts.
+        """
         guards = pack_guards(1, if_version, lock, commit)
         deadline = self._calls.deadline(timeout)
-        debit, credit = await self._accounts_of_hold(hold, timeout)
+        accounts = await self._holds.accounts(hold, debit, credit, timeout)
         given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._calls.left(deadline)}
-        return await self._one(debit, credit, amount, id, Flag.capture, hold=hold, **given)
+        return await self._one(
+            *accounts, amount, id, Flag.capture | (Flag.final if final else Flag.none), hold=hold, **given
+        )
 
     async def void(
         self,
         hold: int,
         *,
+        debit: str | None = None,
+        credit: str | None = None,
+        amount: int | None = None,
         id: int | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Gives back what is left of a hold. The guards are those of `transfer`."""
+        """Gives back what is left of a hold. The guards are those of `transfer`.
+
+        `debit`, `credit` and `amount`, where given, must be what the hold was opened with.
+        """
         guards = pack_guards(1, if_version, lock, commit)
-        deadline = self._calls.deadline(timeout)
-        debit, credit = await self._accounts_of_hold(hold, timeout)
+        deadline, named = self._calls.deadline(timeout), named_amount(amount)
+        accounts = await self._holds.accounts(hold, debit, credit, timeout)
         return await self._one(
-            debit, credit, 0, id, Flag.void, hold=hold, guards=guards, timeout=self._calls.left(deadline)
+            *accounts, named, id, Flag.void, hold=hold, guards=guards, timeout=self._calls.left(deadline)
         )
-
-    def _remember_hold(self, hold: int, debit: str, credit: str) -> None:
-        self._holds[hold] = debit, credit
-        if len(self._holds) > TRANSFERS_MAX:
-            del self._holds[next(iter(self._holds))]
-
-    async def _accounts_of_hold(self, hold: int, timeout: float | None = None) -> tuple[str, str]:
-        if hold not in self._holds and await self.find(hold, timeout=timeout) is None:
-            raise Refused(Status.hold_not_found.name, "the id of an accepted hold")
-        return self._holds[hold]
 
     async def _one(
         self,
@@ -416,12 +421,7 @@ class Client:
 
     async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
         """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
-        (row,) = await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout)
-        if row is None or TransferRow(*row).status != Status.created:
-            return None
-        entry = Entry.of(TransferRow(*row))
-        self._remember_hold(id, entry.debit, entry.credit)
-        return entry
+        return await self._holds.find(id, timeout)
 
     async def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:
         """What became of a transfer: round, coordinator, participants, their votes, the decision, and when each phase was.

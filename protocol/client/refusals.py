@@ -33,6 +33,11 @@ async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: f
     return Refused(status.name, expected, None if row is None else Account.unpack(row).version)
 
 
+def refused(status: Status) -> Refused:
+    """For what is known before anything is sent."""
+    return Refused(status.name, EXPECTED.get(status, ""))
+
+
 async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> Any:
     """The one row of an answer, None where there is none soon."""
     try:

@@ -204,6 +204,9 @@ class SyncClient:
         hold: int,
         amount: int,
         *,
+        final: bool = False,
+        debit: str | None = None,
+        credit: str | None = None,
         id: int | None = None,
         reference: str = "",
         if_version: int | None = None,
@@ -212,8 +215,9 @@ class SyncClient:
         timeout: float | None = None,
     ) -> Receipt:
         capturing = self._client.capture(
-            hold, amount, id=id, reference=reference, if_version=if_version, lock=lock, commit=commit, timeout=timeout
-        )
+            hold, amount, final=final, debit=debit, credit=credit, id=id, reference=reference, if_version=if_version,
+            lock=lock, commit=commit, timeout=timeout,
+        )  # fmt: skip
         return self._run(capturing)
 
     @documented_as(Client.void)
@@ -221,13 +225,19 @@ class SyncClient:
         self,
         hold: int,
         *,
+        debit: str | None = None,
+        credit: str | None = None,
+        amount: int | None = None,
         id: int | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        voiding = self._client.void(hold, id=id, if_version=if_version, lock=lock, commit=commit, timeout=timeout)
+        voiding = self._client.void(
+            hold, debit=debit, credit=credit, amount=amount, id=id, if_version=if_version, lock=lock, commit=commit,
+            timeout=timeout,
+        )  # fmt: skip
         return self._run(voiding)
 
     @documented_as(Client.transfer_many)

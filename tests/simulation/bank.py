@@ -216,7 +216,7 @@ class Bank:
         amount = self._random.randint(1, hold.amount) if kind == "capture" else 0
         transfer = Transfer(self.client.new_id(), hold.debit, hold.credit, amount, kind, hold.id)
         try:
-            await self.client._accounts_of_hold(hold.id)
+            await self.client._holds.accounts(hold.id)
         except (Unreachable, Busy):
             return
         await self._send(transfer)

@@ -40,7 +40,8 @@ Invariants
 - The times of the record's rows rise strictly, a nanosecond a row at the least, from their entry's time on: `History` gives them.
 - What apply sees depends on the log alone: the tail, the last sealed segments (`limits.WINDOW_SEGMENTS`), and the leader's findings in the
   entry. If segments that the leader did not search have left the window, the batch is answered `retry`.
-- A hold ends by its last capture, a void or `expire`; one that an open round touches ends with the round.
+- A hold ends by its last or its final capture, a void or `expire`; one that an open round touches ends with the round. What a round
+  gives back of a hold waits for its decision; the transaction's own rows behind it may spend it.
 - A hold promises its creditor the money until its time has passed, not the room for it: it changes nothing at the credit account,
   which often is in another shard. That must take money when the hold is opened; its state and its maximum are judged again by each
   capture. So it may freeze, close or be full meanwhile: the capture is refused, the money stays on hold, and a void or the end of

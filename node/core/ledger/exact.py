@@ -21,7 +21,9 @@ from protocol.status import Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
 LINKED, HOLD, CAPTURE, VOID = int(Flag.linked), int(Flag.hold), int(Flag.capture), int(Flag.void)
-VOIDED = -1
+FINAL = int(Flag.final)
+ENDED_BY = {-1: int(Status.hold_already_voided), -2: int(Status.hold_already_captured)}
+VOIDED, CAPTURED = ENDED_BY
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Exact:
         self.has_happened = False  # whether `exists` is what all ids of the transaction judged last say
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
-        self.own_holds: dict[bytes, int] = {}  # what it captures of holds, `VOIDED` for those that it ends
+        self.own_holds: dict[bytes, int] = {}  # what it captures of holds, a key of `ENDED_BY` for those that it ends
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -203,6 +205,8 @@ class Exact:
             return Status.hold_has_different_debit_account
         if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
             return Status.hold_has_different_credit_account
+        if lines.flags[line] & VOID and lines.amount[line] not in (0, hold.amount):
+            return Status.hold_has_different_amount
         if hold.expired or hold.expiry_ns <= self.at.elapsed_ns:
             return Status.hold_expired
         return self._rest_status(line, hold)
@@ -210,8 +214,8 @@ class Exact:
     def _rest_status(self, line: int, hold: Hold) -> int:
         """Whether enough is left of an open hold, counting what its own transaction takes."""
         own = self.own_holds.get(hold.id, 0)
-        if own == VOIDED:
-            return Status.hold_already_voided
+        if own in ENDED_BY:
+            return ENDED_BY[own]
         if hold.voiding:
             return Status.undecided
         others, amount = hold.undecided - own, self.lines.amount[line]
@@ -221,7 +225,7 @@ class Exact:
             return Status.undecided if others else 0
         if amount > hold.rest:
             return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
-        return 0
+        return Status.undecided if others and self.lines.flags[line] & FINAL else 0
 
     # -- what can be taken back -----------------------------------------------------------------------------------
 
@@ -267,5 +271,5 @@ def _put_back(cell: Cell, before: tuple[int, int, int, int, bool]) -> None:
     cell.posted, cell.held, cell.incoming, cell.unsettled, cell.changed = before
 
 
-def _put_hold_back(hold: Hold, before: tuple[int, int, bool]) -> None:
+def _put_hold_back(hold: Hold, before: tuple[int, int, int]) -> None:
     hold.rest, hold.undecided, hold.voiding = before

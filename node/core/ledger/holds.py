@@ -22,17 +22,18 @@ class Hold:
     debit: int  # row
     credit: int  # row, or -2: an account of another shard, named in `other`
     other: str
+    amount: int  # that it was opened with
     rest: int
     expiry_ns: int  # in counted time
     undecided: int = 0
-    voiding: bool = False  # an open round is voiding it
+    voiding: int = 0  # of the rest, all that an open round is giving back
     expired: bool = False  # its time has passed while a round was open: it ends with the round
 
     def pack(self) -> bytes:
         """All fields as bytes."""
         packed: bytes = msgpack.packb([
-            self.serial, self.id, self.debit, self.credit, self.other, self.rest, self.expiry_ns, self.undecided,
-            self.voiding, self.expired,
+            self.serial, self.id, self.debit, self.credit, self.other, self.amount, self.rest, self.expiry_ns,
+            self.undecided, self.voiding, self.expired,
         ])  # fmt: skip
         return packed
 
@@ -57,7 +58,7 @@ class Holds:
 
     def add(self, id: bytes, debit: int, credit: int, other: str, amount: int, expiry_ns: int) -> None:
         """Opens a hold."""
-        hold = Hold(self.next_serial, id, debit, credit, other, amount, expiry_ns)
+        hold = Hold(self.next_serial, id, debit, credit, other, amount, amount, expiry_ns)
         self.next_serial += 1
         self.open[id] = hold
         self.changed[hold.serial] = id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.core.ledger.exact import CAPTURE, HOLD, KIND, LINKED, VOID, Exact
+from node.core.ledger.exact import CAPTURE, FINAL, HOLD, KIND, LINKED, VOID, Exact
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import NANOSECONDS
 from node.core.ledger.sheet import Cell
@@ -90,8 +90,9 @@ class Posting(Exact):
         giver.posted -= amount
         taker.posted += amount
         if kind == CAPTURE:
-            giver.held -= amount
-            self._capture(self.books.holds.open[self.batch.hold_id(lines.positions[line])], amount)
+            hold = self.books.holds.open[self.batch.hold_id(lines.positions[line])]
+            giver.held -= hold.rest if lines.flags[line] & FINAL else amount
+            self._capture(hold, amount, is_final=bool(lines.flags[line] & FINAL))
         self.books.add_turnover(giver.currency, amount, amount)
         if self.journal is not None:
             self.journal.append(lambda: self.books.add_turnover(giver.currency, -amount, -amount))
@@ -104,10 +105,10 @@ class Posting(Exact):
         if self.journal is not None:
             self.journal.append(lambda: self.books.holds.reopen(hold))
 
-    def _capture(self, hold: Hold, amount: int) -> None:
+    def _capture(self, hold: Hold, amount: int, *, is_final: bool) -> None:
         self.note_hold(hold)
         hold.rest -= amount
-        if not hold.rest and not hold.undecided:
+        if is_final or (not hold.rest and not hold.undecided):
             self.books.holds.end(hold.id, Status.hold_already_captured)
             if self.journal is not None:
                 self.journal.append(lambda: self.books.holds.reopen(hold))

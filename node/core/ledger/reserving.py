@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.core.ledger.exact import CAPTURE, HOLD, KIND, VOID, VOIDED, Exact
+from node.core.ledger.exact import CAPTURE, CAPTURED, FINAL, HOLD, KIND, VOID, VOIDED, Exact
 from node.core.ledger.limits import CREDIT, DEBIT
 from node.core.ledger.sheet import Own
 from node.core.machine.docket import SETTLED, Failure
@@ -46,28 +46,34 @@ class Reserving(Exact):
         if side & DEBIT:
             giver = self.open_cell(debit)
             own = self.own.setdefault(debit, Own())
+            returning = 0
             if kind in (CAPTURE, VOID):
-                amount = self._reserve_hold(line, kind)
+                amount, returning = self._reserve_hold(line, kind)
             else:
                 giver.held += amount
-            giver.unsettled += amount
-            own.unsettled += amount
-            own.leaving += 0 if kind in (HOLD, VOID) else amount
+            giver.unsettled += amount + returning
+            own.unsettled += amount + returning
+            own.leaving += 0 if kind == HOLD else amount
+            own.returning += returning
         if side & CREDIT and kind not in (HOLD, VOID):
             taker = self.open_cell(credit)
             taker.incoming += amount
             self.own.setdefault(credit, Own()).incoming += amount
 
-    def _reserve_hold(self, line: int, kind: int) -> int:
+    def _reserve_hold(self, line: int, kind: int) -> tuple[int, int]:
+        """What the row captures of its hold, and what it gives back of it."""
         hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
         self.note_hold(hold)
         if kind == VOID:
-            hold.voiding = True
+            hold.voiding = self.moved[line] = hold.rest
             self.own_holds[hold.id] = VOIDED
-            self.moved[line] = hold.rest
-            return hold.rest
+            return 0, hold.rest
         amount = self.lines.amount[line]
-        self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
         hold.rest -= amount
         hold.undecided += amount
-        return amount
+        if self.lines.flags[line] & FINAL and hold.rest:
+            hold.voiding = hold.rest
+            self.own_holds[hold.id] = CAPTURED
+            return amount, hold.rest
+        self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
+        return amount, 0

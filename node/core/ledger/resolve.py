@@ -131,9 +131,8 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | N
         reasons.append((equal, Status.accounts_must_be_different))
     amounts, flags = transfers.amounts(), transfers.flag_bits()
     if int(amounts.min()) <= 0:
-        moves = (flags & Flag.void) == 0
-        reasons.append(((amounts < 0) & moves, Status.amount_must_not_be_negative))
-        reasons.append(((amounts == 0) & moves, Status.amount_must_not_be_zero))
+        reasons.append((amounts < 0, Status.amount_must_not_be_negative))
+        reasons.append(((amounts == 0) & ((flags & Flag.void) == 0), Status.amount_must_not_be_zero))
     ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
     equal = ids[:, 0] == ids[:, 1]
     if equal.any():
@@ -163,6 +162,7 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
     ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
     kind = flags & KIND
     reasons += [
+        (((flags & Flag.final) != 0) & ((flags & Flag.capture) == 0), Status.final_reserved_for_capture),
         (ttl > TTL_SECONDS_MAX, Status.ttl_too_long),
         (ends_hold & (hold_ids == ids).all(axis=1), Status.hold_id_must_be_different),
         (ends_hold & ~has_hold_id, Status.hold_id_must_not_be_zero),

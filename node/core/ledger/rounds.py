@@ -6,7 +6,8 @@ import numpy as np
 
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
-from node.core.ledger.exact import CAPTURE, HOLD, KIND
+from node.core.ledger.exact import CAPTURE, FINAL, HOLD, KIND
+from node.core.ledger.holds import Hold
 from node.core.ledger.limits import (
     CREDIT,
     CURRENCY_MASK,
@@ -143,15 +144,14 @@ def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: 
     if kind == HOLD:
         _settle_hold(books, batch, row, amount, happens, at)
     elif kind == CAPTURE:
-        _settle_capture(books, batch.hold_id(row), debit, amount, happens)
-    else:
         hold = books.holds.open[batch.hold_id(row)]
-        hold.voiding = False
-        books.holds.touch(hold)
-        if happens:
-            books.end_hold(hold, Status.hold_already_voided)
-        elif hold.expired:
-            books.end_hold(hold, Status.hold_expired)
+        is_final = bool(hold.voiding and batch.flag_bits()[row] & FINAL)
+        _settle_capture(books, hold, debit, amount, happens)
+        if is_final:
+            accounts.unsettled[debit] -= hold.voiding
+            _settle_void(books, hold, Status.hold_already_captured, happens)
+    else:
+        _settle_void(books, books.holds.open[batch.hold_id(row)], Status.hold_already_voided, happens)
     if happens or (kind != HOLD and accounts.held.item(debit) != held):
         accounts.touch_one(debit, at.index)
     accounts.assert_sound_one(debit)
@@ -167,8 +167,17 @@ def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: boo
     books.holds.add(batch.id_at(row), int(batch.debit_rows()[row]), max(credit, -2), other, amount, expiry_ns)
 
 
-def _settle_capture(books: Books, hold_id: bytes, debit: int, amount: int, happens: bool) -> None:
-    accounts, hold = books.accounts, books.holds.open[hold_id]
+def _settle_void(books: Books, hold: Hold, ended: Status, happens: bool) -> None:
+    hold.voiding = 0
+    books.holds.touch(hold)
+    if happens:
+        books.end_hold(hold, ended)
+    elif hold.expired:
+        books.end_hold(hold, Status.hold_expired)
+
+
+def _settle_capture(books: Books, hold: Hold, debit: int, amount: int, happens: bool) -> None:
+    accounts = books.accounts
     hold.undecided -= amount
     books.holds.touch(hold)
     if happens:

@@ -18,6 +18,7 @@ class Own:
     incoming: int = 0
     unsettled: int = 0
     leaving: int = 0  # the part of `unsettled` that makes room: debits, not holds
+    returning: int = 0  # the part of `unsettled` that holds give back, for the rows behind
 
 
 NOTHING_OWN = Own()
@@ -39,10 +40,11 @@ class Cell:
     def debit_status(self, amount: int, own: Own) -> int:
         """Whether the account can give `amount`, counting what its own transaction has reserved."""
         free = self.posted - self.held - amount
-        if free >= NO_MINIMUM and free + own.incoming >= self.minimum:
+        gained = own.incoming + own.returning
+        if free >= NO_MINIMUM and free + gained >= self.minimum:
             return 0
         others = self.incoming - own.incoming + self.unsettled - own.unsettled
-        if others and free + own.incoming + others >= self.minimum:
+        if others and free + gained + others >= self.minimum:
             return Status.undecided
         return Status.overflows_debit_account if free < NO_MINIMUM else Status.insufficient_funds
 

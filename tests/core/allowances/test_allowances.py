@@ -302,7 +302,7 @@ def test_another_zone_ends_the_day_elsewhere(shard: Shard) -> None:
 
 def test_what_is_wrong_with_a_form_comes_before_an_allowance(shard: Shard) -> None:
     """Also of a later row of the transaction, on the credit side: the ledger says the same without any allowance."""
-    rows = [Transfer(10, "a", "b", 900, side=3), Transfer(11, "far", "b", 1, flags=16, side=2)]
+    rows = [Transfer(10, "a", "b", 900, side=3), Transfer(11, "far", "b", 1, flags=256, side=2)]
     assert votes(shard.prepare(5, 1, ("ledger", legs(rows)))) == [Status.reserved_flag]
     alone = Transfer(12, "a", "b", 900, side=3)
     assert votes(shard.prepare(6, 1, ("ledger", legs([alone])))) == [OVER]

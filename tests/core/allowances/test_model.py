@@ -56,9 +56,10 @@ class BothModel(Model):
         return Status.undecided if account.paid + account.pledged + row.amount > limit else 0
 
     def post(self, row: Transfer, elapsed_ns: int) -> None:
-        """Counts what leaves; what a void gives back counts no more."""
-        if row.flags & Flag.void:
-            self.accounts[row.debit].paid -= self.given_back(row.debit, self.holds[row.hold_id]["rest"])
+        """Counts what leaves; what a void or a final capture gives back counts no more."""
+        if row.flags & (Flag.void | Flag.final):
+            returning = self.holds[row.hold_id]["rest"] - (0 if row.flags & Flag.void else row.amount)
+            self.accounts[row.debit].paid -= self.given_back(row.debit, returning)
         super().post(row, elapsed_ns)
         if self.counts(row):
             self.accounts[row.debit].paid += row.amount
@@ -74,6 +75,12 @@ class BothModel(Model):
         if id not in self.holds:
             self.accounts[hold["debit"]].paid -= self.given_back(hold["debit"], hold["rest"])
 
+    def end_voiding(self, row: Transfer, hold: dict[str, Any], giver: Account, ended: Status, happens: bool) -> None:
+        """What goes back counts no more."""
+        super().end_voiding(row, hold, giver, ended, happens)
+        if happens:
+            giver.paid -= self.given_back(row.debit, hold["rest"])
+
     def reserve(self, row: Transfer) -> int:
         """Pledged until the round is decided."""
         amount = super().reserve(row)
@@ -84,8 +91,6 @@ class BothModel(Model):
 
     def settle(self, row: Transfer, amount: int, happens: bool, elapsed_ns: int) -> None:
         """Paid, or given back."""
-        if row.side & 1 and row.flags & Flag.void and happens:
-            self.accounts[row.debit].paid -= self.given_back(row.debit, amount)
         super().settle(row, amount, happens, elapsed_ns)
         if self.counts(row):
             self.accounts[row.debit].pledged -= row.amount

@@ -56,8 +56,10 @@ class Model:
     holds: dict[int, dict[str, Any]] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
-    own: dict[str, list[int]] = field(default_factory=dict)  # of a transaction: [incoming, unsettled, leaving]
-    own_holds: dict[int, tuple[int, bool]] = field(default_factory=dict)  # of a transaction: captured, voided
+    own: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # of a transaction: [incoming, unsettled, leaving, returning]
+    own_holds: dict[int, tuple[int, int]] = field(default_factory=dict)  # of a transaction: captured, how it ends
     current: dict[int, Transfer] = field(default_factory=dict)  # rows of the transaction at hand, by id
     index: int = 0  # of the entry at hand
     preparing: int = -1  # the round at hand
@@ -118,7 +120,7 @@ class Model:
         if row.side & 1 and giver and row.if_version:
             if giver.version != row.if_version:
                 return False, Status.version_conflict
-            incoming, unsettled, _ = self.own.get(row.debit, [0, 0, 0])
+            incoming, unsettled, *_ = self.own.get(row.debit, [0, 0, 0, 0])
             if giver.incoming - incoming or giver.unsettled - unsettled:
                 reasons.append(Status.undecided)
         if row.side & 2 and taker is None and not (is_void and row.side & 1):
@@ -152,7 +154,8 @@ class Model:
         ends = bool(row.flags & (Flag.capture | Flag.void))
         checks = (
             (row.id == 0, Status.id_must_not_be_zero),
-            (row.flags & ~15, Status.reserved_flag),
+            (row.flags & ~31, Status.reserved_flag),
+            (row.flags & Flag.final and not row.flags & Flag.capture, Status.final_reserved_for_capture),
             (kinds & (kinds - 1), Status.flags_are_mutually_exclusive),
             (row.ttl and not row.flags & Flag.hold, Status.ttl_reserved_for_hold),
             (not row.ttl and row.flags & Flag.hold, Status.hold_must_have_ttl),
@@ -160,7 +163,7 @@ class Model:
             (not row.hold_id and ends, Status.hold_id_must_not_be_zero),
             (ends and row.hold_id == row.id, Status.hold_id_must_be_different),
             (row.amount == 0 and not row.flags & Flag.void, Status.amount_must_not_be_zero),
-            (row.amount < 0 and not row.flags & Flag.void, Status.amount_must_not_be_negative),
+            (row.amount < 0, Status.amount_must_not_be_negative),
             (row.debit == row.credit, Status.accounts_must_be_different),
         )
         return min((int(status) for wrong, status in checks if wrong), default=0)
@@ -191,12 +194,14 @@ class Model:
             return Status.hold_has_different_debit_account
         if hold["credit"] != row.credit:
             return Status.hold_has_different_credit_account
+        if row.flags & Flag.void and row.amount not in (0, hold["amount"]):
+            return Status.hold_has_different_amount
         if hold["expired"] or hold["expiry_ns"] <= elapsed_ns:
             return Status.hold_expired
-        captured, voided = self.own_holds.get(row.hold_id, (0, False))
+        captured, ended = self.own_holds.get(row.hold_id, (0, 0))
         others = hold["undecided"] - captured
-        if voided:
-            return Status.hold_already_voided
+        if ended:
+            return ended
         if hold["voiding"]:
             return Status.undecided
         if captured and not hold["rest"] + others:
@@ -205,22 +210,23 @@ class Model:
             return Status.undecided if others else 0
         if row.amount > hold["rest"]:
             return Status.undecided if row.amount <= hold["rest"] + others else Status.exceeds_hold_amount
-        return 0
+        return Status.undecided if others and row.flags & Flag.final else 0
 
     def debit_status(self, row: Transfer, giver: Account) -> int:
         """Whether the money is there."""
-        incoming, unsettled, _ = self.own.get(row.debit, [0, 0, 0])
+        incoming, unsettled, _, returning = self.own.get(row.debit, [0, 0, 0, 0])
         free = giver.posted - giver.held - row.amount
+        gained = incoming + returning
         others = giver.incoming - incoming + giver.unsettled - unsettled
-        if free >= -BOUND and free + incoming >= giver.minimum:
+        if free >= -BOUND and free + gained >= giver.minimum:
             return 0
-        if others and free + incoming + others >= giver.minimum:
+        if others and free + gained + others >= giver.minimum:
             return Status.undecided
         return Status.overflows_debit_account if free < -BOUND else Status.insufficient_funds
 
     def credit_status(self, row: Transfer, taker: Account) -> int:
         """Whether there is room for the money."""
-        incoming, unsettled, leaving = self.own.get(row.credit, [0, 0, 0])
+        incoming, unsettled, leaving, _ = self.own.get(row.credit, [0, 0, 0, 0])
         full = taker.posted + taker.incoming + row.amount
         others = taker.incoming - incoming + taker.unsettled - unsettled
         if full < BOUND and full - leaving <= taker.maximum:
@@ -246,12 +252,16 @@ class Model:
         if row.flags & Flag.capture:
             giver.held -= row.amount
             self.holds[row.hold_id]["rest"] -= row.amount
-            self.close_hold(row.hold_id)
+            if row.flags & Flag.final:
+                giver.held -= self.holds.pop(row.hold_id)["rest"]
+                self.ended[row.hold_id] = Status.hold_already_captured
+            else:
+                self.close_hold(row.hold_id)
 
     def open_hold(self, row: Transfer, elapsed_ns: int) -> None:
         """Opens a hold."""
         self.holds[row.id] = {
-            "debit": row.debit, "credit": row.credit, "rest": row.amount, "undecided": 0, "voiding": False,
+            "debit": row.debit, "credit": row.credit, "amount": row.amount, "rest": row.amount, "undecided": 0, "voiding": 0,
             "expired": False, "expiry_ns": elapsed_ns + row.ttl * 10**9,
         }  # fmt: skip
 
@@ -305,24 +315,30 @@ class Model:
         amount = row.amount
         if row.side & 1:
             giver = self.accounts[row.debit]
-            captured, _ = self.own_holds.get(row.hold_id, (0, False))
+            captured, _ = self.own_holds.get(row.hold_id, (0, 0))
+            returning = 0
             if row.flags & Flag.void:
-                self.own_holds[row.hold_id] = captured, True
-                self.holds[row.hold_id]["voiding"] = True
-                amount = self.holds[row.hold_id]["rest"]
+                self.own_holds[row.hold_id] = captured, int(Status.hold_already_voided)
+                amount = returning = self.holds[row.hold_id]["voiding"] = self.holds[row.hold_id]["rest"]
             elif row.flags & Flag.capture:
-                self.own_holds[row.hold_id] = captured + amount, False
-                self.holds[row.hold_id]["rest"] -= amount
-                self.holds[row.hold_id]["undecided"] += amount
+                hold = self.holds[row.hold_id]
+                hold["rest"] -= amount
+                hold["undecided"] += amount
+                if row.flags & Flag.final:
+                    returning = hold["voiding"] = hold["rest"]
+                ended = int(Status.hold_already_captured) if returning else 0
+                self.own_holds[row.hold_id] = captured + amount, ended
             else:
                 giver.held += amount
-            giver.unsettled += amount
-            own = self.own.setdefault(row.debit, [0, 0, 0])
-            own[1] += amount
+            reserved = returning if row.flags & Flag.void else amount + returning
+            giver.unsettled += reserved
+            own = self.own.setdefault(row.debit, [0, 0, 0, 0])
+            own[1] += reserved
             own[2] += 0 if row.flags & (Flag.hold | Flag.void) else amount
+            own[3] += returning
         if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
             self.accounts[row.credit].incoming += amount
-            self.own.setdefault(row.credit, [0, 0, 0])[0] += amount
+            self.own.setdefault(row.credit, [0, 0, 0, 0])[0] += amount
         return amount
 
     def decide(
@@ -353,25 +369,33 @@ class Model:
         giver.unsettled -= amount
         if row.flags & Flag.void:
             hold = self.holds[row.hold_id]
-            hold["voiding"] = False
-            if happens:
-                giver.held -= amount
-                del self.holds[row.hold_id]
-                self.ended[row.hold_id] = Status.hold_already_voided
-            else:
-                self.close_hold(row.hold_id)
+            self.end_voiding(row, hold, giver, Status.hold_already_voided, happens)
         elif row.flags & Flag.capture:
             hold = self.holds[row.hold_id]
             hold["undecided"] -= amount
             hold["rest"] += 0 if happens else amount
             giver.posted -= amount if happens else 0
             giver.held -= amount if happens else 0
-            self.close_hold(row.hold_id)
+            if row.flags & Flag.final and hold["voiding"]:
+                giver.unsettled -= hold["voiding"]
+                self.end_voiding(row, hold, giver, Status.hold_already_captured, happens)
+            else:
+                self.close_hold(row.hold_id)
         else:
             giver.posted -= amount if happens and not row.flags & Flag.hold else 0
             giver.held -= 0 if happens and row.flags & Flag.hold else amount
             if happens and row.flags & Flag.hold:
                 self.open_hold(row, elapsed_ns)
+
+    def end_voiding(self, row: Transfer, hold: dict[str, Any], giver: Account, ended: Status, happens: bool) -> None:
+        """What is left of the hold goes back, or stays."""
+        hold["voiding"] = 0
+        if happens:
+            giver.held -= hold["rest"]
+            del self.holds[row.hold_id]
+            self.ended[row.hold_id] = ended
+        else:
+            self.close_hold(row.hold_id)
 
 
 def difference(old: Transfer, row: Transfer) -> int:
