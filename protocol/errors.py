@@ -64,6 +64,7 @@ class Refused(RingpayError):
     """The books refused the request; nothing happened. `.status` is the reason, `.expected` what would have passed.
 
     `.version` is the account's version now, after a `version_conflict`; None if it could not be read at once.
+    `.leg` is the place of the leg of a transaction that was refused, counted from 0; None where it is no transaction.
 
     A transfer's id keeps its refusal, whatever changes later. Where it had been refused before this request, `.is_repeat` is
     true, `.expected` is what was expected then, and `.first_refused_at` is when, by the clock of its shard's leader; None if
@@ -78,17 +79,21 @@ class Refused(RingpayError):
         *,
         is_repeat: bool = False,
         first_refused_at: datetime | None = None,
+        leg: int | None = None,
     ) -> None:
         text = f"{status}: expected {expected}" if expected else status
         if is_repeat:
             when = "" if first_refused_at is None else f" at {first_refused_at:%Y-%m-%dT%H:%M:%S.%fZ}"
             text = f"{status}: this id was refused before{when} and stays refused; to pay now, use a new id"
+        if leg is not None:
+            text = f"leg {leg}: {text}"
         super().__init__(text if version is None else f"{text}, {version}")
         self.status = status
         self.expected = expected
         self.version = version
         self.is_repeat = is_repeat
         self.first_refused_at = first_refused_at
+        self.leg = leg
 
 
 class Busy(RingpayError):

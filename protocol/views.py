@@ -22,6 +22,19 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReceipt:
+    """Accepted legs, all of them."""
+
+    status: Status  # `created`, or `exists` when they had been accepted before
+    legs: tuple[Receipt, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Of the legs, in their order."""
+        return tuple(leg.id for leg in self.legs)
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account as of the read. Amounts in minor units."""
 
@@ -144,6 +157,15 @@ class Report:
 
     currencies: dict[str, CurrencyTotals]
     shards: tuple[ShardDigest, ...]
+
+    @staticmethod
+    def unpack(totals: list[Any], groups: list[Any]) -> Report:
+        """Reads the answer to `audit`."""
+        currencies = {
+            code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
+            for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
+        }
+        return Report(currencies, tuple(ShardDigest.unpack(row) for row in groups))
 
     @property
     def balanced(self) -> bool:

@@ -7,6 +7,7 @@ from node.cli.allowances import allowance
 from node.cli.auditing import show_audit
 from node.cli.failing import tell
 from node.cli.holding import hold_lock
+from node.cli.legs import transaction
 from node.cli.options import parse
 from node.cli.output import show
 from node.cli.payments import capture, outcome, transfer, void
@@ -19,7 +20,7 @@ from protocol.errors import RingpayError
 COMMANDS = {
     "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
     "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
-    "lock": hold_lock, "allowance": allowance,
+    "lock": hold_lock, "allowance": allowance, "transaction": transaction,
 }  # fmt: skip
 
 

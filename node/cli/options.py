@@ -25,6 +25,7 @@ from node.cli.arguments import (
 )
 from node.cli.failing import usual_addresses
 from node.cli.holding import add_lock, read_outer_owners, split_program
+from node.cli.legs import add_transaction, read_legs
 from node.cli.output import OutputLost, show
 from node.cli.tracing import add_trace
 from protocol import ids, money
@@ -41,6 +42,7 @@ Examples:
   scripts/pay transfer world:EUR alice 10000
   scripts/pay hold alice shop 12.34 --currency EUR --ttl 600
   scripts/pay transfer alice shop 500 --if-version 17 --commit 3pc
+  scripts/pay transaction legs.json
   scripts/pay history alice -o json
   scripts/pay allowance alice 250.00 --currency EUR --zone Europe/Berlin
   scripts/pay trace 0192f3c4a5b6000102030405060708ff
@@ -101,6 +103,8 @@ def parse() -> argparse.Namespace:
     options.change = None  # what to tell of an interrupt while a change is under way
     if options.command == "allowance":
         read_limit(parser, options)
+    if options.command == "transaction":
+        read_legs(parser, options)
     read_amounts(parser, options)
     if getattr(options, "account_command", "") == "update" and not changes_of(options):
         fail_usage(parser, "account update: expected something to change, such as --status frozen")
@@ -135,16 +139,18 @@ def limits(minimum: str, maximum: str) -> argparse.ArgumentParser:
 
 
 def add_payments(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """transfer, hold, capture, void."""
-    payment = argparse.ArgumentParser(add_help=False, parents=[shared])
+    """transaction, transfer, hold, capture, void."""
+    guarded = argparse.ArgumentParser(add_help=False, parents=[shared])
+    guarded.add_argument("--lock", type=parse_lock, metavar="NAME:TOKEN", help="only while it is held by this token")
+    guarded.add_argument("--commit", choices=COMMIT_PROTOCOLS, help="between shards (the cluster's own)")
+    add_transaction(commands, guarded, currency)
+    payment = argparse.ArgumentParser(add_help=False, parents=[guarded])
     payment.add_argument(
         "--id", type=parse_id,
         help="32 hexadecimal digits; with it the same payment, unchanged, can be sent again and happens once "
         "(with another debit account it may happen again); a refused one stays refused",
     )  # fmt: skip
     payment.add_argument("--if-version", type=positive, metavar="VERSION", help="that the debit account must have")
-    payment.add_argument("--lock", type=parse_lock, metavar="NAME:TOKEN", help="only while it is held by this token")
-    payment.add_argument("--commit", choices=COMMIT_PROTOCOLS, help="between shards (the cluster's own)")
     priced = argparse.ArgumentParser(add_help=False, parents=[payment])
     priced.add_argument(
         "--currency", type=currency, help="read the amount as a decimal of this currency, that of the account"

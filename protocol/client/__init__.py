@@ -5,10 +5,10 @@ next node when one dies. Every change carries an id, so asking again is safe; wh
 says so and `Client.outcome` settles it.
 
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
-`client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `history.py` and
-`survey.py` are calls of more than one request, `opened.py` knows the accounts of holds, `locks.py` its locks, `guards.py` what a
-transfer may demand besides funds, `sync.py` its twin, call by call with the same arguments and types, `sync_locks.py` that of
-a lock, `background.py` the thread that does their work.
+`client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `settling.py`, `history.py`
+and `survey.py` are calls of more than one request, `legs.py` transactions, `opened.py` knows the accounts of holds, `locks.py` its
+locks, `guards.py` what a transfer may demand besides funds, `sync.py` its twin, call by call with the same arguments and types,
+`sync_locks.py` that of a lock, `background.py` the thread that does their work.
 
 Invariants
 - A change is repeated only with the ids it had.
@@ -22,6 +22,7 @@ Left out: retries after `Busy`, which are the caller's to pace.
 """
 
 from protocol.client.client import Client
+from protocol.client.legs import Capture, Hold, Leg, Transfer, Void
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, connect
 from protocol.client.sync_locks import SyncLock
@@ -36,6 +37,7 @@ from protocol.views import (
     Report,
     ShardDigest,
     Trace,
+    TransactionReceipt,
     Undecided,
     UndecidedRound,
 )
@@ -43,10 +45,13 @@ from protocol.views import (
 __all__ = [
     "Account",
     "Allowance",
+    "Capture",
     "Client",
     "ClusterStatus",
     "CurrencyTotals",
     "Entry",
+    "Hold",
+    "Leg",
     "Lock",
     "LockOwner",
     "Participant",
@@ -56,7 +61,10 @@ __all__ = [
     "SyncClient",
     "SyncLock",
     "Trace",
+    "TransactionReceipt",
+    "Transfer",
     "Undecided",
     "UndecidedRound",
+    "Void",
     "connect",
 ]

@@ -33,14 +33,16 @@ from protocol.client.batches import send
 from protocol.client.calls import Calls, Deed
 from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
+from protocol.client.legs import Leg, check_ids, check_legs, transact
 from protocol.client.locks import Lock, LockOwner, OpenLocks
 from protocol.client.opened import OpenedHolds
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.refusals import refusal
+from protocol.client.settling import settle
 from protocol.client.survey import survey
 from protocol.client.updates import Fields, pack_fields, update
 from protocol.columns import Flag, Transfers
-from protocol.errors import OutcomeUnknown, Refused, RingpayError
+from protocol.errors import Refused
 from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
@@ -50,12 +52,11 @@ from protocol.views import (
     Account,
     Allowance,
     ClusterStatus,
-    CurrencyTotals,
     Entry,
     Receipt,
     Report,
-    ShardDigest,
     Trace,
+    TransactionReceipt,
     Undecided,
 )
 
@@ -394,6 +395,25 @@ class Client:
         statuses = await send(self._calls, batch, deadline)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
 
+    async def transaction(
+        self,
+        legs: Sequence[Leg],
+        *,
+        ids: Sequence[int] | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
+        timeout: float | None = None,
+    ) -> TransactionReceipt:
+        """Up to 8,192 legs (`Transfer`, `Hold`, `Capture`, `Void`), all or none, over any number of shards, in order.
+
+        Raises Refused with the `.leg` that was refused and why, and OutcomeUnknown with the ids of all: `outcome` of the first one
+        settles it for all. With `ids`, one a leg, the same legs can be sent again and happen once. The guards are those of `transfer`.
+        """
+        deadline, checked = self._calls.deadline(timeout), check_legs(legs)
+        guards = pack_guards(len(checked), None, lock, commit)
+        numbers = [self._ids.next() for _ in checked] if ids is None else check_ids(ids, len(checked))
+        return await transact(self._calls, self._holds, checked, numbers, guards, deadline)
+
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
         """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
 
@@ -401,23 +421,7 @@ class Client:
         the payment's own debit account: if the id happened with one of another shard, this raises
         Refused(exists_with_different_debit_account), which names it, and OutcomeUnknown where not all shards could say.
         """
-        deadline = self._calls.deadline(timeout)
-        packed, name = id_bytes(id), check_text(debit, "debit account")
-        answer = await self._calls.ask(Operation.outcome, [name], [packed, name], timeout, Deed("transfer", packed))
-        status = Status(answer[0])
-        if status == Status.cancelled and (other := await self._debit_now(id, debit, deadline)) != debit:
-            expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"
-            raise Refused(Status.exists_with_different_debit_account.name, expected)
-        return status
-
-    async def _debit_now(self, id: int, debit: str, deadline: float) -> str:
-        """The debit account that an id happened with, `debit` if it did not: all shards have been asked."""
-        try:
-            found = await self.find(id, timeout=self._calls.left(deadline))
-        except RingpayError as error:
-            text = f"with {debit} it is cancelled for good; whether it happened with another debit account is not known: {error}"
-            raise OutcomeUnknown(id, text) from error
-        return debit if found is None else found.debit
+        return await settle(self._calls, self._holds, id, debit, self._calls.deadline(timeout))
 
     async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
         """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
@@ -479,12 +483,7 @@ class Client:
         """Adds up all shards at one consistent cut and compares all replicas that answer, on the running cluster."""
         seconds = 3 * self._calls.timeout if timeout is None else timeout
         totals, groups = await self._calls.call(Operation.audit, COORDINATOR, [], seconds)
-        currencies = {
-            code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
-            for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
-        }
-        shards = tuple(ShardDigest.unpack(row) for row in groups)
-        return Report(currencies, shards)
+        return Report.unpack(totals, groups)
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """Who answers, who leads, who recovers: asks every node, all at once. Raises Unreachable where none answers."""

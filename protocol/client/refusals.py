@@ -18,19 +18,21 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DETAIL_SECONDS = 0.5  # longer than a fail-over; what is known already is not kept back for more
 
 
-async def refusal(calls: Calls, id: int, debit: str, status: Status, deadline: float, *, is_repeat: bool) -> Refused:
-    """For a refused transfer. `is_repeat`: the refusal was on record, and is told with the time of the record."""
+async def refusal(
+    calls: Calls, id: int, debit: str, status: Status, deadline: float, *, is_repeat: bool, leg: int | None = None
+) -> Refused:
+    """For a refused transfer, or `leg` of a transaction. `is_repeat`: the refusal was on record, and is told with the time of that."""
     expected = EXPECTED.get(status, "")
     if is_repeat:
         row = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
         recorded = None if row is None else TransferRow(*row)
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
-        return Refused(status.name, expected, is_repeat=True, first_refused_at=first)
+        return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg)
     if status != Status.version_conflict:
-        return Refused(status.name, expected)
+        return Refused(status.name, expected, leg=leg)
     row = await _ask(calls, Operation.balances, debit, [debit], deadline)
-    return Refused(status.name, expected, None if row is None else Account.unpack(row).version)
+    return Refused(status.name, expected, None if row is None else Account.unpack(row).version, leg=leg)
 
 
 def refused(status: Status) -> Refused:

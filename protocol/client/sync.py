@@ -12,12 +12,23 @@ from numpy.typing import NDArray
 from protocol.client.background import Background
 from protocol.client.client import HISTORY_PAGE, LOCK_TTL_SECONDS, TIMEOUT_SECONDS, Client
 from protocol.client.guards import Guard
+from protocol.client.legs import Leg
 from protocol.client.locks import LockOwner
 from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
 from protocol.ids import IdGenerator
 from protocol.status import AccountStatus, AllowanceStatus, Status
-from protocol.views import Account, Allowance, ClusterStatus, Entry, Receipt, Report, Trace, Undecided
+from protocol.views import (
+    Account,
+    Allowance,
+    ClusterStatus,
+    Entry,
+    Receipt,
+    Report,
+    Trace,
+    TransactionReceipt,
+    Undecided,
+)
 
 
 class SyncClient:
@@ -262,6 +273,18 @@ class SyncClient:
             if_version=if_version, lock=lock, commit=commit, timeout=timeout,
         )  # fmt: skip
         return self._run(payments)
+
+    @documented_as(Client.transaction)
+    def transaction(
+        self,
+        legs: Sequence[Leg],
+        *,
+        ids: Sequence[int] | None = None,
+        lock: Guard | None = None,
+        commit: str | None = None,
+        timeout: float | None = None,
+    ) -> TransactionReceipt:
+        return self._run(self._client.transaction(legs, ids=ids, lock=lock, commit=commit, timeout=timeout))
 
     @documented_as(Client.outcome)
     def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:

@@ -24,14 +24,21 @@ def environment(**variables: str) -> dict[str, str]:
     return os.environ | {"PATH": path, "RINGPAY_VENV": "off"} | variables
 
 
-def run(name: str, *arguments: object, addresses: str = "", token: str = "") -> Outcome:
+def run(name: str, *arguments: object, addresses: str = "", token: str = "", stdin: str | None = None) -> Outcome:
     """Runs one of the scripts."""
-    return run_program(script(name), *map(str, arguments), addresses=addresses, token=token)
+    return run_program(script(name), *map(str, arguments), addresses=addresses, token=token, stdin=stdin)
 
 
-def run_program(*command: str, addresses: str = "", token: str = "") -> Outcome:
+def run_program(*command: str, addresses: str = "", token: str = "", stdin: str | None = None) -> Outcome:
     """Runs any program."""
     variables = environment(RINGPAY_ADDRESSES=addresses, RINGPAY_TOKEN=token)
     return subprocess.run(
-        command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+        command,
+        env=variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+        input=stdin,
     )

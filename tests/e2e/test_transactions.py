@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from protocol.client import Client
+from protocol.client import Capture, Client, Hold, Transfer, Void
 from protocol.errors import ProtocolError, Refused
+from protocol.status import Status
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 
@@ -68,3 +69,57 @@ async def test_what_is_named_of_a_hold_is_checked(client: Client, payer: str, sh
     assert (await client.account(payer)).held == 400
     await client.void(hold.id, debit=payer, credit=shop, amount=400)
     assert (await client.account(payer)).held == 0
+
+
+async def posted(client: Client, *accounts: str) -> list[int]:
+    """At one cut."""
+    return [account.posted for account in await client.snapshot(list(accounts))]
+
+
+@IN_AND_BETWEEN
+async def test_a_capture_and_its_fee(client: Client, payer: str, shop: str) -> None:
+    """All legs or none, over three shards; sent again they happen once."""
+    before = await posted(client, payer, shop, "{c}:fees")
+    hold = await client.hold(payer, shop, 400, ttl=600)
+    legs = [Capture(hold.id, 300, final=True), Transfer(shop, "{c}:fees", 9, reference="fee"), Void(hold.id)]
+    with pytest.raises(
+        Refused, match="leg 2: hold_already_captured: expected a hold of which something is left"
+    ) as refused:
+        await client.transaction(legs)
+    assert refused.value.leg == 2
+    assert await posted(client, payer, shop, "{c}:fees") == before
+    ids = [client.new_id(), client.new_id()]
+    receipt = await client.transaction(legs[:2], ids=ids)
+    assert (receipt.status, receipt.ids) == (Status.created, tuple(ids))
+    assert (await client.transaction(legs[:2], ids=ids)).status == Status.exists
+    after = await posted(client, payer, shop, "{c}:fees")
+    assert [now - then for now, then in zip(after, before, strict=True)] == [-300, 291, 9]
+    assert await client.outcome(ids[0], payer) == Status.created
+    with pytest.raises(Refused, match="leg 0: exists: expected an id of its own for each leg"):
+        await client.transaction(legs[:2], ids=[ids[0], client.new_id()])
+
+
+@IN_AND_BETWEEN
+async def test_legs_of_all_kinds(client: Client, payer: str, shop: str) -> None:
+    """A hold gives way to a smaller one, and what is free is swept away."""
+    old = await client.hold(payer, shop, 900, ttl=600)
+    legs = [Void(old.id, amount=900), Hold(payer, shop, 100, ttl=600), Transfer(payer, "{c}:fees", 900, code=7)]
+    receipt = await client.transaction(legs, commit="3pc")
+    account = await client.account(payer)
+    assert (account.posted, account.held) == (100, 100)
+    await client.transaction([Capture(receipt.ids[1], 100)])
+    assert (await client.account(payer)).posted == 0
+    with pytest.raises(Refused, match="leg 1: insufficient_funds") as refused:
+        await client.transaction([Transfer("world", payer, 10), Transfer(payer, shop, 11)])
+    assert (refused.value.leg, refused.value.is_repeat) == (1, False)
+
+
+async def test_a_transaction_whose_outcome_is_asked_for_first_never_happens(client: Client) -> None:
+    """The first id settles all of it."""
+    ids = [client.new_id(), client.new_id()]
+    legs = [Transfer("{a}:payer", "{b}:shop", 10), Transfer("{a}:payer", "{c}:fees", 10)]
+    assert await client.outcome(ids[0], "{a}:payer") == Status.cancelled
+    with pytest.raises(Refused, match="leg 0: cancelled: this id was refused before") as refused:
+        await client.transaction(legs, ids=ids)
+    assert refused.value.is_repeat and refused.value.leg == 0
+    assert (await client.account("{a}:payer")).posted == 1_000

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol.client import Client, connect
+from protocol.client import Capture, Client, Hold, Transfer, Void, connect
 from protocol.client.arguments import amount_column, number_column, text_column
 from protocol.columns import Flag
 from protocol.errors import ErrorCode, ProtocolError, Refused, Unreachable
 
+LEG = Transfer("a", "b", 1)
 CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.transfer("a", "b", 1, id="01a2"), "id '01a2': expected an integer of 0 to"),  # type: ignore[arg-type]
     (lambda client: client.transfer("a", "b", 1, id=2**128), "expected an integer of 0 to"),
@@ -25,6 +26,21 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.hold("a", "b", 1, ttl=-1), "ttl -1: expected"),
     (lambda client: client.hold("a", "b", 1, ttl=1.5), "ttl 1.5: expected"),  # type: ignore[arg-type]
     (lambda client: client.capture("x", 1), "id 'x': expected"),  # type: ignore[arg-type]
+    (lambda client: client.void(1, amount=-5), "amount -5: expected the amount that the hold was opened with"),
+    (lambda client: client.transaction([]), "transaction: expected a list of 1 to 8192 legs, got 0"),
+    (lambda client: client.transaction([LEG] * 8_193), "expected a list of 1 to 8192 legs, got 8193"),
+    (lambda client: client.transaction(LEG), "expected a list of 1 to 8192 legs, got Transfer("),  # type: ignore[arg-type]
+    (lambda client: client.transaction([LEG, ("a", "b", 1)]), "leg 1: expected a Transfer, Hold, Capture or Void"),  # type: ignore[list-item]
+    (lambda client: client.transaction([LEG], ids=[1, 2]), "ids: expected 1, one a leg, got 2"),
+    (lambda client: client.transaction([LEG, LEG], ids=[7, 7]), "legs 0 and 1 have one id 00"),
+    (lambda client: client.transaction([LEG], ids=[-1]), "id -1: expected"),
+    (lambda client: client.transaction([LEG, Transfer("a", "b", 1.5)]), "leg 1: amount 1.5: expected an integer"),  # type: ignore[arg-type]
+    (lambda client: client.transaction([Hold("a", "b\nc", 1, ttl=5)]), "leg 0: credit 'b\\nc': expected one line"),
+    (lambda client: client.transaction([Hold("a", "b", 1, ttl=-5)]), "leg 0: ttl -5: expected"),
+    (lambda client: client.transaction([LEG, Capture("x", 1)]), "leg 1: id 'x': expected an integer"),  # type: ignore[arg-type]
+    (lambda client: client.transaction([Void(7, amount=0)]), "leg 0: amount 0: expected the amount that the hold was"),
+    (lambda client: client.transaction([LEG], commit="4pc"), "commit protocol '4pc': expected 2pc or 3pc"),
+    (lambda client: client.transaction([Transfer("a", "b", 1, if_version=0)]), "leg 0: if_version 0: expected"),
     (lambda client: client.outcome(-1, "a"), "id -1: expected"),
     (lambda client: client.trace("01a2"), "id '01a2': expected"),  # type: ignore[arg-type]
     (lambda client: client.snapshot("users:alice"), "expected a list of at most 8192 account ids, got 'users:alice'"),
@@ -250,6 +266,8 @@ CALLS_OF_ALL: dict[str, Callable[[Client], Awaitable[object]]] = {
     "update_account": lambda client: client.update_account("a", owner="x"),
     "history": lambda client: client.history("a").__anext__(),
     "outcome": lambda client: client.outcome(1, "a"),
+    "transaction": lambda client: client.transaction([LEG, LEG]),
+    "transaction of a hold": lambda client: client.transaction([Capture(1, 1)]),
     "lock": lambda client: client.lock("till", wait=0.1).acquire(),
 }
 

@@ -1,0 +1,215 @@
+"""Legs of a transaction: transfers, holds, captures and voids that happen together or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from protocol.client.arguments import clamp, fixed, id_bytes, is_list, named_amount, one_line, wrong
+from protocol.client.batches import send
+from protocol.client.calls import Calls
+from protocol.client.guards import Guards, check_version
+from protocol.client.opened import Accounts, OpenedHolds
+from protocol.client.refusals import refusal
+from protocol.columns import SEPARATOR, Flag, Transfers
+from protocol.errors import ProtocolError, Refused
+from protocol.status import TRANSFERS_MAX, Status, split_status
+from protocol.views import Receipt, TransactionReceipt
+
+LOOKUPS_AT_ONCE = 64  # of the accounts of holds: each asks every shard
+
+
+class Leg:
+    """One of the four below."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Leg):
+    """Moves money. What each argument means is told with `Client.transfer`."""
+
+    debit: str
+    credit: str
+    amount: int
+    _: KW_ONLY
+    code: int = 0
+    reference: str = ""
+    if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Leg):
+    """Puts money aside, for at most `ttl` seconds. As `Client.hold`."""
+
+    debit: str
+    credit: str
+    amount: int
+    _: KW_ONLY
+    ttl: int
+    code: int = 0
+    reference: str = ""
+    if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capture(Leg):
+    """Moves a part of a hold, or all; with `final` it gives the rest back. As `Client.capture`."""
+
+    hold: int
+    amount: int
+    _: KW_ONLY
+    final: bool = False
+    debit: str | None = None
+    credit: str | None = None
+    reference: str = ""
+    if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Void(Leg):
+    """Gives back what is left of a hold. As `Client.void`."""
+
+    hold: int
+    _: KW_ONLY
+    debit: str | None = None
+    credit: str | None = None
+    amount: int | None = None
+    if_version: int | None = None
+
+
+Known = Transfer | Hold | Capture | Void
+KINDS = {kind.__name__.lower(): kind for kind in (Transfer, Hold, Capture, Void)}
+FLAGS: dict[type, Flag] = {Transfer: Flag.none, Hold: Flag.hold, Capture: Flag.capture, Void: Flag.void}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A leg as it travels, of each column its part, but for the accounts."""
+
+    amount: bytes
+    flags: int
+    code: bytes
+    reference: str
+    hold_id: bytes
+    ttl: bytes
+    if_version: bytes
+
+
+def check_legs(legs: Any) -> list[Known]:
+    """1 to 8,192 legs, each of a known kind."""
+    if not is_list(legs) or not 1 <= len(legs) <= TRANSFERS_MAX:
+        got = len(legs) if is_list(legs) else f"{legs!r:.80}"
+        raise wrong(f"transaction: expected a list of 1 to {TRANSFERS_MAX} legs, got {got}")
+    for place, leg in enumerate(legs):
+        if type(leg) not in FLAGS:
+            raise wrong(f"leg {place}: expected a Transfer, Hold, Capture or Void, got {leg!r:.80}")
+    return list(legs)
+
+
+def check_ids(ids: Any, count: int) -> list[int]:
+    """One a leg, all different."""
+    if not is_list(ids) or len(ids) != count:
+        got = len(ids) if is_list(ids) else f"{ids!r:.80}"
+        raise wrong(f"ids: expected {count}, one a leg, got {got}")
+    places: dict[int, int] = {}
+    for place, id in enumerate(ids):
+        id_bytes(id)
+        if id in places:
+            raise wrong(f"legs {places[id]} and {place} have one id {id:032x}: expected an id of its own for each")
+        places[id] = place
+    return list(ids)
+
+
+def pack_legs(legs: Sequence[Known]) -> list[Row]:
+    """Raises ProtocolError(bad_request) that says which leg is wrong."""
+    rows = []
+    for place, leg in enumerate(legs):
+        try:
+            rows.append(_pack_leg(leg))
+        except ProtocolError as error:
+            raise _at_leg(place, error) from None
+    return rows
+
+
+def _pack_leg(leg: Known) -> Row:
+    if isinstance(leg, Transfer | Hold):
+        one_line(leg.debit, "debit")
+        one_line(leg.credit, "credit")
+    amount = named_amount(leg.amount) if isinstance(leg, Void) else clamp(leg.amount)
+    flags = FLAGS[type(leg)] | (Flag.final if isinstance(leg, Capture) and leg.final else Flag.none)
+    reference = "" if isinstance(leg, Void) else leg.reference
+    version = 0 if leg.if_version is None else check_version(leg.if_version)
+    return Row(
+        amount.to_bytes(8, "little", signed=True), int(flags), fixed("code", leg.code if isinstance(leg, Transfer | Hold) else 0, 4),
+        one_line(reference, "reference"), id_bytes(leg.hold if isinstance(leg, Capture | Void) else 0),
+        fixed("ttl", leg.ttl if isinstance(leg, Hold) else 0, 4), version.to_bytes(8, "little"),
+    )  # fmt: skip
+
+
+def _at_leg(place: int, error: ProtocolError) -> ProtocolError:
+    return ProtocolError(f"leg {place}: {error}", error.code)
+
+
+def _columns_of(rows: Sequence[Row], accounts: Sequence[Accounts], ids: Sequence[int], guards: Guards) -> Transfers:
+    """All of them linked; a column that no row needs is left out."""
+    last = len(rows) - 1
+    flags = [row.flags | (Flag.linked if place < last else 0) for place, row in enumerate(rows)]
+
+    def fixed_column(name: str) -> bytes:
+        column = b"".join([getattr(row, name) for row in rows])
+        return column if column.strip(b"\0") else b""
+
+    references = SEPARATOR.join([row.reference for row in rows])
+    debits, credits = zip(*accounts, strict=True)
+    return Transfers(
+        b"".join(map(id_bytes, ids)), SEPARATOR.join(debits), SEPARATOR.join(credits), b"".join([row.amount for row in rows]),
+        b"".join([flag.to_bytes(2, "little") for flag in flags]), fixed_column("code"),
+        references if references.strip(SEPARATOR) else "", fixed_column("hold_id"), fixed_column("ttl"),
+        fixed_column("if_version"), *guards[1:],
+    )  # fmt: skip
+
+
+async def _accounts_of(
+    legs: Sequence[Known], ids: Sequence[int], holds: OpenedHolds, calls: Calls, deadline: float
+) -> list[Accounts]:
+    """The accounts of each leg, those of a hold that another leg opens, too. Raises Refused with the leg's place."""
+    opened = {id: (leg.debit, leg.credit) for leg, id in zip(legs, ids, strict=True) if isinstance(leg, Hold)}
+
+    async def find(place: int, leg: Known) -> Accounts:
+        if isinstance(leg, Transfer | Hold):
+            return leg.debit, leg.credit
+        if leg.hold in opened:
+            return leg.debit or opened[leg.hold][0], leg.credit or opened[leg.hold][1]
+        try:
+            return await holds.accounts(leg.hold, leg.debit, leg.credit, calls.left(deadline))
+        except Refused as refused:
+            raise Refused(refused.status, refused.expected, leg=place) from None
+
+    found: list[Accounts] = []
+    for start in range(0, len(legs), LOOKUPS_AT_ONCE):
+        places = range(start, min(start + LOOKUPS_AT_ONCE, len(legs)))
+        found += await asyncio.gather(*(find(place, legs[place]) for place in places))
+    return found
+
+
+async def transact(
+    calls: Calls, holds: OpenedHolds, legs: Sequence[Known], ids: Sequence[int], guards: Guards, deadline: float
+) -> TransactionReceipt:
+    """Sends checked legs as one chain. Raises Refused with the place of the leg that refused."""
+    rows = pack_legs(legs)
+    accounts = await _accounts_of(legs, ids, holds, calls, deadline)
+    answered = [
+        split_status(status) for status in await send(calls, _columns_of(rows, accounts, ids, guards), deadline)
+    ]
+    first = answered[0][0]
+    if first <= Status.exists and all(status == first for status, _ in answered):
+        for leg, id in zip(legs, ids, strict=True):
+            if isinstance(leg, Hold):
+                holds.remember(id, leg.debit, leg.credit)
+        return TransactionReceipt(first, tuple(Receipt(id, first) for id in ids))
+    place = next(place for place, (status, _) in enumerate(answered) if status != Status.linked_event_failed)
+    status, is_repeat = answered[place]
+    raise await refusal(calls, ids[place], accounts[place][0], status, deadline, is_repeat=is_repeat, leg=place)
