@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.waiters import ABSENT_MS, GONE_MS, Key, Waiters
-from node.core.locks import Claim, ClaimState, LockAction, Locks, refusal
+from node.core.locks import Claim, ClaimState, LockAction, LockAnswer, Locks, LockWord, unpack_answers
 from node.core.machine import Body, Kind
 from node.ports import Clock
 from protocol.errors import ErrorCode
@@ -25,8 +25,6 @@ DEADLINE_SHARE = 0.5  # of the time that a client waits for an answer, if that i
 SWEEP_SECONDS = 0.25  # between two looks for parked requests whose time is over
 
 WITHDRAW_SECONDS = 5.0  # for the word that gives back the claim of somebody who is gone
-
-ACTIONS_THAT_WAIT = (LockAction.acquire, LockAction.get_at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,9 @@ class LockPorts:
 
 @dataclass(slots=True)
 class Word:
-    """An operation on its way into the log."""
+    """What somebody has said, on its way into the log."""
 
-    operation: Body
+    said: LockWord
     deadline: float
     reply: Reply
     source: int = 0  # the connection that it came on, 0 for this node itself
@@ -56,8 +54,7 @@ class Word:
     @property
     def key(self) -> Key:
         """Of its claim."""
-        _, name, claim_id, owner, *_ = self.operation
-        return name, claim_id, owner
+        return self.said.name, self.said.claim, self.said.owner
 
 
 @dataclass(slots=True)
@@ -100,22 +97,21 @@ class LockDesk:
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    def request(self, operation: Body, deadline: float, reply: Reply, source: int = 0) -> None:
-        """Takes a checked `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`; answers `[status, token, age_ns, ticket]`."""
+    def request(self, said: LockWord, deadline: float, reply: Reply, source: int = 0) -> None:
+        """Answers `[status, token, age_ns, ticket]`."""
         if not self._term:
             reply(self._not_leader())
             return
-        if (status := refusal(operation)) is not None:
-            self._answer(reply, status)
+        if (status := said.refusal()) is not None:
+            self._answer(reply, LockAnswer(status))
             return
-        action, name, claim_id, owner, *_ = operation
-        word = Word(operation, deadline, reply, source)
+        word = Word(said, deadline, reply, source)
         self._waiters.came(word.key)
-        if action in ACTIONS_THAT_WAIT:
-            known = self._ports.locks().find(name, claim_id, owner)
+        if said.is_wish:
+            known = self._ports.locks().find(*word.key)
             if known is not None and known.state is ClaimState.waiting:
                 self._park(word)
-                self._advance(name)
+                self._advance(said.name)
                 return
         if len(self._gathered) >= GATHERED_MAX:
             text = f"expected at most {GATHERED_MAX} words to the locks at a time"
@@ -123,15 +119,14 @@ class LockDesk:
             return
         self._gathered.append(word)
         self._flush_soon()
-        if action == LockAction.release and (token := self._token_of(operation)):
+        if said.action == LockAction.release and (token := self._token_of(word.key)):
             word.leaving = token
-            leaving = self._leaving.setdefault(name, {})
+            leaving = self._leaving.setdefault(said.name, {})
             leaving[token] = leaving.get(token, 0) + 1
-            self._advance(name)
+            self._advance(said.name)
 
-    def _token_of(self, operation: Body) -> int:
-        _, name, claim_id, owner, *_ = operation
-        claim = self._ports.locks().find(name, claim_id, owner)
+    def _token_of(self, key: Key) -> int:
+        claim = self._ports.locks().find(*key)
         return 0 if claim is None else claim.token
 
     # -- rounds ---------------------------------------------------------------------------------------------------
@@ -152,19 +147,19 @@ class LockDesk:
             return
         self._is_in_flight = True
         self._rounds += 1
-        request = [Kind.apply, Locks.name, ["round", [word.operation for word in words]]]
+        request = [Kind.apply, Locks.name, ["round", [word.said.pack() for word in words]]]
         self._ports.call(request, lambda outcome: self._on_round(words, outcome))
 
     def _without_overdue(self, words: list[Word]) -> list[Word]:
         now = self._ports.clock.monotonic()
         late = [word for word in words if word.deadline < now]
         for word in late:
-            word.reply(overdue(word.operation[0]))
+            word.reply(overdue(word.said.action))
         self._forget_leaving(late)
         return [word for word in words if word.deadline >= now] if late else words
 
-    def _answer(self, reply: Reply, status: LockStatus, token: int = 0, age_ns: int = 0) -> None:
-        reply([status, token, age_ns, self._ports.locks().ended.count])
+    def _answer(self, reply: Reply, answer: LockAnswer) -> None:
+        reply([*answer.pack(), self._ports.locks().ended.count])
 
     def _on_round(self, words: list[Word], outcome: Outcome) -> None:
         self._is_in_flight = False
@@ -173,12 +168,12 @@ class LockDesk:
             for word in words:
                 word.reply(outcome)
         else:
-            for word, result in zip(words, outcome[1], strict=True):
-                if result[0] == LockStatus.waiting and self._term:
+            for word, answer in zip(words, unpack_answers(outcome), strict=True):
+                if answer.status is LockStatus.waiting and self._term:
                     self._park(word)
-                    names[word.operation[1]] = None
+                    names[word.said.name] = None
                 else:
-                    self._answer(word.reply, *result)
+                    self._answer(word.reply, answer)
         self._forget_leaving(words)
         for name in names:
             self._advance(name)
@@ -190,7 +185,7 @@ class LockDesk:
         for word in words:
             if not word.leaving:
                 continue
-            name = word.operation[1]
+            name = word.said.name
             leaving = self._leaving[name]
             leaving[word.leaving] -= 1
             if not leaving[word.leaving]:
@@ -206,7 +201,7 @@ class LockDesk:
         before = self._parked.pop(word.key, None)
         self._parked[word.key] = Parked(until, word.reply, word.source)
         if before is not None:
-            self._answer(before.reply, LockStatus.waiting)
+            self._answer(before.reply, LockAnswer(LockStatus.waiting))
 
     def applied(self) -> None:
         """An entry of group 0 has been applied here."""
@@ -247,7 +242,7 @@ class LockDesk:
             self._ask_again(key, GONE_MS)
             return False
         del self._parked[key]
-        self._answer(parked.reply, LockStatus.granted, claim.token, claim.age_ns)
+        self._answer(parked.reply, LockAnswer(LockStatus.granted, claim.token, claim.age_ns))
         return True
 
     # -- over time ------------------------------------------------------------------------------------------------
@@ -268,7 +263,7 @@ class LockDesk:
 
     def _ask_again(self, key: Key, back_ms: int) -> None:
         self._waiters.left(key, back_ms)
-        self._answer(self._parked.pop(key).reply, LockStatus.waiting)
+        self._answer(self._parked.pop(key).reply, LockAnswer(LockStatus.waiting))
 
     def _withdraw(self, key: Key) -> None:
         """Nobody waits for this claim any more, so the desk gives it back."""
@@ -281,7 +276,7 @@ class LockDesk:
                 self._waiters.left(key, ABSENT_MS)  # once more, unless the desk is another node's by then
 
         deadline = self._ports.clock.monotonic() + WITHDRAW_SECONDS
-        self.request([LockAction.release, *key, 0, 0, 0, 0], deadline, answered)
+        self.request(LockWord(LockAction.release, *key), deadline, answered)
 
     def lead(self, term: int) -> None:
         """This node serves group 0 with that term, or (0) does not: then whoever waits here asks elsewhere."""

@@ -9,7 +9,7 @@ from typing import Any
 from node.actors.admission import Demand
 from node.actors.faults import check_fault
 from node.core.ledger.operations import TransferOf, check_accounts, check_ids
-from node.core.locks import LockAction
+from node.core.locks import LockAction, LockWord
 from node.core.machine import Body, Served, check_apart, expect, is_id
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.operations import Operation
@@ -47,22 +47,6 @@ def decode_trace(body: Body) -> TransferOf:
         case [bytes(id), str(debit)] if is_id(id):
             return TransferOf(id, debit)
     raise ProtocolError('expected [id of 16 bytes, debit account or ""]')
-
-
-def check_lock(body: Body) -> Body:
-    """`[action, name, claim, owner, ttl_ms, token, age_ns, ticket]`."""
-    expect(len(body) == 8, "[action, name, claim, owner, ttl_ms, token, age_ns, ticket]")
-    action, name, claim, owner, *numbers = body
-    expect(action in tuple(LockAction), f"an action of {', '.join(LockAction)}")
-    expect(type(name) is str, "the name of the lock as text")
-    expect(
-        all(type(number) is int and 0 <= number < 2**63 for number in numbers),
-        "ttl_ms, token, age_ns and ticket from 0",
-    )
-    is_named = is_id(claim) and is_id(owner)
-    is_by_token = action == LockAction.renew and claim == b"" and owner == b""
-    expect(is_named or is_by_token, "a claim and an owner of 16 bytes each")
-    return body
 
 
 def decode_replace(body: Body) -> Replacement:
@@ -113,7 +97,7 @@ WHOLE: Mapping[str, Whole] = {
     Operation.snapshot: Whole(check_snapshot, answer_bytes=lambda body: ACCOUNT_BYTES * len(body)),
     Operation.trace: Whole(decode_trace, answer_bytes=lambda _: SEARCH_BYTES),
     Operation.undecided: Whole(check_nothing, answer_bytes=_bytes_of_survey),
-    Operation.lock: Whole(check_lock, _is_wish),
+    Operation.lock: Whole(LockWord.decode, _is_wish),
     Operation.replace_node: Whole(decode_replace),
     Operation.fault: Whole(check_fault),
 }

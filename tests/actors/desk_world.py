@@ -8,7 +8,7 @@ from random import Random
 
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.locks import LockDesk, LockPorts
-from node.core.locks import Locks
+from node.core.locks import Locks, LockWord
 from node.core.machine import At, Body, Judged
 from protocol.errors import ErrorCode
 from protocol.status import LockStatus, Status
@@ -190,11 +190,11 @@ class DeskWorld:
     def _send(self, customer: Customer, action: str) -> None:
         claim, round_ = customer.claim, customer.round
         age_ns = 1 + customer.number if customer.is_elder else 0
-        operation = [action, NAME, claim, claim, TTL_MS, customer.token if action == "release" else 0, age_ns, 0]
+        word = LockWord(action, NAME, claim, claim, TTL_MS, customer.token if action == "release" else 0, age_ns)
         host = self.hosts[self.leader] if self.random.random() < 0.8 else self.random.choice(self.hosts)
 
         def deliver() -> None:
-            host.desk.request(operation, self.time.monotonic() + 10, answer)
+            host.desk.request(word, self.time.monotonic() + 10, answer)
 
         def answer(outcome: Outcome) -> None:
             self._post(lambda: self._hear(customer, round_, action, outcome))

@@ -8,6 +8,7 @@ import pytest
 
 from node.actors import locks as desk_module
 from node.actors.actor import Failed, Outcome
+from node.core.locks import LockWord
 from protocol.errors import ErrorCode
 from protocol.status import LockStatus, Status
 from tests.actors.desk_world import Customer, DeskWorld
@@ -103,8 +104,8 @@ def said(world: DeskWorld, action: str, name: str, *, token: int = 0, age_ns: in
     """A word of the owner of that name, at the leader's desk; its answers will be in the list."""
     answers: list[Outcome] = []
     claim = name.encode().ljust(16, b".")
-    operation = [action, "till", claim, claim, 10_000, token, age_ns, 0]
-    world.hosts[world.leader].desk.request(operation, world.time.monotonic() + 10, answers.append)
+    word = LockWord(action, "till", claim, claim, 10_000, token, age_ns)
+    world.hosts[world.leader].desk.request(word, world.time.monotonic() + 10, answers.append)
     return answers
 
 
@@ -213,8 +214,8 @@ def test_what_is_refused_at_sight(name: str, ttl_ms: int, status: LockStatus) ->
     """Nothing of it reaches the log."""
     world = DeskWorld(0, 0)
     answers: list[Outcome] = []
-    operation = ["acquire", name, b"c" * 16, b"o" * 16, ttl_ms, 0, 0, 0]
-    world.hosts[world.leader].desk.request(operation, 10.0, answers.append)
+    word = LockWord("acquire", name, b"c" * 16, b"o" * 16, ttl_ms)
+    world.hosts[world.leader].desk.request(word, 10.0, answers.append)
     assert answers == [[status, 0, 0, 0]] and not world.pool
 
 

@@ -64,7 +64,7 @@ holds the lock: that claim expires.
 from node.core.locks.claims import TRANSITIONS, Claim, ClaimEvent, ClaimState, Queue, diagram
 from node.core.locks.ended import EndedClaims
 from node.core.locks.locks import Locks
-from node.core.locks.words import LockAction, refusal
+from node.core.locks.words import LockAction, LockAnswer, LockWord, unpack_answers
 
 __all__ = [
     "TRANSITIONS",
@@ -73,8 +73,10 @@ __all__ = [
     "ClaimState",
     "EndedClaims",
     "LockAction",
+    "LockAnswer",
+    "LockWord",
     "Locks",
     "Queue",
     "diagram",
-    "refusal",
+    "unpack_answers",
 ]

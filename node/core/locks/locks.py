@@ -13,7 +13,7 @@ from node.core.locks.ended import TABLE as ENDED_TABLE
 from node.core.locks.ended import EndedClaims
 from node.core.locks.guards import GuardsDocket
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
-from node.core.locks.words import LockAction
+from node.core.locks.words import LockAction, LockAnswer, LockWord
 from node.core.machine import (
     NO_ROWS,
     Alone,
@@ -46,10 +46,8 @@ class Owner:
 
 
 class Locks(BasePart):
-    """Commands: `["round", [operation, ...]]`, answered by `["locks", [[status, token, age_ns], ...]]`, and `["expire"]`.
-
-    An operation is `[action, name, claim, owner, ttl_ms, token, age_ns, ticket]` (`LockAction`), checked by `refusal` before. In a
-    commit round: `["guards", [[transaction, name, token], ...]]`.
+    """Commands: `["round", [LockWord, ...]]`, each looked at by its `refusal` before, and `["expire"]`; both are answered by
+    `["locks", [LockAnswer, ...]]`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
     """
 
     name = "locks"
@@ -78,8 +76,8 @@ class Locks(BasePart):
         """Carries out a round of operations in their order, or ends the leases whose time is over."""
         self._begin(at)
         match body:
-            case ["round", operations]:
-                return ["locks", [self._operate(operation, at) for operation in operations]]
+            case ["round", words]:
+                return ["locks", [self._take(LockWord(*packed), at).pack() for packed in words]]
             case ["expire"]:
                 self._expire(at)
                 return ["locks", []]
@@ -91,38 +89,37 @@ class Locks(BasePart):
             self._moved_at = at.index
             self.moved.clear()
 
-    def _operate(self, operation: Body, at: At) -> Body:
-        action, name, claim_id, owner, ttl_ms, token, age_ns, ticket = operation
-        match action:
+    def _take(self, word: LockWord, at: At) -> LockAnswer:
+        match word.action:
             case LockAction.acquire | LockAction.get_at_once:
-                wish = Claim(name, claim_id, owner, 0, age_ns, ttl_ms)
-                return self._acquire(wish, ticket, action == LockAction.get_at_once, at)
+                wish = Claim(word.name, word.claim, word.owner, 0, word.age_ns, word.ttl_ms)
+                return self._acquire(wish, word.ticket, word.action == LockAction.get_at_once, at)
             case LockAction.renew:
-                return self._renew(name, token, ttl_ms, at)
+                return self._renew(word, at)
             case LockAction.release:
-                return self._release(name, claim_id, owner, token, at)
+                return self._release(word, at)
             case _:
-                raise AssertionError(f"unknown action {action}")
+                raise AssertionError(f"unknown action {word.action}")
 
-    def _acquire(self, claim: Claim, ticket: int, at_once: bool, at: At) -> Body:
+    def _acquire(self, claim: Claim, ticket: int, at_once: bool, at: At) -> LockAnswer:
         """A claim that lives is told how it stands, one that is over that it is; any other begins, or is refused for good."""
         owner = self.owners.get(claim.owner)
         known = owner.claims.get(claim.name) if owner is not None else None
         if owner is not None and known is not None and known.id == claim.id:
-            return [_standing(known), known.token if known.state is ClaimState.holding else 0, owner.age_ns]
+            return _standing(known, owner.age_ns)
         if (ended := self.ended.find(claim.id)) is not None:
-            return [ended if ended in REFUSED_FOR_GOOD else LockStatus.claim_is_over, 0, 0]
+            return LockAnswer(ended if ended in REFUSED_FOR_GOOD else LockStatus.claim_is_over)
         if self.ended.is_too_old(ticket):
-            return [LockStatus.claim_is_over, 0, 0]
+            return LockAnswer(LockStatus.claim_is_over)
         claim.age_ns = owner.age_ns if owner is not None else self._age_of_new_owner(claim.age_ns, at)
         status = LockStatus.lock_already_claimed if known is not None else self._refusal(claim, at_once)
         if status is not None:
             self.ended.note(claim.id, status)
-            return [status, 0, claim.age_ns]
+            return LockAnswer(status, age_ns=claim.age_ns)
         self._last_token += 1
         claim.token = self._last_token
         self._begin_claim(claim, at)
-        return [_standing(claim), claim.token if claim.state is ClaimState.holding else 0, claim.age_ns]
+        return _standing(claim, claim.age_ns)
 
     def _refusal(self, claim: Claim, at_once: bool) -> LockStatus | None:
         queue = self.queues.get(claim.name)
@@ -153,26 +150,27 @@ class Locks(BasePart):
         if _wounds(claim, queue.holder):
             self._end(queue.holder, at)
 
-    def _renew(self, name: str, token: int, ttl_ms: int, at: At) -> Body:
-        claim = self._speaks(name, token, at)
+    def _renew(self, word: LockWord, at: At) -> LockAnswer:
+        claim = self._speaks(word.name, word.token, at)
         if claim is None or not self._is_first(claim):
-            return [LockStatus.lock_not_held, 0, 0]
-        claim.ttl_ms = ttl_ms or claim.ttl_ms
+            return LockAnswer(LockStatus.lock_not_held)
+        claim.ttl_ms = word.ttl_ms or claim.ttl_ms
         if claim.state is ClaimState.holding:
             self._lease(claim, at)
-        return [LockStatus.renewed, claim.token, claim.age_ns]
+        return LockAnswer(LockStatus.renewed, claim.token, claim.age_ns)
 
-    def _release(self, name: str, claim_id: bytes, owner_id: bytes, token: int, at: At) -> Body:
+    def _release(self, word: LockWord, at: At) -> LockAnswer:
         """Also of a claim that has not come yet: its late `acquire` finds that it is over."""
-        claim = self.find(name, claim_id, owner_id)
+        claim = self.find(word.name, word.claim, word.owner)
         if claim is None:
-            self.ended.note(claim_id, LockStatus.lock_not_held)
-            is_repeat = self.ended.find(claim_id) is LockStatus.released
-            return [LockStatus.released if is_repeat else LockStatus.lock_not_held, token if is_repeat else 0, 0]
-        if token == claim.token:
+            self.ended.note(word.claim, LockStatus.lock_not_held)
+            if self.ended.find(word.claim) is LockStatus.released:
+                return LockAnswer(LockStatus.released, word.token)
+            return LockAnswer(LockStatus.lock_not_held)
+        if word.token == claim.token:
             self._prove(claim, at)
         self._end(claim, at, LockStatus.released)
-        return [LockStatus.released, token, claim.age_ns]
+        return LockAnswer(LockStatus.released, word.token, claim.age_ns)
 
     def _expire(self, at: At) -> None:
         for _ in range(EXPIRED_PER_ENTRY_MAX):
@@ -383,5 +381,7 @@ def _wounds(claim: Claim, holder: Claim) -> bool:
     return claim.order < holder.order and holder.state is ClaimState.holding
 
 
-def _standing(claim: Claim) -> LockStatus:
-    return LockStatus.granted if claim.state is ClaimState.holding else LockStatus.waiting
+def _standing(claim: Claim, age_ns: int) -> LockAnswer:
+    if claim.state is ClaimState.holding:
+        return LockAnswer(LockStatus.granted, claim.token, age_ns)
+    return LockAnswer(LockStatus.waiting, age_ns=age_ns)
