@@ -53,3 +53,13 @@ class TransferRow(NamedTuple):
     timestamp_ns: int
     status: int
     rest: int | None = None  # of a hold that is open; only in the answer to `transfer`
+
+
+class AllowanceRow(NamedTuple):
+    """An account's allowance in the answer to `allowance`. Amounts in minor units."""
+
+    amount: int | None  # None: it had one, and has none any more
+    paid: int  # out of it today, holds included
+    zone: str
+    ends_ns: int  # the end of the day, since 1970
+    last_change: bytes  # id of the change that came last

@@ -53,9 +53,8 @@ class Account:
     last_update: int = 0  # id of the update that came last, refused ones too; 0 for none
 
     @staticmethod
-    def unpack(row: list[Any]) -> Account:
-        """From the fields of an `AccountRow`."""
-        told = AccountRow(*row)
+    def of(told: AccountRow) -> Account:
+        """As a node tells it."""
         return Account(
             told.id, told.currency, told.posted, told.held, told.incoming, told.minimum, told.maximum,
             ACCOUNT_STATES[told.state], told.owner, told.metadata, told.version, told.is_split,
@@ -118,6 +117,12 @@ class CurrencyTotals:
     posted: int  # sum over all accounts
     balanced: bool
 
+    @staticmethod
+    def of(currency: str, posted: int, held: int, incoming: int, debits: int, credits: int) -> CurrencyTotals:
+        """In the order of a node's sums."""
+        is_balanced = posted == 0 and debits == credits
+        return CurrencyTotals(currency, debits, credits, held, incoming, posted, is_balanced)
+
 
 @dataclass(frozen=True, slots=True)
 class ShardDigest:
@@ -158,19 +163,17 @@ class Report:
     currencies: dict[str, CurrencyTotals]
     shards: tuple[ShardDigest, ...]
 
-    @staticmethod
-    def unpack(totals: list[Any], groups: list[Any]) -> Report:
-        """Reads the answer to `audit`."""
-        currencies = {
-            code: CurrencyTotals(code, debits, credits, held, incoming, posted, posted == 0 and debits == credits)
-            for code, posted, held, incoming, debits, credits in ([row[0], *map(int, row[1:])] for row in totals)
-        }
-        return Report(currencies, tuple(ShardDigest.unpack(row) for row in groups))
-
     @property
     def balanced(self) -> bool:
         """Whether every currency balances, and in each shard a majority of the replicas answered, all alike."""
         return all(row.balanced for row in self.currencies.values()) and all(shard.agrees for shard in self.shards)
+
+    @staticmethod
+    def unpack(answer: list[Any]) -> Report:
+        """Reads the answer to `audit`."""
+        totals, groups = answer
+        currencies = {code: CurrencyTotals.of(code, *map(int, numbers)) for code, *numbers in totals}
+        return Report(currencies, tuple(ShardDigest.unpack(row) for row in groups))
 
 
 @dataclass(frozen=True, slots=True)

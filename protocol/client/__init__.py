@@ -26,6 +26,7 @@ from protocol.client.legs import Capture, Hold, Leg, Transfer, Void
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, connect
 from protocol.client.sync_locks import SyncLock
+from protocol.rows import NewAccount
 from protocol.views import (
     Account,
     Allowance,
@@ -54,6 +55,7 @@ __all__ = [
     "Leg",
     "Lock",
     "LockOwner",
+    "NewAccount",
     "Participant",
     "Receipt",
     "Report",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocol.answers import allowance_of, status_of
 from protocol.client.calls import Calls, Deed
 from protocol.errors import Refused
 from protocol.expected import EXPECTED_OF_ALLOWANCE
@@ -14,11 +15,12 @@ from protocol.views import Allowance
 
 async def read(calls: Calls, account: str, deadline: float) -> tuple[Allowance | None, bytes]:
     """The account's allowance, if it has one, and the id of the change that came last, empty for none."""
-    (row,) = await calls.ask(Operation.allowance, [account], [account], calls.left(deadline))
+    row = allowance_of(await calls.ask(Operation.allowance, [account], [account], calls.left(deadline)))
     if row is None:
         return None, b""
-    amount, paid, zone, ends_ns, last_change = row
-    return None if amount is None else Allowance(account, amount, paid, zone, ends_ns), last_change
+    if row.amount is None:
+        return None, row.last_change
+    return Allowance(account, row.amount, row.paid, row.zone, row.ends_ns), row.last_change
 
 
 async def change(
@@ -32,8 +34,8 @@ async def change(
     while True:
         _, after = await read(calls, account, deadline)
         body: list[Any] = [account, amount, zone, id, after]
-        (number,) = await calls.ask(Operation.set_allowance, [account], body, calls.left(deadline), deed)
-        status = AllowanceStatus(number)
+        answer = await calls.ask(Operation.set_allowance, [account], body, calls.left(deadline), deed)
+        status = AllowanceStatus(status_of(answer))
         if status == AllowanceStatus.set:
             return status
         if status != AllowanceStatus.version_conflict:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from protocol.columns import SEPARATOR
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.ids import ID_BYTES
+from protocol.rows import NewAccount
 from protocol.status import TRANSFERS_MAX
 
 INT64_MIN: Final = -(2**63)
@@ -115,23 +116,23 @@ def account_ids(ids: Any) -> list[str]:
     return [check_text(id, "account") for id in ids]
 
 
-def account_rows(rows: Any) -> list[list[Any]]:
+def account_rows(rows: Any) -> list[NewAccount]:
     """Rows of accounts to be opened."""
     if not is_list(rows) or not len(rows):
         raise wrong(f"accounts: expected rows of ({', '.join(ROW)}), at least one")
     return [_account_row(row, place) for place, row in enumerate(rows)]
 
 
-def _account_row(row: Any, place: int) -> list[Any]:
+def _account_row(row: Any, place: int) -> NewAccount:
     if not is_list(row) or len(row) != len(ROW):
         raise wrong(f"account {place}: expected ({', '.join(ROW)}), got {row!r:.80}")
     id, currency, minimum, maximum, owner, metadata = row
-    return [
+    return NewAccount(
         check_text(id, f"account {place}: id"), check_text(currency, f"account {place}: currency"),
         check_limit(minimum, f"account {place}: minimum balance"),
         check_limit(maximum, f"account {place}: maximum balance"),
         check_text(owner, f"account {place}: owner"), check_bytes(metadata, f"account {place}: metadata"),
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 # -- columns ------------------------------------------------------------------------------------------------------

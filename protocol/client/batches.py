@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.answers import Transferred
 from protocol.client.calls import SAMPLE, Calls, Deed
 from protocol.columns import Cutter, Flag, Transfers
 from protocol.errors import Busy, OutcomeUnknown, RingpayError
@@ -35,9 +36,8 @@ async def send(calls: Calls, batch: Transfers, deadline: float) -> bytes:
 
 async def _send(calls: Calls, batch: Transfers, group: int, deadline: float) -> bytes:
     deed = Deed("transfer", batch.ids)
-    (statuses,) = await calls.call_until(Operation.transfers, group, batch.pack(), deadline, deed)
-    assert isinstance(statuses, bytes)
-    return statuses
+    answer = await calls.call_until(Operation.transfers, group, batch.pack(), deadline, deed)
+    return Transferred.unpack(answer).statuses
 
 
 def _has_chains(batch: Transfers) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from protocol.answers import status_of
 from protocol.client.arguments import is_list, wrong
 from protocol.client.connection import Address, Connection
 from protocol.client.pace import Pace
@@ -435,7 +436,7 @@ def _why(error: BaseException) -> str:
 def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:
     """Whether an update conflicts, perhaps with what has followed an earlier attempt of its own."""
     conflict = CONFLICTS.get(attempts.operation)
-    is_conflict = conflict is not None and answer.body[0] == conflict
+    is_conflict = conflict is not None and status_of(answer.body) == conflict
     return is_conflict and attempts.may_have_happened
 
 

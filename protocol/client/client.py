@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
+from protocol.answers import accounts_of, status_of
 from protocol.client import allowances
 from protocol.client.arguments import (
     account_ids,
@@ -47,6 +48,7 @@ from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
+from protocol.rows import NewAccount
 from protocol.status import REPEATED, AccountStatus, AllowanceStatus, Status, split_status
 from protocol.views import (
     Account,
@@ -134,12 +136,12 @@ class Client:
         `split`: it lives as one part a shard, so that payments to it, a merchant's or platform's, stay in the shard of the payer;
         it has no maximum balance.
         """
-        row = [id, currency, minimum_balance, maximum_balance, owner, metadata]
+        row = NewAccount(id, currency, minimum_balance, maximum_balance, owner, metadata)
         if split:
             (body,) = account_rows([row])
             deed = Deed("opening an account")
-            (number,) = await self._calls.call(Operation.split_account, COORDINATOR, body, timeout, deed)
-            status = AccountStatus(number)
+            answer = await self._calls.call(Operation.split_account, COORDINATOR, list(body), timeout, deed)
+            status = AccountStatus(status_of(answer))
             if status <= AccountStatus.exists:
                 self._calls.split[id] = None
         else:
@@ -151,7 +153,7 @@ class Client:
     async def create_accounts(
         self, rows: Sequence[Sequence[Any]], *, timeout: float | None = None
     ) -> list[AccountStatus]:
-        """Opens accounts, rows of (id, currency, minimum, maximum, owner, metadata); one status each.
+        """Opens accounts, each a `NewAccount` or its (id, currency, minimum, maximum, owner, metadata); one status each.
 
         Raises Busy or Unreachable if none was opened, OutcomeUnknown where some may be; repeated, those that were opened alike are
         `exists`.
@@ -198,7 +200,7 @@ class Client:
         """Several accounts, each as of now (`snapshot` reads them at one cut); None for unknown ones."""
         names = account_ids(ids)
         rows = await read_accounts(self._calls, names, timeout) if names else []
-        return [None if row is None else Account.unpack(row) for row in rows]
+        return [None if row is None else Account.of(row) for row in rows]
 
     async def history(
         self,
@@ -384,13 +386,13 @@ class Client:
         `version_conflict`, `accounts` reads the versions that the accounts have now.
         """
         deadline, count = self._calls.deadline(timeout), count_of(amount, "amount")
-        versions, names, tokens, protocol = pack_guards(count, if_version, lock, commit)
+        guards = pack_guards(count, if_version, lock, commit)
         batch = Transfers(
             self._ids.take(count) if ids is None else id_column(ids, count),
             text_column(debit, "debit", count), text_column(credit, "credit", count), amount_column(amount, count),
             number_column(flags, "flags", count, 2), number_column(code, "code", count, 4),
             "" if reference is None else text_column(reference, "reference", count),
-            ttl=number_column(ttl, "ttl", count, 4), if_version=versions, lock=names, token=tokens, commit=protocol,
+            ttl=number_column(ttl, "ttl", count, 4), **guards._asdict(),
         )  # fmt: skip
         statuses = await send(self._calls, batch, deadline)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
@@ -473,17 +475,18 @@ class Client:
         names = account_ids(ids)
         if not names:
             return []
-        rows = await self._calls.call(Operation.snapshot, COORDINATOR, names, timeout)
-        missing = [id for id, row in zip(ids, rows, strict=True) if row is None]
-        if missing:
-            raise Refused(AccountStatus.account_not_found.name, f"accounts that were created, unlike {missing[0]}")
-        return [Account.unpack(row) for row in rows]
+        accounts = []
+        answer = await self._calls.call(Operation.snapshot, COORDINATOR, names, timeout)
+        for name, row in zip(names, accounts_of(answer), strict=True):
+            if row is None:
+                raise Refused(AccountStatus.account_not_found.name, f"accounts that were created, unlike {name}")
+            accounts.append(Account.of(row))
+        return accounts
 
     async def audit(self, *, timeout: float | None = None) -> Report:
         """Adds up all shards at one consistent cut and compares all replicas that answer, on the running cluster."""
         seconds = 3 * self._calls.timeout if timeout is None else timeout
-        totals, groups = await self._calls.call(Operation.audit, COORDINATOR, [], seconds)
-        return Report.unpack(totals, groups)
+        return Report.unpack(await self._calls.call(Operation.audit, COORDINATOR, [], seconds))
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """Who answers, who leads, who recovers: asks every node, all at once. Raises Unreachable where none answers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,8 +13,14 @@ from protocol.status import LOCK_NAME_BYTES_MAX
 
 NUMBER_MAX = FINAL_VERSION - 1  # of versions and tokens
 
-Guards = tuple[bytes, str, bytes, str]
-"""The last columns of a batch: if_version, lock, token, commit."""
+
+class Guards(NamedTuple):
+    """Columns of a batch."""
+
+    if_version: bytes
+    lock: str
+    token: bytes
+    commit: str  # no column but one word
 
 
 class Guard(Protocol):
@@ -32,10 +38,11 @@ def pack_guards(count: int, if_version: int | Sequence[int] | None, lock: Guard 
         raise wrong(f"commit protocol {commit!r}: expected {' or '.join(COMMIT_PROTOCOLS)}, or None")
     versions = b"" if if_version is None else _pack_versions(count, if_version)
     if lock is None:
-        return versions, "", b"", commit or ""
+        return Guards(versions, "", b"", commit or "")
     if not (hasattr(lock, "name") and hasattr(lock, "token")):
         raise wrong(f"lock {lock!r}: expected one that `client.lock` gives, or an object with its name and token")
-    return versions, SEPARATOR.join([_check_name(lock.name)] * count), _token(lock.token) * count, commit or ""
+    names = SEPARATOR.join([_check_name(lock.name)] * count)
+    return Guards(versions, names, _token(lock.token) * count, commit or "")
 
 
 def check_version(version: object) -> int:

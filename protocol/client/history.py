@@ -6,6 +6,7 @@ import heapq
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from protocol.answers import Page
 from protocol.client.arguments import wrong
 from protocol.client.calls import Calls
 from protocol.errors import Refused
@@ -68,21 +69,23 @@ async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
 
 async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[TransferRow | None]:
     """Rows of a part, or of an account that is not known to be split (0); a None says that it is."""
-    id, cursor = pages.id, None
+    id = pages.id
+    cursor: int | None = None
     while True:
         body = [id, cursor, pages.rows, pages.newest_first]
         seconds = pages.seconds(calls)
         if part:
-            rows, cursor, *_ = await calls.call(Operation.history, part, [*body, part], seconds)
+            page = Page.unpack(await calls.call(Operation.history, part, [*body, part], seconds))
         else:
-            rows, cursor, *is_part = await calls.ask(Operation.history, [id], body, seconds)
-            if is_part:
+            page = Page.unpack(await calls.ask(Operation.history, [id], body, seconds))
+            if page.is_part:
                 calls.split[id] = None
                 yield None
                 return
-        if rows is None:
+        if page.rows is None:
             raise Refused(AccountStatus.account_not_found.name, "an account that was created")
-        for row in rows:
-            yield TransferRow(*row)
+        for row in page.rows:
+            yield row
+        cursor = page.cursor
         if cursor is None:
             return

@@ -10,6 +10,7 @@ import weakref
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from protocol.answers import LockTold
 from protocol.client.arguments import check_text, wrong
 from protocol.client.calls import LAST_PART, RETRY_SECONDS, Calls
 from protocol.errors import Busy, Refused, RingpayError, Unreachable
@@ -115,14 +116,14 @@ class Lock:
     async def _stand_in_line(self) -> None:
         action = "try" if self._wait == 0 else "acquire"
         while True:
-            status, token, age_ns = await self._say(action)
-            if status == LockStatus.claim_is_over:
+            told = await self._say(action)
+            if told.status is LockStatus.claim_is_over:
                 self._make_claim()
-            elif status != LockStatus.waiting:
+            elif told.status is not LockStatus.waiting:
                 break
-        if status.is_refusal:
-            raise _refused(status, expected_of_name(status, self.name))
-        self.token, self._owner.age_ns = token, age_ns
+        if told.status.is_refusal:
+            raise _refused(told.status, expected_of_name(told.status, self.name))
+        self.token, self._owner.age_ns = told.token, told.age_ns
         self._holds_until = self._calls.now() + self.ttl
 
     async def _withdraw(self) -> bool:
@@ -143,14 +144,14 @@ class Lock:
     async def _renew(self, ttl: float | None, timeout: float | None) -> None:
         began = self._calls.now()
         ttl_ms = 0 if ttl is None else max(1, _milliseconds(ttl))
-        status, *_ = await self._say("renew", ttl_ms=ttl_ms, timeout=timeout)
-        if status == LockStatus.renewed:
+        told = await self._say("renew", ttl_ms=ttl_ms, timeout=timeout)
+        if told.status is LockStatus.renewed:
             self.ttl = self.ttl if ttl is None else ttl
             self._holds_until = began + self.ttl
             return
-        if status == LockStatus.lock_not_held:
+        if told.status is LockStatus.lock_not_held:
             self._lose()
-        raise _refused(status)
+        raise _refused(told.status)
 
     def _lose(self) -> None:
         self._holds_until = 0.0
@@ -196,10 +197,10 @@ class Lock:
     async def _give_back(self) -> bool:
         was_held, self._holds_until = self.is_held, 0.0
         try:
-            status, *_ = await self._say("release")
+            told = await self._say("release")
         except RingpayError:
             return was_held
-        return status == LockStatus.released
+        return told.status is LockStatus.released
 
     async def leave(self) -> None:
         """The client closes: gives back what is held, as far as a node answers in a moment, and renews it no more."""
@@ -226,18 +227,16 @@ class Lock:
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    async def _say(
-        self, action: str, *, ttl_ms: int | None = None, timeout: float | None = None
-    ) -> tuple[LockStatus, int, int]:
+    async def _say(self, action: str, *, ttl_ms: int | None = None, timeout: float | None = None) -> LockTold:
         """One word, repeated until it is answered: the same claim again is a repetition."""
         ttl_ms = _milliseconds(self.ttl) if ttl_ms is None else ttl_ms
         body = [action, self.name, self._claim, self._owner.id, ttl_ms, self.token, self._owner.age_ns, self._ticket]
         deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
         while True:
             try:
-                status, token, age_ns, ticket = await self._calls.call(Operation.lock, COORDINATOR, body, timeout)
-                self._calls.lock_ticket = max(ticket, self._calls.lock_ticket)
-                return LockStatus(status), token, age_ns
+                told = LockTold.unpack(await self._calls.call(Operation.lock, COORDINATOR, body, timeout))
+                self._calls.lock_ticket = max(told.ticket, self._calls.lock_ticket)
+                return told
             except Busy as busy:
                 if action != "acquire" and self._calls.now() + busy.retry_after > deadline:
                     raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from protocol.answers import transfer_of
 from protocol.client.arguments import check_text, id_bytes
 from protocol.client.calls import Calls
 from protocol.client.refusals import refused
 from protocol.operations import Operation
-from protocol.rows import TransferRow
 from protocol.status import TRANSFERS_MAX, Status
 from protocol.views import Entry
 
@@ -29,10 +29,10 @@ class OpenedHolds:
 
     async def find(self, id: int, timeout: float | None) -> Entry | None:
         """What happened under an id. Every shard is asked, and must answer."""
-        (row,) = await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout)
-        if row is None or TransferRow(*row).status != Status.created:
+        row = transfer_of(await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout))
+        if row is None or row.status != Status.created:
             return None
-        entry = Entry.of(TransferRow(*row))
+        entry = Entry.of(row)
         self.remember(id, entry.debit, entry.credit)
         return entry
 

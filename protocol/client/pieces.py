@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from protocol import frames
+from protocol.answers import accounts_of
 from protocol.client.calls import Calls, Deed
 from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
+from protocol.rows import AccountRow, NewAccount
 from protocol.status import BALANCES_MAX, TRANSFERS_MAX
 
 PIECE_BYTES_MAX = frames.CLIENT_FRAME_BYTES_MAX // 2  # of the rows of one request, so that another one fits beside it
@@ -17,7 +18,7 @@ OPENING = Deed("opening accounts")
 PIECES_AT_ONCE = 4  # reads of a thousand accounts; more would only wait in the node
 
 
-async def open_accounts(calls: Calls, rows: list[list[Any]], timeout: float | None) -> list[int]:
+async def open_accounts(calls: Calls, rows: list[NewAccount], timeout: float | None) -> list[int]:
     """A status each. Raises Busy or Unreachable if nothing has happened, OutcomeUnknown where some accounts may be open."""
     deadline = calls.deadline(timeout)
     statuses: list[int] = []
@@ -31,9 +32,9 @@ async def open_accounts(calls: Calls, rows: list[list[Any]], timeout: float | No
     return statuses
 
 
-async def _open_piece(calls: Calls, piece: list[list[Any]], deadline: float, *, may_wait: bool) -> list[int]:
+async def _open_piece(calls: Calls, piece: list[NewAccount], deadline: float, *, may_wait: bool) -> list[int]:
     """Behind others that were opened, a busy shard is asked again."""
-    names = [row[0] for row in piece]
+    names = [account.id for account in piece]
     while True:
         try:
             return await calls.ask(Operation.accounts, names, piece, calls.left(deadline), OPENING)
@@ -43,9 +44,9 @@ async def _open_piece(calls: Calls, piece: list[list[Any]], deadline: float, *, 
             await asyncio.sleep(busy.retry_after)
 
 
-def _cut_by_bytes(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
+def _cut_by_bytes(rows: list[NewAccount]) -> Iterator[list[NewAccount]]:
     """At least one piece; a row that is too long for any frame stands alone."""
-    piece: list[list[Any]] = []
+    piece: list[NewAccount] = []
     size = 0
     for row in rows:
         more = len(frames.pack(row))
@@ -57,16 +58,16 @@ def _cut_by_bytes(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
     yield piece
 
 
-async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None) -> list[Any]:
-    """A row of fields each, or None."""
+async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None) -> list[AccountRow | None]:
+    """A row each, or None."""
     if len(ids) <= BALANCES_MAX:
-        return await calls.ask(Operation.balances, list(ids), list(ids), timeout)
+        return accounts_of(await calls.ask(Operation.balances, list(ids), list(ids), timeout))
     deadline = calls.deadline(timeout)
     pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)]
-    rows: list[Any] = []
+    rows: list[AccountRow | None] = []
     for start in range(0, len(pieces), PIECES_AT_ONCE):
         left = calls.left(deadline)
         asked = [calls.ask(Operation.balances, piece, piece, left) for piece in pieces[start : start + PIECES_AT_ONCE]]
         for answer in await asyncio.gather(*asked):
-            rows += answer
+            rows += accounts_of(answer)
     return rows

@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from protocol import ids
+from protocol.answers import accounts_of, transfer_of
 from protocol.client.calls import Calls
 from protocol.errors import Refused, RingpayError
 from protocol.expected import EXPECTED
 from protocol.operations import Operation
-from protocol.rows import TransferRow
 from protocol.status import Status
-from protocol.views import Account
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DETAIL_SECONDS = 0.5  # longer than a fail-over; what is known already is not kept back for more
@@ -24,15 +23,16 @@ async def refusal(
     """For a refused transfer, or `leg` of a transaction. `is_repeat`: the refusal was on record, and is told with the time of that."""
     expected = EXPECTED.get(status, "")
     if is_repeat:
-        row = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
-        recorded = None if row is None else TransferRow(*row)
+        answer = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
+        recorded = None if answer is None else transfer_of(answer)
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
         return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg)
     if status != Status.version_conflict:
         return Refused(status.name, expected, leg=leg)
-    row = await _ask(calls, Operation.balances, debit, [debit], deadline)
-    return Refused(status.name, expected, None if row is None else Account.unpack(row).version, leg=leg)
+    answer = await _ask(calls, Operation.balances, debit, [debit], deadline)
+    (account,) = (None,) if answer is None else accounts_of(answer)
+    return Refused(status.name, expected, None if account is None else account.version, leg=leg)
 
 
 def refused(status: Status) -> Refused:
@@ -40,10 +40,9 @@ def refused(status: Status) -> Refused:
     return Refused(status.name, EXPECTED.get(status, ""))
 
 
-async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> Any:
-    """The one row of an answer, None where there is none soon."""
+async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> list[Any] | None:
+    """The answer, None where there is none soon."""
     try:
-        (row,) = await calls.ask(operation, [debit], body, min(DETAIL_SECONDS, calls.left(deadline)))
+        return await calls.ask(operation, [debit], body, min(DETAIL_SECONDS, calls.left(deadline)))
     except RingpayError:
         return None
-    return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.answers import outcome_of
 from protocol.client.arguments import check_text, id_bytes
 from protocol.client.calls import Calls, Deed
 from protocol.client.opened import OpenedHolds
@@ -14,8 +15,7 @@ async def settle(calls: Calls, holds: OpenedHolds, id: int, debit: str, deadline
     """See `Client.outcome`."""
     packed, name = id_bytes(id), check_text(debit, "debit account")
     deed = Deed("transfer", packed)
-    answer = await calls.ask(Operation.outcome, [name], [packed, name], calls.left(deadline), deed)
-    status = Status(answer[0])
+    status = outcome_of(await calls.ask(Operation.outcome, [name], [packed, name], calls.left(deadline), deed))
     if status == Status.cancelled and (other := await _debit_now(calls, holds, id, debit, deadline)) != debit:
         expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"
         raise Refused(Status.exists_with_different_debit_account.name, expected)

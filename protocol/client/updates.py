@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypedDict
 
+from protocol.answers import Updated, accounts_of
 from protocol.client.arguments import check_bytes, check_limit, check_text, wrong
 from protocol.client.calls import Calls, Deed
 from protocol.client.guards import check_version
@@ -14,7 +15,6 @@ from protocol.status import AccountStatus
 from protocol.views import ACCOUNT_STATES
 
 NAMES: Final = {"minimum_balance": "minimum", "maximum_balance": "maximum"}
-LAST_UPDATE: Final = 13  # place in a row of `balances`
 
 
 class Fields(TypedDict, total=False):
@@ -59,18 +59,17 @@ async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, 
     while True:
         after = None if "if_version" in fields else await _last_update(calls, account, deadline)
         body = [account, fields, id, after]
-        number, version = await calls.ask(Operation.update, [account], body, calls.left(deadline), deed)
-        status = AccountStatus(number)
-        is_conflict = status == AccountStatus.version_conflict
-        if status == AccountStatus.updated:
-            return status
+        told = Updated.unpack(await calls.ask(Operation.update, [account], body, calls.left(deadline), deed))
+        is_conflict = told.status is AccountStatus.version_conflict
+        if told.status is AccountStatus.updated:
+            return told.status
         if not is_conflict or after is None:
-            raise Refused(status.name, EXPECTED_OF_ACCOUNT.get(status, ""), version if is_conflict else None)
+            expected = EXPECTED_OF_ACCOUNT.get(told.status, "")
+            raise Refused(told.status.name, expected, told.version if is_conflict else None)
 
 
 async def _last_update(calls: Calls, account: str, deadline: float) -> bytes:
-    (row,) = await calls.ask(Operation.balances, [account], [account], calls.left(deadline))
+    (row,) = accounts_of(await calls.ask(Operation.balances, [account], [account], calls.left(deadline)))
     if row is None:
         raise Refused(AccountStatus.account_not_found.name, "an account that was created")
-    found: bytes = row[LAST_UPDATE]
-    return found
+    return row.last_update

@@ -89,10 +89,11 @@ class Locking:
         await asyncio.wait([asking], timeout=self._random.uniform(0, 1.0))
         asking.cancel()
         try:
-            status, lock.token, _ = await asking
+            told = await asking
         except (asyncio.CancelledError, Busy, Unreachable):
             return
-        if status == LockStatus.granted:
+        lock.token = told.token
+        if told.status is LockStatus.granted:
             await lock._give_back()
 
     async def _pay(self, name: str, token: int) -> None:

@@ -1,0 +1,106 @@
+"""What nodes answer, by name: each body is read here alone, by clients and by nodes that ask each other for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from protocol.rows import AccountRow, AllowanceRow, TransferRow
+from protocol.status import AccountStatus, LockStatus, Status
+
+Body = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """To `transfers`: one byte a row, a `Status` with `REPEATED` where it was on record."""
+
+    statuses: bytes
+
+    @staticmethod
+    def unpack(body: Body) -> Transferred:
+        """From `[statuses]`."""
+        (statuses,) = body
+        return Transferred(statuses)
+
+    def pack(self) -> Body:
+        """As it travels."""
+        return [self.statuses]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """To `update`."""
+
+    status: AccountStatus
+    version: int  # that the account has now
+
+    @staticmethod
+    def unpack(body: Body) -> Updated:
+        """From `[status, version]`."""
+        number, version = body
+        return Updated(AccountStatus(number), version)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """To `history`."""
+
+    rows: list[TransferRow] | None  # None for an account that was not found
+    cursor: int | None  # of the next page; None behind the last one
+    is_part: bool  # the account is split, and this tells of one part
+
+    @staticmethod
+    def unpack(body: Body) -> Page:
+        """From `[rows or null, cursor or null]`, and true behind them for a part."""
+        rows, cursor, *is_part = body
+        return Page(None if rows is None else [TransferRow(*row) for row in rows], cursor, bool(is_part))
+
+
+@dataclass(frozen=True, slots=True)
+class LockTold:
+    """To `lock`."""
+
+    status: LockStatus
+    token: int  # of the claim, 0 where it does not hold
+    age_ns: int  # of its owner, 0 where that is not known
+    ticket: int  # how many claims had ended
+
+    @staticmethod
+    def unpack(body: Body) -> LockTold:
+        """From `[status, token, age_ns, ticket]`."""
+        number, token, age_ns, ticket = body
+        return LockTold(LockStatus(number), token, age_ns, ticket)
+
+    def pack(self) -> Body:
+        """As it travels."""
+        return [int(self.status), self.token, self.age_ns, self.ticket]
+
+
+def status_of(body: Body) -> int:
+    """The number of the status, of whatever answer has one: it comes first."""
+    number, *_ = body
+    return int(number)
+
+
+def outcome_of(body: Body) -> Status:
+    """To `outcome`: what became of a transfer."""
+    return Status(status_of(body))
+
+
+def accounts_of(body: Iterable[Body | None]) -> list[AccountRow | None]:
+    """To `balances` and `snapshot`: a row an account, None for one that was not found."""
+    return [None if row is None else AccountRow(*row) for row in body]
+
+
+def transfer_of(body: Body) -> TransferRow | None:
+    """To `transfer` and `find`."""
+    (row,) = body
+    return None if row is None else TransferRow(*row)
+
+
+def allowance_of(body: Body) -> AllowanceRow | None:
+    """To `allowance`; None for an account whose allowance nobody has ever set."""
+    (row,) = body
+    return None if row is None else AllowanceRow(*row)
