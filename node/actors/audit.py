@@ -9,8 +9,10 @@ from typing import Any
 from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
 from node.actors.coordinator import Mark
 from node.actors.router import Call, Router
-from node.core.machine import Body
+from node.core.machine import Mark as Cut
+from node.core.machine import unpack_answer
 from node.ports import Clock
+from protocol.answers import accounts_of
 from protocol.operations import PeerOperation
 from protocol.placement import groups_of
 from protocol.rows import AccountRow
@@ -52,7 +54,7 @@ class Auditor:
             if self._waiting and not self._is_auditing:
                 self._begin_audit()
 
-        def marked(name: str, answers: dict[int, Body] | Failed) -> None:
+        def marked(name: str, answers: dict[int, Cut] | Failed) -> None:
             if isinstance(answers, Failed):
                 reply(answers)
             else:
@@ -87,14 +89,14 @@ class Auditor:
             for group in range(1, shards + 1) if id in self._router.split else (home,):
                 asked.setdefault(group, []).append(id)
 
-        def marked(name: str, answers: dict[int, Body] | Failed) -> None:
+        def marked(name: str, answers: dict[int, Cut] | Failed) -> None:
             if isinstance(answers, Failed):
                 reply(answers)
                 return
             rows = {
-                (id, group): AccountRow(*row)
+                (id, group): row
                 for group, names in asked.items()
-                for id, row in zip(names, answers[group][5][0][1], strict=True)
+                for id, row in zip(names, _accounts_in(answers[group]), strict=True)
                 if row is not None
             }
             groups = range(1, shards + 1)
@@ -105,13 +107,13 @@ class Auditor:
 
         self._mark(Mark({group: [["ledger", ["accounts", names]]] for group, names in asked.items()}, marked))
 
-    async def _report(self, name: str, answers: dict[int, Body], deadline: float, reply: Reply) -> None:
+    async def _report(self, name: str, answers: dict[int, Cut], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
         places = [(group, node) for group in sorted(answers) for node in self._router.placement.replicas[group]]
-        asked = [self._digest(group, node, name, answers[group][1], limit) for group, node in places]
+        asked = [self._digest(group, node, name, answers[group].index, limit) for group, node in places]
         told = dict(zip(places, await asyncio.gather(*asked), strict=True))
         groups = [
-            [group, answer[1], answer[3], [[node, *told[at, node]] for at, node in places if at == group]]
+            [group, answer.index, answer.rounds, [[node, *told[at, node]] for at, node in places if at == group]]
             for group, answer in sorted(answers.items())
         ]
         reply([add_totals(list(answers.values())), groups])
@@ -123,11 +125,18 @@ class Auditor:
             self._router.call_once(Call(group, PeerOperation.mark, [name], limit, reply), node)
             outcome = await answer
             if not isinstance(outcome, Failed):
-                is_recovering = outcome[-1]
-                if outcome[1] == index:
-                    return int(outcome[2]), is_recovering
+                *packed, is_recovering = outcome
+                mark = unpack_answer(packed)
+                if isinstance(mark, Cut) and mark.index == index:
+                    return mark.digest, is_recovering
             await asyncio.sleep(POLL_SECONDS)
         return None, is_recovering
+
+
+def _accounts_in(cut: Cut) -> list[AccountRow | None]:
+    """What it was asked for by `parts`."""
+    ((_, rows),) = cut.answers
+    return accounts_of(rows)
 
 
 def add_parts(rows: list[AccountRow]) -> list[Any] | None:
@@ -152,11 +161,11 @@ def add_parts(rows: list[AccountRow]) -> list[Any] | None:
     )
 
 
-def add_totals(answers: list[Body]) -> list[list[Any]]:
+def add_totals(answers: list[Cut]) -> list[list[Any]]:
     """The ledgers' totals of all groups, added up per currency; in text as they come, since sums may need more than 64 bits."""
     sums: dict[str, list[int]] = {}
     for answer in answers:
-        for part, totals in answer[4]:
+        for part, totals in answer.totals:
             if part != "ledger":
                 continue
             for currency, *numbers in totals:

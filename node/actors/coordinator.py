@@ -27,6 +27,7 @@ from node.core.commit import (
     epoch_of,
 )
 from node.core.machine import Body, Kind
+from node.core.machine import Mark as MarkAnswer
 from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
 from node.ports import Clock, OperatorLog
 from protocol.columns import Transfers
@@ -105,7 +106,7 @@ class Mark:
     """Somebody wants a consistent cut; the reply gets each group's answer to the mark."""
 
     questions: dict[int, list[Body]]  # by group; empty: totals and digests of all groups
-    reply: Callable[[str, dict[int, Body] | Failed], None]
+    reply: Callable[[str, dict[int, MarkAnswer] | Failed], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +312,12 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 self._again(ask, RETRY_SECONDS)
             return
         effects = self.core.asked(ask, outcome)
+        if not self.core.active:
+            self._resign(DEPOSED.format(group=called(ask.group)))
+            return
         if self.core.rounds_max and any(isinstance(effect, Answered) for effect in effects):
             self.core.rounds_max = ROUNDS_IN_FLIGHT_MAX
         self._carry_out(effects)
-        if outcome[0] == "stale_epoch":
-            self._resign(DEPOSED.format(group=called(ask.group)))
 
     def _on_too_long(self, ask: Ask, failed: Failed) -> None:
         tickets, effects = self.core.cannot_ask(ask)

@@ -16,7 +16,7 @@ from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, malformed,
 from node.actors.events import Command, Propose
 from node.actors.waiting import ROUND_TRANSFERS, Waiting
 from node.core.clocks import QUIET_NS, Stamp, Stamps
-from node.core.machine import Body, Kind, Machine, Need, pack_entry
+from node.core.machine import Body, Machine, Need, is_round, pack_entry, rows_of
 from node.ports import Clock
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.frames import FRAME_BYTES_MAX
@@ -41,7 +41,7 @@ class Slot:
 
     def of(self, answer: Body) -> Body:
         """Its part of what the entry's command was answered."""
-        return [answer[0], answer[1][self.start : self.stop]] if answer[0] == "judged" else answer
+        return rows_of(answer, self.start, self.stop)
 
 
 @dataclass(slots=True)
@@ -213,7 +213,7 @@ class Pipeline:
                 continue
             if isinstance(event, Propose):
                 bundle = self._resolve_round(machine, event, loads)
-                transfers += ROUND_TRANSFERS if event.request[0] == Kind.round else 0
+                transfers += ROUND_TRANSFERS if is_round(event.request) else 0
             else:
                 commands = self._take_mergeable(event, now)
                 transfers += sum(command.size for command in commands)
@@ -294,7 +294,7 @@ class Pipeline:
         waits = False
         for bundle, answer in zip(entry.bundles, answers, strict=True):
             waits |= self._answer(machine, bundle, answer)
-            if bundle.request[0] == Kind.round:
+            if is_round(bundle.request):
                 self._unblock()
         return waits
 

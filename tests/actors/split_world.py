@@ -19,7 +19,8 @@ from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
 from node.core.ledger import Ledger
-from node.core.machine import Body
+from node.core.machine import Body, unpack_answer, unpack_vote
+from node.core.machine import Mark as MarkAnswer
 from node.core.splits import Splits
 from node.daemon import make_operations
 from protocol.columns import Transfers
@@ -90,7 +91,8 @@ class LocalRouter(Router):
         legs = cut_legs(batch, numbers, debit_groups, credit_groups)
         count = int(numbers[-1]) + 1
         votes = {
-            group: self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)) for group, leg in legs.items()
+            group: unpack_vote(self.shards[group].prepare(self.rounds, count, (leg.part, leg.body)))
+            for group, leg in legs.items()
         }
         verdict = merge_votes(legs, votes, numbers)
         for group in legs:
@@ -99,10 +101,12 @@ class LocalRouter(Router):
 
     def run_mark(self, mark: Mark) -> None:
         """A cut."""
-        answers: dict[int, Body] = {
-            group: self.shards[group].mark(f"cut {len(self.calls)}", 1, tuple(questions), is_audit=False)
-            for group, questions in mark.questions.items()
-        }
+        answers = {}
+        for group, questions in mark.questions.items():
+            name = f"cut {len(self.calls)}"
+            told = unpack_answer(self.shards[group].mark(name, 1, tuple(questions), is_audit=False))
+            assert isinstance(told, MarkAnswer)
+            answers[group] = told
         mark.reply("cut", answers)
 
 

@@ -20,6 +20,7 @@ from node.actors.coordinator import (
 from node.adapters.operator_log import MemoryOperatorLog
 from node.core.commit import ROUNDS_IN_FLIGHT_MAX
 from node.core.machine import Body, Kind
+from node.core.machine import Mark as MarkAnswer
 from protocol.errors import ErrorCode
 from protocol.status import TRANSFERS_MAX
 from tests.actors.desk_world import Time
@@ -146,11 +147,11 @@ async def test_a_prepare_that_fits_no_frame_ends_with_that_answer() -> None:
 async def test_a_deposed_coordinator_reads_nothing_at_a_cut() -> None:
     """Shards may not have heard of the next one yet, which may have decided since; group 0 has."""
     desk = await Desk().lead()
-    heard: list[dict[int, Body] | Failed] = []
+    heard: list[dict[int, MarkAnswer] | Failed] = []
     await desk.step(Mark({2: [["ledger", ["accounts", ["a"]]]]}, lambda _, answers: heard.append(answers)))
     calls, desk.calls = desk.calls, []
     for group, (kind, *_), reply in calls:
         assert kind == Kind.mark
-        reply(["mark", group] if group else ["stale_epoch", 2])
+        reply(MarkAnswer(group, 0, 0, [], []).pack() if group else ["stale_epoch", 2])
     await desk.step()
     assert [type(answers) for answers in heard] == [Failed]

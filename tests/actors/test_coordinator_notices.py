@@ -55,8 +55,9 @@ async def test_many_rounds_are_counted_and_few_are_told() -> None:
     await desk.answer(Kind.apply, ["begun", records])
     opened = [open_round(1 << 40 | number, 2) for number in range(1, 101)]
     finished = [[1 << 40 | number, decision] for number in range(1, 101)]
-    for group, _, reply in desk.calls:
-        reply(["epoch", opened if group == 1 else [], finished if group == 2 else []])
+    for group, (kind, *_), reply in desk.calls:
+        begun = ["epoch", opened if group == 1 else [], finished if group == 2 else []]
+        reply(begun if kind == Kind.epoch else ["decided"])
     await desk.step()
     recovered = [notice for notice in told(desk) if isinstance(notice, RoundRecovered)]
     assert len(recovered) == ROUNDS_TOLD_MAX

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from node.core.commit import Decisions
 from node.core.commit.legs import place_legs
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body, Kind, Machine, unpack_decision, unpack_entry
+from node.core.machine import Body, Kind, Machine, Votes, unpack_decision, unpack_entry
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Known:
     recorded: bytes | None = None  # likewise
     precommitted: dict[int, bytes] = field(default_factory=dict)  # by group, the last one
     votes: dict[int, bytes] = field(default_factory=dict)  # by group, one byte a transaction
-    ballots: dict[int, tuple[bytes, Body]] = field(default_factory=dict)  # by group, place of its legs, answer
+    ballots: dict[int, tuple[bytes, Votes]] = field(default_factory=dict)  # by group, place of its legs, answer
 
     @property
     def outcome(self) -> bytes | None:
@@ -65,9 +65,9 @@ class DecisionLog:
         """The machine has applied the entry."""
         for round_id in self._prepared:
             opened = machine.rounds.get(round_id)
-            if opened is not None and opened.answer[0] == "votes":
-                self.rounds[round_id].votes.setdefault(group, opened.answer[1])
-                self.rounds[round_id].ballots.setdefault(group, (opened.place, opened.answer))
+            if opened is not None and isinstance(vote := opened.vote, Votes):
+                self.rounds[round_id].votes.setdefault(group, vote.statuses)
+                self.rounds[round_id].ballots.setdefault(group, (opened.place, vote))
         self._prepared.clear()
         if group == 0:
             self._look_at_records(name, machine)

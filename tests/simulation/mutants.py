@@ -24,11 +24,12 @@ from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
 from node.core.commit.rounds import Round
+from node.core.commit.votes import Vote
 from node.core.ledger import ledger, rounds, updates
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
-from node.core.machine import At, Body, Machine, pack_decision
+from node.core.machine import At, Body, Machine, Votes, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import HardState, NodeId, Persist, Raft, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
@@ -138,7 +139,7 @@ def _assume_agreement(opened: Round) -> None:
     """The votes that are missing count as yes."""
     for group, leg in opened.legs.items():
         currencies_and_statuses = bytes(3 * len(leg.rows))
-        agreed = ["votes", bytes(opened.count), [["ledger", currencies_and_statuses]]]
+        agreed = Votes(bytes(opened.count), {"ledger": currencies_and_statuses})
         opened.votes.setdefault(group, agreed)
 
 
@@ -152,11 +153,11 @@ def decide_early(patch: pytest.MonkeyPatch) -> None:
             effects += honest(self, opened, Event.majority_precommitted)
         return effects
 
-    def voted(self: Coordinator, group: int, round_id: int, answer: Body) -> list[Effect]:
+    def voted(self: Coordinator, group: int, round_id: int, vote: Vote) -> list[Effect]:
         opened = self.rounds.get(round_id)
         if opened is None or opened.phase != Phase.voting or opened.protocol.name != "2pc":
-            return honest_voted(self, group, round_id, answer)
-        opened.votes[group] = answer
+            return honest_voted(self, group, round_id, vote)
+        opened.votes[group] = vote
         _assume_agreement(opened)
         return self._conclude(opened)
 

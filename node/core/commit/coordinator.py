@@ -27,9 +27,21 @@ from node.core.commit.rounds import (
     Ticket,
     epoch_of,
 )
-from node.core.commit.votes import merge_votes
-from node.core.machine import ROUND_BITS, Body
+from node.core.commit.votes import Vote, merge_votes
+from node.core.machine import (
+    ROUND_BITS,
+    SUPERSEDED,
+    Body,
+    Decided,
+    EpochBegun,
+    Mark,
+    StaleEpoch,
+    Superseded,
+    Votes,
+    unpack_answer,
+)
 from protocol.columns import Transfers
+from protocol.placement import called
 
 ROUNDS_IN_FLIGHT_MAX = 3  # one sent, one logged, one voted on; a fourth is no faster, and a successor has more to end
 LASTING_AFTER = 256  # rounds behind the newest: who has not ended by then waits for a group that is away
@@ -93,7 +105,7 @@ class Coordinator:
         pieces = [piece for opened in self.rounds.values() for piece in opened.pieces if opened.phase != Phase.deciding]
         return [*self._gathering.pieces, *pieces]
 
-    def _accepted(self, group: int, opened: list[Body], finished: list[Body]) -> None:
+    def _accepted(self, group: int, told: EpochBegun) -> None:
         """A group refuses lower epochs from now on: what is open or finished there of theirs stays as it is told.
 
         Only the first answer counts: by a repeated one, rounds of this epoch may be open there.
@@ -101,19 +113,19 @@ class Coordinator:
         if group in self._polls:
             return
         attempts: dict[int, Attempt] = {}
-        for round_id, protocol, groups, count, attempt, decision, place, votes in opened:
-            if epoch_of(round_id) == self.epoch:
+        for found in told.opened:
+            if epoch_of(found.round_id) == self.epoch:
                 continue
-            attempts[round_id] = Attempt(attempt, decision, place, votes)
-            if round_id not in self.rounds:
-                orphan = Round(round_id, PROTOCOLS[protocol], Phase.orphaned, tuple(groups), count)
-                self.rounds[round_id] = orphan
-        self._polls[group] = Poll(attempts, {row[0]: row[1] for row in finished})
+            attempts[found.round_id] = Attempt(found.attempt, found.precommitted, found.place, found.vote)
+            if found.round_id not in self.rounds:
+                orphan = Round(found.round_id, PROTOCOLS[found.protocol], Phase.orphaned, found.groups, found.count)
+                self.rounds[found.round_id] = orphan
+        self._polls[group] = Poll(attempts, told.finished)
         for orphan in [opened for opened in self.rounds.values() if opened.phase == Phase.orphaned]:
-            found = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
-            if found is not None:
-                self._found(orphan, *found)
-                self._recovered.append(Recovered(orphan.round_id, orphan.groups, *found))
+            outcome = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
+            if outcome is not None:
+                self._found(orphan, *outcome)
+                self._recovered.append(Recovered(orphan.round_id, orphan.groups, *outcome))
 
     def _found(self, orphan: Round, event: Event, decision: bytes) -> None:
         orphan.decision = decision
@@ -263,23 +275,31 @@ class Coordinator:
         """A group's answer to an `Ask` of this epoch. A group that knows a higher epoch ends this one: `active` turns false."""
         if not self.active or ask.request.epoch != self.epoch:
             return []
-        if answer[0] == "stale_epoch":
+        told = unpack_answer(answer)
+        if isinstance(told, StaleEpoch):
             self.active = False
             return []
         self._silent.pop(ask.group, None)
-        match ask.request:
-            case EpochRequest():
-                self._accepted(ask.group, answer[1], answer[2])
+        match ask.request, told:
+            case EpochRequest(), EpochBegun():
+                self._accepted(ask.group, told)
                 return []
-            case MarkRequest(decisions=decisions, name=name):
+            case MarkRequest(decisions=decisions, name=name), Mark():
                 self._carried_out(ask.group, decisions)
-                return self._cuts.answered(name, ask.group, answer)
-            case RoundRequest(decisions=decisions, precommits=precommits, prepare=prepare):
+                return self._cuts.answered(name, ask.group, told)
+            case RoundRequest(decisions=decisions, precommits=precommits, prepare=None), Decided():
+                self._carried_out(ask.group, decisions)
+                return self._precommitted(ask.group, precommits)
+            case RoundRequest(decisions=decisions, precommits=precommits, prepare=Prepare() as prepare), (
+                Votes() | Superseded()
+            ):
                 self._carried_out(ask.group, decisions)
                 effects = self._precommitted(ask.group, precommits)
-                return effects + (self._voted(ask.group, prepare.round_id, answer) if prepare is not None else [])
+                return effects + self._voted(ask.group, prepare.round_id, told)
             case _:
-                assert_never(ask.request)
+                raise AssertionError(
+                    f"{called(ask.group)} answers {type(told).__name__} to {type(ask.request).__name__}"
+                )
 
     def failed(self, ask: Ask) -> bool:
         """A call came to nothing. If it brought no PREPARE its contents go out with the next call, after `wake`: true."""
@@ -304,7 +324,7 @@ class Coordinator:
         self._tell_again(ask.group, ask.request)
         opened = self.rounds[ask.request.prepare.round_id]
         tickets = dict.fromkeys(piece.submission.ticket for piece in opened.pieces)
-        return list(tickets), self._voted(ask.group, opened.round_id, ["superseded"])
+        return list(tickets), self._voted(ask.group, opened.round_id, SUPERSEDED)
 
     def wake(self, group: int) -> None:
         """The group may be called again."""
@@ -332,11 +352,11 @@ class Coordinator:
     def _is_precommitting(self, round_id: int) -> bool:
         return round_id in self.rounds and self.rounds[round_id].phase == Phase.precommitting
 
-    def _voted(self, group: int, round_id: int, answer: Body) -> list[Effect]:
+    def _voted(self, group: int, round_id: int, vote: Vote) -> list[Effect]:
         opened = self.rounds.get(round_id)
         if opened is None or opened.phase != Phase.voting:
             return []
-        opened.votes[group] = answer
+        opened.votes[group] = vote
         return self._conclude(opened) if len(opened.votes) == len(opened.legs) else []
 
     def abandon(self, round_id: int) -> list[Effect]:
@@ -346,13 +366,13 @@ class Coordinator:
             return []
         self._silent.update((group, None) for group in opened.legs if group not in opened.votes)
         for group in opened.legs:
-            opened.votes.setdefault(group, ["superseded"])
+            opened.votes.setdefault(group, SUPERSEDED)
         return self._conclude(opened)
 
     def _conclude(self, opened: Round) -> list[Effect]:
         verdict = merge_votes(opened.legs, opened.votes, opened.numbers)
         opened.row_statuses, opened.decision = verdict.rows, verdict.pack()
-        has_all = all(vote[0] == "votes" for vote in opened.votes.values())
+        has_all = all(isinstance(vote, Votes) for vote in opened.votes.values())
         opened.votes = {}
         if (verdict.transactions >= UNDECIDED).all():
             return self._advance(opened, Event.nothing_agreed if has_all else Event.nothing_left)

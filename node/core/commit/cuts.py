@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from node.core.commit.rounds import Cut, Effect, Marked
-from node.core.machine import Body
+from node.core.machine import Mark
 
 
 class Cuts:
@@ -35,7 +35,7 @@ class Cuts:
         """Whether markers of this cut are out."""
         return self._current is not None and self._current.name == name
 
-    def answered(self, name: str, group: int, answer: Body) -> list[Effect]:
+    def answered(self, name: str, group: int, answer: Mark) -> list[Effect]:
         """A group has reached the marker. Only its first answer counts: behind it, later decisions go there."""
         cut = self._current
         if cut is None or cut.name != name:

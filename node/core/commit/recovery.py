@@ -7,14 +7,14 @@ decide the round in the old epoch behind its back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from node.core.commit.legs import place_legs
 from node.core.commit.phases import Event
-from node.core.commit.votes import merge_votes
-from node.core.machine import Body, pack_decision
+from node.core.commit.votes import Vote, merge_votes
+from node.core.machine import SUPERSEDED, pack_decision
 from protocol.status import Status
 
 
@@ -25,7 +25,7 @@ class Attempt:
     epoch: int  # of the last PRECOMMIT, 0 before the first
     decision: bytes  # what that proposed
     place: bytes = b""  # of its legs in the round, for 2pc
-    votes: Body = field(default_factory=list)  # its answer to the PREPARE
+    vote: Vote = SUPERSEDED  # its answer to the PREPARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[in
         return None
     opened = {group: poll.opened[orphan.round_id] for group, poll in heard.items()}
     legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
-    verdict = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers)
+    verdict = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers)
     return Event.votes_found, verdict.pack()
 
 

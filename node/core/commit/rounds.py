@@ -13,7 +13,8 @@ from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import CommitProtocol
 from node.core.commit.recovery import Orphan
 from node.core.commit.requests import EpochRequest, MarkRequest, Prepare, RoundRequest
-from node.core.machine import ROUND_BITS, Body, Statuses, unpack_decision
+from node.core.commit.votes import Vote
+from node.core.machine import ROUND_BITS, Body, Mark, Statuses, unpack_decision
 from protocol.columns import Transfers
 
 Ticket = NewType("Ticket", int)
@@ -71,7 +72,7 @@ class Marked:
     """A consistent cut: each asked group's answer to the mark."""
 
     name: str
-    answers: dict[int, Body]
+    answers: dict[int, Mark]
 
 
 Effect = Ask | Record | Forget | Answered | Marked
@@ -128,7 +129,7 @@ class Round:
     pieces: list[Piece] = field(default_factory=list)
     numbers: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # transaction of each row
     legs: dict[int, Legs] = field(default_factory=dict)
-    votes: dict[int, Body] = field(default_factory=dict)
+    votes: dict[int, Vote] = field(default_factory=dict)
     row_statuses: Statuses = field(default_factory=lambda: np.zeros(0, np.uint8))  # one a transfer
     decision: bytes = b""
     precommitted: dict[int, None] = field(default_factory=dict)  # participants that hold the attempt of this epoch
@@ -166,4 +167,4 @@ class Cut:
     groups: tuple[int, ...]
     wants_digest: bool
     questions: dict[int, list[Body]]  # part and question, by group; answered from the state at the cut
-    answers: dict[int, Body] = field(default_factory=dict)
+    answers: dict[int, Mark] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from node.core.commit.legs import DEBIT, place_legs
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body, status_of
+from node.core.machine import Body, status_of, unpack_vote
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
 
@@ -83,11 +83,12 @@ class Found:
 
     def decided_by(self, answers: Answers) -> Found | None:
         """With the participants' answers to `["votes", round id]`; None if one has carried it out meanwhile, or does not answer."""
-        opened = {group: answer[1] for group, answer in answers.items() if answer is not None and answer[1] is not None}
+        told = {group: answer for group, answer in answers.items() if answer is not None}
+        opened = {group: held for group, (_, held) in told.items() if held is not None}
         if len(opened) < len(self.groups):
             return None
         legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
-        verdict = merge_votes(legs, {group: votes for group, (_, votes) in opened.items()}, numbers)
+        verdict = merge_votes(legs, {group: unpack_vote(packed) for group, (_, packed) in opened.items()}, numbers)
         return replace(self, decision=status_of(verdict.pack(), self.number, self.row))
 
 

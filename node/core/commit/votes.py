@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.legs import CREDIT, DEBIT, Legs
-from node.core.machine import NO_ROWS, SETTLED, Body, Int32s, Marks, Statuses, first_failures, pack_decision
+from node.core.machine import (
+    NO_ROWS,
+    SETTLED,
+    Int32s,
+    Marks,
+    Statuses,
+    Superseded,
+    Votes,
+    first_failures,
+    pack_decision,
+)
 from protocol.status import REPEATED, Status
 
 SILENT = int(Status.retry)
 TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
 UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
+Vote = Votes | Superseded
+"""Of a shard that is silent it is `Superseded`, too: nothing was reserved that counts."""
 ANSWERS: Statuses = np.arange(256, dtype=np.uint8)
 """How each status is answered where the id was known."""
 ANSWERS[[int(status) for status in Status if status.is_recorded and status != Status.created]] |= REPEATED
@@ -43,11 +56,11 @@ class _Words:
     currencies: NDArray[np.uint16]  # of the debit and of the credit account, 0: not known
 
 
-def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> Verdict:
+def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[np.int32]) -> Verdict:
     """`numbers` is the transaction of each transfer.
 
     An id belongs to its debit account's shard, and what is final is recorded there. So no transaction has a final status without
-    the word of the shards of all its debits: while one of them is silent (`superseded`), cannot tell or must wait, that is the status.
+    the word of the shards of all its debits: while one of them is silent (`Superseded`), cannot tell or must wait, that is the status.
     An id that was used before gets the outcome that it had or will have, whatever else is wrong by now. Else the first
     objection of anybody counts; between shards, the currencies must agree.
     """
@@ -64,19 +77,19 @@ def merge_votes(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[
     return _by_transaction(merged, words, numbers)
 
 
-def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> tuple[int, bool]:
+def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, bool]:
     """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time. Whether its id was known."""
     word = SILENT
     failures: list[int] = []
     currencies: list[int] = []
     for group, leg in legs.items():
         vote = votes[group]
-        if vote[0] != "votes":
+        if isinstance(vote, Superseded):
             failures.append(SILENT)
             continue
-        own: int = vote[1][0]
+        own: int = vote.statuses[0]
         if leg.part == "ledger":
-            extra = dict(vote[2])["ledger"]
+            extra = vote.told["ledger"]
             currencies.append(int.from_bytes(extra[:2], "little"))
             own = extra[2] & ~SETTLED or own
             if leg.sides[0] & DEBIT:
@@ -91,16 +104,16 @@ def _merge_one(legs: dict[int, Legs], votes: dict[int, Body]) -> tuple[int, bool
     return min(filter(None, failures), default=0), False
 
 
-def _gather(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.int32]) -> _Words:
+def _gather(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[np.int32]) -> _Words:
     count = len(numbers)
     debit, others = np.full(count, SILENT, np.uint8), np.zeros(count, np.uint8)
     words = _Words(debit, np.zeros(count, np.bool_), others, np.zeros((2, count), np.uint16))
     for group, leg in legs.items():
         vote = votes[group]
-        if vote[0] != "votes":
+        if isinstance(vote, Superseded):
             own = np.full(len(leg.rows), SILENT, np.uint8)
         elif leg.part != "ledger":
-            own = np.frombuffer(dict(vote[2])[leg.part], np.uint8)
+            own = np.frombuffer(vote.told[leg.part], np.uint8)
         else:
             own = _gather_ledger(words, leg, vote, numbers[leg.rows])
         if own.any():
@@ -112,17 +125,17 @@ def _gather(legs: dict[int, Legs], votes: dict[int, Body], numbers: NDArray[np.i
     return words
 
 
-def _gather_ledger(words: _Words, leg: Legs, vote: Body, numbers: NDArray[np.int32]) -> Statuses:
+def _gather_ledger(words: _Words, leg: Legs, vote: Votes, numbers: NDArray[np.int32]) -> Statuses:
     """The objections of a shard to its legs."""
-    extra = dict(vote[2])["ledger"]
+    extra = vote.told["ledger"]
     seen = np.frombuffer(extra, "<u2", len(leg.rows))
     told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
     gives, takes = (leg.sides & DEBIT) != 0, (leg.sides & CREDIT) != 0
     given = leg.rows[gives]
     words.currencies[0, given], words.currencies[1, leg.rows[takes]] = seen[gives], seen[takes]
     own = told & ~np.uint8(SETTLED)
-    if np.frombuffer(vote[1], np.uint8).any():
-        own = np.where(own != 0, own, _of_other_parts(own, vote[1], numbers)).astype(np.uint8)
+    if np.frombuffer(vote.statuses, np.uint8).any():
+        own = np.where(own != 0, own, _of_other_parts(own, vote.statuses, numbers)).astype(np.uint8)
         words.known[given] = ((told >= SETTLED) | (told == EXISTS))[gives]
     words.debit[given] = own[gives]
     return own

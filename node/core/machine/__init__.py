@@ -28,6 +28,19 @@ in no digest and no checkpoint, so that a restart leaves of it what the log that
 Left out: the log, time, storage and the network; they are the replica actor's.
 """
 
+from node.core.machine.answers import (
+    SUPERSEDED,
+    Decided,
+    EpochBegun,
+    Mark,
+    Opened,
+    StaleEpoch,
+    Superseded,
+    Votes,
+    rows_of,
+    unpack_answer,
+    unpack_vote,
+)
 from node.core.machine.decision import (
     first_failures,
     pack_decision,
@@ -37,7 +50,7 @@ from node.core.machine.decision import (
 )
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
-from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, pack_entry, unpack_entry
+from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, is_round, pack_entry, unpack_entry
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, check_apart, expect, is_id
@@ -58,9 +71,10 @@ from node.core.machine.part import (
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body",
-    "Change", "Docket", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marks",
-    "Merging", "Need", "Part", "Payments", "Rows", "Served", "Statuses", "Trail", "UnknownForm", "check_apart",
-    "check_form", "digest_of", "expect", "first_failures", "is_id", "judge", "pack_decision", "pack_entry", "status_of",
-    "unpack_decision", "unpack_entry", "unpack_failed",
+    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart",
+    "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind",
+    "Loaded", "Machine", "Mark", "Marks", "Merging", "Need", "Opened", "Part", "Payments", "Rows", "Served",
+    "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "check_apart", "check_form", "digest_of",
+    "expect", "first_failures", "is_id", "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of",
+    "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed", "unpack_vote",
 ]  # fmt: skip

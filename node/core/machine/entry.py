@@ -23,6 +23,12 @@ class Kind(IntEnum):
     mark = 4
 
 
+def is_round(request: Body) -> bool:
+    """Whether a request of the machine is a coordinator's round."""
+    kind, *_ = request
+    return bool(kind == Kind.round)
+
+
 class UnknownForm(Exception):
     """An entry or a checkpoint that another version of this program has written: nothing of it may be taken, or acknowledged."""
 

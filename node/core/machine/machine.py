@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 import msgpack
 
+from node.core.machine.answers import (
+    NOT_REACHED,
+    SUPERSEDED,
+    Decided,
+    EpochBegun,
+    Mark,
+    Opened,
+    StaleEpoch,
+    Votes,
+    without_told,
+)
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import Payments, Statuses, judge
@@ -74,30 +85,32 @@ class Machine:
                 self._tell(at)
                 return answer
             case [Kind.judge, count, commands]:
-                answers, _ = self._judge(commands, count, at)
+                told, _ = self._judge(commands, count, at)
                 self._tell(at)
-                return ["judged", answers[0][1]]
+                return ["judged", next(iter(told.values()))]
             case [Kind.round, epoch, over, decisions, precommits, prepare]:
                 if not self._enter(epoch, over, decisions, at):
-                    return ["stale_epoch", self.epoch]
+                    return StaleEpoch(self.epoch).pack()
                 for precommit in precommits:
                     self._precommit(precommit, at)
-                return ["decided"] if prepare is None else self._prepare(prepare, at)
+                return Decided().pack() if prepare is None else self._prepare(prepare, at)
             case [Kind.epoch, epoch]:
                 return self._apply_epoch(epoch)
             case [Kind.mark, epoch, over, decisions, name, wants_digest, questions]:
                 if not self._enter(epoch, over, decisions, at):
-                    return ["stale_epoch", self.epoch]
+                    return StaleEpoch(self.epoch).pack()
                 return self._mark(name, wants_digest, questions)
             case _:
                 raise AssertionError(f"unknown request {request[:1]}")
 
     def _judge(
         self, commands: list[Body], count: int, at: At, round_id: int | None = None
-    ) -> tuple[list[Body], Statuses]:
-        """Opens the first command's docket and those of the parts that join it. What each part tells, and the statuses."""
-        logged: dict[str, Body] = {command[0]: command[1] for command in commands}
-        first: str = commands[0][0]
+    ) -> tuple[dict[str, bytes], Statuses]:
+        """Opens the first command's docket and those of the parts that join it. What each part tells, the opener first, and statuses."""
+        logged: dict[str, Body] = {}
+        for part_name, body in commands:
+            logged[part_name] = body
+        first = next(iter(logged))
         opening = self.parts[first].open(logged[first], at, round_id)
         opened = {first: opening}
         payments: Payments | None = None
@@ -108,7 +121,7 @@ class Machine:
                 if docket is not None:
                     opened[name] = docket
         statuses = judge(list(opened.values()), count)
-        return [[name, docket.close(statuses)] for name, docket in opened.items()], statuses
+        return {name: docket.close(statuses) for name, docket in opened.items()}, statuses
 
     def _tell(self, at: At) -> None:
         """Lets each part see what has happened in the others."""
@@ -147,12 +160,11 @@ class Machine:
         if round_id in self.rounds:
             return self.rounds[round_id].answer
         if round_id in self._finished or self._is_over(round_id):
-            return ["superseded"]
-        extras, votes = self._judge(commands, count, at, round_id)
-        answer: Body = ["votes", votes.tobytes(), extras]
+            return SUPERSEDED.pack()
+        told, statuses = self._judge(commands, count, at, round_id)
+        answer = Votes(statuses.tobytes(), told).pack()
         self._tell(at)
-        parts = [part for part, _ in extras]
-        self.rounds[round_id] = OpenRound(protocol, groups, place, parts, count, answer, at.timestamp_ns)
+        self.rounds[round_id] = OpenRound(protocol, groups, place, [*told], count, answer, at.timestamp_ns)
         return answer
 
     def _precommit(self, precommit: Body, at: At) -> None:
@@ -162,7 +174,7 @@ class Machine:
             return
         if round_id not in self.rounds:
             count = len(unpack_decision(decision))
-            self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, ["superseded"], at.timestamp_ns)
+            self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, SUPERSEDED.pack(), at.timestamp_ns)
         opened = self.rounds[round_id]
         opened.attempt, opened.precommitted, opened.precommitted_ns = self.epoch, decision, at.timestamp_ns
 
@@ -173,20 +185,20 @@ class Machine:
                 self.parts[part].decide(round_id, statuses, at, failed)
             self._tell(at)
             opened.decided_ns, opened.decision = at.timestamp_ns, decision
-            opened.place, opened.answer = b"", opened.answer[:2]
+            opened.place, opened.answer = b"", without_told(opened.answer)
             self._trail.keep(round_id, opened.count, opened)
         if not self._is_over(round_id):
             self._finished.setdefault(round_id, decision)
 
     def _apply_epoch(self, epoch: int) -> Body:
         if epoch < self.epoch:
-            return ["stale_epoch", self.epoch]
+            return StaleEpoch(self.epoch).pack()
         self.epoch = epoch
         opened = [
-            [number, r.protocol, r.groups, r.count, r.attempt, r.precommitted, r.place, r.answer]
+            Opened(number, r.protocol, tuple(r.groups), r.count, r.attempt, r.precommitted, r.place, r.vote)
             for number, r in sorted(self.rounds.items())
         ]
-        return ["epoch", opened, [[number, decision] for number, decision in self._finished.items()]]
+        return EpochBegun(opened, self._finished).pack()
 
     def _mark(self, name: str, wants_digest: bool, questions: list[Body]) -> Body:
         if name in self._marks:
@@ -197,9 +209,9 @@ class Machine:
             assert isinstance(answer, Answer), "a cut asks only for what is in memory"
             answers.append(answer.body)
         if not wants_digest:
-            return ["mark", self.applied, 0, len(self.rounds), [], answers]
-        totals = [[part.name, part.totals()] for part in self.parts.values()]
-        self._marks[name] = ["mark", self.applied, self.digest(), len(self.rounds), totals, answers]
+            return Mark(self.applied, 0, len(self.rounds), [], answers).pack()
+        totals = [(part.name, part.totals()) for part in self.parts.values()]
+        self._marks[name] = Mark(self.applied, self.digest(), len(self.rounds), totals, answers).pack()
         while len(self._marks) > MARKS_MAX:
             del self._marks[next(iter(self._marks))]
         return self._marks[name]
@@ -220,8 +232,8 @@ class Machine:
 
     def resolve_round(self, request: Body, now_ns: int, loaded: Loaded) -> Body | Need:
         """At the leader: a coordinator's request with the commands of its PREPARE as they are to be logged."""
-        *head, prepare = request
-        if request[0] != Kind.round or prepare is None:
+        kind, *_, prepare = request
+        if kind != Kind.round or prepare is None:
             return request
         *terms, part, body = prepare
         asking = Asking(now_ns, loaded, self.parts)
@@ -229,7 +241,7 @@ class Machine:
         if isinstance(resolved, Need):
             return resolved
         assert isinstance(resolved, Judged), f"a round brings transactions, not {body[0]}"
-        return [*head, [*terms, self._accompanied(resolved, asking)]]
+        return [*request[:-1], [*terms, self._accompanied(resolved, asking)]]
 
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
         """The commands, and what other parts log beside them."""
@@ -248,7 +260,7 @@ class Machine:
             return self.parts[part].query(body, loaded)
         match body:
             case ["mark", name]:
-                return Answer(self._marks.get(name, ["mark", 0, 0, 0, [], []]))
+                return Answer(self._marks.get(name, NOT_REACHED))
             case ["trace", of_part, id]:
                 return self._trace(of_part, id, loaded)
             case ["round", round_id, number, row]:
@@ -286,8 +298,8 @@ class Machine:
         if part in opened.parts:
             answer = self.parts[part].query(["ids", round_id], {})
             assert isinstance(answer, Answer), "open rounds are in memory"
-            ids = answer.body[1]
-        has_prepared = opened.answer[0] == "votes"
+            _, ids = answer.body
+        has_prepared = isinstance(opened.vote, Votes)
         return [
             round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids, opened.count,
         ]  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from node.core.machine.answers import Superseded, Votes, unpack_vote
 from node.core.machine.decision import status_of
 from node.core.machine.operation import Body
 
@@ -54,13 +55,18 @@ class OpenRound:
     place: bytes  # the coordinator's own note for its successors
     parts: list[str]  # empty where the PREPARE has not come: then it is superseded
     count: int  # transactions
-    answer: Body  # what the first PREPARE gave, for a repeated one
+    answer: Body  # what the first PREPARE gave, packed, for a repeated one
     opened_ns: int  # stamp of the entry that opened it here
     attempt: int = 0  # epoch of the last PRECOMMIT, 0 before the first
     precommitted: bytes = b""  # the decision that it proposed
     precommitted_ns: int = 0  # stamp of its entry; this and what follows is for the trail alone: 0 where not known
     decided_ns: int = 0  # stamp of the entry that carried the decision out
     decision: bytes = b""
+
+    @property
+    def vote(self) -> Votes | Superseded:
+        """What the first PREPARE was answered; on the trail, without what the parts tell."""
+        return unpack_vote(self.answer)
 
     def pack(self) -> list[Any]:
         """For a checkpoint."""
@@ -75,9 +81,10 @@ class OpenRound:
         `[protocol, groups, vote, prepared, precommitted, carried out, decision, attempt, what it proposes]`, with times in ns. The
         vote is on the transaction, the decision and what is proposed tell of the row, which is -1 where each transaction is one.
         """
-        has_voted = self.answer[0] == "votes"
+        vote = self.vote
+        has_voted = isinstance(vote, Votes)
         return [
-            self.protocol, self.groups, self.answer[1][number] if has_voted else None,
+            self.protocol, self.groups, vote.statuses[number] if isinstance(vote, Votes) else None,
             self.opened_ns if has_voted else None, self.precommitted_ns or None, self.decided_ns or None,
             _status(self.decision, number, row), self.attempt, _status(self.precommitted, number, row),
         ]  # fmt: skip

@@ -23,7 +23,7 @@ from node.core.commit import (
     Ticket,
 )  # fmt: skip
 from node.core.commit.legs import DEBIT, Legs
-from node.core.machine import Body, pack_decision, unpack_decision
+from node.core.machine import Body, Mark, pack_decision, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status
 
@@ -102,7 +102,7 @@ class Bench:
         self.forgets: list[Forget] = []
         self.answers: dict[int, list[int]] = {}
         self.untouched: list[int] = []  # of those that were answered: none of their rows was ever in a round
-        self.marks: dict[str, dict[int, Body]] = {}
+        self.marks: dict[str, dict[int, Mark]] = {}
         self.take(self.core.lead(epoch, groups, records or {}))
 
     def take(self, effects: list[Effect]) -> None:

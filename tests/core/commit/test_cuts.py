@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.core.commit import Cut, EpochRequest
-from node.core.machine import ROUND_BITS, Body
+from node.core.machine import ROUND_BITS, Body, Mark
 from tests.core.commit.bench import GROUPS, Bench, decisions, marker_of, open_round, packed, ready, round_id, round_of
 
 OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
@@ -20,6 +20,16 @@ def mark_of(bench: Bench, group: int) -> dict[int, list[int]]:
     """The decisions that a group's marker brings."""
     (ask,) = [ask for ask in bench.marked() if ask.group == group]
     return decisions(ask)
+
+
+def reached(index: int) -> Body:
+    """A group's answer to a mark."""
+    return Mark(index, 0, 0, [], []).pack()
+
+
+def indexes(bench: Bench) -> dict[str, dict[int, int]]:
+    """Where each group has reached the marks of the cuts."""
+    return {name: {group: mark.index for group, mark in marks.items()} for name, marks in bench.marks.items()}
 
 
 def test_a_cut_waits_for_no_round_and_holds_none_back() -> None:
@@ -68,18 +78,18 @@ def test_a_later_decision_waits_for_the_groups_marker() -> None:
     bench.go_on()
     bench.vote_all()
     bench.record_all()
-    bench.answer(bench.marked()[0], ["mark", 1])
+    bench.answer(bench.marked()[0], reached(1))
     bench.tick()
     assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [number])]
     bench.submit(2, (2, 2, 3))
     bench.go_on()
     assert [list(decisions(ask)) for ask in bench.prepares()] == [[], []]
-    bench.answer(bench.marked()[0], ["mark", 2])
+    bench.answer(bench.marked()[0], reached(2))
     bench.go_on()
     assert [(ask.group, list(decisions(ask))) for ask in bench.decides()] == [(1, [number]), (2, [number])]
     assert not bench.marks
-    bench.answer(bench.marked()[0], ["mark", 3])
-    assert bench.marks == {"cut": {1: ["mark", 1], 2: ["mark", 2], 3: ["mark", 3]}}
+    bench.answer(bench.marked()[0], reached(3))
+    assert indexes(bench) == {"cut": {1: 1, 2: 2, 3: 3}}
 
 
 def test_a_marker_carries_its_decisions_out() -> None:
@@ -93,7 +103,7 @@ def test_a_marker_carries_its_decisions_out() -> None:
     audit(bench)
     bench.go_on()
     for ask in bench.marked():
-        bench.answer(ask, ["mark", 1])
+        bench.answer(ask, reached(1))
     bench.tick()
     assert not bench.asks
     bench.submit(2, (2, 1, 2))
@@ -116,8 +126,8 @@ def test_a_cut_over_some_groups_asks_only_them() -> None:
     bench.record_all()
     bench.tick()
     assert [ask.group for ask in bench.decides()] == [1]
-    bench.answer(bench.marked()[0], ["mark", 1])
-    assert bench.marks == {"snapshot": {2: ["mark", 1]}}
+    bench.answer(bench.marked()[0], reached(1))
+    assert indexes(bench) == {"snapshot": {2: 1}}
 
 
 def test_only_a_groups_first_answer_counts() -> None:
@@ -126,11 +136,11 @@ def test_only_a_groups_first_answer_counts() -> None:
     audit(bench)
     bench.go_on()
     first, *others = bench.marked()
-    bench.answer(first, ["mark", 1])
-    bench.take(bench.core.asked(first, ["mark", 9]))
+    bench.answer(first, reached(1))
+    bench.take(bench.core.asked(first, reached(9)))
     for ask in others:
-        bench.answer(ask, ["mark", 2])
-    assert bench.marks["cut"] == {1: ["mark", 1], 2: ["mark", 2], 3: ["mark", 2]}
+        bench.answer(ask, reached(2))
+    assert indexes(bench)["cut"] == {1: 1, 2: 2, 3: 2}
 
 
 def test_cuts_are_made_one_after_the_other() -> None:
@@ -143,7 +153,7 @@ def test_cuts_are_made_one_after_the_other() -> None:
         bench.go_on()
         assert [marker_of(ask).name for ask in bench.marked()] == [name] * 3
         for ask in bench.marked():
-            bench.answer(ask, ["mark", 1])
+            bench.answer(ask, reached(1))
     bench.go_on()
     assert list(bench.marks) == ["a", "c"] and not bench.asks
 
@@ -202,20 +212,20 @@ def test_a_cut_that_is_given_up_loses_no_decision() -> None:
     bench.vote_all()
     bench.record_all()
     first, *late = bench.marked()
-    bench.answer(first, ["mark", 1])
+    bench.answer(first, reached(1))
     assert all(bench.core.wants(ask) for ask in late)
     bench.core.abandon_mark("cut")
     assert not any(bench.core.wants(ask) for ask in late)
     bench.tick()
     assert {ask.group: list(decisions(ask)) for ask in bench.decides()} == {1: [later], 2: [later, number]}
     bench.decide_all()
-    bench.answer(late[0], ["mark", 2])
+    bench.answer(late[0], reached(2))
     assert bench.marks == {} and not bench.core.rounds
     audit(bench, "again")
     bench.go_on()
     assert [marker_of(ask).name for ask in bench.marked()] == ["cut", *["again"] * 3]
     for ask in bench.marked():
-        bench.answer(ask, ["mark", 3])
+        bench.answer(ask, reached(3))
     assert list(bench.marks) == ["again"]
 
 
@@ -230,4 +240,4 @@ def test_a_new_epoch_forgets_the_cuts_of_the_old_one() -> None:
     bench.accept()
     bench.submit(1, (1, 1, 2))
     bench.round()
-    assert bench.answers == {1: [0]} and bench.core.asked(late, ["mark", 1]) == []
+    assert bench.answers == {1: [0]} and bench.core.asked(late, reached(1)) == []

@@ -12,7 +12,7 @@ from node.core.commit.legs import CREDIT, DEBIT, cut_legs, number_transactions, 
 from node.core.commit.phases import Event
 from node.core.commit.recovery import Attempt, Poll, abort_all, find_in_votes
 from node.core.commit.rounds import Ask, Round
-from node.core.machine import SETTLED, Body, unpack_decision
+from node.core.machine import SETTLED, Body, Votes, unpack_decision
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.status import Status
 
@@ -36,7 +36,7 @@ def random_batch(random: Random) -> tuple[Transfers, np.ndarray, np.ndarray]:
     return batch, debits, credits
 
 
-def random_votes(random: Random, prepare: Body) -> Body:
+def random_votes(random: Random, prepare: Body) -> Votes:
     """What a shard, or the locks, may answer to a PREPARE."""
     _, count, _, _, _, part, body = prepare
     if part == "locks":
@@ -44,7 +44,7 @@ def random_votes(random: Random, prepare: Body) -> Body:
         own = [random.choice((0, 0, int(Status.lock_not_held))) for _ in body[1]]
         for (number, _, _), status in zip(body[1], own, strict=True):
             objections[number] = objections[number] or status
-        return ["votes", objections.tobytes(), [["locks", bytes(own)]]]
+        return Votes(objections.tobytes(), {"locks": bytes(own)})
     numbers, sides = np.frombuffer(body[2], "<i4"), body[3]
     own = [random.choice(REASONS) for _ in numbers]
     votes = np.zeros(count, np.uint8)
@@ -57,7 +57,7 @@ def random_votes(random: Random, prepare: Body) -> Body:
         for status, side in zip(own, sides, strict=True)
     ]
     currencies = np.array([random.choice(CURRENCIES) for _ in numbers], "<u2")
-    return ["votes", votes.tobytes(), [["ledger", currencies.tobytes() + bytes(told)]]]
+    return Votes(votes.tobytes(), {"ledger": currencies.tobytes() + bytes(told)})
 
 
 def opened_round(random: Random) -> tuple[Coordinator, Round, dict[int, Body]]:
@@ -74,7 +74,7 @@ def opened_round(random: Random) -> tuple[Coordinator, Round, dict[int, Body]]:
     return core, opened, prepares
 
 
-def poll(opened: Round, prepare: Body, votes: Body) -> Poll:
+def poll(opened: Round, prepare: Body, votes: Votes) -> Poll:
     """What a participant that has answered so tells the next coordinator."""
     return Poll({opened.round_id: Attempt(0, b"", prepare[4], votes)}, {})
 

@@ -15,8 +15,8 @@ from node.core.commit.legs import place_legs
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, find_in_votes
 from node.core.commit.rounds import Record, Round
-from node.core.commit.votes import merge_votes
-from node.core.machine import At, Body, Machine, pack_decision
+from node.core.commit.votes import Vote, merge_votes
+from node.core.machine import At, Body, Machine, Votes, pack_decision
 from tests.core.commit.crash_world import Plan, played
 
 Polls = Mapping[int, Poll]
@@ -36,7 +36,7 @@ def _by_some(orphan: Orphan, polls: Polls) -> Found:
     if not opened:
         return Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8))
     legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
-    statuses = merge_votes(legs, {group: attempt.votes for group, attempt in opened.items()}, numbers).transactions
+    statuses = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers).transactions
     padded = np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])
     return Event.votes_found, pack_decision(padded[: orphan.count])
 
@@ -93,13 +93,13 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
 def answered_by_the_first_vote(patch: pytest.MonkeyPatch) -> None:
     """The other votes are expected to be the same."""
 
-    def voted(self: Coordinator, group: int, round_id: int, answer: Body) -> list[Effect]:
+    def voted(self: Coordinator, group: int, round_id: int, vote: Vote) -> list[Effect]:
         opened = self.rounds.get(round_id)
         if opened is None or opened.phase != Phase.voting:
             return []
         for other, leg in opened.legs.items():
-            agreed = ["votes", bytes(opened.count), [["ledger", bytes(3 * len(leg.rows))]]]
-            opened.votes[other] = answer if other == group else agreed
+            agreed = Votes(bytes(opened.count), {"ledger": bytes(3 * len(leg.rows))})
+            opened.votes[other] = vote if other == group else agreed
         return self._conclude(opened)
 
     patch.setattr(Coordinator, "_voted", voted)

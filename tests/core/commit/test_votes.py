@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.core.commit.legs import CREDIT, DEBIT, LOCKS_GROUP, Legs, place_legs
-from node.core.commit.votes import Verdict, merge_votes
-from node.core.machine import SETTLED, Body
+from node.core.commit.votes import Verdict, Vote, merge_votes
+from node.core.machine import SETTLED, SUPERSEDED, Votes
 from protocol.status import Status, split_status
 
 EUR = 7
@@ -26,10 +26,10 @@ DEBIT_WORDS = (None, *WORDS, EXISTS, *(word | SETTLED for word in SETTLED_WORDS)
 """The same of the debit's shard, which may know the id; None: it does not vote."""
 
 
-def vote(rows: list[int], transactions: list[int], currency: int = EUR) -> Body:
+def vote(rows: list[int], transactions: list[int], currency: int = EUR) -> Votes:
     """A shard's answer: the ledger's status a row, and the shard's status a transaction."""
     extra = np.full(len(rows), currency, "<u2").tobytes() + bytes(rows)
-    return ["votes", bytes(transactions), [["ledger", extra]]]
+    return Votes(bytes(transactions), {"ledger": extra})
 
 
 @dataclass
@@ -53,14 +53,14 @@ class Ballot:
             legs[LOCKS_GROUP] = Legs(rows, np.zeros(len(rows), np.uint8), "locks", [])
         return legs
 
-    def votes(self) -> dict[int, Body]:
+    def votes(self) -> dict[int, Vote]:
         """In the form in which shards give them."""
-        votes: dict[int, Body] = {}
+        votes: dict[int, Vote] = {}
         count = self.rows[-1][2] + 1
         for group, leg in self.legs().items():
             told = self.guarded if group == LOCKS_GROUP else self.said[group]
             if told is None:
-                votes[group] = ["superseded"]
+                votes[group] = SUPERSEDED
                 continue
             words = [told[row] for row in leg.rows.tolist()]
             transactions = [0] * count
@@ -68,7 +68,7 @@ class Ballot:
                 transactions[self.rows[row][2]] = transactions[self.rows[row][2]] or word & ~SETTLED
             votes[group] = vote(words, transactions)
             if group == LOCKS_GROUP:
-                votes[group] = ["votes", bytes(transactions), [["locks", bytes(words)]]]
+                votes[group] = Votes(bytes(transactions), {"locks": bytes(words)})
         return votes
 
     def verdict(self) -> Verdict:

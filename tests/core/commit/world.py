@@ -26,7 +26,7 @@ from node.core.commit import (
     Ticket,
 )  # fmt: skip
 from node.core.ledger import Ledger
-from node.core.machine import Body, Kind, unpack_decision
+from node.core.machine import Body, Kind, Mark, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status, split_status
 from tests.core.commit.bench import resolved
@@ -213,12 +213,12 @@ class World:
                     assert self.decided.setdefault(round_id, decision) == decision, "with the same reasons"
                 self.ended[group].append((self.shards[group].machine.applied, round_id))
 
-    def _check_cut(self, name: str, answers: dict[int, Body]) -> None:
+    def _check_cut(self, name: str, answers: dict[int, Mark]) -> None:
         """Money is neither made nor lost nor half moved at a mark, and each round is in the cut as a whole or not at all."""
         self.cuts += 1
-        self.open_at_cuts += any(answer[3] for answer in answers.values())
+        self.open_at_cuts += any(answer.rounds for answer in answers.values())
         in_cut = {
-            group: [round_id for index, round_id in self.ended[group] if index <= answers[group][1]]
+            group: [round_id for index, round_id in self.ended[group] if index <= answers[group].index]
             for group in self.groups
         }
         for round_id, groups in self.participants.items():
@@ -226,13 +226,14 @@ class World:
             assert all(there) or not any(there), (name, round_id, there)
         sums: Counter[str] = Counter()
         for group in self.groups:
-            if answers[group][5]:
-                ((_, rows),) = answers[group][5]
+            if answers[group].answers:
+                ((_, rows),) = answers[group].answers
                 sums.update({currency: 0 for _, currency, *_ in rows})
                 for _, currency, posted, *_ in rows:
                     sums[currency] += posted
                 continue
-            for currency, posted, _, _, debits, credits in answers[group][4][0][1]:
+            (_, totals), *_ = answers[group].totals
+            for currency, posted, _, _, debits, credits in totals:
                 sums[currency] += int(posted)
                 sums[f"{currency} turnover"] += int(debits) - int(credits)
         assert not any(sums.values()), sums
