@@ -18,15 +18,19 @@ from node.core.commit import (
     Ask,
     Coordinator,
     Cut,
+    Decisions,
     Effect,
     Event,
     Forget,
     Marked,
     Record,
     Ticket,
+    begin_command,
     epoch_of,
+    is_stale,
+    records_of,
 )
-from node.core.machine import Body, Kind
+from node.core.machine import Body, apply_request
 from node.core.machine import Mark as MarkAnswer
 from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
 from node.ports import Clock, OperatorLog
@@ -247,8 +251,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _begin(self, epoch: int) -> None:
         """A record of an earlier epoch that is still on its way must not arrive behind the reading of the records."""
         if epoch and epoch == self._beginning:
-            request = [Kind.apply, "decisions", ["begin", epoch, self._node]]
-            self._ports.call(COORDINATOR, request, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
+            command = begin_command(epoch, self._node)
+            self._tell_decisions(command, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
 
     def _on_begun(self, epoch: int, outcome: Outcome) -> None:
         if epoch != self._beginning:
@@ -257,8 +261,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             self._ports.later(RETRY_SECONDS, lambda: self._begin(epoch))
             return
         self._beginning = 0
-        if outcome[0] == "begun":
-            records = {round_id: (groups, decision) for round_id, groups, decision in outcome[1]}
+        if (records := records_of(outcome)) is not None:
             self._began, self._rounds_before = self._ports.clock.monotonic(), self._rounds
             self._recorded, self._found = len(records), {}
             self._ports.operator.tell(CoordinatorBegun(epoch))
@@ -337,7 +340,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
             return
         if isinstance(outcome, Failed):
             self._ports.later(RETRY_SECONDS, lambda: self._record(record))
-        elif outcome[0] == "stale_epoch":
+        elif is_stale(outcome):
             self._resign(DEPOSED.format(group=called(COORDINATOR)))
         else:
             self._carry_out(self.core.recorded(record.round_id))
@@ -403,9 +406,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._ask(effect)
                 case Record():
                     self._record(effect)
-                case Forget(round_ids):
-                    request = [Kind.apply, "decisions", ["forget", list(round_ids)]]
-                    self._ports.call(COORDINATOR, request, lambda _: None)
+                case Forget():
+                    self._tell_decisions(effect.command(), lambda _: None)
                 case Answered(ticket, statuses, is_begun):
                     self._answer(ticket, statuses, is_begun=is_begun)
                 case Marked(name, answers):
@@ -426,9 +428,10 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _record(self, record: Record) -> None:
         if epoch_of(record.round_id) != self.core.epoch:
             return
-        body = ["record", list(record.forgotten), record.round_id, list(record.groups), record.decision]
-        request = [Kind.apply, "decisions", body]
-        self._ports.call(COORDINATOR, request, lambda outcome: self.inbox.push(Recorded(record, outcome)))
+        self._tell_decisions(record.command(), lambda outcome: self.inbox.push(Recorded(record, outcome)))
+
+    def _tell_decisions(self, command: Body, reply: Reply) -> None:
+        self._ports.call(COORDINATOR, apply_request(Decisions.name, command), reply)
 
     def _answer(self, ticket: Ticket, statuses: bytes, *, is_begun: bool) -> None:
         submit = self._tickets.pop(ticket)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from node.actors.actor import Failed, Outcome, Reply, promised
-from node.core.machine import Kind
-from node.core.members import MemberEvent, MemberState, MemberTable
+from node.core.machine import apply_request
+from node.core.members import MemberEvent, Members, MemberState, MemberTable, event_command, table_of
 from node.notices import Admitted, MemberChanged, PeerRefused, RefusedByPeer, Waiting
 from node.ports import Clock, NodeFolder, OperatorLog
 from protocol.errors import ErrorCode, ProtocolError
@@ -259,10 +259,11 @@ class MemberDesk:
 
         def answered(outcome: Outcome) -> None:
             if not isinstance(outcome, Failed):
-                self.hear(MemberTable.unpack(outcome[1]))
+                self.hear(table_of(outcome))
             reply(outcome)
 
-        self._ports.propose([Kind.apply, "members", [event.value, node, data_id, identity]], answered)
+        command = event_command(event, node, data_id, identity)
+        self._ports.propose(apply_request(Members.name, command), answered)
 
     async def register(self) -> None:
         """Asks group 0 once for a row of the table. Raises NotAdmitted if that says that another folder has it."""
@@ -272,7 +273,7 @@ class MemberDesk:
         answer = await outcome
         if isinstance(answer, Failed):
             return
-        row = MemberTable.unpack(answer[1]).rows[mine]
+        row = table_of(answer).rows[mine]
         if row.data_id != data_id or row.state not in TAKING_PART:
             raise NotAdmitted(
                 f"the data folder of node {mine} is not the one that it has registered: {self._remedy(mine)}"

@@ -21,10 +21,12 @@ from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
 from node.core.ledger.operations import Update
-from node.core.machine import Body, Kind
-from node.core.splits import moves_home, plan_moves
+from node.core.machine import Body, apply_request
+from node.core.splits import Splits, add_command, moves_home, plan_moves
+from node.core.splits import status_of as listing_of
 from node.ports import Clock
 from protocol import ids
+from protocol.answers import Transferred, Updated, status_of, transfer_of
 from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
@@ -86,16 +88,16 @@ class SplitAccounts:
                 return
             work: Callable[[Call, Body], Coroutine[Any, Any, Outcome]] | None = None
             match call.operation:
-                case Operation.transfers if Status.elsewhere in outcome[0] or Status.part_short in outcome[0]:
+                case Operation.transfers if _has_marks(outcome):
                     work = self._transfers
                 case Operation.balances if any(map(_is_split, outcome)):
                     work = self._balances
-                case Operation.update if outcome[0] == AccountStatus.elsewhere:
+                case Operation.update if status_of(outcome) == AccountStatus.elsewhere:
                     work = self._update
-                case Operation.outcome if outcome[0] == Status.elsewhere:
+                case Operation.outcome if status_of(outcome) == Status.elsewhere:
                     work = self._at_home
-                case Operation.transfer if outcome == [None] and call.group not in (-1, self._home(call.request.debit)):
-                    work = self._at_home
+                case Operation.transfer if call.group not in (-1, self._home(call.request.debit)):
+                    work = self._at_home if transfer_of(outcome) is None else None
             if work is None:
                 call.reply(outcome)
             else:
@@ -157,10 +159,13 @@ class SplitAccounts:
         asked: Update = call.request
         home = self._home(asked.account)
         answer = await self._ask(call, home, PeerOperation.ledger, [*asked.command(), True])
-        if isinstance(answer, Failed) or answer[0] != AccountStatus.updated or "status" not in asked.fields:
+        if isinstance(answer, Failed) or "status" not in asked.fields:
+            return answer
+        told = Updated.unpack(answer)
+        if told.status is not AccountStatus.updated:
             return answer
         others = [group for group in self._groups if group != home]
-        body: Body = ["follow", asked.account, asked.fields["status"], answer[1]]
+        body: Body = ["follow", asked.account, asked.fields["status"], told.version]
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
         return _in_doubt(answers) if isinstance(answers, Failed) else answer
 
@@ -173,7 +178,7 @@ class SplitAccounts:
     async def _transfers(self, call: Call, answer: Body) -> Outcome:
         """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
         batch: Transfers = call.request
-        statuses = np.frombuffer(answer[0], np.uint8).copy()
+        statuses = np.frombuffer(Transferred.unpack(answer).statuses, np.uint8).copy()
         attempts = 0
         while len(rows := rows_to_repeat(batch, statuses)):
             has_happened = bool((np.delete(statuses, rows) <= Status.exists).any())
@@ -191,8 +196,8 @@ class SplitAccounts:
             outcome = await self._ask(call, -1, Operation.transfers, again.pack(), again)
             if isinstance(outcome, Failed):
                 return _in_doubt(outcome) if has_happened else outcome
-            statuses[rows] = np.frombuffer(outcome[0], np.uint8)
-        return [statuses.tobytes()]
+            statuses[rows] = np.frombuffer(Transferred.unpack(outcome).statuses, np.uint8)
+        return Transferred(statuses.tobytes()).pack()
 
     async def _with_funds(
         self, call: Call, batch: Transfers, short: NDArray[np.bool_]
@@ -210,7 +215,8 @@ class SplitAccounts:
             answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, list(wanted.values())])
             if isinstance(answer, Failed):
                 return answer, batch
-            refused = [chain for chain, is_possible in zip(wanted, answer[0], strict=True) if not is_possible]
+            (possible,) = answer
+            refused = [chain for chain, is_possible in zip(wanted, possible, strict=True) if not is_possible]
             final[[row for row in mine if numbers[row] in refused]] = True
         if not final.any():
             return None, batch
@@ -233,7 +239,7 @@ class SplitAccounts:
         home, count = self._home(id), self._router.placement.shards
         opened = await self._ask(call, home, PeerOperation.ledger, ["part", list(account), home, count])
         done = (AccountStatus.created, AccountStatus.exists)
-        if isinstance(opened, Failed) or opened[0] not in done:
+        if isinstance(opened, Failed) or status_of(opened) not in done:
             return opened
         other = NewAccount(id, account.currency, None if account.minimum is None else 0)
         others = [group for group in self._groups if group != home]
@@ -243,13 +249,13 @@ class SplitAccounts:
         for part in parts:
             if isinstance(part, Failed):
                 return _in_doubt(part)
-            if part[0] not in done:
+            if status_of(part) not in done:
                 return part
-        listed = await self._ask(call, COORDINATOR, PeerOperation.machine, [Kind.apply, "splits", ["add", id]])
+        listed = await self._ask(call, COORDINATOR, PeerOperation.machine, apply_request(Splits.name, add_command(id)))
         if isinstance(listed, Failed):
             return _in_doubt(listed)
-        if listed[1] not in done:
-            return [listed[1]]
+        if (status := listing_of(listed)) not in done:
+            return [int(status)]
         self._router.learn([id])
         return opened
 
@@ -289,7 +295,8 @@ class SplitAccounts:
                 job.reply(found)
             return []
         home = self._home(account)
-        rows = dict(zip(dict.fromkeys((home, *self._groups)), found[0], strict=False))
+        (mine,) = found
+        rows = dict(zip(dict.fromkeys((home, *self._groups)), mine, strict=False))
         available = {group: row.available for group, row in rows.items()}
         if len(rows) < len(self._groups) or None in available.values():
             for job in jobs:  # not open everywhere, or never short: another attempt will tell
@@ -350,6 +357,11 @@ def choose_ready(jobs: list[Job], total: int, moving: int) -> list[Job]:
 def _in_doubt(failed: Failed) -> Failed:
     """For a request of which something has happened already."""
     return replace(failed, may_have_happened=True)
+
+
+def _has_marks(answer: Body) -> bool:
+    statuses = Transferred.unpack(answer).statuses
+    return Status.elsewhere in statuses or Status.part_short in statuses
 
 
 def _is_split(row: list[Any] | None) -> bool:

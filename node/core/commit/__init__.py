@@ -105,7 +105,7 @@ Left out: time-outs of calls and their repetition (the coordinator actor repeats
 """
 
 from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX, Coordinator
-from node.core.commit.decisions import Decisions
+from node.core.commit.decisions import Decisions, begin_command, is_stale, records_of
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import Event, diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
@@ -135,10 +135,13 @@ __all__ = [
     "Recovered",
     "RoundRequest",
     "Ticket",
+    "begin_command",
     "describe",
     "diagram",
     "epoch_of",
     "find_transfer",
+    "is_stale",
     "number_transactions",
+    "records_of",
     "undecided_rounds",
 ]

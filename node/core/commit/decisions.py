@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgpack
 
 from node.core.commit.rounds import epoch_of
-from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, Trail, digest_of
+from node.core.machine import Answer, At, BasePart, Body, Change, Loaded, Need, Rows, StaleEpoch, Trail, digest_of
 
 TABLE = "decision"
 EPOCH_KEY = 0  # no round has this id,
@@ -13,11 +13,34 @@ COORDINATORS_KEY = 1  # nor this one: the lowest round of epoch 1 is 1 << 40 | 1
 COORDINATORS_MAX = 64  # epochs whose node is known, for traces
 
 
-class Decisions(BasePart):
-    """Records of decided rounds: round id to `[groups, packed decision]`.
+Records = dict[int, tuple[list[int], bytes]]
+"""Participants and packed decision by round id."""
 
-    Commands: `["begin", epoch, node of the coordinator]`, answered by `["begun", [[round id, [groups], decision], ...]]`,
-    `["record", [forgotten round ids], round id, [groups], decision]` and `["forget", [round ids]]`.
+
+def begin_command(epoch: int, node: int) -> Body:
+    """For `Decisions`: the coordinator of this epoch is that node."""
+    return ["begin", epoch, node]
+
+
+def records_of(answer: Body) -> Records | None:
+    """All that are kept, as a beginning epoch is told; None if a later one has begun."""
+    match answer:
+        case ["begun", rows]:
+            return {round_id: (groups, decision) for round_id, groups, decision in rows}
+        case _:
+            return None
+
+
+def is_stale(answer: Body) -> bool:
+    """Whether a command was refused because a later epoch has begun."""
+    kind, *_ = answer
+    return bool(kind == "stale_epoch")
+
+
+class Decisions(BasePart):
+    """Records of decided rounds.
+
+    Commands: `begin_command`, answered by `["begun", [[round id, [groups], decision], ...]]`, `Record.command` and `Forget.command`.
     Questions: `["open"]` and `["trace", round id]`.
     """
 
@@ -25,7 +48,7 @@ class Decisions(BasePart):
     tables: tuple[str, ...] = (TABLE,)
 
     def __init__(self) -> None:
-        self.records: dict[int, tuple[list[int], bytes]] = {}
+        self.records: Records = {}
         self.epoch = 0
         self.coordinators: dict[int, int] = {}  # node by epoch
         self._dirty: dict[int, None] = {}
@@ -41,7 +64,7 @@ class Decisions(BasePart):
                 return self._begin(epoch, node)
             case ["record", forgotten, round_id, groups, decision]:
                 if epoch_of(round_id) < self.epoch:
-                    return ["stale_epoch", self.epoch]
+                    return StaleEpoch(self.epoch).pack()
                 self._forget(forgotten)
                 if round_id not in self.records:
                     self.records[round_id] = groups, decision
@@ -55,7 +78,7 @@ class Decisions(BasePart):
 
     def _begin(self, epoch: int, node: int) -> Body:
         if epoch < self.epoch:
-            return ["stale_epoch", self.epoch]
+            return StaleEpoch(self.epoch).pack()
         self.epoch = epoch
         self.coordinators[epoch] = node
         self._dirty |= {EPOCH_KEY: None, COORDINATORS_KEY: None}
@@ -73,12 +96,16 @@ class Decisions(BasePart):
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """`["open"]`: all records. `["trace", round id]`: `[stamp of its record, decision, node of its coordinator]`, or None each."""
-        if body[0] == "open":
-            return Answer(self._rows())
-        recorded_ns, decision = self._trail.get(body[1]) or (None, None)
-        if body[1] in self.records:
-            decision = self.records[body[1]][1]
-        return Answer([recorded_ns, decision, self.coordinators.get(epoch_of(body[1]))])
+        match body:
+            case ["open"]:
+                return Answer(self._rows())
+            case ["trace", round_id]:
+                recorded_ns, decision = self._trail.get(round_id) or (None, None)
+                if round_id in self.records:
+                    _, decision = self.records[round_id]
+                return Answer([recorded_ns, decision, self.coordinators.get(epoch_of(round_id))])
+            case _:
+                raise AssertionError(f"unknown question {body[:1]}")
 
     def totals(self) -> Body:
         """How many rounds are not carried out everywhere."""

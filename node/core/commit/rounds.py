@@ -48,7 +48,11 @@ class Record:
     round_id: int
     groups: tuple[int, ...]
     decision: bytes
-    forgotten: tuple[int, ...]
+    forgotten: tuple[int, ...]  # records to be dropped with it
+
+    def command(self) -> Body:
+        """For `Decisions`."""
+        return ["record", list(self.forgotten), self.round_id, list(self.groups), self.decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,10 @@ class Forget:
     """Drop records that every shard has carried out."""
 
     round_ids: tuple[int, ...]
+
+    def command(self) -> Body:
+        """For `Decisions`."""
+        return ["forget", list(self.round_ids)]
 
 
 @dataclass(frozen=True, slots=True)

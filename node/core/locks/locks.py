@@ -70,7 +70,7 @@ class Locks(BasePart):
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Guards are judged with the transactions of their round; all else is logged as it comes."""
-        return Judged(((self.name, body),), None, 0) if body[0] == "guards" else Alone(body)
+        return Judged(((self.name, body),), None, 0) if _is_guards(body) else Alone(body)
 
     def apply(self, body: Body, at: At) -> Body:
         """Carries out a round of operations in their order, or ends the leases whose time is over."""
@@ -275,9 +275,10 @@ class Locks(BasePart):
 
     def open(self, body: Body, at: At, round_id: int | None) -> GuardsDocket:
         """The guards of a round."""
-        assert round_id is not None and body[0] == "guards", "a lock guards the transactions of rounds"
+        assert round_id is not None and _is_guards(body), "a lock guards the transactions of rounds"
+        _, guards = body
         self._begin(at)
-        return GuardsDocket(self, round_id, body[1], at)
+        return GuardsDocket(self, round_id, guards, at)
 
     def guard(self, round_id: int, name: str, token: int, at: At) -> tuple[Status, Claim | None]:
         """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided.
@@ -379,6 +380,11 @@ def _order(claim: Claim) -> tuple[int, bytes]:
 def _wounds(claim: Claim, holder: Claim) -> bool:
     """Whether the holder is younger and not ending already."""
     return claim.order < holder.order and holder.state is ClaimState.holding
+
+
+def _is_guards(body: Body) -> bool:
+    kind, *_ = body
+    return bool(kind == "guards")
 
 
 def _standing(claim: Claim, age_ns: int) -> LockAnswer:

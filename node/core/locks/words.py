@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
@@ -82,6 +83,11 @@ class LockAnswer:
     def pack(self) -> Body:
         """For the round's answer."""
         return [int(self.status), self.token, self.age_ns]
+
+
+def round_command(words: Sequence[LockWord]) -> Body:
+    """Words of one round, for `Locks`."""
+    return ["round", [word.pack() for word in words]]
 
 
 def unpack_answers(answer: Body) -> list[LockAnswer]:

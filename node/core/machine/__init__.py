@@ -50,7 +50,16 @@ from node.core.machine.decision import (
 )
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
-from node.core.machine.entry import FORM, Kind, UnknownForm, check_form, is_round, pack_entry, unpack_entry
+from node.core.machine.entry import (
+    FORM,
+    Kind,
+    UnknownForm,
+    apply_request,
+    check_form,
+    is_round,
+    pack_entry,
+    unpack_entry,
+)
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, check_apart, expect, is_id
@@ -74,7 +83,7 @@ __all__ = [
     "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart",
     "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind",
     "Loaded", "Machine", "Mark", "Marks", "Merging", "Need", "Opened", "Part", "Payments", "Rows", "Served",
-    "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "check_apart", "check_form", "digest_of",
+    "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "apply_request", "check_apart", "check_form", "digest_of",
     "expect", "first_failures", "is_id", "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of",
     "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed", "unpack_vote",
 ]  # fmt: skip

@@ -23,6 +23,11 @@ class Kind(IntEnum):
     mark = 4
 
 
+def apply_request(part: str, body: Body) -> Body:
+    """The request of one command in which no other part has a say."""
+    return [Kind.apply, part, body]
+
+
 def is_round(request: Body) -> bool:
     """Whether a request of the machine is a coordinator's round."""
     kind, *_ = request

@@ -20,7 +20,7 @@ from node.core.machine.answers import (
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import Payments, Statuses, judge
-from node.core.machine.entry import FORM, Kind, UnknownForm, unpack_entry
+from node.core.machine.entry import FORM, Kind, UnknownForm, apply_request, unpack_entry
 from node.core.machine.operation import Body, check_apart
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
 from node.core.machine.trail import OpenRound, Trail
@@ -226,7 +226,7 @@ class Machine:
             case Judged():
                 return [Kind.judge, resolved.count, self._accompanied(resolved, asking)]
             case Alone(logged):
-                return [Kind.apply, part, logged]
+                return apply_request(part, logged)
             case _:
                 return resolved
 

@@ -36,7 +36,7 @@ node founds itself, at once, and nobody would know if its folder were lost.
 Left out: adding and removing numbers. The nodes of a cluster are those of its settings.
 """
 
-from node.core.members.members import Members
+from node.core.members.members import Members, event_command, table_of
 from node.core.members.table import TRANSITIONS, Member, MemberEvent, MemberState, MemberTable
 
-__all__ = ["TRANSITIONS", "Member", "MemberEvent", "MemberState", "MemberTable", "Members"]
+__all__ = ["TRANSITIONS", "Member", "MemberEvent", "MemberState", "MemberTable", "Members", "event_command", "table_of"]

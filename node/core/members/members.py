@@ -10,6 +10,17 @@ from node.core.members.table import MemberEvent, MemberTable
 TABLE = "member"
 
 
+def event_command(event: MemberEvent, node: int, data_id: int, identity: int) -> Body:
+    """For `Members`: what has happened to a node's data folder; `identity` is the cluster's, where this may be its first."""
+    return [event.value, node, data_id, identity]
+
+
+def table_of(answer: Body) -> MemberTable:
+    """The table that followed."""
+    _, packed = answer
+    return MemberTable.unpack(packed)
+
+
 class Members(BasePart):
     """Commands: `[MemberEvent, node, data id, identity that the cluster gets if it has none]`.
 

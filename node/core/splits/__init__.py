@@ -28,6 +28,6 @@ of an audit, on both sides.
 """
 
 from node.core.splits.plan import moves_home, plan_moves
-from node.core.splits.splits import Splits
+from node.core.splits.splits import Splits, add_command, status_of
 
-__all__ = ["Splits", "moves_home", "plan_moves"]
+__all__ = ["Splits", "add_command", "moves_home", "plan_moves", "status_of"]

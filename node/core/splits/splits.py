@@ -8,10 +8,21 @@ from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
 TABLE = "split"
 
 
+def add_command(id: str) -> Body:
+    """For `Splits`: this account is split."""
+    return ["add", id]
+
+
+def status_of(answer: Body) -> AccountStatus:
+    """What became of it: `created`, `exists` or `too_many_split_accounts`."""
+    _, number = answer
+    return AccountStatus(number)
+
+
 class Splits(BasePart):
     """Ids of split accounts in the order in which they were listed; none is ever taken back.
 
-    Command: `["add", id]`, answered by `["added", AccountStatus]`: `created`, `exists` or `too_many_split_accounts`.
+    Command: `add_command`, answered by `["added", AccountStatus]`.
     """
 
     name = "splits"
@@ -23,13 +34,17 @@ class Splits(BasePart):
 
     def apply(self, body: Body, at: At) -> Body:
         """Lists an account; repeating it changes nothing."""
-        assert body[0] == "add", f"unknown command {body[:1]}"
-        if body[1] in self.ids:
-            return ["added", int(AccountStatus.exists)]
+        kind, id = body
+        assert kind == "add", f"unknown command {kind}"
+        return ["added", int(self._add(id))]
+
+    def _add(self, id: str) -> AccountStatus:
+        if id in self.ids:
+            return AccountStatus.exists
         if len(self.ids) >= SPLIT_ACCOUNTS_MAX:
-            return ["added", int(AccountStatus.too_many_split_accounts)]
-        self.ids[body[1]] = None
-        return ["added", int(AccountStatus.created)]
+            return AccountStatus.too_many_split_accounts
+        self.ids[id] = None
+        return AccountStatus.created
 
     def totals(self) -> Body:
         """How many there are."""
