@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from node.actors.operations import Replacement
 from node.actors.router import Call
 from node.core.members import MemberState
 from protocol.operations import Operation
@@ -114,6 +115,7 @@ class Folders:
                 [host.number, lost],
                 self._cluster.loop.time() + 1.0,
                 lambda _: None,
+                request=Replacement(host.number, lost),
             )
 
             async def ask() -> None:
