@@ -22,6 +22,8 @@ Each package's guide says what it is for. Where the great questions are decided:
   `core/ledger/rounds.py`: `decide`.
 - An allowance's midnight is `core/allowances/days.py`: `end_of_day_ns`, asked by leaders alone; what an aborted round gives back:
   `core/allowances/counted.py`: `decide`.
+- What readers are told, and from which position on, is `core/machine/telling.py`: `answer_facts`; a question that waits for news does so in
+  `actors/questions.py`.
 - Another version is refused at the handshake (`config.py`: `shared`), as an entry (`core/machine/entry.py`: `check_form`), as a checkpoint
   (`core/machine/machine.py`: `applied_in`) and as a file (`adapters/sqlite.py`: `FORMAT`).
 """

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from node.core.machine import FORM
+from node.core.machine import FACTS_KEPT, FORM
 from node.core.ring import place
 from node.notices import Level
 from protocol.columns import COMMIT_PROTOCOLS
@@ -21,6 +21,7 @@ PORT_MAX = 65_535  # TCP's
 TICK_MS_MAX = 10_000  # an election takes tens of ticks: minutes, with a clock as slow as this
 HEARTBEATS_PER_ELECTION = 3  # so that one lost heartbeat, or two, topple no leader
 LOG_BYTES_MIN = 1 << 20  # one full batch is half of it; less would make a checkpoint of every entry
+FACTS_KEPT_MAX = 1 << 40  # for ever
 
 
 class ConfigError(Exception):
@@ -74,9 +75,10 @@ class TimingSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """How much lies behind the last checkpoints."""
+    """How much lies behind the last checkpoints, and how much is kept for readers."""
 
     log_bytes: int = 32 << 20
+    facts_kept: int = FACTS_KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ def _check(config: Config) -> None:
         ),
         (timing.lost_leader_ticks >= 1, "timing.lost_leader_ticks", "1 or more"),
         (config.logging.level in list(Level), "logging.level", " or ".join(Level)),
+        (0 <= config.storage.facts_kept <= FACTS_KEPT_MAX, "storage.facts_kept", f"0 to {FACTS_KEPT_MAX}"),
         (config.storage.log_bytes >= LOG_BYTES_MIN, "storage.log_bytes", f"{LOG_BYTES_MIN} or more"),
     ]
     for holds, name, expected in rules:

@@ -42,7 +42,7 @@ from node.core.allowances import Allowances
 from node.core.commit import Decisions
 from node.core.ledger import Ledger
 from node.core.locks import Locks
-from node.core.machine import Body, Machine
+from node.core.machine import FACTS, FACTS_KEPT, Body, Machine
 from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, RaftConfig, StoredGroup
 from node.core.splits import Splits
@@ -61,14 +61,14 @@ SHARD_PARTS = (Ledger, Allowances)  # the composition of a shard: add a new part
 CLUSTER_PARTS = (Decisions, Locks, Splits, Members)  # that of group 0
 
 
-def make_machine(group: int) -> Machine:
+def make_machine(group: int, facts_kept: int = FACTS_KEPT) -> Machine:
     """A fresh machine of the group."""
-    return Machine([part() for part in (CLUSTER_PARTS if group == COORDINATOR else SHARD_PARTS)])
+    return Machine([part() for part in (CLUSTER_PARTS if group == COORDINATOR else SHARD_PARTS)], facts_kept)
 
 
 def make_operations() -> Operations:
     """All that a node serves."""
-    return Operations([operation for part in SHARD_PARTS for operation in part.operations])
+    return Operations([FACTS, *(operation for part in SHARD_PARTS for operation in part.operations)])
 
 
 class Node:
@@ -181,10 +181,11 @@ class Node:
             self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
             self._is_up, self._hurry, self._reading.add, self._operator, self._tick_seconds,
         )  # fmt: skip
+        kept = self.config.storage.facts_kept
         replica = Replica(
             group,
-            lambda: make_machine(group),
-            make_machine(group),
+            lambda: make_machine(group, kept),
+            make_machine(group, kept),
             store,
             ports,
             self._checkpoint_bytes(),

@@ -20,6 +20,7 @@ class Operation(StrEnum):
     set_allowance = "set_allowance"  # how much an account may pay out a day
     allowance = "allowance"  # read that, and what it has paid out today
     find_by_id = "find"  # read a transfer by its id alone (`find` is a method of text)
+    facts = "facts"  # what has happened in a shard from a position on
     cluster = "cluster"  # members, placement, leaders
     audit = "audit"  # whether the books balance
     snapshot = "snapshot"  # read accounts of several shards at one consistent cut

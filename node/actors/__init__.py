@@ -17,8 +17,8 @@ The way of a payment::
 - `router.py`, `operations.py`: what a request must look like, and which replica, node or coordinator it goes to.
 - `replica.py`: one group on this node, its log (`node.core.raft`) and its machine (`node.core.machine`) side by side.
   `pipeline.py` turns requests into entries at the leader, gathering while entries are in flight; in `waiting.py` connections
-  take turns; `questions.py` answers reads; `events.py` is its inbox's union, `replica_ports.py` what it
-  is connected to; `snapshots.py` streams a checkpoint out and takes one in.
+  take turns; `questions.py` answers reads, and lets those wait that follow facts; `events.py` is its inbox's union,
+  `replica_ports.py` what it is connected to; `snapshots.py` streams a checkpoint out and takes one in.
 - `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
 - `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
 - `handover.py`: leaderships move while all is well: home to their preferred nodes, one at a time, and away from a node that stops or

@@ -30,6 +30,12 @@ class Questions:
         self._confirmed: deque[tuple[int, list[Query | MembershipQuery]]] = deque()
         """With the index that must be applied."""
         self._undecided: list[Query] = []
+        self._idle: list[Query] = []  # that wait for news
+        self._told = (
+            0,
+            0,
+            0,
+        )  # facts of the record and of the journal, and open rounds, when those were looked at last
 
     @property
     def store(self) -> ShardStore:
@@ -42,7 +48,7 @@ class Questions:
             self._read(query)
         elif not self._replica.is_serving:
             query.reply(self._replica.not_leader())
-        elif len(self._new) + len(self._undecided) >= QUERIES_WAITING_MAX:
+        elif len(self._new) + len(self._undecided) + len(self._idle) >= QUERIES_WAITING_MAX:
             text = f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard"
             query.reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
         else:
@@ -86,7 +92,12 @@ class Questions:
             return None
         if isinstance(answer, Need):
             return answer
-        if not answer.is_undecided or query.stale:
+        if not answer.is_news and self._ports.clock.monotonic() < query.until and self._replica.is_serving:
+            query.loaded = {}
+            self._idle.append(query)
+            if answer.is_undecided:
+                self._replica.hurry()
+        elif not (answer.is_undecided and answer.is_news) or query.stale:
             query.reply(answer.body)
         elif self._ports.clock.monotonic() > query.deadline:
             query.reply(not_done(ErrorCode.busy, "a commit round on this account is not decided yet", RETRY_AFTER_MS))
@@ -101,12 +112,24 @@ class Questions:
     def tick(self) -> None:
         """Looks again at everything that was undecided; what is overdue is told so."""
         self._look_again(self._undecided, [])
+        if self._idle:
+            now = self._ports.clock.monotonic()
+            over, self._idle = [q for q in self._idle if q.until <= now], [q for q in self._idle if q.until > now]
+            for query in over:
+                self._read(query)
 
     def applied(self) -> None:
         """Entries were applied: short questions are looked at again at once, long ones at the next tick only."""
         if self._undecided:
             short = [query for query in self._undecided if not query.is_heavy]
             self._look_again(short, [query for query in self._undecided if query.is_heavy])
+        if self._idle:
+            machine = self._replica.machine
+            told = machine.recorded, machine.journal.count, len(machine.rounds)
+            if told != self._told:
+                self._told, idle, self._idle = told, self._idle, []
+                for query in idle:
+                    self._read(query)
 
     def _look_again(self, queries: list[Query], left: list[Query]) -> None:
         self._undecided = left
@@ -115,6 +138,6 @@ class Questions:
 
     def fail_all(self, failed: Failed) -> None:
         """Leadership is gone; read points that were asked for are told one by one that they are lost."""
-        for query in [*self._undecided, *self._new]:
+        for query in [*self._undecided, *self._idle, *self._new]:
             query.reply(failed)
-        self._undecided, self._new = [], []
+        self._undecided, self._idle, self._new = [], [], []

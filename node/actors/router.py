@@ -31,6 +31,7 @@ from protocol.rows import AccountRow
 from protocol.status import ACCOUNT_ID_BYTES_MAX
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
+WAITING_PART = 0.75  # of its time that a question may wait for news: the answer must be there before it is over
 WAIT_SECONDS_MAX = 120.0  # a request never waits longer, whatever its client says
 
 
@@ -122,7 +123,7 @@ class Router:
             return
         decoded = self.operations.decode(operation, request.body)
         call = Call(group, operation, request.body, deadline, reply, source, request=decoded)
-        if group == COORDINATOR and operation not in self.coordinated:
+        if group == COORDINATOR and operation not in self.coordinated and not self._is_of_cluster(call):
             text = f"{operation} for {called(COORDINATOR)}: expected group -1, or that of its accounts"
             raise ProtocolError(text, ErrorCode.bad_request)
         if group > COORDINATOR and operation == Operation.transfers and decoded.has_lock:
@@ -137,6 +138,17 @@ class Router:
             self._here(call)
         else:
             self.route(call)
+
+    def _is_of_cluster(self, call: Call) -> bool:
+        """Whether a question is for group 0's own machine."""
+        served = self.operations.served(call.operation)
+        is_nameless = served is not None and served.group is not None and not served.accounts(call.request)
+        return (
+            is_nameless
+            and served is not None
+            and served.group is not None
+            and served.group(call.request) == COORDINATOR
+        )
 
     def route(self, call: Call) -> None:
         """Sends a checked request that names no group where it belongs."""
@@ -194,7 +206,7 @@ class Router:
         if served.group is not None:
             group = served.group(call.request)
             if group > self.placement.shards:
-                raise ProtocolError(f"expected a group of 1 to {self.placement.shards}", ErrorCode.bad_request)
+                raise ProtocolError(f"expected a shard of at most {self.placement.shards}", ErrorCode.bad_request)
             self.call(call.to(group))
             return
         assert served.merge_all is not None, f"nothing says where {call.operation} goes"
@@ -310,8 +322,11 @@ class Router:
         if served.is_command:
             size = served.size(call.request)
             return Command(served.part, body, reply, call.deadline, size, call.source, served.merging)
-        is_heavy = served.is_heavy(call.request)
-        return Query(served.part, body, reply, call.deadline, source=call.source, is_heavy=is_heavy)
+        is_heavy, wait_ms, until = served.is_heavy(call.request), served.wait_ms(call.request), 0.0
+        if wait_ms:
+            now = self._clock.monotonic()
+            until = min(now + wait_ms / MILLISECONDS, now + (call.deadline - now) * WAITING_PART)
+        return Query(served.part, body, reply, call.deadline, source=call.source, is_heavy=is_heavy, until=until)
 
 
 def _event_of_peer(call: Call) -> ReplicaEvent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.cli.accounts import account
 from node.cli.allowances import allowance
 from node.cli.auditing import show_audit
+from node.cli.events import events
 from node.cli.failing import tell
 from node.cli.holding import hold_lock
 from node.cli.legs import transaction
@@ -20,8 +21,10 @@ from protocol.errors import RingpayError
 COMMANDS = {
     "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
     "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
-    "lock": hold_lock, "allowance": allowance, "transaction": transaction,
+    "lock": hold_lock, "allowance": allowance, "transaction": transaction, "events": events,
 }  # fmt: skip
+
+LASTING = ("lock", "events")  # run as long as they like
 
 
 def run() -> int:
@@ -31,7 +34,7 @@ def run() -> int:
         show([{"version": __version__}], options.form)
         return 0
     try:
-        within = None if options.command == "lock" else options.timeout  # whose command runs as long as it likes
+        within = None if options.command in LASTING else options.timeout
         given = {"within": within, "token": options.token, "cluster": options.cluster}
         with connect(options.addresses, timeout=options.timeout, **given) as client:
             return COMMANDS[options.command](client, options)

@@ -15,7 +15,7 @@ from typing import Any
 from node.cli.output import EXIT_FAILED, OutputLost, complain, program_name, show
 from node.cli.program import ENDS
 from protocol import ids
-from protocol.errors import Busy, OutcomeUnknown, ProtocolError, Refused, RingpayError, Unreachable
+from protocol.errors import Busy, CursorTooOld, OutcomeUnknown, ProtocolError, Refused, RingpayError, Unreachable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXIT_UNKNOWN = 3
@@ -44,6 +44,8 @@ def tell(error: RingpayError, options: argparse.Namespace) -> int:
     complain(text)
     if options.form == "json":
         row |= {"message": str(error)} | repeat_of(error)
+        if isinstance(error, CursorTooOld):
+            row["oldest"] = error.oldest
     if is_shown:
         with suppress(OutputLost):  # it has been told
             show([row], options.form)
@@ -63,6 +65,8 @@ def status_of(error: RingpayError) -> str:
     match error:
         case Refused():
             return error.status
+        case CursorTooOld():
+            return "cursor_too_old"
         case ProtocolError():
             return error.code.value
         case OutcomeUnknown():

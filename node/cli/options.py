@@ -23,6 +23,7 @@ from node.cli.arguments import (
     positive,
     token,
 )
+from node.cli.events import add_events
 from node.cli.failing import usual_addresses
 from node.cli.holding import add_lock, read_outer_owners, split_program
 from node.cli.legs import add_transaction, read_legs
@@ -47,6 +48,7 @@ Examples:
   scripts/pay allowance alice 250.00 --currency EUR --zone Europe/Berlin
   scripts/pay trace 0192f3c4a5b6000102030405060708ff
   scripts/pay lock settlement:bob -- ./settle.sh
+  scripts/pay events --follow --kind transfers --prefix shops: -o json
 
 An id keeps its outcome: a payment that was refused stays refused under its id, whatever has changed since. Leave --id out to pay anew.
 
@@ -93,6 +95,7 @@ def parse() -> argparse.Namespace:
     add_allowance(commands, shared, currency)
     add_trace(commands, shared, parse_id)
     add_lock(commands, shared)
+    add_events(commands, shared)
     commands.add_parser("version", help="of this program", parents=[formed])
     arguments, program = split_program(sys.argv[1:])
     options = parser.parse_args(arguments)

@@ -6,9 +6,10 @@ says so and `Client.outcome` settles it.
 
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way,
 `client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`, `settling.py`, `history.py`
-and `survey.py` are calls of more than one request, `legs.py` transactions, `opened.py` knows the accounts of holds, `locks.py` its
-locks, `guards.py` what a transfer may demand besides funds, `sync.py` its twin, call by call with the same arguments and types,
-`sync_locks.py` that of a lock, `background.py` the thread that does their work.
+and `survey.py` are calls of more than one request, `legs.py` transactions, `opened.py` knows the accounts of holds, `events.py` follows
+what happens, `locks.py` its locks, `guards.py` what a transfer may demand besides funds, `sync.py` its twin, call by call with the same
+arguments and types, `sync_locks.py` and `sync_events.py` those of a lock and of a subscription, `background.py` the thread that does
+their work.
 
 Invariants
 - A change is repeated only with the ids it had.
@@ -22,10 +23,13 @@ Left out: retries after `Busy`, which are the caller's to pace.
 """
 
 from protocol.client.client import Client
+from protocol.client.events import Subscription
 from protocol.client.legs import Capture, Hold, Leg, Transfer, Void
 from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, connect
+from protocol.client.sync_events import SyncSubscription
 from protocol.client.sync_locks import SyncLock
+from protocol.events import Event, EventBatch, TransferEvents
 from protocol.rows import NewAccount
 from protocol.views import (
     Account,
@@ -51,6 +55,8 @@ __all__ = [
     "ClusterStatus",
     "CurrencyTotals",
     "Entry",
+    "Event",
+    "EventBatch",
     "Hold",
     "Leg",
     "Lock",
@@ -60,11 +66,14 @@ __all__ = [
     "Receipt",
     "Report",
     "ShardDigest",
+    "Subscription",
     "SyncClient",
     "SyncLock",
+    "SyncSubscription",
     "Trace",
     "TransactionReceipt",
     "Transfer",
+    "TransferEvents",
     "Undecided",
     "UndecidedRound",
     "Void",

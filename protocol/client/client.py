@@ -32,6 +32,7 @@ from protocol.client.arguments import (
 )
 from protocol.client.batches import send
 from protocol.client.calls import Calls, Deed
+from protocol.client.events import Following
 from protocol.client.guards import Guard, Guards, pack_guards
 from protocol.client.history import Pages, read_history
 from protocol.client.legs import Leg, check_ids, check_legs, transact
@@ -69,7 +70,7 @@ KNOWN = Status._value2member_map_
 STATUSES = [Status(answered) if (answered := number & ~REPEATED) in KNOWN else None for number in range(256)]
 
 
-class Client:
+class Client(Following):
     """A client of one cluster. `addresses` are any of its nodes, as "host:port,host:port" or a list; it finds the others.
 
     `cluster` is the name that it must have, or `name/identity` (as `cluster_name` tells it): nodes of another cluster are refused.

@@ -14,8 +14,10 @@ from protocol.client.client import HISTORY_PAGE, LOCK_TTL_SECONDS, TIMEOUT_SECON
 from protocol.client.guards import Guard
 from protocol.client.legs import Leg
 from protocol.client.locks import LockOwner
+from protocol.client.sync_events import SyncSubscription
 from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
+from protocol.events import OLDEST
 from protocol.ids import IdGenerator
 from protocol.status import AccountStatus, AllowanceStatus, Status
 from protocol.views import (
@@ -301,6 +303,21 @@ class SyncClient:
     @documented_as(Client.undecided)
     def undecided(self, *, timeout: float | None = None) -> Undecided:
         return self._run(self._client.undecided(timeout=timeout))
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    @documented_as(Client.subscribe)
+    def subscribe(
+        self,
+        kinds: str | Sequence[str],
+        *,
+        prefix: str = "",
+        cursor: str = OLDEST,
+        follow: bool = True,
+        timeout: float | None = None,
+    ) -> SyncSubscription:
+        events = self._client.subscribe(kinds, prefix=prefix, cursor=cursor, follow=follow, timeout=timeout)
+        return SyncSubscription(events, self._run)
 
     # -- locks ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from scripts.load.kills import BUSY_GROUP, COORDINATOR_GROUP, Kill, kill_leaders
 from scripts.load.locks import queue_for_a_lock
 from scripts.load.options import parse
 from scripts.load.report import accepted, report_kills, report_latencies, report_load
+from scripts.load.subscriber import report_subscriber, subscribed
 from scripts.load.workload import PREPARED_MAX, Ids, Model, Workload, prepare
 from scripts.local import ClusterError, LocalCluster, temporary
 
@@ -78,10 +79,15 @@ async def run(options: argparse.Namespace) -> int:
             await set_allowances(client, names)
         before = await read_model(client, names, options) if options.validate else None
         memory = rss(cluster)
+        subscriber = None
+        if options.subscriber:
+            reader = await stack.enter_async_context(Client(addresses, token=options.token))
+            subscriber = await stack.enter_async_context(subscribed(reader))
         result, kills = await load(options, workload, clients, cluster)
+        is_told = subscriber is None or await report_subscriber(subscriber, accepted(result.count()))
         report_load(options, result)
         report_kills(kills)
-        is_good = await report_queries(client, workload, options.query_count)
+        is_good = is_told and await report_queries(client, workload, options.query_count)
         if options.memory:
             for number, (earlier, later) in enumerate(zip(memory, rss(cluster), strict=True), 1):
                 say(f"rss node {number} before = {earlier // MEBIBYTE} MB")

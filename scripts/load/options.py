@@ -76,17 +76,14 @@ def parse() -> argparse.Namespace:
     add("--hot-credit", action="store_true", help="every transfer credits one account")
     add("--split", action="store_true", help="that account is split: one part a shard")
     add("--allowances", action="store_true", help="every account has an allowance, which the load does not reach")
+    add(
+        "--subscriber", action="store_true", help="one follows all transfers meanwhile; how far behind it is at the end"
+    )
     add("--commit", choices=COMMIT_PROTOCOLS, help="protocol between shards (the cluster's)")
     add("--kill-leader", type=kills, default=0, metavar="N", help="kill a busy shard's leader N times under load")
     add("--kill-coordinator", type=kills, default=0, metavar="N", help="kill the coordinator N times under load")
     add("--contention", action="store_true", help="only measure clients that all change one account, in three ways")
-    add(
-        "--locks",
-        type=integer(0, LOCKS_MAX),
-        default=0,
-        metavar="N",
-        help="only let N clients queue for one lock, some seconds",
-    )
+    add("--locks", type=integer(0, LOCKS_MAX), default=0, metavar="N", help="only let N clients queue for one lock")
     add("--memory", action="store_true", help="print the memory of each node before and after")
     options = parser.parse_args()
     options.token = token(parser)
@@ -97,6 +94,7 @@ def parse() -> argparse.Namespace:
         (options.hot_credit or not options.split, "--split is about the account of --hot-credit"),
         (options.account_count_hot <= options.account_count, "--account-count-hot is above --account-count"),
         (not (options.kill_leader and options.kill_coordinator), "--kill-leader or --kill-coordinator, not both"),
+        (not (options.subscriber and options.transfer_pending), "--subscriber is told of transfers, not of holds"),
         (not (killed and options.nodes < 3), "kills need 3 nodes or more"),
         (not (options.addresses and killed), "kills take a cluster of its own, not --addresses"),
         (not (options.addresses and options.memory), "--memory takes a cluster of its own, not --addresses"),

@@ -10,11 +10,21 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from protocol.client import Client, Entry, Lock, SyncClient, SyncLock, connect, sync
+from protocol.client import (
+    Client,
+    Entry,
+    Lock,
+    Subscription,
+    SyncClient,
+    SyncLock,
+    SyncSubscription,
+    connect,
+    sync,
+)
 from protocol.client.background import Background
 from protocol.views import Account, Receipt
 
-TWINS: dict[object, object] = {Client: SyncClient, Lock: SyncLock}
+TWINS: dict[object, object] = {Client: SyncClient, Lock: SyncLock, Subscription: SyncSubscription}
 ADDRESS = "127.0.0.1:1"  # nobody listens there
 ENTRIES = [Entry(id, "a", "b", 1, 0, 0, "", 0) for id in range(1, 8)]
 
@@ -100,6 +110,12 @@ def test_a_lock_has_its_twin() -> None:
     lock = Client(ADDRESS).lock("till")
     assert public_names(lock) - public_names(SyncLock) == {"leave"}
     assert public_names(SyncLock) <= public_names(lock)
+
+
+def test_a_subscription_has_its_twin() -> None:
+    """Its batches are a plain iterator."""
+    assert differences(Subscription, SyncSubscription) == []
+    assert public_names(SyncSubscription) == public_names(Subscription)
 
 
 def test_a_twin_that_is_forgotten_is_seen() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.simulation.fencing import Grant, Guarded
 from tests.simulation.linearizability import Operation, Value
 from tests.simulation.list_append import Transaction
 from tests.simulation.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from tests.simulation.events import Told
 
 NEVER = float("inf")
 UNKNOWN, BUSY, NOT_SENT = "unknown", "busy", "not sent"  # outcomes that are no statuses
@@ -103,6 +107,9 @@ class Records:
     unsettled: dict[int, tuple[Guarded, str]] = field(
         default_factory=dict
     )  # of unknown outcome, and their debit accounts
+    readers: list[list[Told]] = field(default_factory=list)  # what each was told that goes on from its cursor
+    readings: list[list[Told]] = field(default_factory=list)  # what others were told that began at the beginning
+    events: list[Told] = field(default_factory=list)  # all of them, in the end
     numbers: int = 0  # handed out, so that every value that is written is another one
     accounts: dict[str, str] = field(default_factory=dict)  # name -> currency
     chains: int = 0

@@ -125,6 +125,7 @@ def _summary(results: list[Result], broken: list[Result], elapsed_s: float) -> N
     say(f"reads           {total('reads')}, snapshots {total('snapshots')}, audits {total('audits')}")
     say(f"by version      {total('operations')} reads and updates of registers, counters and lists")
     say(f"locks           {total('grants')} granted, {total('guarded')} transfers under them")
+    say(f"events          {total('events')} told to readers")
     undecided_s = max((result.undecided_seconds for result in results), default=0.0)
     say(f"undecided       {undecided_s:.1f} s at most, with every majority back")
     say("faults")

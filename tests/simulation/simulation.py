@@ -7,7 +7,7 @@ wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind t
 for too much (`greed`), `machines` that are put back, so many that a group may refuse for ever.
 What each node told its operator is kept, and the end of it is in the report of a seed that fails.
 Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
-`linearizability`, `list_append`, `snapshots`, `fencing`, `times`); `mutants` are what they must find. A seed decides everything:
+`linearizability`, `list_append`, `snapshots`, `fencing`, `times`, `events`); `mutants` are what they must find. A seed decides everything:
 the same seed gives the same run, down to the last byte on the network.
 
 Left out: real sockets, threads and files (the adapters' own tests have them).
@@ -29,7 +29,7 @@ from node.actors import snapshots
 from protocol.client import Client, locks
 from protocol.errors import Busy, Unreachable
 from protocol.placement import group_of
-from tests.simulation import fencing, histories, linearizability, list_append
+from tests.simulation import events, fencing, histories, linearizability, list_append
 from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
 from tests.simulation.cluster import BASE_PORT, SMALL_PIECE_BYTES, Cluster, Shape, small_limits
@@ -44,6 +44,7 @@ from tests.simulation.loop import SimLoop, Stuck, run
 from tests.simulation.machines import Machines
 from tests.simulation.network import Network
 from tests.simulation.notes import Notes
+from tests.simulation.reading import Readers
 from tests.simulation.records import Records
 from tests.simulation.registers import Lists, Registers
 from tests.simulation.splitting import SplitBank
@@ -57,6 +58,7 @@ KINDS: dict[str, Callable[[SimLoop, Client, Records, Random], Workload]] = {
     "lock": Locking,
     "note": Notes,
     "split": SplitBank,
+    "read": Readers,
 }
 
 
@@ -81,7 +83,7 @@ SPELL_WEIGHTS = {
     "machines": 2,
     "none": 3,
 }  # a run has one: each takes seconds, and seeds are many
-WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "mix": tuple(KINDS)}
+WORKLOADS = {**{kind: (kind,) for kind in KINDS}, "read": ("bank", "lock", "read"), "mix": tuple(KINDS)}
 FAULTS_SECONDS = 20.0
 THINKING_SECONDS = 0.15  # mean between two calls of one worker
 SERVING_SECONDS = 60.0  # within which a healed cluster serves everything
@@ -132,6 +134,7 @@ class Result:
     rounds_3pc: int = 0
     grants: int = 0  # of locks
     guarded: int = 0  # transfers under a lock that happened
+    events: int = 0  # that readers were told, in all
     entries: int = 0
     undecided_seconds: float = 0.0  # the oldest undecided round in a calm
     faults: Counter[str] = field(default_factory=Counter)
@@ -221,6 +224,7 @@ class Simulation:
         protocols = Counter(known.protocol for known in self.invariants.decisions.rounds.values())
         result.rounds_2pc, result.rounds_3pc = protocols["2pc"], protocols["3pc"]
         result.grants, result.guarded = len(records.grants), len(records.guarded)
+        result.events = sum(map(len, (*records.readers, *records.readings, records.events)))
         result.undecided_seconds = self.invariants.undecided_seconds
         result.entries = sum(len(group.entries) for group in self.invariants.groups.values())
         result.faults = (
@@ -353,6 +357,7 @@ class Simulation:
             *histories.check_outcomes(records),
             *histories.check_refusals(records),
             *histories.check_allowances(records),
+            *events.check_events(records, {group: known.machine for group, known in self.invariants.groups.items()}),
         ]
         for name in records.accounts:
             group = group_of(name, self.cluster.shape.shards)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from protocol.columns import COMMIT_PROTOCOLS
-from tests.simulation import more_mutants, mutants
+from tests.simulation import event_mutants, more_mutants, mutants
 from tests.simulation.network import Network
 from tests.simulation.simulation import WORKLOADS, Plan, simulate
 
@@ -123,6 +123,10 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.know_one_way, "while nothing but single links failed", Plan(1.0, "note", spell="links")),
         (mutants.forget_updates, "not linearizable", plan("note", "elections")),
         (mutants.forget_ended_claims, "has ended and lives again", plan("lock", "elections")),
+        (event_mutants.pass_whole_batches, "was not told of", plan("read", "elections")),
+        (event_mutants.tell_both_sides, "was told 2 times", plan("read", "elections")),
+        (event_mutants.tell_refusals, "did not happen, and was told 1 times", plan("read", "elections")),
+        (event_mutants.answer_anywhere, "a cursor ahead of", plan("read", "elections")),
         (mutants.serve_overdue, "was carried out when it was void", plan("note", "elections")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -10,6 +10,7 @@ from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_of_day_ns, find_zone
 from node.core.allowances.docket import AllowancesDocket, counted_rows
+from node.core.allowances.facts import AllowanceSet
 from node.core.allowances.operations import OPERATIONS
 from node.core.machine import (
     NO_ROWS,
@@ -33,6 +34,7 @@ from node.core.machine import (
     digest_of,
 )
 from protocol.errors import ProtocolError
+from protocol.events import EventKind
 from protocol.status import AMOUNT_MAX, AllowanceStatus
 
 RENEWED_PER_ENTRY_MAX = 1_024  # days that begin in one entry: a millisecond of every replica
@@ -45,10 +47,12 @@ class Allowances(BasePart):
     name = "allowances"
     tables: tuple[str, ...] = (TERMS, PAGES, ROUNDS, HOLDS)
     operations = OPERATIONS
+    kinds: tuple[EventKind, ...] = (EventKind.allowances,)
 
     def __init__(self) -> None:
         self._columns = Columns()
         self._pending = Pending(self._columns)
+        self._untold: list[Fact] = []
 
     # -- at the leader --------------------------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Allowances(BasePart):
         if after != last:
             return AllowanceStatus.version_conflict
         self._columns.put(Terms(account, row, zone, amount is not None, id), amount or 0, until_ns)
+        self._untold.append(AllowanceSet(account, amount, zone))
         return AllowanceStatus.set
 
     def _begin_days(self, flat: list[int], at: At) -> None:
@@ -143,6 +148,11 @@ class Allowances(BasePart):
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Reservations become payments, or are given back."""
         self._pending.decide(round_id, statuses)
+
+    def take_facts(self) -> Sequence[Fact]:
+        """Allowances that were set or taken back."""
+        facts, self._untold = self._untold, []
+        return facts
 
     def observe(self, facts: Sequence[Fact], at: At) -> None:
         """What a hold has left over may be paid out again."""

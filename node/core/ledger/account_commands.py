@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from node.core.ledger.books import Books
+from node.core.ledger.facts import AccountOpened
 from node.core.ledger.limits import currency_code
 from node.core.ledger.terms import ceiling_of, difference, digest_of, floor_of, form_status, is_typed, terms_of
 from node.core.machine.operation import Body
 from node.core.machine.part import At
 from protocol.errors import ProtocolError
 from protocol.placement import group_of
-from protocol.status import TRANSFERS_MAX, AccountStatus
+from protocol.status import TRANSFERS_MAX, AccountState, AccountStatus
 
 
 def resolve_accounts(body: Body) -> Body:
@@ -53,7 +54,8 @@ def apply_accounts(books: Books, body: Body, at: At) -> bytes:
     return bytes(statuses)
 
 
-def _create(books: Books, rows: list[Any], at: At) -> None:
+def _create(books: Books, rows: list[Any], at: At, *, is_part: bool = False, is_home: bool = True) -> None:
+    """A split account is told of where its home part is."""
     accounts = books.accounts
     codes = {currency: currency_code(currency) for currency in dict.fromkeys(row[1] for row in rows)}
     first = accounts.add(
@@ -66,6 +68,11 @@ def _create(books: Books, rows: list[Any], at: At) -> None:
             accounts.owners[number] = row[4]
         if row[5]:
             accounts.metadata[number] = row[5]
+    if is_home:
+        books.untold += [
+            AccountOpened(id, currency, minimum, maximum, AccountState.open.name, owner, metadata, at.index, is_part)
+            for id, currency, minimum, maximum, owner, metadata in rows
+        ]
 
 
 def _existing_status(books: Books, row: int, wanted: Any) -> AccountStatus:
@@ -97,7 +104,8 @@ def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
     if (found := accounts.rows.get(row[0])) is not None:
         is_part = bool(accounts.is_part[found])
         return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
-    _create(books, [row], at)
+    is_home = group_of(row[0], count) == number
+    _create(books, [row], at, is_part=True, is_home=is_home)
     accounts.is_part[accounts.count - 1] = accounts.has_parts = True
-    accounts.only_takes[accounts.count - 1] = group_of(row[0], count) != number
+    accounts.only_takes[accounts.count - 1] = not is_home
     return AccountStatus.created

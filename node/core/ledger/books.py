@@ -12,6 +12,7 @@ from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
 from node.core.ledger.limits import CURRENCY_MASK, Int32s, Int64s, Keys
 from node.core.ledger.prepared import Passed, Prepared
+from node.core.machine.facts import Fact
 from node.core.machine.trail import Trail
 from protocol.status import Status
 
@@ -27,6 +28,7 @@ class Books:
     changed_rounds: dict[int, None] = field(default_factory=dict)
     turnover: dict[int, list[int]] = field(default_factory=dict)  # currency code -> [debits, credits] ever
     trail: Trail[list[Passed]] = field(default_factory=Trail)  # legs of rounds that were decided; no state
+    untold: list[Fact] = field(default_factory=list)  # of accounts: the other parts do not know yet
 
     def seal(self) -> None:
         """Seals full history; called after each command."""

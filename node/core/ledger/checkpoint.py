@@ -113,7 +113,7 @@ def _pack_counters(books: Books) -> bytes:
     turnover = [[code, [*map(str, sums)]] for code, sums in sorted(books.turnover.items())]  # beyond 64 bits, in time
     packed: bytes = msgpack.packb([
         books.accounts.count, history.sealed, history.chain, history.directory, holds.next_serial,
-        [sorted(ended.items()) for ended in holds.ended], turnover, books.accounts.has_parts,
+        [sorted(ended.items()) for ended in holds.ended], turnover, books.accounts.has_parts, history.starts,
     ])  # fmt: skip
     return packed
 
@@ -124,9 +124,9 @@ def restore(books: Books, rows: Rows) -> None:
     if not counters:
         return
     history, holds = books.history, books.holds
-    count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, has_parts = msgpack.unpackb(
-        counters[0]
-    )
+    (
+        count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, has_parts, history.starts,
+    ) = msgpack.unpackb(counters[0])  # fmt: skip
     books.accounts.has_parts = has_parts
     history.directory = [[(low, high) for low, high in ranges] for ranges in directory]
     holds.ended = [dict(items) for items in ended]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ class History:
     def __init__(self) -> None:
         self.sealed = 0  # segments so far; the open tail will become segment number `sealed`
         self.chain = 0  # checksum over all sealed segments
+        self.starts = [0]  # number of the first row of each sealed segment, and of the tail
         self.window: dict[int, Sealed] = {}
         self.directory: list[list[tuple[int, int]]] = []  # key ranges of segments that have left the window
         self._ranges: tuple[Keys, Keys, Int32s] | None = None  # the same, flattened: lowest, highest, segment
@@ -185,6 +187,16 @@ class History:
     # -- finding --------------------------------------------------------------------------------------------------
 
     @property
+    def recorded(self) -> int:
+        """Rows so far: the number of the next one."""
+        return self.starts[-1] + self.tail.count
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Which segment has the row of that number (`sealed`: the tail), and the number of its first row."""
+        number = bisect_right(self.starts, row) - 1
+        return number, self.starts[number]
+
+    @property
     def window_start(self) -> int:
         """The oldest segment in memory."""
         return max(0, self.sealed - WINDOW_SEGMENTS)
@@ -268,6 +280,7 @@ class History:
             self.chain = zlib.crc32(part if isinstance(part, bytes) else str(part).encode(), self.chain)
         self.window[self.sealed] = Sealed(Segment(self.sealed, parts), run, links)
         self.sealed += 1
+        self.starts.append(self.starts[-1] + self.tail.count)
         self.tail = Columns(SEGMENT_TRANSFERS + TRANSFERS_MAX)
         self.runs = []
         for sealed in self.window.values():

@@ -9,7 +9,6 @@ from hashlib import blake2b
 import msgpack
 
 from node.core.ledger.limits import WINDOW_SEGMENTS
-from node.core.machine.facts import HoldEnded
 from protocol.status import Status
 
 
@@ -54,7 +53,9 @@ class Holds:
         self.changed: dict[int, bytes] = {}  # serial -> id
         self.next_serial = 0
         self._expiries: list[tuple[int, bytes]] = []
-        self.facts: list[HoldEnded] = []  # that the other parts have not been told yet
+        self.untold: list[
+            tuple[Hold, int, Status]
+        ] = []  # that have ended, with their rest: the other parts do not know yet
 
     def add(self, id: bytes, debit: int, credit: int, other: str, amount: int, expiry_ns: int) -> None:
         """Opens a hold."""
@@ -74,7 +75,7 @@ class Holds:
         self.changed[hold.serial] = id
         self.ended[-1][id] = int(status)
         self.unsaved_ended[id] = int(status)
-        self.facts.append(HoldEnded(id, hold.rest))
+        self.untold.append((hold, hold.rest, status))
 
     def reopen(self, hold: Hold) -> None:
         """Takes back an `end` of the same chain."""
@@ -82,7 +83,7 @@ class Holds:
         self.changed[hold.serial] = hold.id
         del self.ended[-1][hold.id]
         del self.unsaved_ended[hold.id]
-        self.facts.pop()  # journals are undone from their ends
+        self.untold.pop()  # journals are undone from their ends
 
     def touch(self, hold: Hold) -> None:
         """Marks a hold as changed."""

@@ -10,22 +10,31 @@ from node.core.ledger import checkpoint, rounds
 from node.core.ledger.account_commands import apply_accounts, apply_part, resolve_accounts, resolve_part
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
+from node.core.ledger.holds import Hold
 from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
 from node.core.ledger.operations import OPERATIONS
 from node.core.ledger.queries import answer_accounts, answer_history, answer_ids, answer_trace, answer_transfer
+from node.core.ledger.record import answer_record
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import TransfersDocket
 from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
 from node.core.machine.docket import Int32s, Statuses
-from node.core.machine.facts import HoldEnded
+from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.operation import Body
 from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart, Change, Judged, Loaded, Need, Rows
 from protocol.errors import ProtocolError
+from protocol.events import EventKind
 from protocol.status import AccountStatus, Status
 
 DUE: Body = ["expire"]
+END_REASONS = {
+    Status.hold_already_captured: "captured",
+    Status.hold_already_voided: "voided",
+    Status.hold_expired: "expired",
+}
+"""Of a hold, by what a later capture is answered."""
 
 
 class Ledger(BasePart):
@@ -36,6 +45,8 @@ class Ledger(BasePart):
     archive_tables: tuple[str, ...] = checkpoint.ARCHIVE_TABLES
     sequence_tables: tuple[str, ...] = checkpoint.SEQUENCE_TABLES
     operations = OPERATIONS
+    kinds: tuple[EventKind, ...] = (EventKind.accounts, EventKind.holds)
+    record_kinds: tuple[EventKind, ...] = (EventKind.transfers, EventKind.holds)
 
     def __init__(self) -> None:
         self.books = Books()
@@ -109,13 +120,23 @@ class Ledger(BasePart):
         rounds.decide(self.books, round_id, statuses, at, failed)
         self.books.seal()
 
-    def take_facts(self) -> Sequence[HoldEnded]:
-        """Holds that have ended."""
-        facts = self.books.holds.facts
-        if not facts:
+    def take_facts(self) -> Sequence[Fact]:
+        """Holds that have ended, accounts that were opened or updated. The record has all else."""
+        books = self.books
+        if not books.holds.untold and not books.untold:
             return ()
-        self.books.holds.facts = []
-        return facts
+        ended, books.holds.untold = books.holds.untold, []
+        others, books.untold = books.untold, []
+        return [*others, *(self._ended(*each) for each in ended)]
+
+    def _ended(self, hold: Hold, rest: int, status: Status) -> HoldEnded:
+        names = self.books.accounts.names
+        credit = names[hold.credit] if hold.credit >= 0 else hold.other
+        return HoldEnded(hold.id, rest, END_REASONS[status], names[hold.debit], credit)
+
+    def recorded(self) -> int:
+        """Rows of the record."""
+        return self.books.history.recorded
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """["expire"] when a hold's time has passed."""
@@ -147,10 +168,12 @@ class Ledger(BasePart):
                 return answer_trace(self.books, id, loaded)
             case ["ids", int(round_id)]:
                 return answer_ids(self.books, round_id)
+            case ["record", _, _, _, _, _]:
+                return answer_record(self.books, body, loaded)
             case ["row", str(account)]:
                 return Answer(["row", self.books.accounts.rows.get(account)])
             case _:
-                raise ProtocolError("ledger: expected accounts, transfer, history, trace, ids or row")
+                raise ProtocolError("ledger: expected accounts, transfer, history, trace, ids, record or row")
 
     def totals(self) -> Body:
         """`[code, posted, held, incoming, debits ever, credits ever]` a currency, sorted; numbers as text, as 64 bits may not do."""

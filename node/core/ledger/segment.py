@@ -46,10 +46,15 @@ class Texts:
         """All of positions 0 to `count`, joined; "" where there is no text at all."""
         if not self.chunks:
             return ""
+        texts = self.texts(count)
+        return SEPARATOR.join(texts) if any(texts) else ""
+
+    def texts(self, count: int) -> list[str]:
+        """All of positions 0 to `count`."""
         texts = [""] * count
         for start, (size, joined) in zip(self.starts, self.chunks, strict=True):
             texts[start : start + size] = joined.split(SEPARATOR)
-        return SEPARATOR.join(texts) if any(texts) else ""
+        return texts
 
     def forget(self) -> None:
         """Drops what was split for reading."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from node.core.ledger.accounts import LastUpdate
 from node.core.ledger.books import Books
-from node.core.ledger.limits import CURRENCY_MASK, NO_MINIMUM, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT
+from node.core.ledger.facts import AccountUpdated
+from node.core.ledger.limits import CURRENCY_MASK, NO_MAXIMUM, NO_MINIMUM, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT
 from node.core.ledger.terms import ceiling_of, digest_of, floor_of, is_limit, limits_status, terms_of, text_status
 from node.core.machine.operation import Body
 from node.core.machine.part import At
@@ -74,7 +75,19 @@ def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
     opened = last.opened or digest_of(terms_of(accounts, row))
     status = _change(books, row, fields, at)
     _remember(books, row, LastUpdate(id, status, int(accounts.version[row]), opened))
+    if status == AccountStatus.updated and not accounts.only_takes[row]:
+        books.untold.append(_updated(books, row))
     return status, int(accounts.version[row])
+
+
+def _updated(books: Books, row: int) -> AccountUpdated:
+    accounts = books.accounts
+    currency, floor, ceiling, owner, metadata = terms_of(accounts, row)
+    minimum, maximum = None if floor == NO_MINIMUM else floor, None if ceiling == NO_MAXIMUM else ceiling
+    state, version, is_split = accounts.state(row), int(accounts.version[row]), bool(accounts.is_part[row])
+    return AccountUpdated(
+        accounts.names[row], currency, minimum, maximum, state.name, owner, metadata, version, is_split
+    )
 
 
 def _remember(books: Books, row: int, update: LastUpdate) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgpack
@@ -11,6 +12,7 @@ import msgpack
 from node.core.locks.claims import Claim, ClaimEvent, ClaimState, Queue
 from node.core.locks.ended import TABLE as ENDED_TABLE
 from node.core.locks.ended import EndedClaims
+from node.core.locks.facts import LockGranted, LockReleased
 from node.core.locks.guards import GuardsDocket
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
 from node.core.locks.words import LockAction, LockAnswer, LockWord
@@ -22,6 +24,7 @@ from node.core.machine import (
     BasePart,
     Body,
     Change,
+    Fact,
     Int32s,
     Judged,
     Need,
@@ -29,6 +32,7 @@ from node.core.machine import (
     Statuses,
     digest_of,
 )
+from protocol.events import EventKind
 from protocol.status import LockStatus, Status
 
 TABLE = "lock"
@@ -52,6 +56,7 @@ class Locks(BasePart):
 
     name = "locks"
     tables: tuple[str, ...] = (TABLE, ENDED_TABLE)
+    kinds: tuple[EventKind, ...] = (EventKind.locks,)
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
@@ -65,6 +70,7 @@ class Locks(BasePart):
         self._leases: list[tuple[int, str, int]] = []  # a heap of (end, name, token), with stale ones among them
         self._dirty: dict[int, str] = {}  # numbers and names of queues
         self._moved_at = 0
+        self._untold: list[Fact] = []
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -183,6 +189,7 @@ class Locks(BasePart):
 
     def _grant(self, claim: Claim, at: At) -> None:
         claim.step(ClaimEvent.granted)
+        self._untold.append(LockGranted(claim.name, claim.token, claim.owner))
         self.moved[claim.name] = None
         self._lease(claim, at)
 
@@ -220,6 +227,9 @@ class Locks(BasePart):
             del self.owners[claim.owner]
         queue = self.queues[claim.name]
         self._dirty[queue.number] = queue.name
+        if claim is queue.holder:
+            reason = _why_ended(claim, at, status)
+            self._untold.append(LockReleased(claim.name, claim.token, claim.owner, reason))
         if claim.pins:
             claim.step(ClaimEvent.ended_while_pinned)
         elif claim is queue.holder:
@@ -318,6 +328,11 @@ class Locks(BasePart):
         for claim in self._pinned.pop(round_id, ()):
             self._unpin(round_id, claim, at)
 
+    def take_facts(self) -> Sequence[Fact]:
+        """Who has got a lock, and who has lost one."""
+        facts, self._untold = self._untold, []
+        return facts
+
     # -- questions ------------------------------------------------------------------------------------------------
 
     def find(self, name: str, claim_id: bytes, owner_id: bytes) -> Claim | None:
@@ -385,6 +400,12 @@ def _wounds(claim: Claim, holder: Claim) -> bool:
 def _is_guards(body: Body) -> bool:
     kind, *_ = body
     return bool(kind == "guards")
+
+
+def _why_ended(claim: Claim, at: At, status: LockStatus) -> str:
+    if status is LockStatus.released:
+        return "released"
+    return "expired" if claim.expires_ns <= at.elapsed_ns else "taken"
 
 
 def _standing(claim: Claim, age_ns: int) -> LockAnswer:

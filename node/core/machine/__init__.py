@@ -22,6 +22,12 @@ what nodes compare at their handshake (`ClusterSettings.shared`), and stands in 
 Invariants: applying is a pure function of state and entry, so replicas with equal logs have equal digests; a round is prepared
 at most once and decided at most once; a PREPARE that comes after its decision, or from a lower epoch, is superseded: nothing comes of it.
 
+*Facts* (`facts.py`) are what has happened, in the order of the log. A part with a *record* (the ledger's transfers) keeps its facts there,
+and they are written nowhere else; all others go to the *journal* (`journal.py`), each with the row of the record that it stands before.
+Both are numbered without a gap, the same on every replica. Other parts observe what is journaled in the same entry; readers are told of
+all of it, from any position on (`telling.py`), and the machine keeps nothing for them. Told is what has been applied, so committed. The
+question goes to a leader with a read point, not for that, but so that a position beyond what is there is an error, and not a lag.
+
 What becomes of each transaction of a round is on the *trail* (`trail.py`) for a while, when each phase was too. It is no state: bounded,
 in no digest and no checkpoint, so that a restart leaves of it what the log that is applied again tells. A trace says None for the rest.
 
@@ -61,6 +67,7 @@ from node.core.machine.entry import (
     unpack_entry,
 )
 from node.core.machine.facts import Fact, HoldEnded
+from node.core.machine.journal import FACTS_KEPT
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, check_apart, expect, is_id
 from node.core.machine.part import (
@@ -77,13 +84,15 @@ from node.core.machine.part import (
     Part,
     Rows,
 )
+from node.core.machine.telling import FACTS
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE", "Alone", "Answer", "Asking", "At", "BasePart",
-    "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind",
-    "Loaded", "Machine", "Mark", "Marks", "Merging", "Need", "Opened", "Part", "Payments", "Rows", "Served",
-    "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "apply_request", "check_apart", "check_form", "digest_of",
-    "expect", "first_failures", "is_id", "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of",
-    "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed", "unpack_vote",
+    "FACTS", "FACTS_KEPT", "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE", "Alone", "Answer",
+    "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact", "Failure", "HoldEnded",
+    "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark", "Marks", "Merging", "Need", "Opened", "Part", "Payments",
+    "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "apply_request",
+    "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id", "is_round", "judge", "pack_decision",
+    "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed",
+    "unpack_vote",
 ]  # fmt: skip

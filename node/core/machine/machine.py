@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgpack
 
+from node.core.machine import journal
 from node.core.machine.answers import (
     NOT_REACHED,
     SUPERSEDED,
@@ -21,8 +22,10 @@ from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import Payments, Statuses, judge
 from node.core.machine.entry import FORM, Kind, UnknownForm, apply_request, unpack_entry
+from node.core.machine.journal import FACTS_KEPT, Journal
 from node.core.machine.operation import Body, check_apart
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
+from node.core.machine.telling import answer_facts
 from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"
@@ -36,10 +39,14 @@ class Machine:
     Raises ValueError for parts of one name, or with a table in common.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], facts_kept: int = FACTS_KEPT) -> None:
+        """`facts_kept`: how many of the journal's last facts there are at the least."""
         check_apart("parts", [part.name for part in parts])
-        check_apart("tables", [TABLE, *(table for part in parts for table in part.tables)])
+        check_apart(
+            "tables", [TABLE, journal.TABLE, journal.PAGES, *(table for part in parts for table in part.tables)]
+        )
         self.parts = {part.name: part for part in parts}
+        self.journal = Journal(facts_kept)
         self.applied = 0
         self.timestamp_ns = 0
         self.elapsed_ns = 0
@@ -53,7 +60,7 @@ class Machine:
     @property
     def tables(self) -> tuple[str, ...]:
         """All checkpoint tables of the composition."""
-        return (TABLE, *(table for part in self.parts.values() for table in part.tables))
+        return (TABLE, journal.TABLE, journal.PAGES, *(table for part in self.parts.values() for table in part.tables))
 
     @property
     def sequence_tables(self) -> tuple[str, ...]:
@@ -63,7 +70,7 @@ class Machine:
     @property
     def live_tables(self) -> tuple[str, ...]:
         """The tables that `restore` reads."""
-        archives = [table for part in self.parts.values() for table in part.archive_tables]
+        archives = [journal.PAGES, *(table for part in self.parts.values() for table in part.archive_tables)]
         return tuple(table for table in self.tables if table not in archives)
 
     # -- the log --------------------------------------------------------------------------------------------------
@@ -124,9 +131,10 @@ class Machine:
         return {name: docket.close(statuses) for name, docket in opened.items()}, statuses
 
     def _tell(self, at: At) -> None:
-        """Lets each part see what has happened in the others."""
+        """Lets each part see what has happened in the others, and keeps it for readers."""
         for part in self.parts.values():
             if facts := part.take_facts():
+                self.journal.append(facts, self.recorded, at.timestamp_ns)
                 for other in self.parts.values():
                     if other is not part:
                         other.observe(facts, at)
@@ -218,6 +226,11 @@ class Machine:
 
     # -- questions ------------------------------------------------------------------------------------------------
 
+    @property
+    def recorded(self) -> int:
+        """Facts in the record of the one part that has one."""
+        return sum(part.recorded() for part in self.parts.values())
+
     def resolve(self, part: str, body: Body, now_ns: int, loaded: Loaded) -> Body | Need:
         """At the leader: the request that is to be logged for a command."""
         asking = Asking(now_ns, loaded, self.parts)
@@ -259,6 +272,8 @@ class Machine:
         if part != TABLE:
             return self.parts[part].query(body, loaded)
         match body:
+            case ["facts", *_]:
+                return answer_facts(self.parts.values(), self.journal, not self.rounds, body, loaded)
             case ["mark", name]:
                 return Answer(self._marks.get(name, NOT_REACHED))
             case ["trace", of_part, id]:
@@ -314,7 +329,7 @@ class Machine:
         opened = [[number, self.rounds[number].pack()] for number in sorted(self.rounds)]
         finished = sorted(self._finished.items())
         own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over, opened, finished]
-        digest = digest_of(own, 0)
+        digest = self.journal.digest(digest_of(own, 0))
         for part in self.parts.values():
             digest = part.digest(digest)
         return digest
@@ -328,7 +343,7 @@ class Machine:
         times = [self.timestamp_ns, self.elapsed_ns]
         own: bytes = msgpack.packb([FORM, self.applied, *times, self.epoch, self._over, rounds, finished])
         changes = [change for part in self.parts.values() for change in part.changes()]
-        return [*changes, Change(TABLE, 0, own)]
+        return [*changes, *self.journal.changes(), Change(TABLE, 0, own)]
 
     @staticmethod
     def applied_in(row: bytes) -> int:
@@ -340,6 +355,7 @@ class Machine:
 
     def saved(self) -> None:
         """The last checkpoint is durable and readable."""
+        self.journal.saved()
         for part in self.parts.values():
             part.saved()
 
@@ -351,5 +367,6 @@ class Machine:
             self.epoch, self._over, rounds, finished = own
             self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
             self._finished = dict(finished)
+        self.journal.restore(rows)
         for part in self.parts.values():
             part.restore(rows)

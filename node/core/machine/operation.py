@@ -59,6 +59,9 @@ class Served(Generic[Request]):
         False
     )  # whether a client's answer says that something else came in between
     merging: Merging | None = None
+    wait_ms: Callable[[Request], int] = lambda _: (
+        0
+    )  # how long a question waits where there is no news to answer it with
 
 
 def expect(condition: bool, expected: str) -> None:

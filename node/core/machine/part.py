@@ -29,6 +29,7 @@ import numpy as np
 from node.core.machine.docket import Docket, Int32s, Payments, Statuses
 from node.core.machine.facts import Fact
 from node.core.machine.operation import Body, Served
+from protocol.events import EventKind
 from protocol.status import Status
 
 NO_ROWS: Int32s = np.zeros(0, np.int32)
@@ -82,10 +83,15 @@ SPENT = b""
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command or a question gave. `is_undecided`: an open round may still change it, so a linearizable read waits."""
+    """What a command or a question gave.
+
+    `is_undecided`: an open round may still change it, so a linearizable read waits. `is_news`: false where only those wait who have said
+    how long they would.
+    """
 
     body: Body
     is_undecided: bool = False
+    is_news: bool = True
 
 
 @dataclass(slots=True)
@@ -132,6 +138,8 @@ class Part(Protocol):
     archive_tables: tuple[str, ...]  # those that grow with history: read row by row for a `Need`, never as a whole
     sequence_tables: tuple[str, ...]  # those of the archives whose rows are numbered from 0 and never change
     operations: tuple[Served[Any], ...]  # what clients may ask it for
+    kinds: tuple[EventKind, ...]  # of the facts that `take_facts` gives
+    record_kinds: tuple[EventKind, ...]  # of those that its record holds
 
     # -- at the leader, before the log ----------------------------------------------------------------------------
 
@@ -172,7 +180,15 @@ class Part(Protocol):
         ...
 
     def take_facts(self) -> Sequence[Fact]:
-        """What has happened here since the last call, in order: for the other parts."""
+        """What has happened here since the last call, in order, but for what the part's record has: for other parts and for readers."""
+        ...
+
+    def recorded(self) -> int:
+        """How many facts the part's own record holds, 0 if it has none. They are numbered as they stand there, and never written twice.
+
+        One part of a machine may have a record. It answers `["record", first, stop, most, kinds, prefix]` with `["record", next, columns]`:
+        what `kinds` and `prefix` choose of some rows from `first` on, a moment's work, and the row to go on with; columns or None.
+        """
         ...
 
     def observe(self, facts: Sequence[Fact], at: At) -> None:
@@ -224,6 +240,8 @@ class BasePart:
     archive_tables: tuple[str, ...] = ()
     sequence_tables: tuple[str, ...] = ()
     operations: tuple[Served[Any], ...] = ()
+    kinds: tuple[EventKind, ...] = ()
+    record_kinds: tuple[EventKind, ...] = ()
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Commands are logged as they come."""
@@ -251,6 +269,10 @@ class BasePart:
     def take_facts(self) -> Sequence[Fact]:
         """Nothing to tell."""
         return ()
+
+    def recorded(self) -> int:
+        """There is no record."""
+        return 0
 
     def observe(self, facts: Sequence[Fact], at: At) -> None:
         """Nothing here follows from others."""

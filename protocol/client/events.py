@@ -1,0 +1,236 @@
+"""Following what happens: a subscription asks each shard, from its position on, and merges what they tell.
+
+The nodes keep nothing for it. At most one question a shard is under way or answered and not yet taken, so a consumer that is slow is simply
+not asked for; whatever it has not been told stays where it is. A question at the end of a shard waits there for news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from protocol.client.arguments import wrong
+from protocol.client.calls import Calls, check_seconds
+from protocol.errors import Busy, CursorTooOld, ProtocolError
+from protocol.events import (
+    CLUSTER_KINDS,
+    NEWEST,
+    OLDEST,
+    PREFIX_BYTES_MAX,
+    ROWS_MAX,
+    Cursor,
+    Event,
+    EventBatch,
+    EventKind,
+    Position,
+    TransferEvents,
+)
+from protocol.operations import Operation
+from protocol.placement import COORDINATOR
+
+WAIT_MS = 2_000  # for news, a question: shorter than an attempt of a call
+SETTLING_MS = 1_000  # that rounds may take to be decided which have been answered already: some milliseconds, usually
+WAITING_ROWS = (
+    32  # that such a question may be answered with, so that it counts as a short one: many wait at a node at once
+)
+WHOLE_AT_ONCE = 2  # questions of a subscription that may be answered with a whole segment: some megabytes each
+
+
+def check_kinds(kinds: object) -> tuple[EventKind, ...]:
+    """Raises ProtocolError(bad_request) for anything but a list of kinds, or one."""
+    known = ", ".join(EventKind)
+    given = [kinds] if isinstance(kinds, str) else kinds
+    if not isinstance(given, Iterable):
+        raise wrong(f"kinds {kinds!r:.40}: expected some of {known}")
+    chosen = []
+    for kind in given:
+        if kind not in tuple(EventKind):
+            raise wrong(f"kind {kind!r:.40}: expected one of {known}")
+        chosen.append(EventKind(kind))
+    if not chosen:
+        raise wrong(f"kinds: expected at least one of {known}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def check_prefix(prefix: object) -> str:
+    """Raises ProtocolError(bad_request) for what no name begins with."""
+    if not isinstance(prefix, str) or len(prefix.encode(errors="replace")) > PREFIX_BYTES_MAX:
+        raise wrong(
+            f"prefix {prefix!r:.80}: expected the first letters of account ids or lock names, at most {PREFIX_BYTES_MAX} bytes"
+        )
+    return prefix
+
+
+def check_cursor(cursor: object) -> str | Cursor:
+    """Raises ProtocolError(bad_request) for anything but a cursor's text, `oldest` or `newest`."""
+    if cursor in (OLDEST, NEWEST):
+        return str(cursor)
+    return Cursor.unpack(cursor if isinstance(cursor, str) else repr(cursor))
+
+
+class Subscription:
+    """Events of a cluster, in the order of each shard; `async for` gives them one by one, `batches` as they come, in columns.
+
+    Each is told at least once, whatever node dies meanwhile: whoever keeps `cursor` with what an event has led to, and subscribes with it
+    again, misses nothing.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        kinds: Sequence[EventKind],
+        prefix: str,
+        cursor: str | Cursor,
+        follow: bool,
+        timeout: float | None,
+    ) -> None:
+        self._calls = calls
+        self._kinds = kinds
+        self._prefix = prefix
+        self._start = cursor
+        self._follow = follow
+        self._timeout = calls.timeout if timeout is None else timeout
+        self._positions: dict[int, Position] = dict(cursor.positions) if isinstance(cursor, Cursor) else {}
+        self._ends: dict[
+            int, Position
+        ] = {}  # of each shard: when it was asked last, or without `follow` at the beginning
+        self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
+
+    @property
+    def cursor(self) -> str:
+        """Behind the event, or the batch, that was given last. Empty before the first one where no other cursor was given."""
+        if not self._positions:
+            return ""
+        return Cursor(self._calls.cluster_name, self._positions).pack()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Event by event."""
+        async for batch in self.batches():
+            for event in self.events_of(batch):
+                yield event
+
+    def events_of(self, batch: EventBatch) -> Iterable[Event]:
+        """The events of the batch that was given last; meanwhile the cursor goes along with them."""
+        self._positions[batch.shard] = batch.start
+        for event, position in batch.walk():
+            self._positions[batch.shard] = position
+            yield event
+        self._positions[batch.shard] = batch.end
+
+    async def batches(self) -> AsyncIterator[EventBatch]:
+        """What each answer tells, in columns."""
+        groups = await self.begin()
+        asked: dict[asyncio.Task[EventBatch], int] = {}
+        for group in groups:
+            if self._follow or self._positions[group] != self._ends[group]:
+                asked[asyncio.create_task(self._next(group, self._positions[group]))] = group
+        try:
+            while asked:
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    group, batch = asked.pop(task), task.result()
+                    if self._follow or _is_before(batch.end, self._ends[group]):
+                        asked[asyncio.create_task(self._next(group, batch.end))] = group
+                    self._positions[group] = batch.end
+                    if len(batch):
+                        yield batch
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def begin(self) -> list[int]:
+        """Finds out where each shard stands, and whether the cursor can be gone on from; the shards. Reading does so by itself."""
+        table = await self._calls.table(self._timeout)
+        if isinstance(self._start, Cursor):
+            self._check_cursor(self._start, table.shards)
+        groups = [COORDINATOR] if any(kind in CLUSTER_KINDS for kind in self._kinds) else []
+        if any(kind not in CLUSTER_KINDS for kind in self._kinds):
+            groups += range(1, table.shards + 1)
+        first = self._start if isinstance(self._start, str) else OLDEST
+        settling_ms = 0 if self._follow else SETTLING_MS
+        told = await asyncio.gather(
+            *(self._ask(group, list(self._positions.get(group, ())) or first, 0, settling_ms) for group in groups)
+        )
+        for group, (start, _, end, *_) in zip(groups, told, strict=True):
+            self._positions.setdefault(group, (start[0], start[1]))
+            self._ends[group] = end[0], end[1]
+        return groups
+
+    def _check_cursor(self, cursor: Cursor, shards: int) -> None:
+        if cursor.cluster != self._calls.cluster_name:
+            raise wrong(f"a cursor of cluster {cursor.cluster}: expected one of {self._calls.cluster_name}")
+        if unknown := [shard for shard in cursor.positions if not COORDINATOR <= shard <= shards]:
+            raise wrong(f"a cursor with shard {unknown[0]}: expected shards of 0 to {shards}")
+
+    async def _next(self, group: int, position: Position) -> EventBatch:
+        """As much as there is where the shard is ahead of the position, as far as that is known; else what comes."""
+        if not self._follow or _is_before(position, self._ends[group]):
+            async with self._whole:
+                told = await self._ask(group, [*position], ROWS_MAX, 0)
+        else:
+            told = await self._ask(group, [*position], WAITING_ROWS, WAIT_MS)
+        start, following, end, columns, facts = told
+        if self._follow:
+            self._ends[group] = end[0], end[1]
+        transfers = None if columns is None else TransferEvents(*columns)
+        return EventBatch(group, (start[0], start[1]), (following[0], following[1]), transfers, facts)
+
+    async def _ask(self, group: int, position: str | list[int], rows: int, wait_ms: int) -> list[Any]:
+        """Asks again while a node is busy or away, as long as a call may take."""
+        kinds = [kind.value for kind in self._kinds if (kind in CLUSTER_KINDS) == (group == COORDINATOR)]
+        body = [group, kinds, self._prefix, position, rows, wait_ms]
+        answer = await self._answer(group, body)
+        match answer:
+            case ["told", *told]:
+                return told
+            case ["too_old", start, oldest]:
+                positions = {**self._positions, group: (oldest[0], oldest[1])}
+                raise CursorTooOld(group, start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack())
+            case ["ahead", start, end]:
+                shown = f"row {start[0]} and fact {start[1]}, of shard {group}, which has {end[0]} and {end[1]}"
+                raise wrong(f"a cursor ahead of {shown}: expected an earlier one. Was older data put back?")
+            case _:
+                raise ProtocolError(f"facts: expected told, too_old or ahead, not {answer[:1]}")
+
+    async def _answer(self, group: int, body: list[Any]) -> list[Any]:
+        deadline = self._calls.deadline(self._timeout)
+        while True:
+            try:
+                return await self._calls.call_until(Operation.facts, group or -1, body, deadline, None)
+            except Busy as error:
+                if self._calls.left(deadline) <= error.retry_after:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+
+def _is_before(position: Position, end: Position) -> bool:
+    return position[0] < end[0] or position[1] < end[1]
+
+
+class Following:
+    """The calls of a client that follow what happens."""
+
+    _calls: Calls
+
+    def subscribe(
+        self,
+        kinds: str | Sequence[str],
+        *,
+        prefix: str = "",
+        cursor: str = OLDEST,
+        follow: bool = True,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """What has happened and happens: accounts, transfers, holds, allowances, locks; one of these kinds, or several.
+
+        Of accounts (locks) whose ids (names) begin with `prefix`. From `oldest`, `newest` (what happens from now on) or a `cursor` of an
+        earlier subscription on; of shards that this one did not read, from their oldest. Without `follow` it ends with what there was when
+        it began. In the order of each shard, each event at least once. Raises Unreachable or Busy when a shard has not answered within
+        `timeout`, CursorTooOld, and ProtocolError(bad_request) for a cursor of another cluster, or one ahead of it.
+        """
+        seconds = None if timeout is None else check_seconds(timeout)
+        return Subscription(
+            self._calls, check_kinds(kinds), check_prefix(prefix), check_cursor(cursor), bool(follow), seconds
+        )
