@@ -12,13 +12,15 @@ An optional column that is empty means its default for every row.
 | flags | 2, uint16 | `Flag` bits | 0 |
 | code | 4, uint32 | the user's own classification | 0 |
 | reference | text | the user's own reference | "" |
-| hold_ids | 16, big-endian | the hold that a capture or void ends | zero |
+| hold_ids | 16, big-endian | the hold that a capture or void ends, the transfer that a reversal gives back | zero |
 | ttl | 4, uint32 | seconds that a hold lives | 0 |
 | if_version | 8, uint64 | version that the debit account must have, 0: any | 0 |
 | lock | text | name of the lock that must be held | "" |
 | token | 8, uint64 | the fencing token by which it is held | 0 |
+| currency | 3, ASCII | ISO 4217 code that both accounts must be kept in, zero: any | zero |
+| metadata | text | `protocol.metadata` | "" |
 
-`commit` is no column but one word for the batch: which commit protocol decides it where it spans shards.
+Before `currency` stands `commit`, no column but one word for the batch: which commit protocol decides it where it spans shards.
 """
 
 from __future__ import annotations
@@ -46,14 +48,15 @@ class Flag(IntFlag):
     capture = 4
     void = 8
     final = 16
+    reversal = 128
 
 
 COMMIT_PROTOCOLS = ("2pc", "3pc")
 ONE_SHARD = "one shard"  # what decides where there is nothing to agree on
 _WIDTHS = {
-    "ids": 16, "amount": 8, "flags": 2, "code": 4, "hold_ids": 16, "ttl": 4, "if_version": 8, "token": 8,
+    "ids": 16, "amount": 8, "flags": 2, "code": 4, "hold_ids": 16, "ttl": 4, "if_version": 8, "token": 8, "currency": 3,
 }  # fmt: skip
-_TEXTS = ("debit", "credit", "reference", "lock")
+_TEXTS = ("debit", "credit", "reference", "lock", "metadata")
 _REQUIRED = ("ids", "debit", "credit", "amount")
 _COLUMNS = tuple(
     (name, _WIDTHS.get(name, 0))
@@ -70,11 +73,14 @@ _COLUMNS = tuple(
         "if_version",
         "lock",
         "token",
+        "commit",
+        "currency",
+        "metadata",
     )
 )  # in their order on the wire; width 0 for text
 
 FINAL_VERSION = 2**64 - 1  # `if_version` of a row that may be refused although other parts of its account have funds
-ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void | Flag.final)
+ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void | Flag.final | Flag.reversal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ class Transfers:
     lock: str = ""
     token: bytes = b""
     commit: str = ""  # one of `COMMIT_PROTOCOLS`, or empty: the cluster's own
+    currency: bytes = b""
+    metadata: str = ""
 
     def __len__(self) -> int:
         return len(self.amount) // 8
@@ -103,7 +111,7 @@ class Transfers:
         row: list[object] = [
             self.ids, self.debit, self.credit, self.amount,
             self.flags, self.code, self.reference, self.hold_ids, self.ttl,
-            self.if_version, self.lock, self.token, self.commit,
+            self.if_version, self.lock, self.token, self.commit, self.currency, self.metadata,
         ]  # fmt: skip
         while not row[-1]:
             row.pop()
@@ -114,8 +122,8 @@ class Transfers:
         """Checks the shape, not the meaning; a batch is itself. Raises ProtocolError(bad_request), saying what was expected."""
         if isinstance(row, Transfers):
             return row
-        if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= 13:
-            raise _wrong("expected a list of 4 to 13 columns")
+        if not isinstance(row, (list, tuple)) or not 4 <= len(row) <= len(_COLUMNS):
+            raise _wrong(f"expected a list of 4 to {len(_COLUMNS)} columns")
         if not isinstance(row[3], bytes):
             raise _wrong("column amount must be bytes")
         n = len(row[3]) // 8
@@ -128,7 +136,7 @@ class Transfers:
                     raise _wrong(f"column {name} must hold {width} bytes a row")
             elif type(column) is not str:
                 raise _wrong(f"column {name} must be text")
-            elif column.count(SEPARATOR) != n - 1 and not is_left_out:
+            elif name != "commit" and column.count(SEPARATOR) != n - 1 and not is_left_out:
                 raise _wrong(f"column {name} must hold one text a row")
         if not 1 <= n <= TRANSFERS_MAX:
             raise _wrong(f"expected 1 to {TRANSFERS_MAX} rows, got {n}")
@@ -140,7 +148,7 @@ class Transfers:
 
     def length(self) -> int:
         """Characters and bytes of all columns; on the wire a character takes up to four bytes."""
-        texts = len(self.debit) + len(self.credit) + len(self.reference) + len(self.lock)
+        texts = sum(len(getattr(self, name)) for name in _TEXTS)
         return texts + sum(len(getattr(self, name)) for name in _WIDTHS)
 
     def amounts(self) -> NDArray[np.int64]:
@@ -192,7 +200,7 @@ class Transfers:
         return Transfers(
             fixed("ids"), SEPARATOR.join(b.debit for b in batches), SEPARATOR.join(b.credit for b in batches),
             fixed("amount"), fixed("flags"), fixed("code"), text("reference"), fixed("hold_ids"), fixed("ttl"),
-            fixed("if_version"), text("lock"), fixed("token"), batches[0].commit,
+            fixed("if_version"), text("lock"), fixed("token"), batches[0].commit, fixed("currency"), text("metadata"),
         )  # fmt: skip
 
 

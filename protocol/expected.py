@@ -18,6 +18,13 @@ EXPECTED = {
     Status.amount_must_not_be_zero: "an amount above 0, in minor units",
     Status.amount_must_not_be_negative: "an amount above 0, in minor units",
     Status.accounts_must_be_different: "two different accounts",
+    Status.reversed_transfer_not_found: "the id of a transfer that has happened, by an earlier request",
+    Status.reversed_transfer_has_different_accounts: "the accounts of the transfer that is reversed, the other way round",
+    Status.hold_cannot_be_reversed: "a transfer or a capture: a hold moves nothing, and is given back by a void",
+    Status.reversal_cannot_be_reversed: "a transfer that is no reversal itself",
+    Status.transfer_already_reversed: "a transfer of which something is left to be reversed",
+    Status.exceeds_reversible_amount: "an amount within what is left of the transfer that is reversed",
+    Status.transfer_must_have_the_same_currency_as_accounts: "the currency of both accounts, or none",
     Status.lock_not_held: "the name and the token of a lock that is held now",
     Status.version_conflict: "the version that the debit account has now",
     Status.debit_account_not_found: "a debit account that was created",
@@ -48,11 +55,11 @@ EXPECTED = {
     Status.linked_event_failed: "all transfers of the chain to pass: another one of it was refused",
     Status.linked_event_chain_open: "a chain that ends with a transfer that is not linked",
     Status.reserved_flag: "no other flags than those of protocol.columns.Flag",
-    Status.flags_are_mutually_exclusive: "at most one of hold, capture and void",
+    Status.flags_are_mutually_exclusive: "at most one of hold, capture, void and reversal",
     Status.ttl_reserved_for_hold: "no time to live but a hold's",
-    Status.hold_id_must_be_zero: "no hold_id but for a capture or a void",
-    Status.hold_id_must_not_be_zero: "the id of the hold that is captured or voided",
-    Status.hold_id_must_be_different: "an id of its own, other than the hold's",
+    Status.hold_id_must_be_zero: "no hold_id but for a capture, a void or a reversal",
+    Status.hold_id_must_not_be_zero: "the id of the hold that is captured or voided, or of the transfer that is reversed",
+    Status.hold_id_must_be_different: "an id of its own, other than that of the hold or of the transfer that is reversed",
     Status.hold_has_different_debit_account: "the debit account of the hold",
     Status.hold_has_different_credit_account: "the credit account of the hold",
     Status.hold_has_different_amount: "no amount for a void, or the one that the hold was opened with",
@@ -63,6 +70,9 @@ EXPECTED |= {
     status: f"the {status.name.removeprefix(DIFFERENT).replace('_', ' ')} that this id was first used with, or a new id"
     for status in Status
     if status.name.startswith(DIFFERENT)
+} | {
+    Status.exists_with_different_reverses: "the transfer that this id was first used to reverse, or a new id",
+    Status.exists_with_different_currency: "the currency of the transfer that this id was first used with, or a new id",
 }
 EXPECTED_OF_ACCOUNT = {
     AccountStatus.id_must_not_be_empty: "an id of 1 to 64 bytes",

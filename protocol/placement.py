@@ -19,6 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.columns import Flag
 from protocol.errors import ProtocolError
 
 SHARDS_MAX: Final = 1_024  # each costs every node a group; beyond this a message of all groups would not fit a frame
@@ -79,17 +80,23 @@ def called(*groups: int) -> str:
 
 
 def groups_of_transfers(
-    debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
+    debits: Sequence[str],
+    credits: Sequence[str],
+    shards: int,
+    split: Collection[str],
+    flags: NDArray[np.uint16] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The groups of the debit and of the credit accounts. `split` holds the ids of the split accounts that are known.
 
     The group of the debit account is the scope of the transfer's id, split or not, so ledgers insist on it. A credit may go to
-    any part: the one in the debit's group spares a round.
+    any part: the one in the debit's group spares a round. But a reversal goes to the part that knows what it gives back: that of the
+    account's own group. `flags` tells them, one a row; None where there are none.
     """
     groups = groups_of([*debits, *credits], shards)
     givers, takers = groups[: len(debits)], groups[len(debits) :]
     if split:
-        np.copyto(takers, givers, where=np.fromiter((name in split for name in credits), np.bool_, len(credits)))
+        near = np.fromiter((name in split for name in credits), np.bool_, len(credits))
+        np.copyto(takers, givers, where=near if flags is None else near & ((flags & Flag.reversal) == 0))
     return givers, takers
 
 

@@ -52,6 +52,8 @@ class TransferRow(NamedTuple):
     reference: str
     timestamp_ns: int
     status: int
+    metadata: str = ""  # as `protocol.metadata` packs it
+    reverses: bytes = b""  # the id of the transfer that this one gives back, wholly or in part; empty for none
     rest: int | None = None  # of a hold that is open; only in the answer to `transfer`
 
 

@@ -46,8 +46,18 @@ class Status(IntEnum):
     exists_with_different_code = 25
     exists_with_different_reference = 26
     exists_with_different_ttl = 27
+    exists_with_different_currency = 28
+    exists_with_different_metadata = 29
+    exists_with_different_reverses = 30
 
     # The state of the books: recorded under the id, so that a repeated request gets the same answer for ever.
+    reversed_transfer_not_found = 31
+    reversed_transfer_has_different_accounts = 32
+    hold_cannot_be_reversed = 33
+    reversal_cannot_be_reversed = 34
+    transfer_already_reversed = 35
+    exceeds_reversible_amount = 36
+    transfer_must_have_the_same_currency_as_accounts = 37
     lock_not_held = 38
     version_conflict = 39
     debit_account_not_found = 40
@@ -88,7 +98,7 @@ class Status(IntEnum):
     @property
     def is_recorded(self) -> bool:
         """Whether the books remember this outcome under the transfer's id."""
-        return self == Status.created or Status.lock_not_held <= self <= Status.hold_has_different_amount
+        return self == Status.created or Status.reversed_transfer_not_found <= self <= Status.hold_has_different_amount
 
 
 REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`
@@ -189,6 +199,10 @@ MERGED_LENGTH_MAX = 2**21  # of one merged command, as `Transfers.length` counts
 REFERENCE_BYTES_MAX = 64  # an ISO 20022 EndToEndId has 35 characters
 OWNER_BYTES_MAX = 64  # an account id's length: owners are often accounts or users
 METADATA_BYTES_MAX = 1_024  # a few labels; documents belong elsewhere
+METADATA_KEYS_MAX = 8  # of a transfer's metadata: what it is about, not what is known of that
+METADATA_KEY_BYTES_MAX = 32  # a word or two
+METADATA_TEXT_BYTES_MAX = 64  # a reference's length
+TRANSFER_METADATA_BYTES_MAX = 256  # as JSON: at most doubles what a transfer takes in the record
 LOCK_NAME_BYTES_MAX = 64  # locks are often named after an account
 LOCK_TTL_MS_MIN = 100  # a shorter lease would end while its owner waits for an answer
 LOCK_TTL_MS_MAX = 3_600_000  # so long may a dead owner keep others waiting

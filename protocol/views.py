@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from protocol.ids import unpack as unpack_id
+from protocol.metadata import Metadata
+from protocol.metadata import unpack as unpack_metadata
 from protocol.placement import Placement
 from protocol.rows import AccountRow, TransferRow
 from protocol.status import AccountState, Status
@@ -95,13 +97,24 @@ class Entry:
     flags: int
     reference: str
     timestamp_ns: int
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    reverses: int | None = None  # the transfer that this one gives back, wholly or in part
 
     @staticmethod
     def of(row: TransferRow) -> Entry:
         """Of a row that happened, whose accounts are known."""
         assert row.debit is not None and row.credit is not None
         return Entry(
-            unpack_id(row.id), row.debit, row.credit, row.amount, row.code, row.flags, row.reference, row.timestamp_ns
+            unpack_id(row.id),
+            row.debit,
+            row.credit,
+            row.amount,
+            row.code,
+            row.flags,
+            row.reference,
+            row.timestamp_ns,
+            unpack_metadata(row.metadata),
+            unpack_id(row.reverses) if row.reverses else None,
         )
 
 

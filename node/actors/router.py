@@ -186,7 +186,8 @@ class Router:
 
     def groups_of(self, batch: Transfers) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The groups of the debit accounts and of the credit accounts."""
-        return groups_of_transfers(batch.debits(), batch.credits(), self.placement.shards, self.split)
+        flags = batch.flag_bits() if batch.flags else None
+        return groups_of_transfers(batch.debits(), batch.credits(), self.placement.shards, self.split, flags)
 
     def learn(self, accounts: Iterable[str]) -> None:
         """These accounts are split."""

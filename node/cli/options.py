@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ from node.cli.holding import add_lock, read_outer_owners, split_program
 from node.cli.legs import add_transaction, read_legs
 from node.cli.output import OutputLost, show
 from node.cli.tracing import add_trace
-from protocol import ids, money
+from protocol import ids, metadata, money
 from protocol.columns import COMMIT_PROTOCOLS
+from protocol.errors import ProtocolError
 
 TIMEOUT_SECONDS = 0.001, 86_400.0  # whoever waits longer has given up
 GUIDE = """Moves money from the command line: the client as a command.
@@ -164,8 +166,16 @@ def add_payments(commands: Any, shared: argparse.ArgumentParser) -> None:
         command.add_argument("debit")
         command.add_argument("credit")
         command.add_argument("amount")
+        command.add_argument(
+            "--metadata", type=parse_metadata, action=Collect, default={}, metavar="KEY=VALUE",
+            help="recorded with it, with KEY:=VALUE an integer, true or false; up to 8 times",
+        )  # fmt: skip
         command.add_argument("--code", type=integer(0, UINT32_MAX), default=0, help="your own number")
-        if name == "hold":
+        if name == "transfer":
+            command.add_argument(
+                "--reverses", type=parse_id, metavar="ID", help="of the transfer that it gives back, or a part of"
+            )
+        else:
             command.add_argument(
                 "--ttl", type=integer(1, UINT32_MAX), default=600, help="seconds until it expires (600)"
             )
@@ -235,6 +245,34 @@ def parse_lock(text: str) -> Held:
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r:.60}: expected NAME:TOKEN, such as payroll:42")
     return Held(name, natural(number))
+
+
+def parse_metadata(text: str) -> dict[str, str | int | bool]:
+    """KEY=VALUE for text, KEY:=VALUE for an integer, true or false."""
+    key, sign, value = text.partition("=")
+    is_typed = key.endswith(":")
+    found: dict[str, Any] = {key.removesuffix(":"): value}
+    if is_typed:
+        is_integer = re.fullmatch(r"-?[0-9]{1,19}", value) is not None
+        found = {key[:-1]: int(value) if is_integer else {"true": True, "false": False}.get(value)}
+    try:
+        metadata.pack(found)
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not sign:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60}: expected KEY=VALUE, or KEY:=VALUE for an integer, true or false"
+        )
+    return found
+
+
+class Collect(argparse.Action):
+    """Puts together what an option gives each time."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, values: Any, _: Any = None
+    ) -> None:
+        setattr(options, self.dest, getattr(options, self.dest) | values)
 
 
 def read_amounts(parser: Parser, options: argparse.Namespace) -> None:

@@ -16,10 +16,16 @@ from protocol.status import Status
 
 def transfer(client: SyncClient, options: argparse.Namespace) -> int:
     """transfer and hold."""
-    details = {"code": options.code, "reference": options.reference}
+    details = {
+        "code": options.code,
+        "reference": options.reference,
+        "currency": options.currency,
+        "metadata": options.metadata,
+    }
     if options.command == "hold":
         details["ttl"] = options.ttl
-    check_currency(client, options)
+    else:
+        details["reverses"] = options.reverses
     call = getattr(client, options.command)
     return send(client, options, partial(call, options.debit, options.credit, options.amount, **details))
 

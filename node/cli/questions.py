@@ -31,8 +31,14 @@ def entry_row(entry: Entry, currency: str, form: str) -> Mapping[str, Any]:
     about: dict[str, Any] = {"id": ids.format(entry.id), "kind": flags}
     parties = {"currency": currency, "debit": entry.debit, "credit": entry.credit}
     own = {"code": entry.code, "reference": entry.reference}
+    reverses = None if entry.reverses is None else ids.format(entry.reverses)
     if form == "json":
-        return about | {"amount": entry.amount} | parties | own | {"timestamp_ns": entry.timestamp_ns}
+        own |= {"metadata": dict(entry.metadata), "reverses": reverses, "timestamp_ns": entry.timestamp_ns}
+        return about | {"amount": entry.amount} | parties | own
+    own["metadata"] = ", ".join(
+        f"{key}={str(value).lower() if type(value) is bool else value}" for key, value in entry.metadata.items()
+    )
+    own["reverses"] = reverses
     return {"time": moment(entry.timestamp_ns)} | about | {"amount": amount(entry.amount, currency)} | parties | own
 
 

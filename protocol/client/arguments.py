@@ -12,9 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.columns import SEPARATOR
+from protocol.columns import SEPARATOR, Flag
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.ids import ID_BYTES
+from protocol.metadata import pack as pack_metadata
+from protocol.money import CURRENCIES, RETIRED_CURRENCIES
 from protocol.rows import NewAccount
 from protocol.status import TRANSFERS_MAX
 
@@ -73,6 +75,13 @@ def id_bytes(number: object) -> bytes:
     return fixed("id", number, ID_BYTES)[::-1]
 
 
+def check_reversed(id: object) -> int:
+    """The id of a transfer that is to be reversed."""
+    if not isinstance(id, (int, np.integer)) or isinstance(id, bool) or not 0 < id < 1 << 8 * ID_BYTES:
+        raise wrong(f"reverses {id!r:.80}: expected the id of a transfer, or None")
+    return int(id)
+
+
 def clamp(amount: object) -> int:
     """An amount that no ledger takes still travels, to be refused with its status. Only integers are amounts."""
     if not isinstance(amount, (int, np.integer)) or isinstance(amount, bool):
@@ -103,6 +112,15 @@ def check_bytes(data: object, name: str) -> bytes:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise wrong(f"{name} {data!r:.80}: expected bytes")
     return bytes(data)
+
+
+def currency_bytes(currency: object, name: str = "currency") -> bytes:
+    """A currency as it travels: three letters, or zeros for an empty text, which is any."""
+    if currency == "":
+        return bytes(3)
+    if not isinstance(currency, str) or (currency not in CURRENCIES and currency not in RETIRED_CURRENCIES):
+        raise wrong(f"{name} {currency!r:.80}: expected an ISO 4217 code such as EUR")
+    return currency.encode()
 
 
 # -- lists --------------------------------------------------------------------------------------------------------
@@ -206,6 +224,38 @@ def _integers(column: Any) -> NDArray[Any] | None:
 
 def _packed(column: NDArray[Any], kind: str) -> bytes:
     return np.ascontiguousarray(column).astype(kind, copy=False).tobytes()
+
+
+def currency_column(currency: Any, count: int) -> bytes:
+    """One currency for all rows, or one a row, empty for any; None for a column that is left out."""
+    if currency is None:
+        return b""
+    if isinstance(currency, str):
+        return currency_bytes(currency) * count
+    _check_count(currency, "currency", count)
+    return b"".join([currency_bytes(each, f"currency of row {place}") for place, each in enumerate(currency)])
+
+
+def metadata_column(metadata: Any, count: int) -> str:
+    """Metadata for all rows, or one a row, perhaps empty; None for a column that is left out."""
+    if metadata is None:
+        return ""
+    if isinstance(metadata, Mapping):
+        return SEPARATOR.join([pack_metadata(metadata)] * count)
+    _check_count(metadata, "metadata", count)
+    return SEPARATOR.join(map(pack_metadata, metadata))
+
+
+def reversal_columns(reverses: Any, flags: Any, count: int) -> tuple[bytes, bytes]:
+    """The ids that rows reverse, 0 for none, and the flags with those of reversals."""
+    kinds = number_column(flags, "flags", count, 2)
+    if reverses is None:
+        return b"", kinds
+    _check_count(reverses, "reverses", count)
+    ids = b"".join([fixed(f"reverses of row {place}", id, ID_BYTES)[::-1] for place, id in enumerate(reverses)])
+    are_some = (np.frombuffer(ids, np.uint64).reshape(-1, 2) != 0).any(axis=1)
+    bits = np.frombuffer(kinds, "<u2") if kinds else np.zeros(count, "<u2")
+    return ids, (bits | are_some.astype("<u2") * np.uint16(Flag.reversal)).astype("<u2").tobytes()
 
 
 def id_column(ids: bytes | Sequence[int], count: int) -> bytes:

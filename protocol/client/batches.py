@@ -50,10 +50,11 @@ def _groups_of_rows(calls: Calls, batch: Transfers, shards: int) -> NDArray[np.i
         return None
     if shards == 1:
         return ONLY_GROUP
-    debits, credits = batch.debits(), batch.credits()
+    debits, credits, flags = batch.debits(), batch.credits(), batch.flag_bits() if batch.flags else None
 
     def stays(count: int) -> NDArray[np.int32] | None:
-        givers, takers = groups_of_transfers(debits[:count], credits[:count], shards, calls.split)
+        some = None if flags is None else flags[:count]
+        givers, takers = groups_of_transfers(debits[:count], credits[:count], shards, calls.split, some)
         return None if (givers != takers).any() else givers
 
     if len(batch) > SAMPLE and stays(SAMPLE) is None:  # mostly the first rows tell

@@ -17,18 +17,13 @@ from protocol.client import allowances
 from protocol.client.arguments import (
     account_ids,
     account_rows,
-    amount_column,
     check_limit,
+    check_reversed,
     check_text,
-    clamp,
     count_of,
-    fixed,
     id_bytes,
     id_column,
     named_amount,
-    number_column,
-    one_line,
-    text_column,
 )
 from protocol.client.batches import send
 from protocol.client.calls import Calls, Deed
@@ -38,15 +33,17 @@ from protocol.client.history import Pages, read_history
 from protocol.client.legs import Leg, check_ids, check_legs, transact
 from protocol.client.locks import Lock, LockOwner, OpenLocks
 from protocol.client.opened import OpenedHolds
+from protocol.client.payments import pack_payment, pack_payments
 from protocol.client.pieces import open_accounts, read_accounts
 from protocol.client.refusals import refusal
 from protocol.client.settling import settle
 from protocol.client.survey import survey
 from protocol.client.updates import Fields, pack_fields, update
-from protocol.columns import Flag, Transfers
+from protocol.columns import Flag
 from protocol.errors import Refused
 from protocol.expected import expected_of_name
 from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
+from protocol.metadata import Metadata
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.rows import NewAccount
@@ -246,6 +243,9 @@ class Client(Following):
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        currency: str | None = None,
+        metadata: Metadata | None = None,
+        reverses: int | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
@@ -253,13 +253,15 @@ class Client(Following):
     ) -> Receipt:
         """Moves money. Raises Refused, Busy or OutcomeUnknown. With an `id` it can be sent again: the id keeps its outcome.
 
-        It happens only if the debit account's version is `if_version`, and while `lock` is held by its token. `commit` is the
-        protocol ("2pc" or "3pc") that decides it where it spans shards; None: the cluster's.
+        It happens only between accounts kept in `currency`, if the debit account's version is `if_version`, and while `lock` is held
+        by its token. `commit` is the protocol ("2pc" or "3pc") that decides it where it spans shards; None: the cluster's.
+        `metadata` is recorded with it: up to 8 keys with text, integers of 64 bits, true or false. `reverses` is the id of an earlier
+        transfer between the same accounts, the other way round, that this one gives back: in part, or in several parts, never more.
         """
         guards = pack_guards(1, if_version, lock, commit)
-        return await self._one(
-            debit, credit, amount, id, Flag.none, code=code, reference=reference, guards=guards, timeout=timeout
-        )
+        given: dict[str, Any] = {"code": code, "reference": reference, "currency": currency, "metadata": metadata}
+        flag, named = (Flag.none, 0) if reverses is None else (Flag.reversal, check_reversed(reverses))
+        return await self._one(debit, credit, amount, id, flag, **given, names=named, guards=guards, timeout=timeout)
 
     async def hold(
         self,
@@ -271,15 +273,19 @@ class Client(Following):
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        currency: str | None = None,
+        metadata: Metadata | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Puts money aside for at most `ttl` seconds. The guards are those of `transfer`."""
+        """Puts money aside for at most `ttl` seconds. The rest is as for `transfer`."""
         guards = pack_guards(1, if_version, lock, commit)
-        given: dict[str, Any] = {"code": code, "reference": reference, "ttl": ttl, "guards": guards, "timeout": timeout}
-        receipt = await self._one(debit, credit, amount, id, Flag.hold, **given)
+        given: dict[str, Any] = {"code": code, "reference": reference, "currency": currency, "metadata": metadata}
+        receipt = await self._one(
+            debit, credit, amount, id, Flag.hold, **given, ttl=ttl, guards=guards, timeout=timeout
+        )
         self._holds.remember(receipt.id, debit, credit)
         return receipt
 
@@ -306,9 +312,8 @@ class Client(Following):
         deadline = self._calls.deadline(timeout)
         accounts = await self._holds.accounts(hold, debit, credit, timeout)
         given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._calls.left(deadline)}
-        return await self._one(
-            *accounts, amount, id, Flag.capture | (Flag.final if final else Flag.none), hold=hold, **given
-        )
+        kind = Flag.capture | (Flag.final if final else Flag.none)
+        return await self._one(*accounts, amount, id, kind, names=hold, **given)
 
     async def void(
         self,
@@ -331,7 +336,7 @@ class Client(Following):
         deadline, named = self._calls.deadline(timeout), named_amount(amount)
         accounts = await self._holds.accounts(hold, debit, credit, timeout)
         return await self._one(
-            *accounts, named, id, Flag.void, hold=hold, guards=guards, timeout=self._calls.left(deadline)
+            *accounts, named, id, Flag.void, names=hold, guards=guards, timeout=self._calls.left(deadline)
         )
 
     async def _one(
@@ -342,26 +347,18 @@ class Client(Following):
         id: int | None,
         flag: Flag,
         *,
-        code: int = 0,
-        reference: str = "",
-        hold: int = 0,
-        ttl: int = 0,
         guards: Guards,
         timeout: float | None,
+        **carried: Any,
     ) -> Receipt:
         deadline = self._calls.deadline(timeout)
         number = self._ids.next() if id is None else id
-        batch = Transfers(
-            id_bytes(number), one_line(debit, "debit"), one_line(credit, "credit"),
-            clamp(amount).to_bytes(8, "little", signed=True), fixed("flags", int(flag), 2) if flag else b"",
-            fixed("code", code, 4) if code != 0 else b"", one_line(reference, "reference"),
-            id_bytes(hold) if hold != 0 else b"", fixed("ttl", ttl, 4) if ttl != 0 else b"", *guards,
-        )  # fmt: skip
+        batch = pack_payment(number, debit, credit, amount, flag, guards, **carried)
         (answered,) = await send(self._calls, batch, deadline)
         status, is_repeat = split_status(answered)
         if status > Status.exists:
             is_repeat = is_repeat and id is not None  # a new id was first used by this very call
-            raise await refusal(self._calls, number, debit, status, deadline, is_repeat=is_repeat)
+            raise await refusal(self._calls, number, (debit, credit), status, deadline, is_repeat=is_repeat)
         return Receipt(number, status)
 
     async def transfer_many(
@@ -374,6 +371,9 @@ class Client(Following):
         code: Sequence[int] | None = None,
         flags: Sequence[int] | None = None,
         reference: Sequence[str] | None = None,
+        currency: str | Sequence[str] | None = None,
+        metadata: Metadata | Sequence[Metadata] | None = None,
+        reverses: Sequence[int] | None = None,
         ttl: Sequence[int] | None = None,
         if_version: int | Sequence[int] | None = None,
         lock: Guard | None = None,
@@ -382,19 +382,22 @@ class Client(Following):
     ) -> list[Status]:
         """Up to 8,192 transfers as columns; one status each. A row with `Flag.linked` happens only with the next one.
 
-        `ids` are integers or packed 16-byte ids; without them, new ones are made. Nothing is raised for refused rows. The guards
-        are those of `transfer`, for all rows; `if_version` may also have one number a row, 0 for any version. Where a row is answered
-        `version_conflict`, `accounts` reads the versions that the accounts have now.
+        `ids` are integers or packed 16-byte ids; without them, new ones are made. `currency` and `metadata` are one for all rows, or
+        one a row, perhaps empty. Nothing is raised for refused rows. The guards are those of `transfer`, for all rows; `if_version`
+        may also have one number a row, 0 for any version. Where a row is answered `version_conflict`, `accounts` reads the versions
+        that the accounts have now.
         """
         deadline, count = self._calls.deadline(timeout), count_of(amount, "amount")
         guards = pack_guards(count, if_version, lock, commit)
-        batch = Transfers(
-            self._ids.take(count) if ids is None else id_column(ids, count),
-            text_column(debit, "debit", count), text_column(credit, "credit", count), amount_column(amount, count),
-            number_column(flags, "flags", count, 2), number_column(code, "code", count, 4),
-            "" if reference is None else text_column(reference, "reference", count),
-            ttl=number_column(ttl, "ttl", count, 4), **guards._asdict(),
-        )  # fmt: skip
+        packed = self._ids.take(count) if ids is None else id_column(ids, count)
+        own: dict[str, Any] = {
+            "code": code,
+            "flags": flags,
+            "reference": reference,
+            "currency": currency,
+            "metadata": metadata,
+        }
+        batch = pack_payments(packed, debit, credit, amount, guards, **own, reverses=reverses, ttl=ttl)
         statuses = await send(self._calls, batch, deadline)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
 

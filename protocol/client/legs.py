@@ -212,4 +212,4 @@ async def transact(
         return TransactionReceipt(first, tuple(Receipt(id, first) for id in ids))
     place = next(place for place, (status, _) in enumerate(answered) if status != Status.linked_event_failed)
     status, is_repeat = answered[place]
-    raise await refusal(calls, ids[place], accounts[place][0], status, deadline, is_repeat=is_repeat, leg=place)
+    raise await refusal(calls, ids[place], accounts[place], status, deadline, is_repeat=is_repeat, leg=place)

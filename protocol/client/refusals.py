@@ -18,16 +18,31 @@ DETAIL_SECONDS = 0.5  # longer than a fail-over; what is known already is not ke
 
 
 async def refusal(
-    calls: Calls, id: int, debit: str, status: Status, deadline: float, *, is_repeat: bool, leg: int | None = None
+    calls: Calls,
+    id: int,
+    accounts: tuple[str, str],
+    status: Status,
+    deadline: float,
+    *,
+    is_repeat: bool,
+    leg: int | None = None,
 ) -> Refused:
-    """For a refused transfer, or `leg` of a transaction. `is_repeat`: the refusal was on record, and is told with the time of that."""
-    expected = EXPECTED.get(status, "")
+    """For a refused transfer between these accounts, the debit account first, or `leg` of a transaction.
+
+    `is_repeat`: the refusal was on record, and is told with the time of that.
+    """
+    expected, debit = EXPECTED.get(status, ""), accounts[0]
     if is_repeat:
         answer = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
         recorded = None if answer is None else transfer_of(answer)
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
         return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg)
+    if status == Status.transfer_must_have_the_same_currency_as_accounts:
+        answers = [await _ask(calls, Operation.balances, name, [name], deadline) for name in accounts]
+        rows = [row for answer in answers if answer is not None for row in accounts_of(answer) if row is not None]
+        kept = ", ".join(f"{row.id} is kept in {row.currency}" for row in rows)
+        return Refused(status.name, f"{expected}: {kept}" if kept else expected, leg=leg)
     if status != Status.version_conflict:
         return Refused(status.name, expected, leg=leg)
     answer = await _ask(calls, Operation.balances, debit, [debit], deadline)

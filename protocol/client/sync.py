@@ -19,6 +19,7 @@ from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
 from protocol.events import OLDEST
 from protocol.ids import IdGenerator
+from protocol.metadata import Metadata
 from protocol.status import AccountStatus, AllowanceStatus, Status
 from protocol.views import (
     Account,
@@ -178,14 +179,18 @@ class SyncClient:
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        currency: str | None = None,
+        metadata: Metadata | None = None,
+        reverses: int | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
         payment = self._client.transfer(
-            debit, credit, amount, id=id, code=code, reference=reference, if_version=if_version, lock=lock,
-            commit=commit, timeout=timeout,
+            debit, credit, amount, id=id, code=code, reference=reference, currency=currency, metadata=metadata,
+            reverses=reverses, if_version=if_version,
+            lock=lock, commit=commit, timeout=timeout,
         )  # fmt: skip
         return self._run(payment)
 
@@ -200,14 +205,16 @@ class SyncClient:
         id: int | None = None,
         code: int = 0,
         reference: str = "",
+        currency: str | None = None,
+        metadata: Metadata | None = None,
         if_version: int | None = None,
         lock: Guard | None = None,
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
         holding = self._client.hold(
-            debit, credit, amount, ttl=ttl, id=id, code=code, reference=reference, if_version=if_version, lock=lock,
-            commit=commit, timeout=timeout,
+            debit, credit, amount, ttl=ttl, id=id, code=code, reference=reference, currency=currency, metadata=metadata,
+            if_version=if_version, lock=lock, commit=commit, timeout=timeout,
         )  # fmt: skip
         return self._run(holding)
 
@@ -264,6 +271,9 @@ class SyncClient:
         code: Sequence[int] | None = None,
         flags: Sequence[int] | None = None,
         reference: Sequence[str] | None = None,
+        currency: str | Sequence[str] | None = None,
+        metadata: Metadata | Sequence[Metadata] | None = None,
+        reverses: Sequence[int] | None = None,
         ttl: Sequence[int] | None = None,
         if_version: int | Sequence[int] | None = None,
         lock: Guard | None = None,
@@ -271,7 +281,8 @@ class SyncClient:
         timeout: float | None = None,
     ) -> list[Status]:
         payments = self._client.transfer_many(
-            debit, credit, amount, ids=ids, code=code, flags=flags, reference=reference, ttl=ttl,
+            debit, credit, amount, ids=ids, code=code, flags=flags, reference=reference, currency=currency, metadata=metadata,
+            reverses=reverses, ttl=ttl,
             if_version=if_version, lock=lock, commit=commit, timeout=timeout,
         )  # fmt: skip
         return self._run(payments)

@@ -281,7 +281,7 @@ def test_a_batch_with_everything_at_its_longest_fits_a_frame() -> None:
         name = {side: side + euro * 21 for side in "ab"}  # 64 bytes
         await world.open(*name.values(), funds=TRANSFERS_MAX)
         count, version = TRANSFERS_MAX, (await world.client.account(name["a"])).version
-        given: dict[str, Any] = {"code": [2**32 - 1] * count, "reference": [euro * 21 + "x"] * count}
+        given: dict[str, Any] = {"code": [2**32 - 1] * count, "reference": [euro * 21 + "x"] * count, "currency": "EUR"}
         statuses = await world.client.transfer_many(
             [name["a"]] * count, [name["b"]] * count, [1] * count, flags=[Flag.linked] * (count - 1) + [Flag.none],
             if_version=version, **given,
@@ -304,5 +304,5 @@ def test_the_largest_frame_of_a_client_is_worked_out() -> None:
         "hold": 16,
         "ttl": 4,
     }
-    row |= {"if_version": 8, "lock": 65, "token": 8}
+    row |= {"if_version": 8, "lock": 65, "token": 8, "currency": 3}
     assert sum(row.values()) * TRANSFERS_MAX + 1_000 < frames.CLIENT_FRAME_BYTES_MAX

@@ -72,6 +72,9 @@ COLUMNS: list[tuple[dict[str, Any], str]] = [
     ({"credit": ["x", "\ud800"]}, "without lone surrogates"),
     ({"reference": ["x"]}, "column reference: expected a list of 2 values"),
     ({"reference": ["x", b"y"]}, "reference of row 1 b'y': expected one line of text"),
+    ({"currency": "eur"}, "currency 'eur': expected an ISO 4217 code such as EUR"),
+    ({"currency": ["", "XXX"]}, "currency of row 1 'XXX': expected an ISO 4217 code such as EUR"),
+    ({"currency": ["EUR"]}, "column currency: expected a list of 2 values, one a row, got 1"),
     ({"amount": [1, 1.9]}, "amount 1.9: expected an integer of minor units"),
     ({"amount": [1, True]}, "amount True: expected an integer of minor units"),
     ({"amount": [1, "2"]}, "amount '2': expected an integer of minor units"),
@@ -111,7 +114,7 @@ NO_COLUMNS: list[Any] = [
 
 
 @pytest.mark.parametrize(
-    "name", ["debit", "credit", "amount", "ids", "code", "flags", "reference", "ttl", "if_version"]
+    "name", ["debit", "credit", "amount", "ids", "code", "flags", "reference", "currency", "ttl", "if_version"]
 )
 @pytest.mark.parametrize("column", NO_COLUMNS, ids=str)
 async def test_no_column_takes_what_is_no_list_of_its_kind(name: str, column: Any) -> None:

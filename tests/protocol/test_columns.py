@@ -66,7 +66,9 @@ def test_any_wrong_column_gives_protocol_error_only(batch: Transfers, data: st.D
         assert error.code == ErrorCode.bad_request
 
 
-@pytest.mark.parametrize("row", [None, 5, "text", [], [b""] * 3, [b""] * 10, [b"", "", "", b""], [1, 2, 3, 4]])
+@pytest.mark.parametrize(
+    "row", [None, 5, "text", [], [b""] * 3, [b""] * 10, [b""] * 30, [b"", "", "", b""], [1, 2, 3, 4]]
+)
 def test_refused_shapes(row: object) -> None:
     """No list of columns, too few, too many or no rows."""
     with pytest.raises(ProtocolError, match="transfers"):

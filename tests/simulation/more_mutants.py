@@ -24,9 +24,9 @@ def pay_by_credit(patch: pytest.MonkeyPatch) -> None:
     """A split account pays from the part in the credit's shard, where the id is then recorded."""
 
     def groups_of_transfers(
-        debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str]
+        debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str], flags: Any = None
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        givers, takers = placement.groups_of_transfers(debits, credits, shards, split)
+        givers, takers = placement.groups_of_transfers(debits, credits, shards, split, flags)
         for row, (giver, taker) in enumerate(zip(debits, credits, strict=True)):
             if giver in split and taker not in split:
                 givers[row] = takers[row]

@@ -24,9 +24,9 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
 The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
-`segment` and `history` (the record), `repeats` (ids that it holds), `holds`, `books` (all of it together), `sheet` and `exact`
-(one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `terms`, `account_commands`, `updates`,
-`settling`, `queries`, `checkpoint`, `ledger`.
+`segment`, `stored` and `history` (the record), `repeats` (ids that it holds), `holds`, `reversals`, `books` (all of it together),
+`origins` (what reversals name), `sheet` and `exact` (one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `terms`,
+`account_commands`, `updates`, `settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
@@ -49,6 +49,8 @@ Invariants
 - An account's `version` is the log index of the entry that changed it last. Reservations of open rounds are no changes: they may come
   to nothing. So a version stands for one state without reservations, and whoever wants one (`if_version`) while a round is open on the
   account is answered `undecided` (`retry` for an update).
+- A reversal is judged where the id that it names is found: on its credit side. Counters of what was given back are state, and never exceed
+  what the record says was moved; that of an open round counts as given back for all others, who are `undecided`.
 - `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of
   the same command have changed is at the entry's index already. All rows of an account whose version is wanted take the
   exact path, in order.
@@ -68,9 +70,11 @@ Costs to know
   so it takes milliseconds however long the record; a page may be short, or empty, before the end.
 - Archive tables (`Ledger.archive_tables`) grow with history and are read by key only; `restore` never asks for them.
 
+- Whoever reverses old transfers makes the leader read their segments, four at a time; of each only what was found is kept meanwhile.
+
 Left out: a hold cannot be opened and captured in the same cross-shard transaction, as its capture is judged at
-PREPARE. A hold that has ended answers its final state even if the request names other accounts. Where two ended
-holds' ids collide in 63 bits of their digest, the older one answers `hold_not_found`.
+PREPARE; likewise a transfer and its reversal, in one shard, too. A hold that has ended answers its final state even if the request names
+other accounts. Where two ended holds' ids collide in 63 bits of their digest, the older one answers `hold_not_found`.
 """
 
 from node.core.ledger.ledger import Ledger

@@ -35,8 +35,12 @@ class Batch:
     sides: bytes = b""  # legs only: `Side` of each row
     places: bytes = b""  # legs only: int32 rows of the round; empty where every transaction of it is one row
     if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
+    currency: bytes = b""  # uint16 codes that both accounts must have, 0: any
+    metadata: str = ""
+    origins: list[int] = field(default_factory=list)  # row, status, place, amount, reversed, ...: see `origins`
     count: int = field(init=False, compare=False)  # rows
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
+    _metadata: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,9 +57,12 @@ class Batch:
             "legs" if self.sides else "transfers", self.debit, self.credit, self.ids, self.amount, self.flags, self.code, self.reference,
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
-        if self.if_version:
-            return [*body, self.numbers, self.sides, self.places, self.if_version]
-        return [*body, self.numbers, self.sides, self.places] if self.sides else body
+        optional: list[Any] = [
+            self.numbers, self.sides, self.places, self.if_version, self.currency, self.metadata, self.origins,
+        ]  # fmt: skip
+        while optional and not optional[-1]:
+            optional.pop()
+        return body + optional
 
     def transactions(self) -> Int32s | None:
         """The transaction of each row, linked rows sharing theirs with the next one; None: each row is one."""
@@ -116,6 +123,14 @@ class Batch:
         marks: Marks = np.frombuffer(self.if_version, np.uint64) != 0
         return marks
 
+    def currencies(self) -> NDArray[np.uint16]:
+        """Codes that both accounts must have, 0: any; a view, empty where nothing is wanted."""
+        return np.frombuffer(self.currency, np.uint16)
+
+    def currency_at(self, position: int) -> int:
+        """The code that both accounts of a row must have, 0: any."""
+        return int.from_bytes(self.currency[2 * position : 2 * position + 2], "little")
+
     def id_at(self, position: int) -> bytes:
         """The 16 bytes of an id."""
         return self.ids[16 * position : 16 * position + 16]
@@ -138,6 +153,13 @@ class Batch:
             return ""
         self._references = self._references or self.reference.split(SEPARATOR)
         return self._references[position]
+
+    def metadata_at(self, position: int) -> str:
+        """The user's metadata of a row, packed."""
+        if not self.metadata:
+            return ""
+        self._metadata = self._metadata or self.metadata.split(SEPARATOR)
+        return self._metadata[position]
 
     def other(self, value: int) -> str:
         """The account of another shard that a row value below -1 stands for."""

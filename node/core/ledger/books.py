@@ -12,6 +12,7 @@ from node.core.ledger.holds import Hold, Holds
 from node.core.ledger.ids import NO_KEYS, Run, key_of
 from node.core.ledger.limits import CURRENCY_MASK, Int32s, Int64s, Keys
 from node.core.ledger.prepared import Passed, Prepared
+from node.core.ledger.reversals import Reversals
 from node.core.machine.facts import Fact
 from node.core.machine.trail import Trail
 from protocol.status import Status
@@ -24,6 +25,7 @@ class Books:
     accounts: Accounts = field(default_factory=Accounts)
     history: History = field(default_factory=History)
     holds: Holds = field(default_factory=Holds)
+    reversals: Reversals = field(default_factory=Reversals)
     rounds: dict[int, list[Prepared]] = field(default_factory=dict)
     changed_rounds: dict[int, None] = field(default_factory=dict)
     turnover: dict[int, list[int]] = field(default_factory=dict)  # currency code -> [debits, credits] ever
@@ -34,6 +36,7 @@ class Books:
         """Seals full history; called after each command."""
         if self.history.seal():
             self.holds.seal()
+            self.reversals.seal(self.history.sealed)
 
     def is_stale(self, through: int) -> bool:
         """Whether segments that nobody searched for a batch's ids have left the window since it was resolved."""

@@ -12,9 +12,11 @@ from node.core.ledger.accounts import COLUMNS, LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.holds import stored_key
 from node.core.ledger.limits import PAGE_ACCOUNTS
+from node.core.ledger.origins import REVERSED
 from node.core.ledger.prepared import Prepared
-from node.core.ledger.resolve import ENDED_HOLDS, SEGMENTS
+from node.core.ledger.resolve import ENDED_HOLDS
 from node.core.ledger.segment import Sealed
+from node.core.ledger.stored import SEGMENTS
 from node.core.machine.part import Change, Rows
 from protocol.columns import SEPARATOR
 
@@ -23,7 +25,7 @@ WINDOW, LINKS, TAIL = "ledger_window", "ledger_links", "ledger_tail"
 HOLDS, ROUNDS, COUNTERS = "ledger_holds", "ledger_rounds", "ledger_counters"
 LIVE_TABLES = (COUNTERS, STATICS, BALANCES, WINDOW, TAIL, HOLDS, ROUNDS)
 SEQUENCE_TABLES = (SEGMENTS, LINKS)
-ARCHIVE_TABLES = (*SEQUENCE_TABLES, ENDED_HOLDS)
+ARCHIVE_TABLES = (*SEQUENCE_TABLES, ENDED_HOLDS, REVERSED)
 """Grow with history; read row by row for a `Need`, never as a whole."""
 
 
@@ -37,6 +39,7 @@ class Saver:
     def changes(self, books: Books) -> list[Change]:
         """Everything that differs from the last call."""
         changes = [*_page_changes(books), *self._history_changes(books), *_hold_changes(books)]
+        changes += _reversal_changes(books)
         for round_id in books.changed_rounds:
             parts = books.rounds.get(round_id)
             packed = None if parts is None else msgpack.packb([part.pack() for part in parts])
@@ -108,12 +111,20 @@ def _hold_changes(books: Books) -> list[Change]:
     return changes
 
 
+def _reversal_changes(books: Books) -> list[Change]:
+    reversals = books.reversals
+    changes = [Change(REVERSED, place, amount.to_bytes(8, "little")) for place, amount in reversals.unsaved.items()]
+    reversals.saving, reversals.unsaved = reversals.unsaved, {}
+    return changes
+
+
 def _pack_counters(books: Books) -> bytes:
     history, holds = books.history, books.holds
     turnover = [[code, [*map(str, sums)]] for code, sums in sorted(books.turnover.items())]  # beyond 64 bits, in time
     packed: bytes = msgpack.packb([
         books.accounts.count, history.sealed, history.chain, history.directory, holds.next_serial,
         [sorted(ended.items()) for ended in holds.ended], turnover, books.accounts.has_parts, history.starts,
+        books.reversals.pack(),
     ])  # fmt: skip
     return packed
 
@@ -126,7 +137,9 @@ def restore(books: Books, rows: Rows) -> None:
     history, holds = books.history, books.holds
     (
         count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, has_parts, history.starts,
+        reversals,
     ) = msgpack.unpackb(counters[0])  # fmt: skip
+    books.reversals.load(reversals)
     books.accounts.has_parts = has_parts
     history.directory = [[(low, high) for low, high in ranges] for ranges in directory]
     holds.ended = [dict(items) for items in ended]

@@ -13,7 +13,9 @@ from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import CREDIT, DEBIT, NOT_HERE
+from node.core.ledger.origins import REVERSAL, Origin, origin_at, origins_of, others_named
 from node.core.ledger.repeats import recorded_status
+from node.core.ledger.reversals import Reversed
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
 from node.core.machine.part import At
 from protocol.columns import FINAL_VERSION, Flag
@@ -49,9 +51,11 @@ class Exact:
         self.lines = lines
         self.at = at
         self.wanted = batch.ints(batch.if_version, "Q") if batch.if_version else None
+        self.currencies = batch.ints(batch.currency, "H") if batch.currency else None
         self.versions: dict[int, int] = {}  # of accounts that earlier transactions of this command have changed
         self.is_part = books.accounts.is_part if books.accounts.has_parts else None
         self.hints = pairs(batch.hints)
+        self.origins = origins_of(batch)
         self.hold_hints = pairs(batch.hold_hints)
         self.sheet = Sheet(books.accounts)
         self.sheet.load(lines.debit + lines.credit)
@@ -61,6 +65,7 @@ class Exact:
         self.has_happened = False  # whether `exists` is what all ids of the transaction judged last say
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
+        self.own_reversed: dict[bytes, int] = {}  # what it gives back, by what it reverses
         self.own_holds: dict[bytes, int] = {}  # what it captures of holds, a key of `ENDED_BY` for those that it ends
 
     # -- judging --------------------------------------------------------------------------------------------------
@@ -72,11 +77,15 @@ class Exact:
         debit, credit = lines.debit[line], lines.credit[line]
         if known := self.known_status(line):
             return known
-        if side & DEBIT and debit < 0:
-            return Status.debit_account_not_found
-        undecided = self._terms_status(line) if side & DEBIT else 0
+        undecided = self._first_status(line) if self.currencies is not None or flags & REVERSAL else 0
         if undecided not in (0, Status.undecided):
             return undecided
+        if side & DEBIT and debit < 0:
+            return Status.debit_account_not_found
+        terms = self._terms_status(line) if side & DEBIT else 0
+        if terms not in (0, Status.undecided):
+            return terms
+        undecided = undecided or terms
         if side & CREDIT and credit < 0 and (not flags & VOID or credit == NOT_HERE):
             return Status.credit_account_not_found
         giver = self.sheet.cell(debit) if side & DEBIT else None
@@ -110,6 +119,37 @@ class Exact:
         line, status = next(((first + place, status) for place, status in enumerate(statuses) if status), (first, 0))
         given = [status for place, status in enumerate(statuses) if self.lines.sides[first + place] & DEBIT]
         return line, status, all(status == Status.exists for status in given)
+
+    def _first_status(self, line: int) -> int:
+        """What is wrong before all else: that it is another part's, then with what it reverses, then with its currency."""
+        if status := self._part_first(line):
+            return status
+        is_judged = self.lines.flags[line] & REVERSAL and self.lines.sides[line] & CREDIT
+        undecided = self._reversal_status(line) if is_judged else 0
+        if undecided not in (0, Status.undecided) or self.currencies is None:
+            return undecided
+        return self._currency_status(line) or undecided
+
+    def _part_first(self, line: int) -> int:
+        """Whether another part of a split account is to be asked: then this one records nothing."""
+        if self.is_part is None:
+            return 0
+        lines = self.lines
+        debit, credit = lines.debit[line], lines.credit[line]
+        if lines.sides[line] & DEBIT and debit >= 0 and self.is_part[debit] and (status := self._part_status(line)):
+            return status
+        is_reversal = lines.flags[line] & REVERSAL and lines.sides[line] & CREDIT and credit >= 0
+        return int(Status.elsewhere) if is_reversal and self.books.accounts.only_takes[credit] else 0
+
+    def _currency_status(self, line: int) -> int:
+        """Whether the accounts that are here are kept in the currency that the row wants."""
+        assert self.currencies is not None
+        lines, wanted = self.lines, self.currencies[self.lines.positions[line]]
+        sides = ((DEBIT, lines.debit[line]), (CREDIT, lines.credit[line]))
+        rows = [row for side, row in sides if lines.sides[line] & side and row >= 0]
+        if not wanted or all(self.sheet.cell(row).currency == wanted for row in rows):
+            return 0
+        return int(Status.transfer_must_have_the_same_currency_as_accounts)
 
     def _terms_status(self, line: int) -> int:
         """What is demanded of the debit account besides funds: a version, or that it is the right part."""
@@ -173,18 +213,25 @@ class Exact:
     def _repeated_status(self, earlier: int, line: int) -> int:
         batch, lines = self.batch, self.lines
         first, second = lines.positions[earlier], lines.positions[line]
-        flags = lines.flags[line]
+        flags, is_other = lines.flags[line], batch.hold_id(first) != batch.hold_id(second)
         differs = (
             (lines.flags[earlier] != flags, Status.exists_with_different_flags),
-            (batch.hold_id(first) != batch.hold_id(second), Status.exists_with_different_hold_id),
+            (is_other and not flags & REVERSAL, Status.exists_with_different_hold_id),
             (lines.debit[earlier] != lines.debit[line], Status.exists_with_different_debit_account),
             (self._credit_name(earlier) != self._credit_name(line), Status.exists_with_different_credit_account),
             (lines.amount[earlier] != lines.amount[line] and not flags & VOID, Status.exists_with_different_amount),
             (batch.code_at(first) != batch.code_at(second), Status.exists_with_different_code),
             (batch.reference_at(first) != batch.reference_at(second), Status.exists_with_different_reference),
             (batch.ttl_seconds(first) != batch.ttl_seconds(second), Status.exists_with_different_ttl),
+            (self._is_other_currency(line), Status.exists_with_different_currency),
+            (batch.metadata_at(first) != batch.metadata_at(second), Status.exists_with_different_metadata),
+            (is_other, Status.exists_with_different_reverses),
         )
         return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
+
+    def _is_other_currency(self, line: int) -> bool:
+        wanted = 0 if self.currencies is None else self.currencies[self.lines.positions[line]]
+        return wanted != 0 and wanted != self.sheet.cell(self.lines.debit[line]).currency
 
     def _credit_name(self, line: int) -> str | None:
         credit = self.lines.credit[line]
@@ -226,6 +273,56 @@ class Exact:
         if amount > hold.rest:
             return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
         return Status.undecided if others and self.lines.flags[line] & FINAL else 0
+
+    # -- reversals ------------------------------------------------------------------------------------------------
+
+    def _reversal_status(self, line: int) -> int:
+        """Whether an earlier transfer is there to be given back, and so much of it left."""
+        origin = self._origin_of(line)
+        if origin.status:
+            return origin.status
+        id, amount = self.batch.hold_id(self.lines.positions[line]), self.lines.amount[line]
+        counter, own = self.books.reversals.recent.get(id), self.own_reversed.get(id, 0)
+        given, others = (origin.reversed, 0) if counter is None else (counter.amount, counter.undecided - own)
+        left = origin.amount - given - own
+        if left <= 0:
+            return Status.transfer_already_reversed
+        if amount > left:
+            return Status.exceeds_reversible_amount
+        return Status.undecided if amount > left - others else 0
+
+    def _origin_of(self, line: int) -> Origin:
+        """What a reversal names, or the reason why that cannot be reversed."""
+        position = self.lines.positions[line]
+        if position in self.origins:
+            return self.origins[position]
+        if (found := self.books.history.find(self.batch.hold_id(position), self.batch.through)) is not None:
+            return origin_at(self.books, *found, self.batch, position)
+        is_open = self.books.find_prepared(self.batch.hold_id(position)) or any(
+            place not in self.hints and self._may_happen(place, position)
+            for place in others_named(self.batch, position)
+        )
+        return Origin(int(Status.undecided if is_open else Status.reversed_transfer_not_found))
+
+    def _may_happen(self, place: int, position: int) -> bool:
+        """Whether a row of another transaction has happened before this one, or in a round may happen with it."""
+        if self.batch.sides:
+            return bool(self.batch.sides[place] & DEBIT)
+        line = self.lines.positions.index(place) if place in self.lines.positions else -1
+        return place < position and (line < 0 or not self.statuses[line])
+
+    def note_reversal(self, line: int, *, is_decided: bool) -> None:
+        """So much of a transfer is given back, or in an open round set aside to be."""
+        id, amount = self.batch.hold_id(self.lines.positions[line]), self.lines.amount[line]
+        reversals, origin = self.books.reversals, self._origin_of(line)
+        before = reversals.recent.get(id)
+        given, undecided = (origin.reversed, 0) if before is None else (before.amount, before.undecided)
+        given, undecided = (given + amount, undecided) if is_decided else (given, undecided + amount)
+        reversals.put(id, Reversed(origin.place, given, undecided, self.books.history.sealed))
+        if not is_decided:
+            self.own_reversed[id] = self.own_reversed.get(id, 0) + amount
+        if self.journal is not None:
+            self.journal.append(lambda: reversals.put(id, before))
 
     # -- what can be taken back -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.ids import Run
-from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int64s, Keys, Marks, Positions
+from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int32s, Int64s, Keys, Marks, Positions
 from protocol.columns import Flag
 
 SPECIAL = ~int(Flag.linked) & 0xFFFF  # flags of a row that is no plain transfer
@@ -101,11 +101,20 @@ def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Co
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
     if accounts.has_parts:
         question |= accounts.only_takes[giver]
+    if batch.currency:
+        question |= is_other_currency(batch, accounts.kind[giver]) | is_other_currency(batch, accounts.kind[taker])
     kinds = accounts.kind[giver]
     unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
     question |= unlike
     tight = in_question(accounts, giver, taker, amounts, amounts)
     return np.ones(n, np.bool_) if tight is None else question | tight[0] | tight[1]
+
+
+def is_other_currency(batch: Batch, kinds: Int32s) -> Marks:
+    """Rows that want another currency than that of these accounts, one a row."""
+    wanted = batch.currencies()
+    marks: Marks = (wanted != 0) & (wanted != (kinds & CURRENCY_MASK))
+    return marks
 
 
 def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: Positions) -> Marks:

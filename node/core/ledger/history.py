@@ -84,7 +84,7 @@ class History:
 
     def append_one(
         self, id: bytes, debit: int, credit: int, amount: int, code: int, flags: int, status: int, now_ns: int,
-        reference: str = "", extra: tuple[bytes, int] = NO_EXTRA,
+        reference: str = "", extra: tuple[bytes, int] = NO_EXTRA, metadata: str = "",
     ) -> int:  # fmt: skip
         """Records a single transfer; with which time."""
         self._make_room(1)
@@ -100,6 +100,8 @@ class History:
         tail.timestamp_ns[position] = timestamp_ns = self._take_stamps(1, now_ns)
         if reference:
             tail.references.append(position, 1, reference)
+        if metadata:
+            tail.metadata.append(position, 1, metadata)
         if extra != NO_EXTRA:
             tail.extras[position] = extra
         tail.count = position + 1
@@ -115,12 +117,12 @@ class History:
 
     def _append_texts(self, batch: Batch, first: int, size: int, chosen: Positions | None) -> None:
         tail = self.tail
-        if batch.reference:
-            joined = batch.reference
-            if chosen is not None:
-                references = joined.split(SEPARATOR)
-                joined = SEPARATOR.join([references[row] for row in chosen.tolist()])
-            tail.references.append(first, size, joined)
+        for texts, joined in ((tail.references, batch.reference), (tail.metadata, batch.metadata)):
+            if joined and chosen is not None:
+                all_texts = joined.split(SEPARATOR)
+                texts.append(first, size, SEPARATOR.join([all_texts[row] for row in chosen.tolist()]))
+            elif joined:
+                texts.append(first, size, joined)
         shift = self.append_others(batch)
         if shift:
             for column in (tail.debit[first : first + size], tail.credit[first : first + size]):
@@ -302,6 +304,7 @@ class History:
         for name in ("ids", "debit", "credit", "amount", "code", "flags", "status", "timestamp_ns"):
             getattr(tail, name)[:n] = getattr(segment, name)
         tail.references, tail.others, tail.others_count = segment.references, segment.others, segment.others_count
+        tail.metadata = segment.metadata
         tail.extras = segment.extras_all()
         tail.count = n
         self._restore_stamp(segment)

@@ -9,9 +9,10 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.exact import KIND
-from node.core.ledger.fast import counted, in_question, suspect_rows, versioned
+from node.core.ledger.fast import counted, in_question, is_other_currency, suspect_rows, versioned
 from node.core.ledger.ids import sorted_run
 from node.core.ledger.limits import CREDIT, CURRENCY_MASK, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Marks, Positions
+from node.core.ledger.origins import REVERSAL
 from node.core.ledger.prepared import Prepared
 from node.core.ledger.repeats import known_outcomes
 from node.core.ledger.reserving import Reserving
@@ -168,13 +169,15 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
         if marks is not None:
             question |= marks > 0
     if batch.flags:
-        question |= (batch.flag_bits() & KIND) != 0
+        question |= (batch.flag_bits() & (KIND | REVERSAL)) != 0
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
     if accounts.has_parts:
         question |= gives & accounts.only_takes[giver]
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
+    if batch.currency:
+        question |= (gives & is_other_currency(batch, giver_kinds)) | (takes & is_other_currency(batch, taker_kinds))
     question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
     question |= gives & takes & (giver_kinds != taker_kinds)
     amounts = batch.amounts()

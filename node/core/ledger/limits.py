@@ -23,11 +23,13 @@ WINDOW_SEGMENTS = 4  # sealed segments in memory: 32,768 transfers may be in fli
 SMALL_BATCH = 8  # below it a plain loop beats the fixed cost of columns
 RECENT_MAX = 512  # ids kept in a dictionary before they become a sorted array
 INTERVALS = 4  # key ranges kept of an old segment; more than one, so that a few odd ids do not stretch its range
+POSITION_BITS = 20  # of a place in the record, behind its segment: more than a segment's positions
 MANY_LOOKUPS = 16  # from here on a dictionary of a segment's ids is cheaper than scans
 
 CREDIT_LEG = 0x8000  # flag bit of a history row whose id belongs to another shard: not found by id
 STATE_SHIFT = 16  # an account's kind: currency code below, state above; equal kinds below 1 << 16 may trade
 CURRENCY_MASK = 0xFFFF
+NO_CURRENCY = 0xFFFF  # the code of letters that are no currency: above that of ZZZ
 NOT_HERE = -1  # row of an account that was not found
 NANOSECONDS = 1_000_000_000
 
@@ -47,6 +49,17 @@ def currency_code(currency: str) -> int:
     """A number above 0 for three capital letters: the same in every shard, and it fits 16 bits."""
     first, second, third = (ord(letter) - 65 for letter in currency)
     return (first * 26 + second) * 26 + third + 1
+
+
+def currency_codes(letters: bytes) -> bytes:
+    """The code of each three letters, uint16: 0 for three zero bytes, `NO_CURRENCY` for what is no three capital letters."""
+    if not letters.strip(b"\0"):
+        return b""
+    numbers = np.frombuffer(letters, np.uint8).reshape(-1, 3).astype(np.int32) - 65
+    codes = (numbers[:, 0] * 26 + numbers[:, 1]) * 26 + numbers[:, 2] + 1
+    codes[((numbers < 0) | (numbers >= 26)).any(axis=1)] = NO_CURRENCY
+    codes[(numbers == -65).all(axis=1)] = 0
+    return codes.astype(np.uint16).tobytes()
 
 
 def currency_text(code: int) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.core.machine.operation import Body, Merging, Served, after_first, expect, is_id
-from protocol.columns import Flag, Transfers
+from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError
+from protocol.metadata import check as check_metadata
 from protocol.operations import Operation
 from protocol.placement import SHARDS_MAX
 from protocol.rows import TransferRow
@@ -16,7 +17,7 @@ from protocol.status import ACCOUNT_ID_BYTES_MAX, BALANCES_MAX, HISTORY_ROWS_MAX
 
 LEDGER = "ledger"
 ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
-ENTRY_BYTES = 320  # a row of history at its longest: two account ids, a reference and six numbers
+ENTRY_BYTES = 592  # a row of history at its longest: two account ids, a reference, metadata and eight numbers
 SEARCH_BYTES = 64 << 10  # for which a look into the record counts beside what it finds: segments take their time
 SHARDS_ASKED = 4  # for so many searches one that goes through all shards is counted: most look into memory only
 LIGHT_ROWS = 64  # accounts that are read at once; more take longer than a payment does
@@ -108,6 +109,8 @@ def decode_transfers(body: Body) -> Transfers:
     short = len(batch) * (ACCOUNT_ID_BYTES_MAX + 1)
     expected = f"account ids of at most {ACCOUNT_ID_BYTES_MAX} bytes"
     expect(len(batch.debit) < short and len(batch.credit) < short, expected)
+    for text in dict.fromkeys(batch.metadata.split(SEPARATOR)) if batch.metadata else ():
+        check_metadata(text)
     return batch
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.core.ledger.exact import CAPTURE, FINAL, HOLD, KIND, LINKED, VOID, Exact
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import NANOSECONDS
+from node.core.ledger.origins import REVERSAL
 from node.core.ledger.sheet import Cell
 from node.core.machine.docket import SETTLED, Failure
 from protocol.status import Status
@@ -93,6 +94,8 @@ class Posting(Exact):
             hold = self.books.holds.open[self.batch.hold_id(lines.positions[line])]
             giver.held -= hold.rest if lines.flags[line] & FINAL else amount
             self._capture(hold, amount, is_final=bool(lines.flags[line] & FINAL))
+        elif lines.flags[line] & REVERSAL:
+            self.note_reversal(line, is_decided=True)
         self.books.add_turnover(giver.currency, amount, amount)
         if self.journal is not None:
             self.journal.append(lambda: self.books.add_turnover(giver.currency, -amount, -amount))

@@ -15,19 +15,21 @@ from node.core.ledger.limits import (
     NO_MAXIMUM,
     NO_MINIMUM,
     NOT_HERE,
+    POSITION_BITS,
     STATE_SHIFT,
     Positions,
     currency_text,
 )  # fmt: skip
-from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
+from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
+from protocol.columns import Flag
 from protocol.errors import ProtocolError
+from protocol.rows import TransferRow
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 
-POSITION_BITS = 20  # of a cursor: more than a segment's positions
 LAST_POSITION = (1 << POSITION_BITS) - 1
 LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
 IDS_MAX = 1_000  # of an open round that are told: enough to know whose it is
@@ -97,8 +99,8 @@ def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
         return found
     record = None
     if found is not None:
-        _, debit, credit, *_, timestamp_ns, status = _row(books, *found)
-        record = [status, timestamp_ns, debit, credit]
+        row = TransferRow(*_row(books, *found))
+        record = [row.status, row.timestamp_ns, row.debit, row.credit]
     opened = ((round_id, [part.passed() for part in parts]) for round_id, parts in books.rounds.items())
     sightings = [
         passed.sighting(round_id, row)
@@ -116,7 +118,7 @@ def answer_ids(books: Books, round_id: int) -> Answer:
 
 
 def _row(books: Books, source: Columns, position: int) -> list[Any]:
-    """[id, debit id, credit id, amount, code, flags, reference, timestamp_ns, status]."""
+    """The fields of a `TransferRow` but the last."""
     return _rows(books, source, [position])[0]
 
 
@@ -130,6 +132,8 @@ def _rows(books: Books, source: Columns, places: list[int]) -> list[list[Any]]:
         [
             ids[16 * number : 16 * number + 16], _name(books, source, debit), _name(books, source, credit),
             amount, code, flags[number], source.references.at(places[number]), timestamp_ns, status,
+            source.metadata.at(places[number]),
+            source.extra_at(places[number])[0] if flags[number] & Flag.reversal else b"",
         ]
         for number, (debit, credit, amount, code, timestamp_ns, status) in enumerate(
             zip(*(column[here].tolist() for column in columns), strict=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from node.core.ledger.books import Books
 from node.core.ledger.limits import CREDIT_LEG, NOT_HERE, Int32s, Marks, Positions
-from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import NO_ID, Columns
+from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
 from protocol.columns import SEPARATOR, Flag

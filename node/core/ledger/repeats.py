@@ -13,7 +13,7 @@ import numpy as np
 from node.core.ledger.accounts import Accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.history import History
-from node.core.ledger.limits import CREDIT_LEG, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Marks, Positions
+from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Marks, Positions
 from node.core.ledger.segment import Columns
 from protocol.columns import Flag
 from protocol.status import Status
@@ -47,7 +47,7 @@ def recorded_statuses(accounts: Accounts, source: Columns, batch: Batch, rows: P
         return statuses
     rows, positions = rows[found], positions[found]
     answers = np.where(source.status[positions], source.status[positions], EXISTS)
-    unlike = (source.status[positions] == 0) & ~_surely_repeat(source, positions, batch, rows)
+    unlike = (source.status[positions] == 0) & ~_surely_repeat(accounts, source, positions, batch, rows)
     for place in np.flatnonzero(unlike).tolist():
         row = int(rows[place])
         debit, credit = int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
@@ -56,7 +56,7 @@ def recorded_statuses(accounts: Accounts, source: Columns, batch: Batch, rows: P
     return statuses
 
 
-def _surely_repeat(source: Columns, positions: Positions, batch: Batch, rows: Positions) -> Marks:
+def _surely_repeat(accounts: Accounts, source: Columns, positions: Positions, batch: Batch, rows: Positions) -> Marks:
     """Rows that surely repeat what is recorded: plain transfers alike in each column and each text."""
     flags, debit = source.flags[positions], batch.debit_rows()[rows]
     credit, recorded_credit = batch.credit_rows()[rows], source.credit[positions]
@@ -69,13 +69,19 @@ def _surely_repeat(source: Columns, positions: Positions, batch: Batch, rows: Po
         & ((source.debit[positions] == debit) & (debit >= NOT_HERE))
         & (is_abroad | ((recorded_credit == credit) & (credit >= NOT_HERE)))
     )
+    if batch.currency:
+        wanted = batch.currencies()[rows]
+        same &= (wanted == 0) | (wanted == (accounts.kind[source.debit[positions]] & CURRENCY_MASK))
     abroad = np.flatnonzero(same & is_abroad)
     pairs = zip(recorded_credit[abroad].tolist(), credit[abroad].tolist(), strict=True)
     same[abroad] = [source.others.at(-2 - recorded) == batch.other(value) for recorded, value in pairs]
-    if batch.reference or source.references.chunks:
-        alike = np.flatnonzero(same)
-        pairs = zip(positions[alike].tolist(), rows[alike].tolist(), strict=True)
-        same[alike] = [source.references.at(position) == batch.reference_at(row) for position, row in pairs]
+    for texts, joined, text_at in (
+        (source.references, batch.reference, batch.reference_at), (source.metadata, batch.metadata, batch.metadata_at)
+    ):  # fmt: skip
+        if joined or texts.chunks:
+            alike = np.flatnonzero(same)
+            pairs = zip(positions[alike].tolist(), rows[alike].tolist(), strict=True)
+            same[alike] = [texts.at(position) == text_at(row) for position, row in pairs]
     return same
 
 
@@ -91,24 +97,30 @@ def recorded_status(
     amount = int.from_bytes(batch.amount[8 * row : 8 * row + 8], "little", signed=True)
     differs = (
         (int(source.flags[position]) & ~CREDIT_LEG != flags, Status.exists_with_different_flags),
-        (hold_id != batch.hold_id(row), Status.exists_with_different_hold_id),
+        (hold_id != batch.hold_id(row) and not flags & Flag.reversal, Status.exists_with_different_hold_id),
         (
-            not _is_one_account(accounts, source, int(source.debit[position]), batch, debit),
+            not is_one_account(accounts, source, int(source.debit[position]), batch, debit),
             Status.exists_with_different_debit_account,
         ),
         (
-            not _is_one_account(accounts, source, int(source.credit[position]), batch, credit),
+            not is_one_account(accounts, source, int(source.credit[position]), batch, credit),
             Status.exists_with_different_credit_account,
         ),
         (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
         (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
         (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
         (ttl != batch.ttl_seconds(row), Status.exists_with_different_ttl),
+        (
+            batch.currency_at(row) not in (0, accounts.kind.item(source.debit.item(position)) & CURRENCY_MASK),
+            Status.exists_with_different_currency,
+        ),
+        (source.metadata.at(position) != batch.metadata_at(row), Status.exists_with_different_metadata),
+        (hold_id != batch.hold_id(row), Status.exists_with_different_reverses),
     )
     return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
 
 
-def _is_one_account(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
+def is_one_account(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:
     """Whether two row values stand for one account. A split account may have been named as one of another shard."""
     if recorded >= -1 and value >= -1:
         return recorded == value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.core.ledger.exact import CAPTURE, CAPTURED, FINAL, HOLD, KIND, VOID, VOIDED, Exact
 from node.core.ledger.limits import CREDIT, DEBIT
+from node.core.ledger.origins import REVERSAL
 from node.core.ledger.sheet import Own
 from node.core.machine.docket import SETTLED, Failure
 from protocol.status import Status
@@ -18,7 +19,7 @@ class Reserving(Exact):
         What is known of its ids comes before what is found now.
         """
         self.begin(keeps_journal=keeps_journal or last - first > 1)
-        self.own, self.own_holds = {}, {}
+        self.own, self.own_holds, self.own_reversed = {}, {}, {}
         line, status, self.has_happened = self.known_of_chain(first, last) if last - first > 1 else (first, 0, True)
         for one in range(first, last):
             if not status:
@@ -58,6 +59,8 @@ class Reserving(Exact):
         if side & CREDIT and kind not in (HOLD, VOID):
             taker = self.open_cell(credit)
             taker.incoming += amount
+            if lines.flags[line] & REVERSAL:
+                self.note_reversal(line, is_decided=False)
             self.own.setdefault(credit, Own()).incoming += amount
 
     def _reserve_hold(self, line: int, kind: int) -> tuple[int, int]:

@@ -18,16 +18,17 @@ from node.core.ledger.books import Books
 from node.core.ledger.exact import KIND, VOID
 from node.core.ledger.holds import stored_key
 from node.core.ledger.ids import Run, key_of, sorted_run
-from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Int32s, Marks
+from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Int32s, Marks, currency_codes
+from node.core.ledger.origins import REVERSAL, sealed_origins
 from node.core.ledger.repeats import recorded_statuses
 from node.core.ledger.segment import Segment
+from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Loaded, Need
 from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError
 from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, Status
 
-SEGMENTS = "ledger_segments"
 ENDED_HOLDS = "ledger_ended_holds"
 UTF8_BYTES_MAX = 4  # of one character
 
@@ -74,6 +75,7 @@ def _batch(books: Books, transfers: Transfers, debit: Int32s, credit: Int32s) ->
         debit.tobytes(), credit.tobytes(), transfers.ids, transfers.amount, transfers.flags, transfers.code,
         transfers.reference, transfers.hold_ids, transfers.ttl, books.history.sealed, [], [], "", 0,
         if_version=transfers.if_version if transfers.if_version.strip(b"\0") else b"",
+        currency=currency_codes(transfers.currency), metadata=transfers.metadata.strip(SEPARATOR) and transfers.metadata,
     )  # fmt: skip
 
 
@@ -158,15 +160,15 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
     packed = transfers.hold_ids or bytes(16 * n)
     hold_ids = np.frombuffer(packed, np.uint64).reshape(-1, 2)
     has_hold_id = (hold_ids != 0).any(axis=1)
-    is_hold, ends_hold = (flags & Flag.hold) != 0, (flags & (Flag.capture | Flag.void)) != 0
+    is_hold, names_one = (flags & Flag.hold) != 0, (flags & (Flag.capture | Flag.void | Flag.reversal)) != 0
     ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
-    kind = flags & KIND
+    kind = flags & (KIND | REVERSAL)
     reasons += [
         (((flags & Flag.final) != 0) & ((flags & Flag.capture) == 0), Status.final_reserved_for_capture),
         (ttl > TTL_SECONDS_MAX, Status.ttl_too_long),
-        (ends_hold & (hold_ids == ids).all(axis=1), Status.hold_id_must_be_different),
-        (ends_hold & ~has_hold_id, Status.hold_id_must_not_be_zero),
-        (~ends_hold & has_hold_id, Status.hold_id_must_be_zero),
+        (names_one & (hold_ids == ids).all(axis=1), Status.hold_id_must_be_different),
+        (names_one & ~has_hold_id, Status.hold_id_must_not_be_zero),
+        (~names_one & has_hold_id, Status.hold_id_must_be_zero),
         (is_hold & (ttl == 0), Status.hold_must_have_ttl),
         (~is_hold & (ttl != 0), Status.ttl_reserved_for_hold),
         ((kind & (kind - np.minimum(kind, 1))) != 0, Status.flags_are_mutually_exclusive),
@@ -186,6 +188,10 @@ def _with_hints(
     holds: dict[int, int] | Need = _ended_holds(books, batch, loaded) if batch.hold_ids else {}
     if isinstance(holds, Need):
         return holds
+    origins = sealed_origins(books, batch, loaded)
+    if isinstance(origins, Need):
+        return origins
+    batch.origins = origins
     if found or misshapen:
         batch.hints = _flat(found | misshapen)
     if holds:
@@ -237,13 +243,6 @@ def _segment_and_common(books: Books, number: int, run: Run, loaded: Loaded) -> 
         return sealed.segment, sealed.run.common(run)
     segment = stored_segment(number, loaded)
     return segment, Run(segment.keys()).common(run)
-
-
-def stored_segment(number: int, loaded: Loaded) -> Segment:
-    """A segment that was read for a `Need`."""
-    packed = loaded[SEGMENTS, number]
-    assert packed is not None, f"segment {number} is not in the store"
-    return Segment.unpack(number, packed)
 
 
 def _ended_holds(books: Books, batch: Batch, loaded: Loaded) -> dict[int, int] | Need:

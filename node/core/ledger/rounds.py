@@ -18,6 +18,7 @@ from node.core.ledger.limits import (
     Int32s,
     Marks,
 )  # fmt: skip
+from node.core.ledger.origins import REVERSAL
 from node.core.ledger.prepared import Prepared
 from node.core.ledger.transfers import RECORDED
 from node.core.machine.docket import Statuses
@@ -50,8 +51,18 @@ def _settle(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
         _settle_few(books, prepared, final, at)
     else:
         _settle_columns(books, prepared, final, at)
+    if prepared.batch.hold_ids:
+        _settle_reversals(books, prepared, final)
     gives = (prepared.batch.side_bits() & DEBIT) != 0
     _record(books, prepared, final, gives, at)
+
+
+def _settle_reversals(books: Books, prepared: Prepared, final: Codes) -> None:
+    batch = prepared.batch
+    here = ((batch.flag_bits() & REVERSAL) != 0) & ((batch.side_bits() & CREDIT) != 0) & prepared.reserved
+    for row in np.flatnonzero(here).tolist():
+        happens = not final[row]
+        books.reversals.settle(batch.hold_id(row), int(prepared.moved[row]), books.history.sealed, happens=happens)
 
 
 def _settle_few(books: Books, prepared: Prepared, final: Codes, at: At) -> None:

@@ -76,6 +76,7 @@ class Columns:
         self.timestamp_ns: Int64s = np.zeros(capacity, np.int64)
         self.references = Texts()
         self.others = Texts()
+        self.metadata = Texts()
         self.others_count = 0
         self.extras: dict[int, tuple[bytes, int]] = {}  # position -> (hold id, ttl seconds)
         self._lookups = 0
@@ -124,6 +125,7 @@ class Columns:
         self._positions = {}
         self.references.forget()
         self.others.forget()
+        self.metadata.forget()
 
     def keys(self) -> Keys:
         """Sorted keys of the ids that can be found here."""
@@ -161,7 +163,7 @@ class Columns:
             self.timestamp_ns[:n].tobytes(), self.references.joined(n), self.others.joined(self.others_count),
             self.others_count, np.array([position for position, _ in extras], np.int32).tobytes(),
             b"".join(hold_id for _, (hold_id, _) in extras),
-            np.array([ttl for _, (_, ttl) in extras], np.uint32).tobytes(),
+            np.array([ttl for _, (_, ttl) in extras], np.uint32).tobytes(), self.metadata.joined(n),
         ]  # fmt: skip
 
 
@@ -173,7 +175,7 @@ class Segment(Columns):
         self.number = number
         (
             self.count, ids, debit, credit, amount, code, flags, status, timestamp, references, others,
-            self.others_count, positions, hold_ids, ttls,
+            self.others_count, positions, hold_ids, ttls, metadata,
         ) = parts  # fmt: skip
         self.ids = np.frombuffer(ids, np.uint64).reshape(-1, 2)
         self.debit = np.frombuffer(debit, np.int32)
@@ -185,6 +187,7 @@ class Segment(Columns):
         self.timestamp_ns = np.frombuffer(timestamp, np.int64)
         self.references = Texts(references, self.count)
         self.others = Texts(others, self.others_count)
+        self.metadata = Texts(metadata, self.count)
         self._extra_positions: Int32s = np.frombuffer(positions, np.int32)
         self._extra_hold_ids: bytes = hold_ids
         self._extra_ttls = np.frombuffer(ttls, np.uint32)

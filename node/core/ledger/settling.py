@@ -7,8 +7,8 @@ from typing import Any
 from node.core.ledger.books import Books
 from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import NOT_HERE
-from node.core.ledger.resolve import SEGMENTS, stored_segment
 from node.core.ledger.segment import Columns
+from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import SPENT, At, Loaded, Need
 from protocol.errors import ProtocolError

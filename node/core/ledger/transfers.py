@@ -184,6 +184,7 @@ class TransfersDocket:
             history.append_one(
                 batch.id_at(line), lines.debit[line], credit - shift if credit <= -2 else credit, exact.moved[line],
                 batch.code_at(line), lines.flags[line], statuses[line], self._at.timestamp_ns, batch.reference_at(line), extra,
+                batch.metadata_at(line),
             )  # fmt: skip
         if not any(exact.known):
             return bytes(statuses)

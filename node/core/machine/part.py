@@ -62,6 +62,7 @@ class Need:
 
     keys: tuple[tuple[str, int], ...]
     spent: tuple[tuple[str, int], ...] = ()  # rows that were looked through and need not be kept
+    notes: tuple[tuple[tuple[str, int], bytes], ...] = ()  # what was found in those, to come back under these keys
 
     def missing(self, loaded: Loaded) -> tuple[tuple[str, int], ...]:
         """The rows to read now."""
@@ -71,7 +72,7 @@ class Need:
 
     def fill(self, loaded: Loaded, rows: Loaded) -> Loaded:
         """What to come back with when the missing rows were read, beside what was `loaded` before."""
-        return {**loaded, **dict.fromkeys(self.spent, SPENT), **rows}
+        return {**loaded, **dict.fromkeys(self.spent, SPENT), **dict(self.notes), **rows}
 
 
 Loaded = Mapping[tuple[str, int], bytes | None]

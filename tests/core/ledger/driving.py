@@ -30,6 +30,8 @@ def columns(rows: Sequence[Transfer]) -> Transfers:
         "\n".join(row.reference for row in rows) if any(row.reference for row in rows) else "",
         b"".join(id_bytes(row.hold_id) for row in rows) if any(row.hold_id for row in rows) else b"",
         _optional([row.ttl for row in rows], "I"), _optional([row.if_version for row in rows], "Q"),
+        metadata="\n".join(row.metadata for row in rows) if any(row.metadata for row in rows) else "",
+        currency=b"".join(row.currency.encode().ljust(3, b"\0") for row in rows) if any(row.currency for row in rows) else b"",
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ class Transfer:
     hold_id: int = 0
     ttl: int = 0
     if_version: int = 0
+    currency: str = ""
+    metadata: str = ""
     number: int = 0  # legs only
     side: int = 3  # legs only
 
@@ -55,6 +57,11 @@ class Model:
     record: dict[int, tuple[int, Transfer]] = field(default_factory=dict)
     holds: dict[int, dict[str, Any]] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
+    reversed: dict[int, int] = field(default_factory=dict)
+    fresh: dict[int, int] = field(
+        default_factory=dict
+    )  # ids that happened in this command, and in which transaction of it
+    own_reversed: dict[int, int] = field(default_factory=dict)  # of a transaction of a round
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
     own: dict[str, list[int]] = field(
         default_factory=dict
@@ -63,10 +70,12 @@ class Model:
     current: dict[int, Transfer] = field(default_factory=dict)  # rows of the transaction at hand, by id
     index: int = 0  # of the entry at hand
     preparing: int = -1  # the round at hand
+    preparing_rows: list[Transfer] = field(default_factory=list)
+    chains: int = 0  # transactions of batches so far
 
     def apply(self, rows: list[Transfer], elapsed_ns: int, index: int) -> list[int]:
         """A batch of one shard."""
-        self.index = index
+        self.index, self.fresh = index, {}
         statuses: list[int] = []
         while len(statuses) < len(rows):
             first = len(statuses)
@@ -77,6 +86,7 @@ class Model:
                 statuses += [Status.linked_event_failed] * (last - first - 1) + [Status.linked_event_chain_open]
                 break
             statuses += self.chain(rows[first : last + 1], elapsed_ns)
+        self.fresh = {}
         return [int(status) for status in statuses]
 
     def chain(self, rows: list[Transfer], elapsed_ns: int) -> list[int]:
@@ -88,17 +98,20 @@ class Model:
             statuses = [int(Status.linked_event_failed)] * len(rows)
             statuses[failing - 1] = told[failing - 1]
             return statuses
-        before = deepcopy((self.accounts, self.record, self.holds, self.ended))
+        before = deepcopy((self.accounts, self.record, self.holds, self.ended, self.reversed))
+        self.chains += 1
         changed: list[str] = []
         for place, row in enumerate(rows):
             known, status = self.judge(row, elapsed_ns)
             if status:
-                self.accounts, self.record, self.holds, self.ended = before
+                self.accounts, self.record, self.holds, self.ended, self.reversed = before
+                self.fresh = {id: chain for id, chain in self.fresh.items() if chain != self.chains}
                 if not known and Status(status).is_recorded:
                     self.record[row.id] = (status, row)
                 return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
             self.post(row, elapsed_ns)
             self.record[row.id] = (0, row)
+            self.fresh[row.id] = self.chains
             changed += [row.debit] if row.flags & (Flag.hold | Flag.void) else [row.debit, row.credit]
         self.touch(*changed)
         return [0] * len(rows)
@@ -113,7 +126,14 @@ class Model:
         if (told := self.told(row)) is not None:
             return True, told
         giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
-        reasons: list[int] = []
+        reversing = self.reversal_status(row) if row.flags & Flag.reversal and row.side & 2 else 0
+        if reversing not in (0, Status.undecided):
+            return False, reversing
+        wanted = row.currency
+        accounts = (giver if row.side & 1 else None, taker if row.side & 2 else None)
+        if wanted and any(account and account.currency != wanted for account in accounts):
+            return False, Status.transfer_must_have_the_same_currency_as_accounts
+        reasons: list[int] = [reversing]
         is_void = bool(row.flags & Flag.void)
         if row.side & 1 and giver is None:
             return False, Status.debit_account_not_found
@@ -150,11 +170,11 @@ class Model:
 
     def shape(self, row: Transfer) -> int:
         """Wrong form."""
-        kinds = row.flags & (Flag.hold | Flag.capture | Flag.void)
-        ends = bool(row.flags & (Flag.capture | Flag.void))
+        kinds = row.flags & (Flag.hold | Flag.capture | Flag.void | Flag.reversal)
+        ends = bool(row.flags & (Flag.capture | Flag.void | Flag.reversal))
         checks = (
             (row.id == 0, Status.id_must_not_be_zero),
-            (row.flags & ~31, Status.reserved_flag),
+            (row.flags & ~(31 | Flag.reversal), Status.reserved_flag),
             (row.flags & Flag.final and not row.flags & Flag.capture, Status.final_reserved_for_capture),
             (kinds & (kinds - 1), Status.flags_are_mutually_exclusive),
             (row.ttl and not row.flags & Flag.hold, Status.ttl_reserved_for_hold),
@@ -174,15 +194,55 @@ class Model:
             status, old = self.record[row.id]
             if status:
                 return status
-            return difference(old, row)
+            return self.difference(old, row)
         if row.id in self.current:
-            return difference(self.current[row.id], row)
+            return self.difference(self.current[row.id], row)
         return int(Status.undecided) if self.waits(row.id) else None
+
+    def difference(self, old: Transfer, row: Transfer) -> int:
+        """What the same id in another row is answered."""
+        if (different := difference(old, row)) != Status.exists:
+            return different
+        is_other = row.currency not in ("", self.accounts[old.debit].currency)
+        if is_other:
+            return int(Status.exists_with_different_currency)
+        if old.metadata != row.metadata:
+            return int(Status.exists_with_different_metadata)
+        return int(Status.exists_with_different_reverses if old.hold_id != row.hold_id else Status.exists)
 
     def waits(self, id: int, besides: int = -1) -> bool:
         """Whether an open round besides that one will decide about the id."""
         rounds = (legs for round_id, legs in self.rounds.items() if round_id != besides)
         return any(leg.id == id and leg.side & 1 and not known for legs in rounds for leg, known, _, _ in legs)
+
+    def reversal_status(self, row: Transfer) -> int:
+        """Whether so much is left of what the row gives back."""
+        status, old = self.record.get(row.hold_id, (0, None))
+        own = [
+            leg for leg in self.preparing_rows if leg.id == row.hold_id and leg.side & 1 and leg.number != row.number
+        ]
+        if old is None or not old.side & 1 or self.fresh.get(row.hold_id) == self.chains:
+            waits = self.waits(row.hold_id, self.preparing) or any(not self.shape(leg) for leg in own)
+            return int(Status.undecided if waits else Status.reversed_transfer_not_found)
+        if row.hold_id in self.fresh and not status:
+            return Status.undecided
+        checks = (
+            (status, Status.reversed_transfer_not_found),
+            ((old.debit, old.credit) != (row.credit, row.debit), Status.reversed_transfer_has_different_accounts),
+            (old.flags & (Flag.hold | Flag.void), Status.hold_cannot_be_reversed),
+            (old.flags & Flag.reversal, Status.reversal_cannot_be_reversed),
+        )
+        if wrong := next((int(status) for is_wrong, status in checks if is_wrong), 0):
+            return wrong
+        own_amount = self.own_reversed.get(row.hold_id, 0)
+        left = old.amount - self.reversed.get(row.hold_id, 0) - own_amount
+        if left <= 0:
+            return Status.transfer_already_reversed
+        if row.amount > left:
+            return Status.exceeds_reversible_amount
+        open_legs = (leg for legs in self.rounds.values() for leg in legs)
+        others = sum(leg.amount for leg, _, is_reserved, _ in open_legs if is_reserved and reverses(leg, row.hold_id))
+        return Status.undecided if row.amount > left - others else 0
 
     def hold_status(self, row: Transfer, elapsed_ns: int) -> int:
         """Whether the hold that the row names allows it."""
@@ -249,6 +309,8 @@ class Model:
         taker = self.accounts[row.credit]
         giver.posted -= row.amount
         taker.posted += row.amount
+        if row.flags & Flag.reversal:
+            self.reversed[row.hold_id] = self.reversed.get(row.hold_id, 0) + row.amount
         if row.flags & Flag.capture:
             giver.held -= row.amount
             self.holds[row.hold_id]["rest"] -= row.amount
@@ -289,10 +351,10 @@ class Model:
         """Reserves a round's legs; a vote a transaction."""
         votes = [0] * count
         legs = self.rounds.setdefault(round_id, [])
-        self.preparing = round_id
+        self.preparing, self.preparing_rows = round_id, rows
         for number in sorted({row.number for row in rows}):
             before = deepcopy((self.accounts, self.holds))
-            self.own, self.own_holds, self.current = {}, {}, {}
+            self.own, self.own_holds, self.own_reversed, self.current = {}, {}, {}, {}
             members = [row for row in rows if row.number == number]
             start = len(legs)
             told = [self.told(row) or 0 for row in members] if len(members) > 1 else [0]
@@ -307,7 +369,8 @@ class Model:
                 moved = self.reserve(row) if not votes[number] else 0
                 legs.append((row, known, False, moved))
             legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
-        self.own, self.own_holds, self.current, self.preparing = {}, {}, {}, -1
+        self.own, self.own_holds, self.own_reversed, self.current, self.preparing = {}, {}, {}, {}, -1
+        self.preparing_rows = []
         return votes
 
     def reserve(self, row: Transfer) -> int:
@@ -338,6 +401,8 @@ class Model:
             own[3] += returning
         if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
             self.accounts[row.credit].incoming += amount
+            if row.flags & Flag.reversal:
+                self.own_reversed[row.hold_id] = self.own_reversed.get(row.hold_id, 0) + amount
             self.own.setdefault(row.credit, [0, 0, 0, 0])[0] += amount
         return amount
 
@@ -363,6 +428,8 @@ class Model:
         if row.side & 2 and not row.flags & (Flag.hold | Flag.void):
             self.accounts[row.credit].incoming -= amount
             self.accounts[row.credit].posted += amount if happens else 0
+            if row.flags & Flag.reversal and happens:
+                self.reversed[row.hold_id] = self.reversed.get(row.hold_id, 0) + amount
         if not row.side & 1:
             return
         giver = self.accounts[row.debit]
@@ -398,8 +465,13 @@ class Model:
             self.close_hold(row.hold_id)
 
 
+def reverses(row: Transfer, id: int) -> bool:
+    """Whether a leg gives back the transfer of this id, as the side that counts it knows."""
+    return bool(row.flags & Flag.reversal and row.side & 2 and row.hold_id == id)
+
+
 def difference(old: Transfer, row: Transfer) -> int:
-    """What the same id in another row is answered."""
+    """Which field differs, or that none does."""
     for name, different in (
         ("flags", Status.exists_with_different_flags), ("hold_id", Status.exists_with_different_hold_id),
         ("debit", Status.exists_with_different_debit_account),
@@ -407,7 +479,7 @@ def difference(old: Transfer, row: Transfer) -> int:
         ("amount", Status.exists_with_different_amount), ("code", Status.exists_with_different_code),
         ("reference", Status.exists_with_different_reference), ("ttl", Status.exists_with_different_ttl),
     ):  # fmt: skip
-        ignored = name == "amount" and row.flags & Flag.void
+        ignored = (name == "amount" and row.flags & Flag.void) or (name == "hold_id" and row.flags & Flag.reversal)
         if getattr(old, name) != getattr(row, name) and not ignored:
             return int(different)
     return int(Status.exists)

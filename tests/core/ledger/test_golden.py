@@ -115,7 +115,7 @@ def _transfer(words: list[str]) -> Transfer:
         if not value:
             row.flags |= Flag[name]
         else:
-            setattr(row, name, value if name == "reference" else int(value))
+            setattr(row, name, value if name in ("reference", "currency", "metadata") else int(value))
     return row
 
 

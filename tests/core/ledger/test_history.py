@@ -12,7 +12,7 @@ from node.core.ledger import history, holds
 from node.core.ledger.ids import Run, intervals_of, key_of, keys_of
 from node.core.ledger.limits import NANOSECONDS
 from node.core.ledger.queries import SEGMENTS_A_PAGE
-from node.core.ledger.resolve import SEGMENTS
+from node.core.ledger.stored import SEGMENTS
 from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.driving import START_NS, Driver, columns, id_bytes, names

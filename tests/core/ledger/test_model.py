@@ -23,7 +23,7 @@ ACCOUNTS: dict[str, tuple[str, int | None, int | None]] = {
 PLACES = [*ACCOUNTS, "world", "a", "b", "c", "missing"]
 IDS = st.integers(1, 24).map(lambda n: n << 80 | n)
 CURRENT, STALE, NEXT = 1, 2, 3  # what `if_version` is drawn as, before there are versions
-FLAGS = [0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 20, 20, 21, 16, 128]
+FLAGS = [0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 20, 20, 21, 16, 64, 128, 128, 129, 132, 144]
 
 
 @st.composite
@@ -33,11 +33,13 @@ def a_transfer(draw: st.DrawFn) -> Transfer:
         draw(IDS), draw(st.sampled_from(PLACES)), draw(st.sampled_from(PLACES)),
         draw(st.sampled_from([1, 10, 10, 50, 70, 100, 0, -5, BOUND - 1, BOUND // 2])), flags,
     )  # fmt: skip
-    if flags & (Flag.capture | Flag.void):
+    if flags & (Flag.capture | Flag.void | Flag.reversal):
         row.hold_id = draw(IDS)
     if flags & Flag.hold:
         row.ttl = draw(st.sampled_from([1, 5, 0]))
     row.if_version = draw(st.sampled_from([0, 0, 0, 0, CURRENT, CURRENT, STALE, NEXT]))
+    row.currency = draw(st.sampled_from(["", "", "", "EUR", "USD"]))
+    row.metadata = draw(st.sampled_from(["", "", '{"a":1}', '{"a":true}']))
     row.code = draw(st.sampled_from([0, 0, 7]))
     row.reference = draw(st.sampled_from(["", "", "rent"]))
     return row
@@ -61,11 +63,34 @@ def a_plain_transfer(draw: st.DrawFn, is_leg: bool = False) -> Transfer:
     debit, credit = draw(st.sampled_from([("world", "a"), ("c", "world"), ("world", "c"), ("a", "c"), ("c", "a")]))
     row = Transfer(draw(st.integers(100, 10**6).map(lambda n: n << 80 | n)), debit, credit, draw(st.integers(1, 3)))
     row.if_version = draw(st.sampled_from([0, 0, 0, CURRENT, CURRENT, STALE]))
+    row.currency = draw(st.sampled_from(["", "", "EUR", "EUR", "USD"]))
     if not is_leg:
         row.flags = draw(st.sampled_from([0, 0, 0, 0, 1]))
         return row
     row.number, row.side = draw(st.integers(0, 3)), draw(st.sampled_from([1, 2, 3]))
     row.debit, row.credit = "far" if row.side == 2 else debit, "far" if row.side == 1 else credit
+    return row
+
+
+@st.composite
+def a_reversible(draw: st.DrawFn, is_leg: bool = False) -> Transfer:
+    """Transfers from `world`, and what gives them back: of few ids, so that they meet."""
+    side = draw(st.sampled_from([1, 2, 3])) if is_leg else 3
+    is_reversal = draw(st.booleans())
+    id = draw((st.integers(210, 250) if is_reversal else st.integers(200, 203)).map(lambda n: n << 80 | n))
+    taker = "far" if side < 3 else "c"
+    row = Transfer(
+        id,
+        "world",
+        taker,
+        draw(st.sampled_from([5, 10, 10, 20] if is_reversal else [20])),
+        draw(st.sampled_from([0, 0, 0, 1])),
+    )
+    row.number, row.side = draw(st.integers(0, 3)), 1 if side < 3 else 3
+    if is_reversal:
+        row.debit, row.credit, row.side = row.credit, row.debit, 2 if side < 3 else 3
+        row.flags |= Flag.reversal
+        row.hold_id = draw(st.integers(200, 203).map(lambda n: n << 80 | n))
     return row
 
 
@@ -76,6 +101,8 @@ STEPS = st.one_of(
     st.tuples(st.just("apply"), st.lists(a_plain_transfer(), min_size=1, max_size=6)),
     st.tuples(st.just("prepare"), st.lists(a_leg(), min_size=1, max_size=8)),
     st.tuples(st.just("prepare"), st.lists(a_plain_transfer(is_leg=True), min_size=1, max_size=5)),
+    st.tuples(st.just("apply"), st.lists(a_reversible(), min_size=1, max_size=12)),
+    st.tuples(st.just("prepare"), st.lists(a_reversible(is_leg=True), min_size=1, max_size=8)),
     st.tuples(st.just("decide"), st.tuples(st.integers(0, 9), WISHES)),
     st.tuples(st.just("expire"), st.sampled_from([1, 2_000_000_000])),
     st.tuples(st.just("save"), st.none()),
@@ -171,6 +198,8 @@ def _compare(driver: Driver, model: Model) -> None:
         assert driver.balances(id) == (account.posted, account.held, account.incoming), id
         assert account.posted - account.held >= -BOUND and account.posted + account.incoming < BOUND
     books = driver.ledger.books
+    for reversed_id, counter in books.reversals.recent.items():
+        assert counter.amount == model.reversed.get(int.from_bytes(reversed_id, "big"), 0)
     assert {id: hold.rest for id, hold in books.holds.open.items()} == {
         id.to_bytes(16, "big"): hold["rest"] for id, hold in model.holds.items()
     }

@@ -9,8 +9,8 @@ import pytest
 
 from node.core.ledger import history, holds
 from node.core.ledger.queries import SEGMENTS_A_PAGE
-from node.core.ledger.resolve import SEGMENTS
 from node.core.ledger.settling import SEGMENTS_AT_ONCE
+from node.core.ledger.stored import SEGMENTS
 from node.core.machine import Answer, Body, Loaded, Need
 from node.core.machine.part import SPENT
 from protocol.columns import Flag

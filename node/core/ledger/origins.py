@@ -1,0 +1,128 @@
+"""What a reversal names: an earlier transfer that has moved what it gives back.
+
+An id is found in the shard of its debit account, which is that of the reversal's credit account. So the credit's side judges, within a
+shard and in rounds. What was recorded never changes: of sealed segments the leader finds it out, a few segments at a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgpack
+import numpy as np
+
+from node.core.ledger.batch import Batch
+from node.core.ledger.books import Books
+from node.core.ledger.ids import key_of, sorted_run
+from node.core.ledger.limits import CREDIT, POSITION_BITS
+from node.core.ledger.repeats import is_one_account
+from node.core.ledger.segment import Columns, Segment
+from node.core.ledger.stored import SEGMENTS, stored_segment
+from node.core.machine.part import SPENT, Loaded, Need
+from protocol.columns import Flag
+from protocol.status import Status
+
+REVERSED = "ledger_reversed"  # by place in the record: what was given back, 8 bytes
+NOTES = "ledger origins"  # no table: what was found in a segment that was looked through
+SEGMENTS_AT_ONCE = 4  # read in one step, a megabyte each
+REVERSAL = int(Flag.reversal)
+
+
+class Origin(NamedTuple):
+    """An earlier transfer, as a reversal in one row of a batch finds it."""
+
+    status: int  # why it cannot be reversed by this row, whatever else comes; 0: it can
+    place: int = 0  # in the record
+    amount: int = 0  # that it has moved
+    reversed: int = 0  # of that, where nothing newer is in memory
+
+
+def origin_at(books: Books, source: Columns, position: int, batch: Batch, row: int) -> Origin:
+    """A record, of which no reversal is counted yet."""
+    flags = int(source.flags[position])
+    debit, credit = int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
+    givers, takers = int(source.debit[position]), int(source.credit[position])
+    if source.status[position]:
+        return Origin(int(Status.reversed_transfer_not_found))
+    is_swapped = is_one_account(books.accounts, source, givers, batch, credit)
+    if not is_swapped or not is_one_account(books.accounts, source, takers, batch, debit):
+        return Origin(int(Status.reversed_transfer_has_different_accounts))
+    if flags & (Flag.hold | Flag.void):
+        return Origin(int(Status.hold_cannot_be_reversed))
+    if flags & Flag.reversal:
+        return Origin(int(Status.reversal_cannot_be_reversed))
+    number = source.number if isinstance(source, Segment) else books.history.sealed
+    return Origin(0, number << POSITION_BITS | position, int(source.amount[position]))
+
+
+def sealed_origins(books: Books, batch: Batch, loaded: Loaded) -> list[int] | Need:
+    """At the leader: row, status, place, amount, reversed, ... of the rows that reverse what a sealed segment holds."""
+    if not batch.flags or not books.history.sealed:
+        return []
+    wanted = (batch.flag_bits() & REVERSAL) != 0
+    if batch.sides:
+        wanted = wanted & ((batch.side_bits() & CREDIT) != 0)
+    rows = np.flatnonzero(wanted).tolist()
+    if not rows:
+        return []
+    found = _search(books, batch, rows, loaded)
+    if isinstance(found, Need):
+        return found
+    needed: list[tuple[str, int]] = []
+    flat: list[int] = []
+    for row, origin in sorted(found.items()):
+        counter = books.reversals.recent.get(batch.hold_id(row))
+        amount = counter.amount if counter is not None else books.reversals.unstored(origin.place)
+        if amount is None and not origin.status:
+            key = (REVERSED, origin.place)
+            needed += [key] * (key not in loaded)
+            amount = int.from_bytes(loaded.get(key) or b"", "little")
+        flat += [row, origin.status, origin.place, origin.amount, amount or 0]
+    return Need(tuple(dict.fromkeys(needed))) if needed else flat
+
+
+def _search(books: Books, batch: Batch, rows: list[int], loaded: Loaded) -> dict[int, Origin] | Need:
+    """By row. What is found in stored segments is noted, so that they need not be kept, but those that the batch's own ids need."""
+    history = books.history
+    _, run = sorted_run(b"".join(map(batch.hold_id, rows)))
+    kept = set(history.old_segments(sorted_run(batch.ids)[1]))
+    found: dict[int, Origin] = {}
+    missing: list[tuple[str, int]] = []
+    spent: list[tuple[str, int]] = []
+    notes: list[tuple[tuple[str, int], bytes]] = []
+    for number in [*history.old_segments(run), *history.window]:
+        sealed = history.window.get(number) or history.retired.get(number)
+        key = (SEGMENTS, number)
+        if sealed is not None:
+            has = [row for row in rows if sealed.run.has(key_of(batch.hold_id(row)))]
+            found |= _found_in(books, sealed.segment, batch, has)
+        elif note := loaded.get((NOTES, number)):
+            found |= {row: Origin(*origin) for row, origin in msgpack.unpackb(note, strict_map_key=False).items()}
+        elif loaded.get(key, SPENT) == SPENT:
+            missing.append(key)
+        else:
+            here = _found_in(books, stored_segment(number, loaded), batch, rows)
+            found |= here
+            notes.append(((NOTES, number), msgpack.packb(here)))
+            spent += [key] * (number not in kept)
+    return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(spent), tuple(notes)) if missing else found
+
+
+def _found_in(books: Books, segment: Segment, batch: Batch, rows: list[int]) -> dict[int, Origin]:
+    places = ((row, segment.find(batch.hold_id(row))) for row in rows)
+    return {row: origin_at(books, segment, place, batch, row) for row, place in places if place >= 0}
+
+
+def origins_of(batch: Batch) -> dict[int, Origin]:
+    """What the leader has found, by row."""
+    flat = batch.origins
+    return {flat[start]: Origin(*flat[start + 1 : start + 5]) for start in range(0, len(flat), 5)}
+
+
+def others_named(batch: Batch, row: int) -> list[int]:
+    """Rows of other transactions of the batch whose id is the one that this row reverses."""
+    first, second = np.frombuffer(batch.hold_id(row), np.uint64)
+    ids = np.frombuffer(batch.ids, np.uint64).reshape(-1, 2)
+    places: list[int] = np.flatnonzero((ids[:, 0] == first) & (ids[:, 1] == second)).tolist()
+    numbers = batch.transactions() if places else None
+    return [place for place in places if place != row and (numbers is None or numbers[place] != numbers[row])]

@@ -1,0 +1,148 @@
+"""Reversals of old transfers, of open rounds, over checkpoints: never more than was moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from node.core.ledger import history
+from node.core.machine import Need
+from protocol.columns import Flag
+from tests.core.ledger.driving import Driver, columns, names
+from tests.core.ledger.model import Transfer
+from tests.core.machine.judging import asking, carry_out
+
+FIRST = 1_000
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Small segments; transfer FIRST has moved 100 from alice to shop."""
+    monkeypatch.setattr(history, "SEGMENT_TRANSFERS", 20)
+    driver = Driver()
+    driver.accounts(("world", "EUR", None, None), ("alice", "EUR", None, None), ("shop", "EUR", None, None))
+    assert driver.transfers([Transfer(FIRST << 80, "alice", "shop", 100)]) == [0]
+    return driver
+
+
+def fill(driver: Driver, number: int, segments: int) -> None:
+    """So many segments of other transfers."""
+    for start in range(number, number + 20 * segments, 10):
+        driver.transfers([Transfer(id << 80, "world", "alice", 1) for id in range(start, start + 10)])
+
+
+def reversal(number: int, amount: int, of: int = FIRST, side: int = 3, debit: str = "shop") -> Transfer:
+    """Of a payment of alice's."""
+    return Transfer(number << 80, debit, "alice", amount, int(Flag.reversal), hold_id=of << 80, side=side)
+
+
+def test_what_is_long_ago_can_be_reversed_once(driver: Driver) -> None:
+    """From the store, after the counter has left the memory, in another process: the same answers, the same digest."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    assert names(driver.transfers([reversal(5_000, 60)])) == ["created"]
+    fill(driver, 6_000, 8)
+    assert not driver.ledger.books.reversals.recent
+    assert names(driver.transfers([reversal(7_000, 41)])) == ["exceeds_reversible_amount"]
+    driver.save()
+    driver.ledger.saved()
+    other = driver.restored()
+    for one in (driver, other):
+        told = names(one.transfers([reversal(8_000, 41), reversal(8_001, 40), reversal(8_002, 1)]))
+        assert told == ["exceeds_reversible_amount", "created", "transfer_already_reversed"]
+    assert driver.ledger.digest(0) == other.ledger.digest(0)
+    other.save()
+    fill(other, 9_000, 8)
+    other.save()
+    other.ledger.saved()
+    assert names(other.restored().transfers([reversal(10_000, 1)])) == ["transfer_already_reversed"]
+    assert not other.ledger.books.reversals.recent
+
+
+def test_what_a_leader_found_is_right_when_it_is_applied_later(driver: Driver) -> None:
+    """Others give back meanwhile: what is newer is in memory, or the batch is too old."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    bodies = [driver.resolve(["transfers", sent(reversal(5_000 + number, 60))]) for number in range(2)]
+    assert [names(list(apply(driver, body))) for body in bodies] == [["created"], ["exceeds_reversible_amount"]]
+    late = driver.resolve(["transfers", sent(reversal(5_005, 41))])
+    assert names(driver.transfers([reversal(5_010, 40)])) == ["created"]
+    fill(driver, 6_000, 3)
+    early = driver.resolve(["transfers", sent(reversal(6_500, 1))])
+    fill(driver, 7_000, 6)
+    assert [names(list(apply(driver, body))) for body in (late, early)] == [["retry"], ["retry"]]
+    assert names(driver.transfers([reversal(8_000, 1)])) == ["transfer_already_reversed"]
+
+
+def sent(*rows: Transfer) -> list[object]:
+    """As they travel."""
+    return columns(rows).pack()
+
+
+def apply(driver: Driver, body: object) -> bytes:
+    """A resolved command's statuses."""
+    answer: bytes = carry_out(driver.ledger, body, driver.at())[1]  # type: ignore[arg-type]
+    return answer
+
+
+def test_old_segments_are_read_a_few_at_a_time(driver: Driver) -> None:
+    """Of each only what was found is kept while the others are read."""
+    fill(driver, 2_000, 30)
+    driver.save()
+    driver.ledger.saved()
+    wanted = [FIRST, *range(2_000, 2_600, 20)]
+    rows = [reversal(9_000 + place, 1, of=id) for place, id in enumerate(wanted)]
+    loaded: dict[tuple[str, int], bytes | None] = {}
+    steps = 0
+    while isinstance(need := driver.ledger.resolve(["transfers", sent(*rows)], asking(0, loaded)), Need):
+        missing = need.missing(loaded)
+        loaded = dict(need.fill(loaded, {(table, key): driver.store[table].get(key) for table, key in missing}))
+        whole = [key for (table, key), data in loaded.items() if table == "ledger_segments" and data]
+        assert len(whole) <= 4, whole
+        steps += 1
+    assert steps > 5
+    told = names(list(apply(driver, need)))
+    assert told == ["created"] + ["reversed_transfer_has_different_accounts"] * (len(rows) - 1)
+
+
+@pytest.mark.parametrize("happens", [True, False])
+def test_an_open_round_keeps_others_waiting(driver: Driver, happens: bool) -> None:
+    """Its part counts for the others until it is decided: a no that it may still turn is not final, over a checkpoint, too."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    assert driver.prepare(1, [reversal(3_000, 70, side=2)], 1) == [0]
+    assert names(driver.transfers([reversal(3_001, 31)])) == ["undecided"]
+    assert names(driver.transfers([reversal(3_001, 30), reversal(3_002, 101)])) == [
+        "created",
+        "exceeds_reversible_amount",
+    ]
+    fill(driver, 4_000, 8)
+    driver.save()
+    other = driver.restored()
+    assert other.ledger.digest(0) == driver.ledger.digest(0)
+    assert names(list(other.prepare(2, [reversal(5_000, 1, side=2)], 1))) == ["undecided"]
+    statuses = np.array([0 if happens else 58], np.uint8)
+    other.ledger.decide(1, statuses, other.at(), np.array([0 if happens else -1], np.int32))
+    other.ledger.decide(2, np.array([100], np.uint8), other.at(), np.array([-1], np.int32))
+    expected = ["transfer_already_reversed"] if happens else ["created"]
+    assert names(other.transfers([reversal(5_001, 70)])) == expected
+
+
+def test_a_transfer_of_an_open_round_is_waited_for(driver: Driver) -> None:
+    """It may happen; once it has not, that is final."""
+    pending = Transfer(3_000 << 80, "alice", "far", 10, side=1)
+    assert driver.prepare(1, [pending], 1) == [0]
+    back = reversal(3_001, 10, of=3_000, side=2, debit="far")
+    assert names(driver.prepare(2, [back], 1)) == ["undecided"]
+    driver.ledger.decide(2, np.array([100], np.uint8), driver.at(), np.array([-1], np.int32))
+    driver.ledger.decide(1, np.array([56], np.uint8), driver.at(), np.array([0], np.int32))
+    assert names(driver.prepare(3, [back], 1)) == ["reversed_transfer_not_found"]
+
+
+def test_within_a_request_what_stands_before_is_waited_for(driver: Driver) -> None:
+    """It is on record when the request is judged again; what stands behind has not happened, and never counts."""
+    rows = [Transfer(3_000 << 80, "alice", "shop", 10), reversal(3_001, 10, of=3_000), reversal(3_002, 10, of=3_003)]
+    rows.append(Transfer(3_003 << 80, "alice", "shop", 10))
+    told = names(driver.transfers(rows))
+    assert told == ["created", "undecided", "reversed_transfer_not_found", "created"]
+    assert names(driver.transfers(rows)) == ["exists", "created", "reversed_transfer_not_found", "exists"]

@@ -1,0 +1,59 @@
+"""`pay` on real processes, and what a transfer may carry: a currency, metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from protocol.client import connect
+from scripts.local import LocalCluster
+from tests.e2e.nodes import running
+from tests.e2e.programs import Outcome, run
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """One node; alice has 100.00 EUR."""
+    with running(1, 2) as made:
+        with connect(made.addresses) as client:
+            client.create_account("world", "EUR", minimum_balance=None)
+            client.create_account("alice", "EUR")
+            client.transfer("world", "alice", 10_000)
+        yield made
+
+
+def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
+    """A command of pay."""
+    return run("pay", *arguments, addresses=",".join(cluster.addresses))
+
+
+def test_a_currency_is_checked_by_the_books(cluster: LocalCluster) -> None:
+    """The amount is read as one of it; what the accounts are kept in is said where it is another."""
+    assert pay(cluster, "transfer", "alice", "world", "1.50", "--currency", "EUR").returncode == 0
+    refused = pay(cluster, "transfer", "alice", "world", "150", "--currency", "JPY")
+    assert refused.returncode == 1 and "alice is kept in EUR, world is kept in EUR" in refused.stderr
+    assert "transfer_must_have_the_same_currency_as_accounts" in refused.stderr
+    assert pay(cluster, "hold", "alice", "world", "150", "--currency", "JPY").returncode == 1
+
+
+def test_metadata_is_given_and_shown(cluster: LocalCluster) -> None:
+    """Typed for programs, in words for people."""
+    about = ("--metadata", "order=A-17", "--metadata", "count:=3", "--metadata", "gift:=true", "--metadata", "note=a=b")
+    assert pay(cluster, "transfer", "alice", "world", 7, *about).returncode == 0
+    newest = ("history", "alice", "--newest-first", "--limit", 1)
+    (row,) = json.loads(pay(cluster, *newest, "-o", "json").stdout)
+    assert row["metadata"] == {"order": "A-17", "count": 3, "gift": True, "note": "a=b"}
+    assert "count=3, gift=true, note=a=b, order=A-17" in pay(cluster, *newest).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("order", "expected KEY=VALUE, or KEY:=VALUE"), ("=5", "expected text of 1 to 32 bytes"), ("count:=x", "an integer of 64 bits"),
+     ("count:=1.5", "an integer of 64 bits"), (f"a={'x' * 65}", "text of up to 64 bytes")],
+)  # fmt: skip
+def test_metadata_that_cannot_be(cluster: LocalCluster, given: str, expected: str) -> None:
+    """Wrong usage says what would be right, and nothing is sent."""
+    done = pay(cluster, "transfer", "alice", "world", 7, "--metadata", given)
+    assert done.returncode == 2 and expected in done.stderr
