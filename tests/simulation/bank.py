@@ -45,7 +45,7 @@ class Bank:
         self.works: list[Work] = [
             (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
             (self._again, 10), (self._ask, 4), (self._misuse, 4), (self._audit, 3), (self._history, 2),
-            (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10), (self._spend, 4),
+            (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10), (self._spend, 4), (self._reverse, 8),
         ]  # fmt: skip
 
     async def open(self) -> None:
@@ -106,8 +106,9 @@ class Bank:
                 call = client.void(transfer.hold, id=transfer.id, timeout=CALL_SECONDS)
             case _:
                 call = client.transfer(
-                    transfer.debit, transfer.credit, transfer.amount, id=transfer.id, timeout=CALL_SECONDS
-                )
+                    transfer.debit, transfer.credit, transfer.amount, id=transfer.id, timeout=CALL_SECONDS,
+                    currency=self._records.accounts[transfer.debit], reverses=transfer.reverses or None,
+                )  # fmt: skip
         attempt = Attempt(self._loop.time())
         self._records.transfers[transfer.id] = transfer
         transfer.attempts.append(attempt)
@@ -221,6 +222,22 @@ class Bank:
             return
         await self._send(transfer)
 
+    async def _reverse(self) -> None:
+        """Gives back parts of a payment that has happened, or may have, several at once, of which not all fit."""
+        paid = [one for one in self._records.transfers.values() if one.kind == "plain" and not one.reverses]
+        paid = [
+            one for one in paid if one.credit in self._records.accounts and one.credit not in self._records.allowances
+        ]
+        if not paid:
+            return
+        origin = self._random.choice(paid[-10:])
+        amounts = [self._random.randint(1, origin.amount) for _ in range(self._random.randint(1, 4))]
+        rows = [
+            Transfer(self.client.new_id(), origin.credit, origin.debit, amount, reverses=origin.id)
+            for amount in amounts
+        ]
+        await asyncio.gather(*map(self._send, rows))
+
     async def _again(self) -> None:
         """An old transfer once more, perhaps from two sides at once."""
         plain = [one for one in self._records.transfers.values() if one.kind == "plain" and not one.chain]
@@ -235,7 +252,7 @@ class Bank:
     async def _misuse(self) -> None:
         """The id of an accepted transfer with another amount, or to another account, must be refused."""
         accepted = [one for one in self._records.transfers.values() if one.accepted_at <= self._loop.time()]
-        accepted = [one for one in accepted if one.kind == "plain" and not one.chain]
+        accepted = [one for one in accepted if one.kind == "plain" and not one.chain and not one.reverses]
         if not accepted:
             return
         transfer = self._random.choice(accepted[-30:])

@@ -48,6 +48,21 @@ def check_outcomes(records: Records) -> list[str]:
     return broken
 
 
+def check_reversals(records: Records) -> list[str]:
+    """Of no transfer more was given back than it has moved, and of none that has not happened anything."""
+    broken: list[str] = []
+    given: dict[int, int] = {}
+    for transfer in records.created():
+        if transfer.reverses:
+            given[transfer.reverses] = given.get(transfer.reverses, 0) + transfer.amount
+    for id, amount in given.items():
+        origin = records.transfers[id]
+        moved = origin.amount if origin.is_created else 0
+        if amount > moved:
+            broken.append(f"transfer {id:032x}: {amount} given back of {moved}")
+    return broken
+
+
 def check_allowances(records: Records) -> list[str]:
     """None is exceeded, and none has refused what fits: what was paid out by then, and so in the end, leaves no room for it."""
     broken = []

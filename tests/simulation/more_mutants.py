@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from node.core.commit import Coordinator
 from node.core.ledger import ledger, legs
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
+from node.core.ledger.reversals import Reversals, Reversed
 from node.core.machine import At, Body, Machine, Statuses
 from protocol import placement
 from protocol.client import batches
@@ -95,6 +97,16 @@ def pledge_nothing(patch: pytest.MonkeyPatch) -> None:
     keep = Pending.reserve
     patch.setattr(Pending, "reserve", reserve)
     patch.setattr(Pending, "decide", decide)
+
+
+def count_reversals_late(patch: pytest.MonkeyPatch) -> None:
+    """What a round gives back of a transfer counts only when it is decided."""
+    honest = Reversals.put
+
+    def put(self: Reversals, id: bytes, counter: Reversed | None) -> None:
+        honest(self, id, None if counter is None else replace(counter, undecided=0))
+
+    patch.setattr(Reversals, "put", put)
 
 
 def keep_what_is_given_back(patch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ class Transfer:
     amount: int
     kind: str = "plain"  # plain, hold, capture or void
     hold: int = 0
+    reverses: int = 0  # the id of the transfer that it gives back, 0 for none
     ttl: int = 0
     chain: int = 0  # number of its chain, 0 for none
     attempts: list[Attempt] = field(default_factory=list)

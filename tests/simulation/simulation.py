@@ -358,6 +358,7 @@ class Simulation:
             *histories.check_refusals(records),
             *histories.check_allowances(records),
             *events.check_events(records, {group: known.machine for group, known in self.invariants.groups.items()}),
+            *histories.check_reversals(records),
         ]
         for name in records.accounts:
             group = group_of(name, self.cluster.shape.shards)
