@@ -1,4 +1,4 @@
-"""`pay` on real processes, and what a transfer may carry: a currency, metadata."""
+"""`pay` on real processes, and what a transfer may carry: a currency, metadata, what it reverses."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ def test_metadata_is_given_and_shown(cluster: LocalCluster) -> None:
     (row,) = json.loads(pay(cluster, *newest, "-o", "json").stdout)
     assert row["metadata"] == {"order": "A-17", "count": 3, "gift": True, "note": "a=b"}
     assert "count=3, gift=true, note=a=b, order=A-17" in pay(cluster, *newest).stdout
+
+
+def test_a_payment_is_reversed(cluster: LocalCluster) -> None:
+    """By its id; more than was paid is refused, and says what is left to do."""
+    (paid,) = json.loads(pay(cluster, "transfer", "alice", "world", 90, "-o", "json").stdout)
+    back = ("transfer", "world", "alice", "--reverses", paid["id"])
+    assert pay(cluster, *back, 60).returncode == 0
+    refused = pay(cluster, *back, 31)
+    assert (
+        refused.returncode == 1 and "exceeds_reversible_amount" in refused.stderr and "what is left" in refused.stderr
+    )
+    (row,) = json.loads(pay(cluster, "history", "alice", "--newest-first", "--limit", 1, "-o", "json").stdout)
+    assert (row["kind"], row["amount"], row["reverses"]) == ("reversal", 60, paid["id"])
+    assert paid["id"] in pay(cluster, "history", "alice", "--newest-first", "--limit", 1).stdout
+    assert pay(cluster, *back, 1, "--reverses", "x").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.transfer("a", "b", 1, id="01a2"), "id '01a2': expected an integer of 0 to"),  # type: ignore[arg-type]
     (lambda client: client.transfer("a", "b", 1, id=2**128), "expected an integer of 0 to"),
     (lambda client: client.transfer("a", "b", 1, code=-1), "code -1: expected"),
+    (lambda client: client.transfer("a", "b", 1, currency="XXX"), "currency 'XXX': expected an ISO 4217 code"),
+    (lambda client: client.transfer("a", "b", 1, metadata={"": 1}), "key '': expected text of 1 to 32 bytes"),
+    (lambda client: client.transfer("a", "b", 1, reverses=0), "reverses 0: expected the id of a transfer, or None"),
     (lambda client: client.transfer("a", "b", 1, lock="payroll"), "lock 'payroll': expected one that"),  # type: ignore[arg-type]
     (lambda client: client.transfer(None, "b", 1), "debit None: expected one line"),  # type: ignore[arg-type]
     (lambda client: client.transfer("a", "b\nc", 1), "credit 'b\\nc': expected one line"),
@@ -72,6 +75,9 @@ COLUMNS: list[tuple[dict[str, Any], str]] = [
     ({"credit": ["x", "\ud800"]}, "without lone surrogates"),
     ({"reference": ["x"]}, "column reference: expected a list of 2 values"),
     ({"reference": ["x", b"y"]}, "reference of row 1 b'y': expected one line of text"),
+    ({"reverses": [1]}, "column reverses: expected a list of 2 values, one a row, got 1"),
+    ({"reverses": [1, -1]}, "reverses of row 1 -1: expected an integer of 0 to"),
+    ({"metadata": [{}, {"a": 1.5}]}, "metadata a 1.5: expected text of up to 64 bytes"),
     ({"currency": "eur"}, "currency 'eur': expected an ISO 4217 code such as EUR"),
     ({"currency": ["", "XXX"]}, "currency of row 1 'XXX': expected an ISO 4217 code such as EUR"),
     ({"currency": ["EUR"]}, "column currency: expected a list of 2 values, one a row, got 1"),
