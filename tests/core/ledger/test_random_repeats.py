@@ -148,5 +148,7 @@ def test_columns_say_what_the_exact_path_says(seed: int) -> None:
             patches.enter_context(mock.patch.object(history, "WINDOW_SEGMENTS", window))
             if seed % 4 < 2:
                 patches.enter_context(mock.patch.multiple(ids, MIX_LOW=0, MIX_HIGH=0))
+                ids.key_of.cache_clear()
+                patches.callback(ids.key_of.cache_clear)
             told.append(Player(seed).play(30))
     assert told[0] == told[1]
