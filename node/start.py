@@ -34,7 +34,7 @@ from node.adapters.starts import PeerFile, StartFile
 from node.adapters.tcp import TcpTransport
 from node.config import Config, ConfigError, load
 from node.daemon import Node
-from node.notices import Cause, RefusedToStart, Unexpected
+from node.notices import RefusedToStart, StopCause, Unexpected
 from node.ports import OperatorLog, StorageFailed
 
 GC_THRESHOLDS = (50_000, 20, 20)  # little here is cyclic; at 700 objects a young collection came with every request
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         with _claim(options.data, config, options.node, operator) as identity:
             return _run(config, options.node, options.data, identity, operator, is_moved=options.moved)
     except (ConfigError, CannotStart, StorageFailed) as error:
-        cause = Cause.folder if isinstance(error, StorageFailed) else Cause.settings
+        cause = StopCause.folder if isinstance(error, StorageFailed) else StopCause.settings
         operator.tell(RefusedToStart(cause, sentence(error, options.node)))
         return _refuse(sentence(error, options.node))
 

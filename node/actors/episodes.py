@@ -1,4 +1,4 @@
-"""What happens often is told when it begins and when it has ended; what outsiders bring about, so many times a second at the most."""
+"""What happens often is told when it begins and when it has ended; what outsiders bring about, at most some times a second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Episode:
         return self.last_at - self.first_at
 
     def again(self, now: float, times: int = 1) -> None:
-        """It happens; or, no time more, it lasts."""
+        """Counts `times` more occurrences (0: it only goes on) and moves its end to `now`."""
         self.count += times
         self.last_at = now
 
@@ -52,7 +52,7 @@ class Shedding:
         self._under_way: dict[Shed, Episode] = {}
 
     def refused(self, what: Shed, reason: str) -> None:
-        """A request was."""
+        """Notes a refused request; tells of the first one of an episode."""
         now = self._clock.monotonic()
         if what not in self._under_way:
             self._under_way[what] = Episode(now, now)
@@ -80,17 +80,17 @@ class Door:
         self._left_out = 0
 
     def refused(self, address: str, code: str, reason: str) -> None:
-        """Somebody who connected."""
+        """Tells that somebody who connected was refused, or counts it where much has been told in this second."""
         if self._may_tell():
             self._operator.tell(ClientRefused(address, code, reason))
 
     def cut_off(self, address: str, reason: str, unsent_bytes: int) -> None:
-        """A client."""
+        """Tells that a client was cut off, or counts it likewise."""
         if self._may_tell():
             self._operator.tell(ClientCutOff(address, reason, unsent_bytes))
 
     def crowded(self, limit: int) -> None:
-        """A client was refused because as many are connected as may be."""
+        """Notes a client that was refused because as many are connected as may be; tells of the first one of an episode."""
         now = self._clock.monotonic()
         if self._crowd is None:
             self._crowd = Episode(now, now)
@@ -105,7 +105,7 @@ class Door:
         return is_told
 
     def _look(self) -> None:
-        """A second that is over is settled."""
+        """Settles a second that is over."""
         now = self._clock.monotonic()
         if now - self._second < 1.0:
             return

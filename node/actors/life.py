@@ -8,18 +8,17 @@ from node.actors.episodes import Episode
 from node.actors.members import NotAdmitted
 from node.actors.outside import Adapters
 from node.core.machine import UnknownForm
-from node.core.raft import Restored as RestoredLog
-from node.core.raft import StoredGroup
+from node.core.raft import Restored, StoredGroup
 from node.notices import (
-    Cause,
     LogCutShort,
+    NodeRestored,
     RefusedToStart,
     ReplicaRestored,
-    Restored,
     RunsInTime,
     Serving,
     Starting,
     StoodStill,
+    StopCause,
     Stopped,
     StoppedByItself,
     Stopping,
@@ -33,14 +32,14 @@ STILL_SECONDS = 0.5  # beside a tick; hardly less than what makes others campaig
 
 
 class Life:
-    """One a node."""
+    """Tells of one node; has no task."""
 
     def __init__(self, node: int, cluster: str, adapters: Adapters) -> None:
         self._node = node
         self._cluster = cluster
         self._folder, self._clock, self._operator = adapters.folder, adapters.clock, adapters.operator
         self._began = self._clock.monotonic()
-        self._entries = 0  # behind checkpoints, of all groups
+        self._entries = 0  # after checkpoints, of all groups
         self._has_served = False
         self._asked: float | None = None  # when it was asked to stop
         self._ticked: float | None = None
@@ -48,13 +47,13 @@ class Life:
         self._longest_seconds = 0.0  # of it
 
     def begins(self) -> None:
-        """Nothing has been read but what the folder says of itself."""
+        """Tells that the node starts, when nothing has been read but what the folder says of itself."""
         folder, self._began = self._folder, self._clock.monotonic()
         cluster = full_name(self._cluster, folder.identity)
         self._operator.tell(Starting(__version__, PROTOCOL_VERSION, cluster, folder.place, folder.is_new))
 
-    def restored(self, group: int, stored: StoredGroup, found: RestoredLog) -> None:
-        """A replica is made of what the disk holds."""
+    def restored(self, group: int, stored: StoredGroup, found: Restored) -> None:
+        """Tells what a replica is made of, and whether stored entries were left out because they continue no chain."""
         checkpoint, kept = found.snapshot.index, len(found.entries)
         dropped = sum(entry.index > checkpoint for entry in stored.entries) - kept
         self._entries += kept
@@ -63,11 +62,11 @@ class Life:
         self._operator.tell(ReplicaRestored(group, checkpoint, kept, found.hard_state.term))
 
     def all_restored(self, groups: int) -> None:
-        """All of them are."""
-        self._operator.tell(Restored(groups, self._entries, self._seconds()))
+        """Tells that every group's replica is made."""
+        self._operator.tell(NodeRestored(groups, self._entries, self._seconds()))
 
     def serves(self, address: NodeAddress | None) -> None:
-        """The node belongs to its cluster and takes clients."""
+        """Tells that the node belongs to its cluster and takes clients."""
         self._has_served = True
         self._operator.tell(Serving(f"{address.host}:{address.port}" if address else "", self._seconds()))
 
@@ -87,21 +86,21 @@ class Life:
             self._operator.tell(RunsInTime(times, self._longest_seconds, seconds))
 
     def asked_to_stop(self) -> None:
-        """By a signal, perhaps more than once."""
+        """Tells once that the node is to stop, however many signals say so."""
         if self._asked is None:
             self._asked = self._clock.monotonic()
             self._operator.tell(Stopping())
 
     def ends(self) -> None:
-        """It was asked to, and has."""
+        """Tells that the node has stopped as it was asked to."""
         assert self._asked is not None, "whatever else ends a node is an exception"
         self._operator.tell(Stopped(self._clock.monotonic() - self._asked))
 
     def failed(self, error: Exception) -> None:
-        """It must not go on."""
+        """Tells why the node must not go on, or does not start."""
         first = leaves(error)[0]
         cause, reason = _cause(first, has_served=self._has_served), sentence(first, self._node)
-        trace = "".join(traceback.format_exception(error)) if cause is Cause.broken else None
+        trace = "".join(traceback.format_exception(error)) if cause is StopCause.broken else None
         kind = StoppedByItself if self._has_served else RefusedToStart
         self._operator.tell(kind(cause, reason, trace))
 
@@ -109,22 +108,22 @@ class Life:
         return self._clock.monotonic() - self._began
 
 
-def _cause(error: BaseException, *, has_served: bool) -> Cause:
+def _cause(error: BaseException, *, has_served: bool) -> StopCause:
     match error:
         case NotAdmitted():
-            return Cause.not_admitted
+            return StopCause.not_admitted
         case UnknownForm():
-            return Cause.version
+            return StopCause.version
         case DiskFull():
-            return Cause.disk_full
+            return StopCause.disk_full
         case Damaged():
-            return Cause.damaged
+            return StopCause.damaged
         case StorageFailed():
-            return Cause.disk_failed if has_served else Cause.folder
+            return StopCause.disk_failed if has_served else StopCause.folder
         case OSError():
-            return Cause.outside
+            return StopCause.outside
         case _:
-            return Cause.broken
+            return StopCause.broken
 
 
 def sentence(error: BaseException, node: int) -> str:

@@ -1,9 +1,9 @@
 """The operator's log of a node: what happened and why, so that the logs of all nodes tell whoever is on call.
 
 A notice is a dataclass; its class is the event, `PeerRefused` is `peer refused` in the log. The classes of this package are all events
-that there are, and each says in its docstring when it is told and behind each field what that means: `scripts/cluster logs --events`
-lists them. A line is one JSON object: `timestamp` (UTC), `level`, `node` (whose log it is), `event`, then the fields. README says where
-the log is and how to read it.
+that there are; each says in its docstring when it is told, without help from the others, and after a field whose name does not say it
+what that means: `scripts/cluster logs --events` lists them. A line is one JSON object: `timestamp` (UTC), `level`, `node` (whose log it
+is), `event`, then the fields. README says where the log is and how to read it.
 
 Whose they are: `process` (start, stop, disk, shedding), `clients`, `peers` (links, refusals, data folders, clocks), `groups` (elections,
 leaders, handovers, membership, stamps, checkpoints, the coordinator), `recoveries` (doubts, losses, snapshots).
@@ -13,7 +13,7 @@ Rules
   is told when it begins and when it ends, with counts; never by tick, never by request.
 - What goes wrong and can heal has a notice that says so when it has.
 - A reason is a sentence that can be acted upon; where two sides differ it names both values.
-- What an outsider can bring about is told so many times a second at the most, and the rest is counted (`ClientsLeftOut`).
+- What an outsider can bring about is told at most some times a second, and the rest is counted (`ClientsLeftOut`).
 - Nothing secret: no tokens, no account names, no amounts.
 - `group` is the number that users know: a shard's, or 0 for the cluster's own. `peer` is another node.
 - The pure core never tells anything: actors look at its effects (why a role was taken: `node.core.raft.Turn`), and tell through
@@ -61,7 +61,6 @@ from node.notices.peers import (
 )
 from node.notices.process import (
     AddressChanged,
-    Cause,
     DiskSlow,
     DiskWell,
     LogFileMissing,
@@ -69,9 +68,9 @@ from node.notices.process import (
     MemoryDamaged,
     MemorySaved,
     MemoryUnsaved,
+    NodeRestored,
     RefusedToStart,
     ReplicaRestored,
-    Restored,
     RunsInTime,
     Serving,
     Shed,
@@ -79,6 +78,7 @@ from node.notices.process import (
     ShedEnded,
     Starting,
     StoodStill,
+    StopCause,
     Stopped,
     StoppedByItself,
     Stopping,
@@ -108,7 +108,7 @@ __all__ = [
     "line_of",
     "names_of",
     "Starting",
-    "Restored",
+    "NodeRestored",
     "ReplicaRestored",
     "Serving",
     "Stopping",
@@ -116,7 +116,7 @@ __all__ = [
     "StoppedByItself",
     "RefusedToStart",
     "Unexpected",
-    "Cause",
+    "StopCause",
     "ShedBegun",
     "ShedEnded",
     "Shed",

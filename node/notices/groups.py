@@ -31,7 +31,7 @@ class ElectionWon(Notice):
 
 @dataclass(frozen=True, slots=True)
 class CampaignLost(Notice):
-    """Nobody leads yet, and it will not be by this campaign; once until somebody leads."""
+    """The replica here asked for votes in vain, and nobody leads yet; told once until somebody leads."""
 
     group: int
     term: int
@@ -71,7 +71,7 @@ class Leaderless(Notice):
 
 @dataclass(frozen=True, slots=True)
 class HandoverAsked(Notice):
-    """A leadership is to move from here; the group takes no work until it has, or that is given up."""
+    """A leadership is to move from here; the group takes no work until it has moved, or that is given up."""
 
     group: int
     to: int
@@ -80,7 +80,7 @@ class HandoverAsked(Notice):
 
 @dataclass(frozen=True, slots=True)
 class HandoverFinished(Notice):
-    """It has moved."""
+    """A leadership that was to move from here has moved."""
 
     group: int
     to: int
@@ -90,7 +90,7 @@ class HandoverFinished(Notice):
 
 @dataclass(frozen=True, slots=True)
 class HandoverGivenUp(Notice):
-    """It has not, or went to somebody else."""
+    """A leadership that was to move from here has not, or went to another node."""
 
     level: ClassVar[Level] = Level.warning
     group: int
@@ -120,7 +120,7 @@ class StampsHeldBack(Notice):
 
 @dataclass(frozen=True, slots=True)
 class StampsTrue(Notice):
-    """They show the time again."""
+    """The group's timestamps show the time again."""
 
     group: int
     seconds: float  # that it took

@@ -10,7 +10,7 @@ from node.notices.notice import Level, Notice
 
 
 @unique
-class Cause(StrEnum):
+class StopCause(StrEnum):
     """Why a node has stopped."""
 
     asked = "asked"  # by a signal
@@ -32,7 +32,7 @@ class Shed(StrEnum):
     connection = "connection"  # one connection has as much under way as it may; the others do not notice
     node = "node"  # all of them together
     slow = "slow"  # the node's disk or loop stands still: it takes no new work
-    queue = "queue"  # behind admission: a shard's, the coordinator's, the lock desk's; or it gave up waiting in one
+    queue = "queue"  # after admission: a shard's, the coordinator's, the lock desk's; or it gave up waiting in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Starting(Notice):
 
 
 @dataclass(frozen=True, slots=True)
-class Restored(Notice):
-    """Everything is read. What the logs have behind the checkpoints is applied as soon as leaders say that it is committed."""
+class NodeRestored(Notice):
+    """All the node's replicas are read. What the logs have after the checkpoints is applied as soon as leaders say that it is committed."""
 
     groups: int  # that have a replica here
-    entries: int  # behind their checkpoints
+    entries: int  # after their checkpoints
     seconds: float
 
 
@@ -61,7 +61,7 @@ class ReplicaRestored(Notice):
 
     group: int
     checkpoint: int  # index that the checkpoint stands for
-    entries: int  # behind it
+    entries: int  # after it
     term: int
 
 
@@ -75,7 +75,7 @@ class Serving(Notice):
 
 @dataclass(frozen=True, slots=True)
 class Stopping(Notice):
-    """It was asked to stop, and gives away what it leads first."""
+    """The node was asked to stop, and gives away what it leads first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class StoppedByItself(Notice):
     """The process ends since it must not go on."""
 
     level: ClassVar[Level] = Level.error
-    cause: Cause
+    cause: StopCause
     reason: str  # with the remedy, where there is one
     trace: str | None  # of a broken invariant
 
@@ -100,7 +100,7 @@ class RefusedToStart(Notice):
     """The process ends before it has served anybody."""
 
     level: ClassVar[Level] = Level.error
-    cause: Cause
+    cause: StopCause
     reason: str
     trace: str | None = None
 
@@ -124,7 +124,7 @@ class ShedBegun(Notice):
 
 @dataclass(frozen=True, slots=True)
 class ShedEnded(Notice):
-    """Nothing was refused for a while."""
+    """No request was refused for a while."""
 
     what: Shed
     requests: int  # that were refused
@@ -158,7 +158,7 @@ class StoodStill(Notice):
 
 @dataclass(frozen=True, slots=True)
 class RunsInTime(Notice):
-    """It has not stood still for a while."""
+    """The process has not stood still for a while."""
 
     times: int  # that it had
     longest_seconds: float
@@ -210,4 +210,4 @@ class MemoryUnsaved(Notice):
 
 @dataclass(frozen=True, slots=True)
 class MemorySaved(Notice):
-    """It has taken it again."""
+    """The disk has taken again what is remembered of peers."""

@@ -20,7 +20,7 @@ class FolderInDoubt(Notice):
 
 @dataclass(frozen=True, slots=True)
 class FolderTakenForMoved(Notice):
-    """It was copied, and its operator answers for it that this node had no newer one; otherwise payments can be lost."""
+    """The data folder was copied, and its operator answers for it that this node had no newer one; otherwise payments can be lost."""
 
     level: ClassVar[Level] = Level.warning
     reason: str
@@ -37,7 +37,7 @@ class LogCutShort(Notice):
 
     level: ClassVar[Level] = Level.warning
     group: int
-    kept: int  # behind the checkpoint
+    kept: int  # after the checkpoint
     dropped: int
 
 
@@ -53,7 +53,7 @@ class ReplicaRecovering(Notice):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRecovered(Notice):
-    """It has everything again."""
+    """A replica whose disk had lost something has everything again."""
 
     group: int
     last_index: int
@@ -71,7 +71,7 @@ class NobodyHasWhatWasLost(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBegun(Notice):
-    """A peer is too far behind for the log: its replica is sent the group's checkpoint. Once until it has one."""
+    """A peer is too far behind for the log: its replica is sent the group's checkpoint. Told once until it has one."""
 
     group: int
     peer: int
@@ -80,7 +80,7 @@ class SnapshotBegun(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSent(Notice):
-    """It has all of it."""
+    """A peer that was sent a checkpoint has all of it."""
 
     group: int
     peer: int
@@ -92,7 +92,7 @@ class SnapshotSent(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotGivenUp(Notice):
-    """It did not get all; it is tried again, and that is told when it has succeeded."""
+    """A peer did not get all of a checkpoint; it is sent again, and that is told when it has succeeded."""
 
     level: ClassVar[Level] = Level.warning
     group: int
@@ -115,7 +115,7 @@ class SnapshotReceived(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInstalled(Notice):
-    """The group's replica goes on from it."""
+    """The group's replica goes on from a leader's checkpoint."""
 
     group: int
     index: int

@@ -7,7 +7,7 @@ import pytest
 
 from node import config
 from node.core.machine import FORM, UnknownForm
-from node.notices import Cause, StoppedByItself
+from node.notices import StopCause, StoppedByItself
 from protocol.status import Status
 from tests.actors.quiet import World, play
 
@@ -48,7 +48,7 @@ def test_entries_of_another_form_are_not_acknowledged() -> None:
             error = reason(world)
             assert isinstance(error, UnknownForm) and f"form {FORM + 1}" in str(error)
             (stopped,) = world.told(number, StoppedByItself)
-            assert stopped.cause is Cause.version and stopped.trace is None
+            assert stopped.cause is StopCause.version and stopped.trace is None
             assert world.cluster.hosts[number].drive.disk.groups[1].end == before[number]
 
     play(story)

@@ -12,7 +12,6 @@ from node.actors.peers import UNREACHED_SECONDS
 from node.core.members import MemberEvent
 from node.notices import (
     Admitted,
-    Cause,
     CheckpointWritten,
     DiskSlow,
     DiskWell,
@@ -20,11 +19,11 @@ from node.notices import (
     LogCutShort,
     MemberChanged,
     MembershipChanged,
+    NodeRestored,
     Notice,
     PeerNotReached,
     RefusedToStart,
     ReplicaRestored,
-    Restored,
     RunsInTime,
     Serving,
     SnapshotBegun,
@@ -34,6 +33,7 @@ from node.notices import (
     SnapshotSent,
     Starting,
     StoodStill,
+    StopCause,
     Stopped,
     StoppedByItself,
     Stopping,
@@ -70,9 +70,9 @@ def test_a_life_from_start_to_stop() -> None:
         world.node(number).stop()
         world.node(number).stop()
         await world.until(lambda: not world.cluster.hosts[number].is_up, "it has stopped")
-        (starting,), (restored,), (serving,) = (world.told(number, kind) for kind in (Starting, Restored, Serving))
+        (starting,), (restored,), (serving,) = (world.told(number, kind) for kind in (Starting, NodeRestored, Serving))
         assert isinstance(starting, Starting) and starting.cluster == world.client.cluster_name and not starting.is_new
-        assert isinstance(restored, Restored) and restored.groups == 2 and restored.entries > 0
+        assert isinstance(restored, NodeRestored) and restored.groups == 2 and restored.entries > 0
         assert isinstance(serving, Serving) and serving.address == f"127.0.0.1:{BASE_PORT + number - 1}"
         assert serving.seconds >= restored.seconds
         (mine,) = [one for one in world.told(number, ReplicaRestored) if one.group == 1]
@@ -80,7 +80,7 @@ def test_a_life_from_start_to_stop() -> None:
         assert len(world.told(number, Stopping)) == len(world.told(number, Stopped)) == 1
         order = [type(one.notice) for one in world.cluster.hosts[number].operator.told]
         assert order[0] is Starting and order[-1] is Stopped
-        assert order.index(Restored) < order.index(Serving) < order.index(Stopping)
+        assert order.index(NodeRestored) < order.index(Serving) < order.index(Stopping)
         assert not [
             notice for notice in world.told(number, Notice) if isinstance(notice, (StoppedByItself, RefusedToStart))
         ]
@@ -106,7 +106,7 @@ def test_a_disk_that_fails_is_the_reason_of_the_stop(is_full: bool, monkeypatch:
         await world.client.transfer("a", "b", 1)
         await world.until(lambda: not world.cluster.hosts[number].is_up, "it stops")
         (stopped,) = world.told(number, StoppedByItself)
-        assert stopped.cause is (Cause.disk_full if is_full else Cause.disk_failed)
+        assert stopped.cause is (StopCause.disk_full if is_full else StopCause.disk_failed)
         assert ("is full" if is_full else "the disk fails") in stopped.reason and stopped.trace is None
 
     play(story)
@@ -125,7 +125,7 @@ def test_a_broken_invariant_is_told_with_its_trace(monkeypatch: pytest.MonkeyPat
         await world.until(lambda: not world.cluster.hosts[number].is_up, "it stops")
         world.broken.clear()
         (stopped,) = world.told(number, StoppedByItself)
-        assert stopped.cause is Cause.broken and stopped.reason == "two and two are five"
+        assert stopped.cause is StopCause.broken and stopped.reason == "two and two are five"
         assert stopped.trace is not None and "in breaks" in stopped.trace
 
     play(story)
@@ -143,7 +143,7 @@ def test_a_complaint_of_the_loop_is_told() -> None:
         await world.until(lambda: not world.cluster.hosts[number].is_up, "it stops")
         world.broken.clear()
         (stopped,) = world.told(number, StoppedByItself)
-        assert (stopped.cause, stopped.reason) == (Cause.outside, "no such file")
+        assert (stopped.cause, stopped.reason) == (StopCause.outside, "no such file")
         assert len(world.told(number, Unexpected)) == 1
 
     play(story)
@@ -162,7 +162,7 @@ def test_a_node_that_cannot_start_says_why() -> None:
         world.cluster.start(number)
         await world.until(lambda: world.told(number, RefusedToStart), "it refuses")
         (refused,) = world.told(number, RefusedToStart)
-        assert refused.cause is Cause.damaged and f"scripts/cluster replace {number}" in refused.reason
+        assert refused.cause is StopCause.damaged and f"scripts/cluster replace {number}" in refused.reason
         assert not world.told(number, StoppedByItself) and not world.told(number, Serving)
 
     play(story)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.notices import Cause, PeerRefused, RefusedByPeer, StoppedByItself, Waiting
+from node.notices import PeerRefused, RefusedByPeer, StopCause, StoppedByItself, Waiting
 from protocol.client.connection import Connection
 from protocol.errors import ErrorCode
 from protocol.messages import PROTOCOL_VERSION, Acknowledgements, Hello
@@ -58,7 +58,7 @@ def test_a_node_that_all_others_refuse_stops_and_both_sides_say_why(name: str) -
         assert all(value in notice.reason for value in VALUES.get(name, ()) for _, notice in told), "both sides' values"
         assert sorted(notice.peer for notice in world.told(odd, RefusedByPeer)) == others, "each once"
         stopped = world.told(odd, StoppedByItself)
-        assert [notice.cause for notice in stopped] == [Cause.not_admitted] and stopped[0].reason == reason
+        assert [notice.cause for notice in stopped] == [StopCause.not_admitted] and stopped[0].reason == reason
         assert (await world.client.transfer("a", "b", 1)).status == Status.created
 
     play(story)

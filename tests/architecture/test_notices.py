@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import node.notices
-from node.notices import Level, Notice, event_of, fields_of, names_of
+from node.notices import Notice, event_of, fields_of, names_of
 from tests.architecture.sources import ROOT, imports_of, place, python_files, text_of, tree_of
 
 PACKAGE = ROOT / "node" / "notices"
@@ -47,7 +47,6 @@ def test_the_list_is_whole() -> None:
 def test_each_explains_itself(kind: type[Notice]) -> None:
     """One sentence or two say when it is told; no field is named after what does not belong in a log."""
     _, found = classes()[kind.__name__]
-    assert kind.level in Level
     text = ast.get_docstring(found)
     assert text and text.endswith(".") and "\n" not in text
     assert not [name for name in names_of(kind) if SECRETS.search(name)]

@@ -1,8 +1,7 @@
 """The state machine of a group: a composition of parts, driven by the entries of an ordered log.
 
-A *part* (`Part`) owns some state: the ledger is the first; orders, limits and personal data follow. The machine knows only the
-composition: which parts there are, how an entry is cut into requests, and which commit rounds are open. A new part is
-added by naming it where machines are made; it touches no other.
+A *part* (`Part`) owns some state, as the ledger does. The machine knows only the composition: which parts there are, how an entry
+is cut into requests, and which commit rounds are open. A new part is added by naming it where machines are made; it touches no other.
 
 An entry is `[FORM, timestamp_ns, elapsed_ns, [request, ...]]`; `node.core.clocks` says what the times are. Requests are
 independent of each other and applied in order:
@@ -11,9 +10,11 @@ independent of each other and applied in order:
 |---|---|---|
 | apply | one command of one part, in which no other has a say | the part's answer |
 | judge | transactions of one part or several, each all or none | what the first part tells of them |
-| round | decisions of earlier commit rounds, PRECOMMITs, then maybe a PREPARE | the votes |
-| epoch | a new coordinator: lower epochs are refused from here on | the rounds open here, and decisions carried out |
-| mark | decisions, then a consistent cut: totals and digest at this index, and answers to questions | those |
+| round | decisions of earlier rounds, PRECOMMITs, maybe a PREPARE | ["votes", votes, extras], ["superseded"]; ["decided"] without one |
+| epoch | a new coordinator: lower epochs are refused from here on | ["epoch", open rounds, decisions carried out] |
+| mark | decisions, then a consistent cut | ["mark", index, digest, count of open rounds, totals, answers to questions] |
+
+The last three answer ["stale_epoch", epoch] where the epoch of the request is over; `answers.py` has all of these by name.
 
 A part is described by its contract, `part.py`; what clients may ask it for, by `operation.py`; how all parts of a shard judge
 transactions, by `docket.py`. What another version has written is refused before anything of it is acknowledged: `FORM` is a part of

@@ -1,4 +1,4 @@
-"""What a part of a shard's state machine is: the contract between the machine and the ledger, orders, limits and the rest.
+"""What a part of a shard's state machine is: the contract between the machine and its parts.
 
 A request meets a part in this order; everything from `apply` on happens alike on every replica, from the log alone:
 
