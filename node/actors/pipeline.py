@@ -1,6 +1,6 @@
 """How requests become entries at a leader: gather while entries are in flight, resolve, and hand back the answers.
 
-The pipeline calls nobody: it gives its replica what is to be proposed and which rows are to be read (`Made`), and says when somebody
+The pipeline calls nobody: it gives its replica what is to be proposed and which rows are to be read (`Taken`), and says when somebody
 waits for a decision.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -53,6 +53,10 @@ class Bundle:
     reply: Reply | None = None  # of a `Propose`
 
 
+Load = tuple[Command | Propose, Need]
+"""A request, and which rows it needs before it can be resolved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An entry to be proposed."""
@@ -71,11 +75,11 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Taken:
     """What has become of requests whose turn it was."""
 
     drafts: list[Draft]
-    loads: list[tuple[Command | Propose, Need]]  # rows to be read; the request comes back by `add_first`
+    loads: list[Load]  # rows to be read; the request comes back by `add_first`
 
 
 class Pipeline:
@@ -86,7 +90,7 @@ class Pipeline:
         self._clock = clock
         self._true_ns = true_ns
         self._waiting = Waiting()
-        self._blocked: list[Command] = []  # rows that wait for another round's decision
+        self._blocked: list[Command] = []  # commands that wait for a round's decision
         self._in_flight: deque[InFlight] = deque()
         self._stamps = Stamps()
         self._due: dict[str, None] = {}  # parts whose due command is on its way
@@ -103,7 +107,7 @@ class Pipeline:
         return self._waiting.put_back
 
     def start(self) -> None:
-        """This replica now leads; stamps go on behind the last applied one."""
+        """This replica now leads; stamps go on after the last applied one."""
         self._stamps.lead(self._now_ns(), self._true_ns())
         self._has_told = False
 
@@ -128,7 +132,7 @@ class Pipeline:
         self._waiting.put_first(event)
 
     def tick(self, machine: Machine, *, has_laggard: bool) -> list[Draft]:
-        """Tries blocked rows again, and queues what the time asks for. An entry without requests where the time is to be told."""
+        """Tries blocked commands again, and queues what the time asks for. An entry without requests where the time is to be told."""
         self._has_laggard, self._has_ticked = has_laggard, True
         self._unblock()
         now_ns = self._now_ns()
@@ -159,13 +163,18 @@ class Pipeline:
 
     # -- proposing ------------------------------------------------------------------------------------------------
 
-    def make(self, machine: Machine) -> Made | None:
+    def take(self, machine: Machine) -> Taken | None:
         """Takes what waits, as much as one entry holds; None while there is nothing, or no room in flight."""
         if not self._waiting or not self._has_room():
             return None
-        loads: list[tuple[Command | Propose, Need]] = []
-        bundles = self._take(machine, loads)
-        return Made(self._draft(bundles) if bundles else [], loads)
+        bundles: list[Bundle] = []
+        loads: list[Load] = []
+        for one in self._resolved(machine):
+            if isinstance(one, Bundle):
+                bundles.append(one)
+            else:
+                loads += one
+        return Taken(self._draft(bundles) if bundles else [], loads)
 
     def _draft(self, bundles: list[Bundle]) -> list[Draft]:
         """One entry of the bundles, or several where one would not fit a frame."""
@@ -203,27 +212,26 @@ class Pipeline:
             return True
         return len(self._in_flight) < ENTRIES_IN_FLIGHT_MAX and self._waiting.size >= FULL_ENTRY_TRANSFERS
 
-    def _take(self, machine: Machine, loads: list[tuple[Command | Propose, Need]]) -> list[Bundle]:
-        bundles: list[Bundle] = []
-        transfers, now = 0, self._clock.monotonic()
-        while self._waiting and len(bundles) < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
+    def _resolved(self, machine: Machine) -> Iterator[Bundle | list[Load]]:
+        """What waits, in turn, as much as one entry holds; what cannot be resolved is answered here."""
+        bundles, transfers, now = 0, 0, self._clock.monotonic()
+        while self._waiting and bundles < REQUESTS_PER_ENTRY_MAX and transfers < TRANSFERS_MAX:
             event = self._waiting.take()
             if isinstance(event, Command) and event.deadline < now:
                 event.fail(overdue(event.body[0]))
                 continue
             if isinstance(event, Propose):
-                bundle = self._resolve_round(machine, event, loads)
+                found = self._resolve_round(machine, event)
                 transfers += ROUND_TRANSFERS if is_round(event.request) else 0
             else:
                 commands = self._take_mergeable(event, now)
                 transfers += sum(command.size for command in commands)
-                bundle = self._resolve(machine, commands, loads)
-            if bundle is not None:
-                bundles.append(bundle)
-        return bundles
+                found = self._resolve(machine, commands)
+            bundles += isinstance(found, Bundle)
+            yield found
 
     def _take_mergeable(self, first: Command, now: float) -> list[Command]:
-        """The command and those right behind it that become one command with it."""
+        """The command and those right after it that become one command with it."""
         commands, merging = [first], first.merging
         if first.loaded or merging is None or merging.is_open(first.body):
             return commands
@@ -244,9 +252,7 @@ class Pipeline:
             self._waiting.take()
         return commands
 
-    def _resolve(
-        self, machine: Machine, commands: list[Command], loads: list[tuple[Command | Propose, Need]]
-    ) -> Bundle | None:
+    def _resolve(self, machine: Machine, commands: list[Command]) -> Bundle | list[Load]:
         first = commands[0]
         body = first.body
         if len(commands) > 1:
@@ -257,24 +263,20 @@ class Pipeline:
         except ProtocolError as error:
             for command in commands:
                 command.fail(malformed(error))
-            return None
+            return []
         if isinstance(resolved, Need):
-            loads += [(command, resolved) for command in commands]
-            return None
+            return [(command, resolved) for command in commands]
         slots, start = [], 0
         for command in commands:
             slots.append(Slot(command, start, start + command.size))
             start += command.size
         return Bundle(resolved, slots)
 
-    def _resolve_round(
-        self, machine: Machine, event: Propose, loads: list[tuple[Command | Propose, Need]]
-    ) -> Bundle | None:
+    def _resolve_round(self, machine: Machine, event: Propose) -> Bundle | list[Load]:
         """The bodies inside a PREPARE are resolved too."""
         request = machine.resolve_round(event.request, self._true_ns(), event.loaded)
         if isinstance(request, Need):
-            loads.append((event, request))
-            return None
+            return [(event, request)]
         return Bundle(request, [], event.reply)
 
     # -- answers --------------------------------------------------------------------------------------------------

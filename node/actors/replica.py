@@ -159,11 +159,11 @@ class Replica(Actor[ReplicaEvent]):
     def _propose_waiting(self) -> bool:
         """Whether anything was proposed."""
         has_proposed = False
-        while self.is_serving and self._installing is None and (made := self._pipeline.make(self.machine)) is not None:
-            self._loads += made.loads
-            if made.drafts and not self._propose(made.drafts):
+        while self.is_serving and self._installing is None and (taken := self._pipeline.take(self.machine)) is not None:
+            self._loads += taken.loads
+            if taken.drafts and not self._propose(taken.drafts):
                 break
-            has_proposed |= bool(made.drafts)
+            has_proposed |= bool(taken.drafts)
         return has_proposed
 
     def _propose(self, drafts: list[Draft]) -> bool:

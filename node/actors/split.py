@@ -36,7 +36,7 @@ from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
 CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
-GRACE_SECONDS = 0.1  # behind the deadline: whoever is asked may say so himself
+GRACE_SECONDS = 0.1  # after the deadline: whoever is asked may be the one to say so
 PAUSE_SECONDS_MAX = 0.2  # between two cuts
 MOVE_REFERENCE = "between parts"  # what the record says of a gathering
 
@@ -52,6 +52,15 @@ class Job:
     deadline: float
     reply: Reply
     cuts: int = 0  # in a row that had too little
+
+    def lacking(self, total: int) -> list[int]:
+        """What its transactions take that wants more than there is."""
+        return [amount for amount in self.wanted if amount > total]
+
+    def note_cut(self, total: int, moving: int) -> None:
+        """The parts have `total`, and `moving` may be on its way between them: counts the cut if it has too little for certain."""
+        lacking = self.lacking(total)
+        self.cuts = self.cuts + 1 if lacking and min(lacking) > total + moving else 0
 
 
 class SplitAccounts:
@@ -303,7 +312,10 @@ class SplitAccounts:
                 job.reply([[True] * len(job.wanted)])
             return []
         moving = sum(row.held + row.incoming for group, row in rows.items() if group != home)
-        ready = choose_ready(jobs, sum(available.values()), moving)
+        total = sum(available.values())
+        for job in jobs:
+            job.note_cut(total, moving)
+        ready = choose_ready(jobs, total)
         possible, moves = plan_moves(available, home, [amount for job in ready for amount in job.wanted])
         if rows[home].is_undecided and not all(possible):
             moves = moves_home(available, home)  # that part alone can tell what its open rounds may still bring
@@ -338,16 +350,15 @@ class SplitAccounts:
         await done
 
 
-def choose_ready(jobs: list[Job], total: int, moving: int) -> list[Job]:
-    """Those that need not wait for another cut, when the parts have `total`, and `moving` may be on its way between them.
+def choose_ready(jobs: list[Job], total: int) -> list[Job]:
+    """Those that need not wait for another cut, when the parts have `total`.
 
-    Who comes later waits for what those before leave; who wants more than there is, until two cuts have said so.
+    Who comes later waits until those before leave enough for the first of its amounts, so that each attempt brings it further; who
+    wants more than there is, until two cuts have said so.
     """
     ready, left = [], total
     for job in jobs:
-        lacking = [amount for amount in job.wanted if amount > total]
-        job.cuts = job.cuts + 1 if lacking and min(lacking) > total + moving else 0
-        if job.cuts == CUTS_BEFORE_REFUSAL or (not lacking and job.wanted[0] <= left):
+        if job.cuts == CUTS_BEFORE_REFUSAL or (not job.lacking(total) and job.wanted[0] <= left):
             ready.append(job)
             for amount in job.wanted:
                 left -= amount if amount <= left else 0

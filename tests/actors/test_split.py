@@ -174,13 +174,17 @@ async def test_a_batch_that_surely_has_not_happened_has_changed_nothing(monkeypa
 
 
 async def test_who_wants_too_much_holds_up_nobody() -> None:
-    """He waits for another cut while the others are let through."""
-    jobs = [Job([amount], 0.0, print) for amount in (90, 40, 30, 20)]
-    assert [job.wanted for job in choose_ready(jobs, 80, 20)] == [[40], [30]], "moves may bring what the first wants"
-    assert [job.wanted for job in choose_ready(jobs[:1], 80, 5)] == []
-    assert [job.wanted for job in choose_ready([*jobs[:1], *jobs[3:]], 80, 5)] == [[90], [20]], (
-        "the second cut says so too"
-    )
+    """Whoever does waits for another cut while the others are let through."""
+
+    def ready(jobs: list[Job], moving: int) -> list[list[int]]:
+        for job in jobs:
+            job.note_cut(80, moving)
+        return [job.wanted for job in choose_ready(jobs, 80)]
+
+    greedy, *others = [Job([amount], 0.0, print) for amount in (90, 40, 30, 20)]
+    assert ready([greedy, *others], moving=20) == [[40], [30]], "moves may bring what the first wants"
+    assert ready([greedy], moving=5) == []
+    assert ready([greedy, *others[2:]], moving=5) == [[90], [20]], "the second cut says so too"
 
 
 async def test_a_home_part_that_can_give_less_than_nothing() -> None:
