@@ -359,7 +359,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._narrow(0, FINISH_TICKS)
 
     def _narrow(self, rounds_max: int, ticks: int) -> None:
-        """Fewer rounds than ever may be in flight, for so many ticks at the most."""
+        """Fewer rounds than ever may be in flight, for at most this many ticks."""
         self.core.rounds_max, self._narrow_until = rounds_max, self._ticks + ticks
 
     def _on_wake(self, group: int, epoch: int) -> None:

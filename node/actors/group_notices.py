@@ -30,9 +30,8 @@ from node.notices import (
 if TYPE_CHECKING:
     from node.actors.replica import Replica
 
-LEADERLESS_SECONDS = (
-    5.0  # after which people are told: elections take tenths of one, and a group of all that start some
-)
+# After which people are told: elections take tenths of one, and a group of all that start some.
+LEADERLESS_SECONDS = 5.0
 HELD_BACK_NS = 10**9  # of stamps: what a change of leadership between clocks that agree leaves is less
 
 REASONS = {  # of all but those of the steps between a campaign and its end, which are no news

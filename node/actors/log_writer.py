@@ -13,9 +13,8 @@ from node.ports import Clock, LogStore, LogWrite, OperatorLog
 WRITES_MAX = 10_000  # every group can have several under way; the groups' own limits bound the bytes
 DRAIN_MAX = 1_000  # one transaction; larger ones only make everybody wait longer
 SLOW_SECONDS = 0.5  # a healthy disk takes milliseconds, a busy one tenths; new work would only wait behind such a write
-STALL_SECONDS = (
-    1.0  # a leader whose disk stands still for longer serves worse than a new one, which is there in tenths of one
-)
+# A leader whose disk stands still for longer serves worse than a new one, which is there in tenths of one.
+STALL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)

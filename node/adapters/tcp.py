@@ -19,9 +19,8 @@ from protocol.frames import FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, FrameDecoder
 from protocol.messages import Hello, Message, Welcome, decode, encode, failure
 
 UNSENT_BYTES_MAX = 64 << 20  # a peer that reads this slowly is cut off; it will come back
-CONNECT_TIMEOUT_SECONDS = (
-    0.5  # a peer that can be reached answers in milliseconds; one behind a cut that has healed is found soon
-)
+# A peer that can be reached answers in milliseconds; one behind a cut that has healed is found soon.
+CONNECT_TIMEOUT_SECONDS = 0.5
 LINGER_SECONDS = 1.0  # for a refused side to read why; it closes by itself as soon as it has
 BACKLOG = 1_024  # connections that wait to be accepted after a node's restart
 UNKNOWN, CLIENT = -1, 0  # who is at the other side, before its first message, and where it is no node

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         self.tell_programs(message)
         super().error(message)
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # overloaded there
         """As argparse does it, once all words are known to be UTF-8."""
         words = sys.argv[1:] if args is None else args
         for word in words:

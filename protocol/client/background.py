@@ -72,7 +72,7 @@ class Background:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Names are looked up in threads that no end of a program waits for: a slow resolver takes nobody more than his time limit."""
+    """Names are looked up in threads that no end of a program waits for: a slow resolver takes no call longer than its time limit."""
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         """As any loop does it."""

@@ -72,7 +72,7 @@ class Client(Following):
 
     `cluster` is the name that it must have, or `name/identity` (as `cluster_name` tells it): nodes of another cluster are refused.
     A client that has met one never takes another for it.
-    A call ends within its own `timeout`, or the client's, in seconds; `within` so many seconds of the first one all have ended.
+    `timeout` bounds one call, unless that has its own, `within` all calls together, counted from the first; both are in seconds.
     All calls raise `RingpayError`s: `Refused` by the books, `Busy` when a node sheds load, `OutcomeUnknown` when what changes
     something got no definite answer in time, `Unreachable` when nothing has happened, `ProtocolError` on nonsense.
     """

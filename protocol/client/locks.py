@@ -22,9 +22,8 @@ from protocol.status import LockStatus
 RENEWALS_PER_TTL = 3  # two may be lost before the lease is
 RENEWAL_SECONDS_MIN = 0.1  # for one try: an answer of a busy cluster is not given up before
 MILLISECONDS_MAX = 1e12  # of a time to live that is sent: far above any that a node takes
-WITHDRAW_SECONDS = (
-    1.0  # for a wait that is given up, the last tenth of a shorter one; if nobody answers, the time to live cleans up
-)
+# For a wait that is given up, the last tenth of a shorter one; if nobody answers, the time to live cleans up.
+WITHDRAW_SECONDS = 1.0
 
 
 @dataclass(slots=True)

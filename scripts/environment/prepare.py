@@ -82,7 +82,7 @@ def _finds_the_project() -> bool:
 
 
 def _check_packages() -> None:
-    """Whoever prepares the environment himself is told what it lacks; the tests' and the linter's packages are his affair."""
+    """Whoever brings an environment is told what it lacks for running; packages of the tests and the linter are not looked at."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         _fail(

@@ -174,9 +174,8 @@ class LocalCluster(ClusterFolder):
         try:
             return NodeState.unpack(await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS))
         except (OSError, TimeoutError, ProtocolError) as error:
-            is_told = (
-                isinstance(error, ConnectionRefusedError) and error.errno is None
-            )  # by the node, not by the system
+            # By the node, not by the system.
+            is_told = isinstance(error, ConnectionRefusedError) and error.errno is None
             return Waiting(str(error)) if is_told else None
 
     async def ask(self, number: int, operation: Operation, body: list[Any], seconds: float) -> list[Any]:

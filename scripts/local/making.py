@@ -35,7 +35,8 @@ def create(folder: Path, settings: Mapping[str, int | str]) -> LocalCluster:
     settings = {"peer_token": secrets.token_hex(16), **settings}  # so that no other local program can pass for a node
     for name, value in settings.items():
         written = json.dumps(value, ensure_ascii=False)  # TOML writes texts, numbers, true and false alike
-        text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", lambda match, w=written: match[1] + w, text)  # type: ignore[misc]
+        quoted = written.replace("\\", r"\\")
+        text, count = re.subn(rf"(?m)^({name}\s*=\s*)(\"[^\"]*\"|\S+)", rf"\g<1>{quoted}", text)
         assert count == 1, name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("scripts/cluster --dir made this folder and may delete it\n")

@@ -107,7 +107,7 @@ class Holds:
             del self.ended[0]
 
     def earliest_ns(self) -> int | None:
-        """When the next hold expires that no open round touches."""
+        """When the next hold expires that has not been marked as expired, whether an open round touches it or not; None: never."""
         while self._expiries:
             expiry_ns, id = self._expiries[0]
             hold = self.open.get(id)

@@ -121,9 +121,8 @@ class LegsDocket:
         if self._exact is None or number not in self._spans:
             return
         exact, (row, status) = self._exact, failure
-        is_debit = (
-            self._batch.sides[row] & DEBIT
-        )  # of the others the id is not settled here, whatever is wrong with their form
+        # Of the others the id is not settled here, whatever is wrong with their form.
+        is_debit = self._batch.sides[row] & DEBIT
         self._reasons[row] = status if is_debit else status & ~SETTLED
         first, last = self._spans[number]
         if status & ~SETTLED == Status.exists and exact.has_happened:

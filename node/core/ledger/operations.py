@@ -128,7 +128,7 @@ def check_balances(body: Body) -> list[str]:
 
 
 def check_ids(body: Body, most: int) -> list[str]:
-    """`[account id, ...]`, up to so many."""
+    """`[account id, ...]`, `most` of them at most."""
     expect(1 <= len(body) <= most, f"1 to {most} account ids")
     expect(all(type(identifier) is str for identifier in body), "account ids as text")
     return body
@@ -155,7 +155,7 @@ def decode_find(body: Body) -> bytes:
 
 
 def bytes_of_accounts(body: Body) -> int:
-    """What an answer with so many accounts may weigh."""
+    """What an answer with as many accounts may weigh."""
     return ACCOUNT_BYTES * len(body)
 
 

@@ -44,7 +44,7 @@ class Posting(Exact):
         return None
 
     def fail(self, first: int, last: int, failing: int, status: int) -> None:
-        """It has not: each row has its status, and of its ids that of the failing row alone is recorded."""
+        """Gives each row of a refused transaction its status; of its ids, that of the failing row alone is recorded."""
         if status == Status.exists and last - first > 1 and self.has_happened:
             self.statuses[first:last] = [status] * (last - first)
             return

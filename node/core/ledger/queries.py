@@ -214,9 +214,8 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         return Answer(["history", None, None])
     is_undecided = _has_undecided(books, row)
     if is_undecided and is_newest_first and cursor is None:
-        return Answer(
-            ["history", [], None], is_undecided=True
-        )  # it begins with what is open: no use in reading the rest
+        # It begins with what is open: no use in reading the rest.
+        return Answer(["history", [], None], is_undecided=True)
     pages = Pages(books, row, loaded)
     page = _page(pages, cursor, limit, -1 if is_newest_first else 1, bool(with_failed))
     if page is None:

@@ -36,7 +36,7 @@ class Reserving(Exact):
         return line, status | SETTLED if self.known[line] else status
 
     def _note_waiting(self, line: int) -> None:
-        """A row behind it in the same transaction repeats its id; one of another transaction waits for it."""
+        """Notes the id of a row that may happen: a later row of its transaction repeats it, one of another transaction waits."""
         if self.lines.sides[line] & DEBIT and self.lines.suspect[line]:
             self.lines.index[self.batch.id_at(self.lines.positions[line])] = line
 

@@ -31,7 +31,7 @@ class EndedClaims:
         self._saved = 0
 
     def note(self, claim_id: bytes, status: LockStatus) -> None:
-        """A claim is over, or was refused: `status` is what its holder is told who gives it back."""
+        """A claim is over, or was refused: `status` is what whoever made it is told when it is given back, or made again."""
         if claim_id in self._known:
             return
         self._known[claim_id] = status

@@ -12,7 +12,7 @@ from protocol.status import Status
 
 
 class Pins(Protocol):
-    """The locks."""
+    """What guards ask of the part that holds the locks."""
 
     def guard(self, round_id: int, name: str, token: int, at: At) -> tuple[Status, Claim | None]:
         """Whether the token holds its lock, and the claim that has been pinned for the round now."""

@@ -46,18 +46,15 @@ class Served(Generic[Request]):
     to_part: Callable[[Request], Body]  # the request as the part takes it
     to_client: Callable[[Body], Body]  # the part's answer as the client is told
     is_work: bool = False  # whether an overloaded node may refuse it: it takes a place in a log or a queue
-    answer_bytes: Callable[[Body], int] = lambda _: (
-        0
-    )  # what the answer to a read may weigh, which stands for its time, too
-    is_heavy: Callable[[Request], bool] = lambda _: (
-        False
-    )  # a question that takes more than a moment where all is in memory
+    # What the answer to a read may weigh, which stands for its time, too.
+    answer_bytes: Callable[[Body], int] = lambda _: 0
+    # A question that takes more than a moment where all is in memory.
+    is_heavy: Callable[[Request], bool] = lambda _: False
     size: Callable[[Request], int] = lambda _: 1  # of a command, in transfers
     group: Callable[[Request], int] | None = None
     merge_all: Callable[[Sequence[Body]], Body] | None = None
-    is_conflict: Callable[[Body], bool] = lambda _: (
-        False
-    )  # whether a client's answer says that something else came in between
+    # Whether a client's answer says that something else came in between.
+    is_conflict: Callable[[Body], bool] = lambda _: False
     merging: Merging | None = None
     wait_ms: Callable[[Request], int] = lambda _: (
         0
