@@ -87,11 +87,11 @@ def pledge_nothing(patch: pytest.MonkeyPatch) -> None:
 
     def decide(self: Pending, round_id: int, statuses: Statuses) -> None:
         for reserved in self._rounds.get(round_id, []):
-            np.add.at(self._columns.reserved, reserved.of, reserved.amounts)
+            np.add.at(self._columns.reserved, reserved.allowances, reserved.amounts)
         honest(self, round_id, statuses)
 
     def reserve(self: Pending, round_id: int, reserved: Reserved) -> None:
-        np.subtract.at(self._columns.reserved, reserved.of, reserved.amounts)
+        np.subtract.at(self._columns.reserved, reserved.allowances, reserved.amounts)
         keep(self, round_id, reserved)
 
     keep = Pending.reserve

@@ -8,7 +8,7 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 | command | logged as | answer |
 |---|---|---|
 | ["set", account, amount or None, zone, id, id of the change before it] | [..., row, until_ns, status] | ["allowance", `AllowanceStatus`] |
-| ["renew"] | ["renew", [number, until_ns, ...]] | ["renew"] |
+| ["renew"] | ["renew", [allowance, until_ns, ...]] | ["renew"] |
 
 | question | answer |
 |---|---|
@@ -23,7 +23,7 @@ What happens where, as a guide to a part of your own:
 - `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
 - `decide`, in `counted`: reservations of a round become payments, or are given back.
 - `observe`: a hold that has ended gives its rest back.
-- `due`: a day is over; the next one begins by an entry, so many of them in one entry at the most.
+- `due`: a day is over; the next one begins by an entry, which holds a bounded number of them.
 
 To add a part, write its package beside this one, name it in `SHARD_PARTS` of `node/daemon.py`, and give it what its clients see:
 operations, statuses and their words (`protocol/operations.py`, `status.py`, `expected.py`, `views.py`, `PROTOCOL.md`), methods with their

@@ -83,12 +83,12 @@ class Allowances(BasePart):
         return -1 if row is None else row, 0 if known is None else end_of_day_ns(known, asking.now_ns), int(status)
 
     def _following_days(self, allowances: Int32s, asking: Asking) -> list[int]:
-        """number, when its next day ends, ..."""
+        """allowance, when its next day ends, ..."""
         flat: list[int] = []
-        for number in allowances.tolist():
-            zone = find_zone(self._columns.terms[number].zone)
+        for allowance in allowances.tolist():
+            zone = find_zone(self._columns.terms[allowance].zone)
             assert zone is not None, "every node has the same time zones"
-            flat += (number, end_of_day_ns(zone, asking.now_ns))
+            flat += (allowance, end_of_day_ns(zone, asking.now_ns))
         return flat
 
     def joins(self) -> bool:
@@ -99,8 +99,8 @@ class Allowances(BasePart):
         """The days that begin with these payments."""
         if self._columns.earliest_ns() > asking.now_ns:
             return None
-        of = np.unique(self._columns.of(payments.debit[counted_rows(self._columns, payments)]))
-        over = of[self._columns.until_ns[of] <= asking.now_ns]
+        allowances = np.unique(self._columns.of(payments.debit[counted_rows(self._columns, payments)]))
+        over = allowances[self._columns.until_ns[allowances] <= asking.now_ns]
         return self._following_days(over, asking) if len(over) else None
 
     # -- on every replica -----------------------------------------------------------------------------------------
@@ -119,8 +119,8 @@ class Allowances(BasePart):
     def _set(self, change: Body) -> AllowanceStatus:
         """Once: a repeat of the change that came last is answered as that was, an earlier one conflicts."""
         account, amount, zone, id, after, row, until_ns, status = change
-        number = self._columns.find(account)
-        last = b"" if number == NONE else self._columns.terms[number].last_change
+        allowance = self._columns.find(account)
+        last = b"" if allowance == NONE else self._columns.terms[allowance].last_change
         if id == last:
             return AllowanceStatus.set
         if status != AllowanceStatus.set:
@@ -132,8 +132,8 @@ class Allowances(BasePart):
         return AllowanceStatus.set
 
     def _begin_days(self, flat: list[int], at: At) -> None:
-        for number, until_ns in zip(flat[0::2], flat[1::2], strict=True):
-            self._columns.begin_day(number, until_ns, at.timestamp_ns)
+        for allowance, until_ns in zip(flat[0::2], flat[1::2], strict=True):
+            self._columns.begin_day(allowance, until_ns, at.timestamp_ns)
 
     def join(self, payments: Payments, body: Body | None, at: At, round_id: int | None) -> Docket | None:
         """A say in what leaves accounts with an allowance."""
@@ -172,16 +172,16 @@ class Allowances(BasePart):
             case _:
                 raise ProtocolError("allowances: expected an account id")
 
-    def _answer(self, number: int) -> Answer:
+    def _answer(self, allowance: int) -> Answer:
         columns = self._columns
-        if number == NONE:
+        if allowance == NONE:
             return Answer(["allowance", None])
-        terms = columns.terms[number]
+        terms = columns.terms[allowance]
         row = [
-            columns.limit.item(number) if terms.is_set else None, columns.spent.item(number), terms.zone,
-            columns.until_ns.item(number), terms.last_change,
+            columns.limit.item(allowance) if terms.is_set else None, columns.spent.item(allowance), terms.zone,
+            columns.until_ns.item(allowance), terms.last_change,
         ]  # fmt: skip
-        return Answer(["allowance", row], is_undecided=bool(columns.reserved[number]))
+        return Answer(["allowance", row], is_undecided=bool(columns.reserved[allowance]))
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """Days begin by an entry."""

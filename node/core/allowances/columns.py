@@ -1,4 +1,4 @@
-"""Allowances in columns: one row each, found by the ledger's row of its account."""
+"""Allowances in columns: one place each, by which all files here know it (`allowance`), found by the ledger's row of its account."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Terms:
 
 
 class Columns:
-    """Growable. An account keeps its row for ever, also while it has no allowance."""
+    """Growable. An account keeps its place for ever, also while it has no allowance."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -49,14 +49,14 @@ class Columns:
         self.day: Int64s = np.zeros(0, np.int64)  # counts the days, so that a reservation knows its own
         self.sums: Int64s = np.zeros(0, np.int64)  # scratch, zero between batches
         self.tight: Marks = np.zeros(0, np.bool_)
-        self._rows: dict[str, int] = {}
+        self._allowances: dict[str, int] = {}  # by account
         self._dirty_pages: dict[int, None] = {}
         self._dirty_terms: dict[int, None] = {}
         self._earliest_ns: int | None = None  # once it is asked for
 
     def find(self, account: str) -> int:
-        """The row of an account's allowance, `NONE` if it has never had one."""
-        return self._rows.get(account, NONE)
+        """An account's allowance, `NONE` if it has never had one."""
+        return self._allowances.get(account, NONE)
 
     def of(self, rows: Int32s) -> Int32s:
         """The allowance of each account, by the ledger's rows; `NONE` for those that have none, or are not here."""
@@ -65,47 +65,45 @@ class Columns:
         found[known] = self.of_account[rows[known]]
         return found
 
-    def put(self, terms: Terms, limit: int, until_ns: int) -> int:
-        """Sets an allowance, or (`terms.is_set` false) takes it back; its row. What was paid out today still counts."""
-        number = self.find(terms.account)
-        if number == NONE:
-            number = self._add(terms)
-        self.terms[number] = terms
-        self.limit[number] = limit
-        self.until_ns[number] = until_ns
-        self._link(terms, number)
-        self._dirty_terms[number] = None
-        self.touch_one(number)
+    def put(self, terms: Terms, limit: int, until_ns: int) -> None:
+        """Sets an allowance, or (`terms.is_set` false) takes it back. What was paid out today still counts."""
+        allowance = self.find(terms.account)
+        if allowance == NONE:
+            allowance = self._add(terms)
+        self.terms[allowance] = terms
+        self.limit[allowance] = limit
+        self.until_ns[allowance] = until_ns
+        self._link(terms, allowance)
+        self._dirty_terms[allowance] = None
+        self.touch_one(allowance)
         self._earliest_ns = None
-        return number
 
     def _add(self, terms: Terms) -> int:
-        number, self.count = self.count, self.count + 1
+        allowance, self.count = self.count, self.count + 1
         if self.count > len(self.limit):
             size = -(-max(self.count, self.count * 5 // 4) // PAGE_ROWS) * PAGE_ROWS
             for name in (*NUMBERS, "sums", "tight"):
                 setattr(self, name, _grown(getattr(self, name), size))
-        self._rows[terms.account] = number
+        self._allowances[terms.account] = allowance
         self.terms.append(terms)
-        return number
+        return allowance
 
-    def _link(self, terms: Terms, number: int) -> None:
+    def _link(self, terms: Terms, allowance: int) -> None:
         if terms.row >= len(self.of_account):
             before = len(self.of_account)
             self.of_account = _grown(self.of_account, max(terms.row + 1, before * 2))
             self.of_account[before:] = NONE
-        self.of_account[terms.row] = number if terms.is_set else NONE
+        self.of_account[terms.row] = allowance if terms.is_set else NONE
 
-    def begin_day(self, number: int, until_ns: int, now_ns: int) -> bool:
+    def begin_day(self, allowance: int, until_ns: int, now_ns: int) -> None:
         """The next day begins, unless it has already, or is over itself."""
-        if not self.until_ns[number] <= now_ns < until_ns:
-            return False
-        self.spent[number] = self.reserved[number] = 0
-        self.until_ns[number] = until_ns
-        self.day[number] += 1
-        self.touch_one(number)
+        if not self.until_ns[allowance] <= now_ns < until_ns:
+            return
+        self.spent[allowance] = self.reserved[allowance] = 0
+        self.until_ns[allowance] = until_ns
+        self.day[allowance] += 1
+        self.touch_one(allowance)
         self._earliest_ns = None
-        return True
 
     def ended(self, now_ns: int) -> Int32s:
         """The allowances whose day is over."""
@@ -119,22 +117,24 @@ class Columns:
             self._earliest_ns = int(self.until_ns[: self.count].min()) if self.count else NEVER_NS
         return self._earliest_ns
 
-    def touch(self, numbers: Int32s) -> None:
-        """Marks rows as changed."""
-        self._dirty_pages.update(dict.fromkeys(np.unique(numbers // PAGE_ROWS).tolist()))
+    def touch(self, allowances: Int32s) -> None:
+        """Marks them as changed."""
+        self._dirty_pages.update(dict.fromkeys(np.unique(allowances // PAGE_ROWS).tolist()))
 
-    def touch_one(self, number: int) -> None:
-        """`touch` for a single row."""
-        self._dirty_pages[number // PAGE_ROWS] = None
+    def touch_one(self, allowance: int) -> None:
+        """`touch` for a single one."""
+        self._dirty_pages[allowance // PAGE_ROWS] = None
 
     def state(self) -> list[Any]:
         """Everything, for a digest."""
-        numbers = [getattr(self, name)[: self.count].tobytes() for name in NUMBERS]
-        return [[terms.pack() for terms in self.terms], numbers]
+        columns = [getattr(self, name)[: self.count].tobytes() for name in NUMBERS]
+        return [[terms.pack() for terms in self.terms], columns]
 
     def changes(self) -> list[Change]:
         """A row a page of numbers, and one for the terms of each allowance."""
-        changes = [Change(TERMS, number, msgpack.packb(self.terms[number].pack())) for number in self._dirty_terms]
+        changes = [
+            Change(TERMS, allowance, msgpack.packb(self.terms[allowance].pack())) for allowance in self._dirty_terms
+        ]
         for page in self._dirty_pages:
             rows = slice(page * PAGE_ROWS, min(self.count, (page + 1) * PAGE_ROWS))
             packed = [getattr(self, name)[rows].tobytes() for name in NUMBERS]

@@ -19,28 +19,32 @@ SERIAL_KEY = 0  # of the row of `HOLDS` that says which serial was given last; h
 class Reserved:
     """Reservations of a round, in columns."""
 
-    numbers: Int32s  # of the transactions
-    of: Int32s  # the allowances
+    transactions: Int32s
+    allowances: Int32s
     amounts: Int64s
     days: Int64s  # of the allowances, when it was reserved
     holds: list[tuple[int, bytes]]  # that rows here open: (place in the columns, id)
 
     def pack(self) -> list[Any]:
         """For a checkpoint and a digest."""
-        return [self.numbers.tobytes(), self.of.tobytes(), self.amounts.tobytes(), self.days.tobytes(), self.holds]
+        return [
+            *(column.tobytes() for column in (self.transactions, self.allowances, self.amounts, self.days)),
+            self.holds,
+        ]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> Reserved:
         """Reads `pack`."""
         *columns, holds = packed
         kinds = (np.int32, np.int32, np.int64, np.int64)
-        numbers, of, amounts, days = (np.frombuffer(column, kind) for column, kind in zip(columns, kinds, strict=True))
-        return cls(numbers, of, amounts, days, [(place, id) for place, id in holds])
+        read = (np.frombuffer(column, kind) for column, kind in zip(columns, kinds, strict=True))
+        transactions, allowances, amounts, days = read
+        return cls(transactions, allowances, amounts, days, [(place, id) for place, id in holds])
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A hold that counts."""
+    """A hold whose amount was counted, and on which day."""
 
     serial: int  # of its checkpoint row
     id: bytes
@@ -78,15 +82,15 @@ class Pending:
         columns = self._columns
         for reserved in self._rounds.pop(round_id, []):
             self._changed_rounds[round_id] = None
-            is_today = columns.day[reserved.of] == reserved.days
-            happens = is_today & (statuses[reserved.numbers] == 0)
-            np.subtract.at(columns.reserved, reserved.of[is_today], reserved.amounts[is_today])
-            np.add.at(columns.spent, reserved.of[happens], reserved.amounts[happens])
-            self._assert_sound(reserved.of)
-            columns.touch(reserved.of)
+            is_today = columns.day[reserved.allowances] == reserved.days
+            happens = is_today & (statuses[reserved.transactions] == 0)
+            np.subtract.at(columns.reserved, reserved.allowances[is_today], reserved.amounts[is_today])
+            np.add.at(columns.spent, reserved.allowances[happens], reserved.amounts[happens])
+            self._assert_sound(reserved.allowances)
+            columns.touch(reserved.allowances)
             for place, id in reserved.holds:
-                if statuses[reserved.numbers[place]] == 0:
-                    self.open(id, reserved.of.item(place), reserved.days.item(place))
+                if statuses[reserved.transactions[place]] == 0:
+                    self.open(id, reserved.allowances.item(place), reserved.days.item(place))
 
     def _assert_sound(self, allowances: Int32s) -> None:
         spent, reserved = self._columns.spent[allowances], self._columns.reserved[allowances]
@@ -113,12 +117,12 @@ class Pending:
 
     def state(self) -> list[Any]:
         """Everything, for a digest."""
-        rounds = [[number, [each.pack() for each in self._rounds[number]]] for number in sorted(self._rounds)]
+        rounds = [[round_id, [each.pack() for each in self._rounds[round_id]]] for round_id in sorted(self._rounds)]
         return [rounds, [opened.pack() for opened in self._holds.values()], self._last_serial]
 
     def changes(self) -> list[Change]:
         """A row a round and a hold, and the last serial."""
-        changes = [Change(ROUNDS, number, self._packed_round(number)) for number in self._changed_rounds]
+        changes = [Change(ROUNDS, round_id, self._packed_round(round_id)) for round_id in self._changed_rounds]
         for serial, id in self._changed_holds.items():
             opened = self._holds.get(id)
             is_there = opened is not None and opened.serial == serial
@@ -138,8 +142,8 @@ class Pending:
 
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint."""
-        for number, value in rows(ROUNDS):
-            self._rounds[number] = [Reserved.unpack(packed) for packed in msgpack.unpackb(value)]
+        for round_id, value in rows(ROUNDS):
+            self._rounds[round_id] = [Reserved.unpack(packed) for packed in msgpack.unpackb(value)]
         for key, value in rows(HOLDS):
             if key == SERIAL_KEY:
                 self._last_serial = msgpack.unpackb(value)
@@ -159,14 +163,14 @@ class Counted:
     _pieces: list[tuple[Int32s, Int32s, Int64s]] = field(default_factory=list)
     _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
 
-    def add(self, numbers: Int32s, of: Int32s, amounts: Int64s) -> None:
+    def add(self, transactions: Int32s, allowances: Int32s, amounts: Int64s) -> None:
         """Rows that were taken by columns; none of them opens a hold."""
         if self.round_id is not None:
-            self._pieces.append((numbers, of, amounts))
+            self._pieces.append((transactions, allowances, amounts))
 
-    def add_one(self, number: int, allowance: int, amount: int, hold_id: bytes) -> None:
+    def add_one(self, transaction: int, allowance: int, amount: int, hold_id: bytes) -> None:
         """A row that was taken alone."""
-        self._single.append((number, allowance, amount, hold_id))
+        self._single.append((transaction, allowance, amount, hold_id))
 
     def forget_one(self) -> None:
         """The row that was added last has been given back."""
@@ -180,18 +184,20 @@ class Counted:
                     self.pending.open(hold_id, allowance, self.columns.day.item(allowance))
             return
         pieces = [*self._pieces, self._columns_of_single()]
-        numbers = np.concatenate([piece[0] for piece in pieces])
-        of = np.concatenate([piece[1] for piece in pieces])
+        transactions = np.concatenate([piece[0] for piece in pieces])
+        allowances = np.concatenate([piece[1] for piece in pieces])
         amounts = np.concatenate([piece[2] for piece in pieces])
-        order = numbers.argsort(kind="stable")  # whichever way a row was taken
+        order = transactions.argsort(kind="stable")  # whichever way a row was taken
         if len(order):
-            of = of[order]
+            allowances = allowances[order]
             single_from = len(order) - len(self._single)
             places = order.argsort()[single_from:].tolist()
             holds = [(place, row[3]) for place, row in zip(places, self._single, strict=True) if row[3]]
-            reserved = Reserved(numbers[order], of, amounts[order], self.columns.day[of], sorted(holds))
+            reserved = Reserved(
+                transactions[order], allowances, amounts[order], self.columns.day[allowances], sorted(holds)
+            )
             self.pending.reserve(self.round_id, reserved)
 
     def _columns_of_single(self) -> tuple[Int32s, Int32s, Int64s]:
-        numbers, of, amounts = ([one[place] for one in self._single] for place in range(3))
-        return np.array(numbers, np.int32), np.array(of, np.int32), np.array(amounts, np.int64)
+        transactions, allowances, amounts = ([one[place] for one in self._single] for place in range(3))
+        return np.array(transactions, np.int32), np.array(allowances, np.int32), np.array(amounts, np.int64)

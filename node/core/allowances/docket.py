@@ -20,7 +20,7 @@ UNCOUNTED = int(Flag.capture | Flag.void)  # their hold has counted when it was 
 class Taken:
     """What the transaction judged last counts for."""
 
-    number: int
+    transaction: int
     rows: list[int]  # of the docket
     before: list[tuple[int, int, int]]  # allowance, and what was spent and reserved of it
 
@@ -38,8 +38,8 @@ class AllowancesDocket:
         self._now_ns = now_ns
         self._counted = counted
         self._amounts: Int64s = payments.amounts[rows]
-        self._of: Int32s = columns.of(payments.debit[rows])
-        self._numbers: Int32s = rows if payments.numbers is None else payments.numbers[rows]
+        self._of: Int32s = columns.of(payments.debit[rows])  # the allowance of each row
+        self._transactions: Int32s = rows if payments.numbers is None else payments.numbers[rows]
         self._lines: dict[int, list[int]] | None = None  # of each transaction, once one is judged
         self._taken: Taken | None = None
         self._payments = payments
@@ -63,18 +63,18 @@ class AllowancesDocket:
         if not tight.any():
             return None
         marks = np.zeros(len(statuses), np.bool_)
-        marks[self._numbers[tight]] = True
+        marks[self._transactions[tight]] = True
         return marks
 
     def take(self, chosen: Marks | None) -> None:
         """See `Docket`."""
-        lines = np.arange(len(self._of)) if chosen is None else np.flatnonzero(chosen[self._numbers])
+        lines = np.arange(len(self._of)) if chosen is None else np.flatnonzero(chosen[self._transactions])
         if len(lines):
             of = self._of[lines]
             column = self._columns.spent if self._counted.round_id is None else self._columns.reserved
             np.add.at(column, of, self._amounts[lines])
             self._columns.touch(of)
-            self._counted.add(self._numbers[lines], of, self._amounts[lines])
+            self._counted.add(self._transactions[lines], of, self._amounts[lines])
 
     def judge(self, number: int, *, may_be_given_back: bool) -> Failure | None:
         """See `Docket`. What open rounds have reserved of an allowance may come back, but for the transaction's own part."""
@@ -88,12 +88,12 @@ class AllowancesDocket:
                 return int(self._batch_rows[line]), status
         return None
 
-    def _lines_of(self, number: int) -> list[int]:
+    def _lines_of(self, transaction: int) -> list[int]:
         if self._lines is None:
             self._lines = {}
-            for line, transaction in enumerate(self._numbers.tolist()):
-                self._lines.setdefault(transaction, []).append(line)
-        return self._lines.get(number, [])
+            for line, number in enumerate(self._transactions.tolist()):
+                self._lines.setdefault(number, []).append(line)
+        return self._lines.get(transaction, [])
 
     def _judge_line(self, line: int, own: dict[int, int]) -> int:
         assert self._taken is not None
@@ -113,7 +113,7 @@ class AllowancesDocket:
             columns.reserved[allowance] = reserved + amount
             own[allowance] = mine + amount
         columns.touch_one(allowance)
-        self._counted.add_one(self._numbers.item(line), allowance, amount, self._hold_at(line))
+        self._counted.add_one(self._transactions.item(line), allowance, amount, self._hold_at(line))
         return 0
 
     def _hold_at(self, line: int) -> bytes:
@@ -124,7 +124,7 @@ class AllowancesDocket:
 
     def give_back(self, number: int) -> None:
         """See `Docket`."""
-        assert self._taken is not None and self._taken.number == number, "only the transaction judged last"
+        assert self._taken is not None and self._taken.transaction == number, "only the transaction judged last"
         for allowance, spent, reserved in reversed(self._taken.before):
             self._columns.spent[allowance], self._columns.reserved[allowance] = spent, reserved
             self._counted.forget_one()

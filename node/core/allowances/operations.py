@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from node.core.machine import Body, Served, expect, is_id
+from node.core.machine.operation import Body, Served, after_first, expect, is_id
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.status import AllowanceStatus
@@ -52,11 +52,11 @@ def decode_question(body: Body) -> str:
 OPERATIONS: tuple[Served[Any], ...] = (
     Served(
         Operation.set_allowance, NAME, True, decode_set, lambda asked: [asked.account], Setting.command,
-        lambda answer: answer[1:], is_work=True,
+        after_first, is_work=True,
         is_conflict=lambda answer: bool(answer[0] == AllowanceStatus.version_conflict),
     ),
     Served(
         Operation.allowance, NAME, False, decode_question, lambda account: [account], lambda account: ["allowance", account],
-        lambda answer: answer[1:], answer_bytes=lambda _: ANSWER_BYTES,
+        after_first, answer_bytes=lambda _: ANSWER_BYTES,
     ),
 )  # fmt: skip
