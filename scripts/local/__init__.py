@@ -5,7 +5,8 @@ says that it was made here: a folder with other things in it is refused, and `cl
 
 `command.py` is the program. `folder.py` is what needs no settings: nodes by the files they leave, and what ends them; `processes.py` is
 one node's process; `making.py` makes and opens a folder; `cluster.py` is a cluster that is there: it starts nodes and waits for them;
-`view.py` is how it stands; `replace.py` brings back a node that has lost its data, `faults.py` breaks and heals by the nodes' own switch.
+`view.py` is how it stands, `logs.py` what its nodes have told; `replace.py` brings back a node that has lost its data, `faults.py`
+breaks and heals by the nodes' own switch.
 
 Invariants: a pid alone proves nothing, a process is a node while its command line is; who was interrupted leaves nothing running that it
 started; nodes can be ended and their data deleted whatever was done to the settings.

@@ -14,6 +14,10 @@ TOP_LEVEL_FILES = ("CHANGELOG.md", "LICENSE", "README.md", "cluster.toml", "pypr
 UNFINISHED = re.compile(
     r"\b(?:TOD[O]|FIXM[E]|HAC[K])\b|\bXX[X]:|NotImplementedErro[r]"
 )  # the brackets: not to find itself
+LISTING = (  # packages whose guides list their files
+    "node/actors", "node/adapters", "node/cli", "node/core/ledger", "node/notices", "protocol", "protocol/client", "scripts/load",
+    "scripts/local",
+)  # fmt: skip
 MACHINE_PATH = re.compile(r"(?<![\w.$})>-])/(?:home|root|Users|work|farm)/\w|/tmp/\w")
 
 
@@ -69,3 +73,14 @@ def test_every_package_has_a_guide() -> None:
         if not guide.is_file() or ast.get_docstring(tree_of(guide)) is None:
             found.append(place(folder))
     assert found == []
+
+
+def test_guides_that_list_files_name_all() -> None:
+    """Whoever looks for something begins there: a file that is not named is not found."""
+    found = []
+    for folder in LISTING:
+        guide = ast.get_docstring(tree_of(ROOT / folder / "__init__.py")) or ""
+        for path in (ROOT / folder).glob("*.py"):
+            if not path.stem.startswith("__") and not re.search(rf"`{path.stem}(\.py)?`", guide):
+                found.append(place(path))
+    assert sorted(found) == []

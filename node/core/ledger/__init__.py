@@ -12,7 +12,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
-| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides, int32 rows of the round or none] | votes of a round, see `rounds` |
+| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides, int32 rows of the round or none] | votes of a round, see `legs` |
 
 | question | answer |
 |---|---|
@@ -23,10 +23,11 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["ids", round] | the first ids of an open round |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
-The files, from the bottom: `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch),
-`segment`, `stored` and `history` (the record), `repeats` (ids that it holds), `holds`, `reversals`, `books` (all of it together),
-`origins` (what reversals name), `sheet` and `exact` (one by one), `fast` and `transfers` (columns), `rounds`, `resolve`, `terms`,
-`account_commands`, `updates`, `settling`, `queries`, `checkpoint`, `ledger`.
+The files, from the bottom: `operations` (what clients may ask for), `limits` (bounds), `accounts` (columns), `ids` (sorted keys),
+`batch` (a logged batch), `segment`, `stored` and `history` (the record), `record` and `facts` (what readers are told), `repeats` (ids
+that it holds), `holds`, `reversals`, `books` (all of it together), `origins` (what reversals name), `sheet` and `exact` (one by one;
+`posting` carries out, `reserving` sets aside for a round), `fast` and `transfers` (columns), `legs`, `prepared` and `rounds` (a PREPARE,
+what it leaves, its decision), `resolve`, `terms`, `account_commands`, `updates`, `settling`, `queries`, `checkpoint`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
