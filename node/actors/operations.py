@@ -8,7 +8,14 @@ from typing import Any
 
 from node.actors.admission import Demand
 from node.actors.faults import check_fault
-from node.core.ledger.operations import TransferOf, check_accounts, check_ids
+from node.core.ledger.operations import (
+    SEARCH_BYTES,
+    SHARDS_ASKED,
+    TransferOf,
+    bytes_of_accounts,
+    check_accounts,
+    check_ids,
+)
 from node.core.locks import LockAction, LockWord
 from node.core.machine import Body, Served, check_apart, expect, is_id
 from protocol.errors import ErrorCode, ProtocolError
@@ -17,8 +24,6 @@ from protocol.placement import NODES_MAX
 from protocol.rows import NewAccount
 from protocol.status import TRANSFERS_MAX
 
-ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
-SEARCH_BYTES = 256 << 10  # for which a look into the records of all shards counts: most look into memory only
 ROUNDS_BYTES = 1 << 20  # what is undecided, at its longest; an audit is counted for as much
 
 
@@ -62,14 +67,6 @@ def check_nothing(body: Body) -> None:
     expect(body == [], "an empty body")
 
 
-def _is_never(_: Body) -> bool:
-    return False
-
-
-def _nothing(_: Body) -> int:
-    return 0
-
-
 def _bytes_of_survey(_: Body) -> int:
     return ROUNDS_BYTES
 
@@ -86,16 +83,16 @@ class Whole:
     """An operation of the cluster as a whole; its functions are those of `Served`."""
 
     decode: Callable[[Body], object]
-    is_work: Callable[[Body], bool] = _is_never
-    answer_bytes: Callable[[Body], int] = _nothing
+    is_work: Callable[[Body], bool] = lambda _: False
+    answer_bytes: Callable[[Body], int] = lambda _: 0
 
 
 WHOLE: Mapping[str, Whole] = {
     Operation.split_account: Whole(check_split, lambda _: True),
     Operation.cluster: Whole(check_nothing),
     Operation.audit: Whole(check_nothing, answer_bytes=_bytes_of_survey),
-    Operation.snapshot: Whole(check_snapshot, answer_bytes=lambda body: ACCOUNT_BYTES * len(body)),
-    Operation.trace: Whole(decode_trace, answer_bytes=lambda _: SEARCH_BYTES),
+    Operation.snapshot: Whole(check_snapshot, answer_bytes=bytes_of_accounts),
+    Operation.trace: Whole(decode_trace, answer_bytes=lambda _: SHARDS_ASKED * SEARCH_BYTES),
     Operation.undecided: Whole(check_nothing, answer_bytes=_bytes_of_survey),
     Operation.lock: Whole(LockWord.decode, _is_wish),
     Operation.replace_node: Whole(decode_replace),
@@ -104,7 +101,7 @@ WHOLE: Mapping[str, Whole] = {
 
 
 class Operations:
-    """All of a node's. Raises ValueError for two of one name."""
+    """All operations that a node serves. Raises ValueError for two of one name."""
 
     def __init__(self, served: Sequence[Served[Any]]) -> None:
         check_apart("operations", [*WHOLE, *(operation.name for operation in served)])

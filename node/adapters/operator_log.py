@@ -10,10 +10,9 @@ from typing import Any, TextIO
 
 import structlog
 
-from node.notices import Level, Notice, event_of, fields_of, line_of
+from node.notices import HEAD, Level, Notice, event_of, fields_of, line_of
 
 TEXT_CHARACTERS_MAX = 4_000  # of one field: what a peer can say is shorter, a trace of a broken invariant may not be
-HEAD = ("timestamp", "level", "node", "event")  # of each line, in this order; then the notice's own fields
 LINES_KEPT = 2_000  # of one node by the twin: some minutes of a run with faults
 
 

@@ -5,8 +5,9 @@ that there are; each says in its docstring when it is told, without help from th
 what that means: `scripts/cluster logs --events` lists them. A line is one JSON object: `timestamp` (UTC), `level`, `node` (whose log it
 is), `event`, then the fields. README says where the log is and how to read it.
 
-Whose they are: `process` (start, stop, disk, shedding), `clients`, `peers` (links, refusals, data folders, clocks), `groups` (elections,
-leaders, handovers, membership, stamps, checkpoints, the coordinator), `recoveries` (doubts, losses, snapshots).
+`notice` is what they have in common. Whose they are: `process` (start, stop, disk, shedding), `clients`, `peers` (links, refusals, data
+folders, clocks), `groups` (elections, leaders, handovers, membership, stamps, checkpoints, the coordinator), `recoveries` (doubts,
+losses, snapshots).
 
 Rules
 - A thing is told once, when it changes. What goes on (a campaign that is repeated, a peer that stays silent, requests that are shed)
@@ -43,7 +44,7 @@ from node.notices.groups import (
     StampsTrue,
     SteppedDown,
 )
-from node.notices.notice import Level, Notice, event_of, fields_of, line_of, names_of
+from node.notices.notice import HEAD, Level, Notice, event_of, fields_of, line_of, names_of
 from node.notices.peers import (
     Admitted,
     ClockAgrees,
@@ -101,6 +102,7 @@ from node.notices.recoveries import (
 )
 
 __all__ = [
+    "HEAD",
     "Notice",
     "Level",
     "event_of",

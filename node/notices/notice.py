@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum, unique
 from typing import ClassVar
 
+HEAD = ("timestamp", "level", "node", "event")  # of each line of the log, in this order; then the notice's own fields
 SECONDS_DIGITS = 3  # nobody on call reads microseconds
 
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from node import notices
 from node.cli.output import OutputLost, say, visible
-from node.notices import Level, Notice, event_of, names_of
+from node.notices import HEAD, Level, Notice, event_of, names_of
 
 POLL_SECONDS = 0.2  # between two looks at logs that are followed
 TIME_CHARACTERS = 23  # of a timestamp as it is shown: up to milliseconds
@@ -47,9 +47,6 @@ class Line:
         event = visible(str(self.told["event"]))
         level = visible(str(self.told["level"]))
         return f"{when}  node {self.node:<3} {level:7}  {event:{EVENT_CHARACTERS}}  {visible(fields)}".rstrip()
-
-
-HEAD = ("timestamp", "level", "node", "event")
 
 
 def _value(value: object) -> str:
