@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done
+from node.actors.actor import Reply
 from node.actors.admission import Admission
 from node.actors.audit import Auditor
 from node.actors.clocks import Clocks
-from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Finish, Hurry, Leads, Mark, Submit
+from node.actors.coordinator import CoordinatorActor, CoordinatorPorts, Leads
 from node.actors.coordinator import Ticked as CoordinatorTicked
 from node.actors.directory import Directory
 from node.actors.doubts import Doubts
@@ -36,6 +36,8 @@ from node.actors.router import Call, Router
 from node.actors.routes import Routes
 from node.actors.session import Rules, Session, SessionHost
 from node.actors.split import SplitAccounts
+from node.actors.status import Status
+from node.actors.to_coordinator import ToCoordinator
 from node.actors.tracing import Tracer
 from node.config import Config
 from node.core.allowances import Allowances
@@ -47,8 +49,6 @@ from node.core.members import Members, MemberTable
 from node.core.raft import Membership, NodeId, RaftConfig, StoredGroup
 from node.core.splits import Splits
 from node.ports import Connection, LogWrite, ShardStore
-from protocol.columns import Transfers
-from protocol.errors import ErrorCode
 from protocol.messages import Placed, SnapshotAck, SnapshotPiece
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR
@@ -106,7 +106,11 @@ class Node:
         self._reading = ReadingDesk(adapters.clock, self._sessions.is_here)
         self._coordinator = self._make_coordinator()
         self._clocks = Clocks(number, len(self.placement.nodes), adapters.clock, self._links, self._operator)
-        self._handover = Handover(number, self._peers, self.replicas, self._is_up, self._finish_rounds, self._clocks)
+        inbox = self._coordinator.inbox
+        self._to_coordinator = ToCoordinator(self.router, adapters.clock, inbox.offer, inbox.push)
+        self._handover = Handover(
+            number, self._peers, self.replicas, self._is_up, self._to_coordinator.finish, self._clocks
+        )
         self._desk = self._make_desk()
         self._replacing = Replacing(self.members, self.router, self.replicas, self._is_up, adapters.clock)
         self._routes = Routes(number, self._links, adapters.clock, self._operator)
@@ -179,7 +183,7 @@ class Node:
         self._stores.append(store)
         ports = ReplicaPorts(
             self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
-            self._is_up, self._hurry, self._reading.add, self._operator, self._tick_seconds,
+            self._is_up, self._to_coordinator.hurry, self._reading.add, self._operator, self._tick_seconds,
         )  # fmt: skip
         kept = self.config.storage.facts_kept
         replica = Replica(
@@ -272,13 +276,17 @@ class Node:
 
     def _wire(self) -> None:
         router, clock, desk = self.router, self._adapters.clock, self._desk
-        auditor = Auditor(router, clock, self._mark, self._spawn_asking)
-        split = SplitAccounts(router, clock, self._spawn_asking, auditor.parts, self._submit, self._adapters.random)
+        to_coordinator = self._to_coordinator
+        auditor = Auditor(router, clock, to_coordinator.mark, self._spawn_asking)
+        split = SplitAccounts(
+            router, clock, self._spawn_asking, auditor.parts, to_coordinator.submit, self._adapters.random
+        )
+        status = Status(router, self.replicas, self._links, self._coordinator, self._admission, self._clocks)
         tracer = Tracer(router, clock, self._clocks.true_ns, self._spawn_asking)
         router.routes = self._routes
         router.mend, router.on_split = split.mend, self._directory.list_splits
         router.services = {
-            Operation.cluster: self._cluster,
+            Operation.cluster: status.cluster,
             Operation.fault: lambda call: call.reply(apply_fault(self._adapters.faults, call.request)),
             Operation.trace: tracer.trace,
             Operation.undecided: tracer.undecided,
@@ -288,13 +296,13 @@ class Node:
             PeerOperation.standing: self._replacing.standing,
         }
         router.coordinated = {
-            Operation.transfers: self._submit_call,
+            Operation.transfers: to_coordinator.transfers,
             Operation.audit: auditor.audit,
             Operation.snapshot: auditor.snapshot,
             Operation.lock: lambda call: desk.request(call.request, call.deadline, call.reply, call.source),
             Operation.split_account: split.open,
             Operation.replace_node: self._replacing.replace,
-            PeerOperation.hurry: self._hurried,
+            PeerOperation.hurry: to_coordinator.hurried,
             PeerOperation.gather: split.gather,
             PeerOperation.clock: self._clocks.answer,
         }
@@ -433,31 +441,6 @@ class Node:
 
         self._spawn(take())
 
-    def _submit(self, submit: Submit) -> None:
-        self._offer_coordinator(submit, submit.reply)
-
-    def _submit_call(self, call: Call) -> None:
-        batch: Transfers = call.request
-        self._submit(Submit(batch, *self.router.groups_of(batch), call.deadline, call.reply, call.source))
-
-    def _mark(self, mark: Mark) -> None:
-        self._offer_coordinator(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
-
-    def _finish_rounds(self, then: Callable[[], None]) -> None:
-        self._coordinator.inbox.push(Finish(then))
-
-    def _hurry(self, group: int) -> None:
-        deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-        self.router.call_once(Call(COORDINATOR, PeerOperation.hurry, [group], deadline, lambda _: None))
-
-    def _hurried(self, call: Call) -> None:
-        self._offer_coordinator(Hurry(call.body[0]), lambda _: None)
-        call.reply([])
-
-    def _offer_coordinator(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
-        if not self._coordinator.inbox.offer(event):
-            reply(not_done(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))
-
     # -- who leads ------------------------------------------------------------------------------------------------
 
     def _leads(self, group: int, leader: int, term: int, is_serving: bool) -> None:
@@ -470,21 +453,3 @@ class Node:
         if group == COORDINATOR:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)
-
-    # -- status ---------------------------------------------------------------------------------------------------
-
-    def _cluster(self, call: Call) -> None:
-        """`[placement, leaders, this node, reachable nodes, [group statistics], coordinator, admission, clocks]`."""
-        up = [self.number, *(node for node, link in self._links.items() if link.is_up)]
-        coordinator, admission = self._coordinator.statistics(), self._admission.statistics()
-        groups = [
-            [s.group, s.role, s.term, s.leader, s.commit, s.applied, s.last_index, s.waiting, s.is_recovering]
-            for s in (replica.statistics() for replica in self.replicas.values())
-        ]
-        outcome: Outcome = [
-            self.placement.pack(), list(self.router.leaders), self.number, sorted(up), groups,
-            [coordinator.epoch, coordinator.is_active, coordinator.in_flight, coordinator.rounds],
-            [admission.requests, admission.bytes, admission.shed, admission.is_slow],
-            [[s.node, s.ahead_ns, s.error_ns, s.is_far_off] for s in self._clocks.statistics()],
-        ]  # fmt: skip
-        call.reply(outcome)

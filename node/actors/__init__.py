@@ -20,7 +20,8 @@ The way of a payment::
   take turns; `questions.py` answers reads, and lets those wait that follow facts; `events.py` is its inbox's union,
   `replica_ports.py` what it is connected to; `snapshots.py` streams a checkpoint out and takes one in.
 - `log_writer.py`: one a node, the only one that touches the log file. A drain of it is one durable transaction of all groups.
-- `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts.
+- `coordinator.py`: one a node, idle unless the node leads group 0; runs `node.core.commit`. `audit.py` uses its cuts,
+  `to_coordinator.py` has the ways to it.
 - `handover.py`: leaderships move while all is well: home to their preferred nodes, one at a time, and away from a node that stops or
   whose clock is far off.
 - `clocks.py`: this node's wall clock among the others'; the rules are in `node.core.clocks`. Has no task.
@@ -29,6 +30,7 @@ The way of a payment::
 - `locks.py`: the lock desk, one a node, idle unless the node leads group 0: gathers words to `node.core.locks` and tells who is let
   in. Has no task.
 - `faults.py`: what a client may break on purpose in a cluster under test.
+- `status.py`: what a node says of itself.
 - `tracing.py`: what became of a transfer, and what is undecided, asked of all leaders; works while some are away.
 - `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
   coordinator's node gathers their funds.
