@@ -88,10 +88,10 @@ class Tracer:
         silent = [group for group in groups if answers[group] is None]
         found, count = undecided_rounds(answers, records[COORDINATOR])
         rows = [
-            [round_id, protocol, participants, prepared, max(0, now_ns - since_ns) // 1_000_000, ids]
-            for round_id, protocol, participants, prepared, since_ns, ids, _ in found
+            [one.round_id, one.protocol, one.groups, one.prepared, max(0, now_ns - one.opened_ns) // 1_000_000, one.ids]
+            for one in found
         ]
-        call.reply([rows, silent, count, [row[-1] for row in found]])
+        call.reply([rows, silent, count, [one.count for one in found]])
 
     def _group_of(self, account: str) -> int:
         return group_of(account, self._router.placement.shards)

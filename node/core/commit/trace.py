@@ -7,7 +7,7 @@ not remember, leaves gaps: None. What is told is true all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from node.core.commit.legs import DEBIT, place_legs
 from node.core.commit.protocols import PROTOCOLS
@@ -40,6 +40,55 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """A shard's record of a transfer; accounts that it does not know are None."""
+
+    status: int
+    timestamp_ns: int
+    debit: str | None
+    credit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A shard's answer to a trace: the record that it has, and the rounds in which it has seen the transfer."""
+
+    record: Recorded | None
+    sights: list[Sight]
+
+    @staticmethod
+    def unpack(group: int, answer: Body) -> Told:
+        """From `["trace", record or null, [[round id, transaction, row, sides, report], ...]]`."""
+        _, record, sightings = answer
+        sights = [
+            Sight(group, round_id, number, row, sides, Report(*report))
+            for round_id, number, row, sides, report in sightings
+        ]
+        return Told(None if record is None else Recorded(*record), sights)
+
+
+@dataclass(slots=True)
+class Open:
+    """A round that no decision of is known."""
+
+    round_id: int
+    protocol: str
+    groups: list[int]  # the participants
+    opened_ns: int  # when the first of them heard of it
+    count: int  # transactions
+    prepared: list[int] = field(default_factory=list)  # groups that have voted
+    ids: bytes = b""  # of transfers that participants have told, 16 bytes each
+    attempts: list[int] = field(default_factory=list)  # epochs of PRECOMMITs, one a group that has told
+
+    @property
+    def stands(self) -> bool:
+        """Whether all have voted, where votes decide; else whether a majority of the participants has precommitted one attempt."""
+        if PROTOCOLS[self.protocol].decides_by_votes:
+            return len(self.prepared) == len(self.groups)
+        return any(epoch and 2 * self.attempts.count(epoch) > len(self.groups) for epoch in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """A transfer in a round."""
 
@@ -56,7 +105,7 @@ class Found:
     """What a transfer is known by."""
 
     group: int  # where its record is, else where it was seen
-    record: Body | None  # `[status, timestamp_ns, debit, credit]`
+    record: Recorded | None
     round_id: int | None  # the round that decides it; None: one shard alone, or nobody remembers
     number: int
     row: int
@@ -70,7 +119,8 @@ class Found:
 
     def completed(self, answers: Answers) -> Found:
         """With the answers of other participants to `["round", round id, number, row]`."""
-        more = {group: Report(*answer[1]) for group, answer in answers.items() if answer and answer[1] is not None}
+        told = {group: report for group, (_, report) in _heard(answers)}
+        more = {group: Report(*report) for group, report in told.items() if report is not None}
         return replace(self, reports={**self.reports, **more})
 
     @property
@@ -83,8 +133,7 @@ class Found:
 
     def decided_by(self, answers: Answers) -> Found | None:
         """With the participants' answers to `["votes", round id]`; None if one has carried it out meanwhile, or does not answer."""
-        told = {group: answer for group, answer in answers.items() if answer is not None}
-        opened = {group: held for group, (_, held) in told.items() if held is not None}
+        opened = {group: held for group, (_, held) in _heard(answers) if held is not None}
         if len(opened) < len(self.groups):
             return None
         legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
@@ -99,21 +148,15 @@ def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
     in several rounds: it waits for others, or comes again. The one that made the record counts; without a record one that is open, else
     the last one.
     """
-    sights = [
-        Sight(group, round_id, number, row, sides, Report(*report))
-        for group, answer in answers.items()
-        if answer is not None
-        for round_id, number, row, sides, report in answer[2]
-    ]
-    sights = [sight for sight in sights if not home or home in sight.report.groups]
-    records = [
-        (group, answer[1])
-        for group, answer in answers.items()
-        if answer is not None and answer[1] is not None and (not home or (group == home and _is_of(answer[1], debit)))
-    ]
+    told = {group: Told.unpack(group, answer) for group, answer in _heard(answers)}
+    sights = [sight for each in told.values() for sight in each.sights if not home or home in sight.report.groups]
+    records = {group: each.record for group, each in told.items() if each.record is not None}
+    if home:
+        records = {group: record for group, record in records.items() if group == home and _is_of(record, debit)}
     if records:
-        group, record = min(records, key=lambda known: (known[1][0] != Status.created, known[1][1]))
-        made = [seen for seen in sights if seen.group == group and seen.report.carried_out_ns == record[1]]
+        group = min(records, key=lambda group: (records[group].status != Status.created, records[group].timestamp_ns))
+        record = records[group]
+        made = [seen for seen in sights if seen.group == group and seen.report.carried_out_ns == record.timestamp_ns]
         return _found(group, record, made[0] if made else None, sights)
     if not sights:
         return None
@@ -121,11 +164,16 @@ def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
     return _found(best.group, None, best, sights)
 
 
-def _is_of(record: Body, debit: str) -> bool:
-    return record[2] is None or record[2] == debit
+def _heard(answers: Answers) -> list[tuple[int, Body]]:
+    """The groups that have answered, with their answers."""
+    return [(group, answer) for group, answer in answers.items() if answer is not None]
 
 
-def _found(group: int, record: Body | None, chosen: Sight | None, sights: Sequence[Sight]) -> Found:
+def _is_of(record: Recorded, debit: str) -> bool:
+    return record.debit is None or record.debit == debit
+
+
+def _found(group: int, record: Recorded | None, chosen: Sight | None, sights: Sequence[Sight]) -> Found:
     if chosen is None:
         return Found(group, record, None, 0, -1, {})
     reports = {seen.group: seen.report for seen in sights if seen.round_id == chosen.round_id}
@@ -151,9 +199,11 @@ def describe(found: Found, note: Body | None, leaders: Sequence[int], group_of: 
             known = [seen.vote, seen.prepared_ns, seen.precommitted_ns, seen.carried_out_ns]
         participants.append([group, leaders[group], *known])
     protocol = next(report.protocol for report in found.reports.values())
-    record = found.record or [status, None]
+    timestamp_ns = None
+    if found.record is not None:
+        status, timestamp_ns = found.record.status, found.record.timestamp_ns
     epoch = epoch_of(found.round_id)
-    return [record[0], record[1], protocol, found.round_id, epoch, coordinator, recorded_ns, decision, participants]
+    return [status, timestamp_ns, protocol, found.round_id, epoch, coordinator, recorded_ns, decision, participants]
 
 
 def _decision(found: Found, recorded: bytes | None) -> int | None:
@@ -176,8 +226,9 @@ def _decision(found: Found, recorded: bytes | None) -> int | None:
 def _describe_record(found: Found, leaders: Sequence[int], group_of: Callable[[str], int]) -> Body:
     """No round, or none that is remembered: the accounts tell which shards it touched."""
     assert found.record is not None, "what has no record was seen in a round"
-    status, timestamp_ns, *accounts = found.record
-    groups = sorted({found.group, *(group_of(account) for account in accounts if account is not None)})
+    status, timestamp_ns = found.record.status, found.record.timestamp_ns
+    accounts = [account for account in (found.record.debit, found.record.credit) if account is not None]
+    groups = sorted({found.group, *map(group_of, accounts)})
     protocol = ONE_SHARD if groups == [found.group] else None
     rows = [
         [group, leaders[group], None, None, None, timestamp_ns if group == found.group else None] for group in groups
@@ -185,37 +236,27 @@ def _describe_record(found: Found, leaders: Sequence[int], group_of: Callable[[s
     return [status, timestamp_ns, protocol, None, None, None, None, None, rows]
 
 
-def undecided_rounds(answers: Answers, records: Body | None) -> tuple[list[Body], int]:
+def undecided_rounds(answers: Answers, records: Body | None) -> tuple[list[Open], int]:
     """The oldest ones, and how many there are in all.
 
-    `[[round id, protocol, groups, those that have prepared, when the first one heard of it in ns, ids, transactions], ...]`,
-    from the groups' answers to `["open", "ledger"]` and then group 0's records. A round whose decision stands is left out, though some
+    From the groups' answers to `["open", "ledger"]` and then group 0's records. A round whose decision stands is left out, though some
     shard may not have heard of it.
     """
-    told = [(group, answer) for group, answer in answers.items() if answer is not None]
-    decided = dict.fromkeys(round_id for _, answer in told for round_id in answer[2])
-    decided.update((round_id, None) for round_id, *_ in records or [])
-    merged: dict[int, Body] = {}
-    attempts: dict[int, list[int]] = {}
-    for group, answer in told:
-        for round_id, protocol, groups, opened_ns, has_prepared, attempt, ids, count in answer[1]:
-            row = merged.setdefault(round_id, [round_id, protocol, groups, [], opened_ns, b"", count])
-            row[3] += [group] if has_prepared else []
-            row[4] = min(row[4], opened_ns)
-            row[5] += ids
-            attempts.setdefault(round_id, []).append(attempt)
-    rows = [row for round_id, row in merged.items() if round_id not in decided and not _stands(row, attempts[round_id])]
-    rows.sort(key=lambda row: row[4])
-    for row in rows[:ROUNDS_MAX]:
-        row[5] = _without_repeats(row[5])
-    return rows[:ROUNDS_MAX], len(rows)
-
-
-def _stands(row: Body, attempts: list[int]) -> bool:
-    """Whether all have voted, where votes decide; else whether a majority of the participants has precommitted one attempt."""
-    if PROTOCOLS[row[1]].decides_by_votes:
-        return len(row[3]) == len(row[2])
-    return any(epoch and 2 * attempts.count(epoch) > len(row[2]) for epoch in attempts)
+    decided = {round_id: None for round_id, *_ in records or []}
+    merged: dict[int, Open] = {}
+    for group, (_, rows, finished) in _heard(answers):
+        decided.update(dict.fromkeys(finished))
+        for round_id, protocol, groups, opened_ns, has_prepared, attempt, ids, count in rows:
+            known = merged.setdefault(round_id, Open(round_id, protocol, groups, opened_ns, count))
+            known.opened_ns = min(known.opened_ns, opened_ns)
+            known.prepared += [group] if has_prepared else []
+            known.ids += ids
+            known.attempts.append(attempt)
+    undecided = [known for known in merged.values() if known.round_id not in decided and not known.stands]
+    undecided.sort(key=lambda known: known.opened_ns)
+    for known in undecided[:ROUNDS_MAX]:
+        known.ids = _without_repeats(known.ids)
+    return undecided[:ROUNDS_MAX], len(undecided)
 
 
 def _without_repeats(ids: bytes) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from node.core.commit import Decisions, Found, describe, find_transfer, undecided_rounds
 from node.core.commit import trace as traces
 from node.core.commit.legs import Legs
+from node.core.commit.trace import Recorded
 from node.core.ledger import Ledger
 from node.core.machine import ROUND_BITS, Answer, At, Body, Kind, pack_decision
 from protocol.status import Status
@@ -205,7 +206,7 @@ def test_an_id_of_two_shards(world: World) -> None:
     world.shards[3].command("ledger", ["cancel", id_bytes(10), "c"])
     world.shards[1].transfers(Transfer(10, "a", "a2", 5))
     found = [world.find(10, debit) for debit in ("", "a", "c")]
-    assert [one.record[0] for one in found if one is not None and one.record is not None] == [
+    assert [one.record.status for one in found if one is not None and one.record is not None] == [
         Status.created,
         Status.created,
         Status.cancelled,
@@ -223,7 +224,7 @@ def test_a_transfer_of_one_shard_has_no_round(world: World) -> None:
     assert found is not None
     alone = describe(found, None, LEADERS, lambda _: 1)
     assert alone == [0, time_ns, "one shard", *nothing, [[1, 1, None, None, None, time_ns]]]
-    forgotten = Found(1, [0, 5, "a", "b"], None, 0, -1, {})
+    forgotten = Found(1, Recorded(0, 5, "a", "b"), None, 0, -1, {})
     rows = [[1, 1, None, None, None, 5], [2, 2, None, None, None, None]]
     assert describe(forgotten, None, LEADERS, GROUPS.__getitem__) == [0, 5, None, *nothing, rows]
 
@@ -253,7 +254,9 @@ def test_what_is_undecided_is_listed(world: World) -> None:
     def listed(records: Body | None = None) -> list[Body]:
         found, count = undecided_rounds(world.ask("open", "ledger"), records)
         assert count == len(found)
-        return found
+        return [
+            [one.round_id, one.protocol, one.groups, one.prepared, one.opened_ns, one.ids, one.count] for one in found
+        ]
 
     assert listed() == rows
     assert listed([[ROUND, [1, 2], b""]]) == rows[:1]
@@ -277,7 +280,7 @@ def test_more_is_undecided_than_is_told(world: World) -> None:
         world.prepare(5_000 + number, 1, groups=(1,), round_id=ROUND + number)
     rows, count = undecided_rounds(world.ask("open", "ledger"), None)
     assert (len(rows), count) == (traces.ROUNDS_MAX, traces.ROUNDS_MAX + 3)
-    assert (rows[0][0], len(rows[0][5]), rows[0][6]) == (ROUND, 16 * traces.IDS_MAX, len(batch))
+    assert (rows[0].round_id, len(rows[0].ids), rows[0].count) == (ROUND, 16 * traces.IDS_MAX, len(batch))
 
 
 def test_coordinators_are_known_by_epoch() -> None:
