@@ -4,12 +4,50 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import blake2b
 
 import msgpack
 
 from node.core.ledger.limits import WINDOW_SEGMENTS
 from protocol.status import Status
+
+
+class HoldState(StrEnum):
+    """Where a hold stands; it follows from its fields."""
+
+    open = "open"
+    settling = "settling"  # an open round captures of it or voids it
+    lapsing = "lapsing"  # its time has passed meanwhile: it ends with the round
+    lapsed = "lapsed"  # the round is over: it ends in the same entry
+    ended = "ended"  # captured, voided or expired
+
+
+class HoldEvent(StrEnum):
+    """What moves it."""
+
+    taken = "taken"  # a round has reserved something of it, or all
+    released = "released"  # nothing of it is reserved any more: the round is decided
+    lapsed = "lapsed"  # its time has passed
+    ended = "ended"
+
+
+TRANSITIONS = {
+    (HoldState.open, HoldEvent.taken): HoldState.settling,
+    (HoldState.open, HoldEvent.ended): HoldState.ended,
+    (HoldState.settling, HoldEvent.taken): HoldState.settling,
+    (HoldState.settling, HoldEvent.released): HoldState.open,
+    (HoldState.settling, HoldEvent.lapsed): HoldState.lapsing,
+    (HoldState.lapsing, HoldEvent.released): HoldState.lapsed,
+    (HoldState.lapsed, HoldEvent.ended): HoldState.ended,
+}
+"""One without a round that takes of it ends at once when its time has passed."""
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> open", *lines, "    ended --> [*]"])
 
 
 @dataclass(slots=True)
@@ -27,6 +65,13 @@ class Hold:
     undecided: int = 0
     voiding: int = 0  # of the rest, all that an open round is giving back
     expired: bool = False  # its time has passed while a round was open: it ends with the round
+
+    @property
+    def state(self) -> HoldState:
+        """By what is reserved of it, and its time."""
+        if self.undecided or self.voiding:
+            return HoldState.lapsing if self.expired else HoldState.settling
+        return HoldState.lapsed if self.expired else HoldState.open
 
     def pack(self) -> bytes:
         """All fields as bytes."""
@@ -72,6 +117,7 @@ class Holds:
     def end(self, id: bytes, status: Status) -> None:
         """Closes a hold; from now on it answers `status`."""
         hold = self.open.pop(id)
+        assert (hold.state, HoldEvent.ended) in TRANSITIONS, f"a hold ends that is {hold.state}"
         self.changed[hold.serial] = id
         self.ended[-1][id] = int(status)
         self.unsaved_ended[id] = int(status)
