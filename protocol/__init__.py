@@ -6,9 +6,10 @@ hold the code against that document. The modules, each on its own and imported b
 - `frames`: length, checksum and body; strict msgpack.
 - `messages`: the ten messages and the handshake.
 - `clocks`: until when a request is good, by the clock of whoever gets it.
-- `columns`: a batch of transfers; `status`: what becomes of each; `errors`: why a request was not carried out; `expected`: what would
-  have been.
+- `columns`: a batch of transfers, `metadata` what one may carry; `status`: what becomes of each; `errors`: why a request was not
+  carried out; `expected`: what would have been.
 - `operations`: what can be asked for; `answers` and `rows`: what comes back, by name; `views`: what a client makes of it.
+- `events`: what subscribers are told, and their cursors.
 - `names`: what an account or a lock may be called.
 - `ids`, `money`: transfer ids, currencies and exact amounts.
 - `placement`: from an account to its shard, from a shard to its nodes.

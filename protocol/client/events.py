@@ -27,7 +27,7 @@ from protocol.events import (
     TransferEvents,
 )
 from protocol.operations import Operation
-from protocol.placement import COORDINATOR
+from protocol.placement import COORDINATOR, called
 
 WAIT_MS = 2_000  # for news, a question: shorter than an attempt of a call
 SETTLING_MS = 1_000  # that rounds may take to be decided which have been answered already: some milliseconds, usually
@@ -162,7 +162,7 @@ class Subscription:
         if cursor.cluster != self._calls.cluster_name:
             raise wrong(f"a cursor of cluster {cursor.cluster}: expected one of {self._calls.cluster_name}")
         if unknown := [shard for shard in cursor.positions if not COORDINATOR <= shard <= shards]:
-            raise wrong(f"a cursor with shard {unknown[0]}: expected shards of 0 to {shards}")
+            raise wrong(f"a cursor with {called(unknown[0])}: expected shards of 0 to {shards}")
 
     async def _next(self, group: int, position: Position) -> EventBatch:
         """As much as there is where the shard is ahead of the position, as far as that is known; else what comes."""
@@ -187,9 +187,9 @@ class Subscription:
                 return told
             case ["too_old", start, oldest]:
                 positions = {**self._positions, group: (oldest[0], oldest[1])}
-                raise CursorTooOld(group, start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack())
+                raise CursorTooOld(called(group), start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack())
             case ["ahead", start, end]:
-                shown = f"row {start[0]} and fact {start[1]}, of shard {group}, which has {end[0]} and {end[1]}"
+                shown = f"row {start[0]} and fact {start[1]}, of {called(group)}, which has {end[0]} and {end[1]}"
                 raise wrong(f"a cursor ahead of {shown}: expected an earlier one. Was older data put back?")
             case _:
                 raise ProtocolError(f"facts: expected told, too_old or ahead, not {answer[:1]}")
