@@ -8,7 +8,7 @@ An optional column that is empty means its default for every row.
 |---|---|---|---|
 | ids | 16, big-endian | 128-bit transfer id, made by the client | |
 | debit, credit | text | account ids | |
-| amount | 8, int64 | minor units; for a capture the part captured, for a void 0 or what the hold was opened with | |
+| amount | 8, int64 | minor units; for a capture the part captured, of a void 0 or its hold's; of a balancing row the limit, 0: none | |
 | flags | 2, uint16 | `Flag` bits | 0 |
 | code | 4, uint32 | the user's own classification | 0 |
 | reference | text | the user's own reference | "" |
@@ -48,6 +48,8 @@ class Flag(IntFlag):
     capture = 4
     void = 8
     final = 16
+    balancing_debit = 32
+    balancing_credit = 64
     reversal = 128
 
 
@@ -80,7 +82,8 @@ _COLUMNS = tuple(
 )  # in their order on the wire; width 0 for text
 
 FINAL_VERSION = 2**64 - 1  # `if_version` of a row that may be refused although other parts of its account have funds
-ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void | Flag.final | Flag.reversal)
+BALANCING = int(Flag.balancing_debit | Flag.balancing_credit)
+ALL_FLAGS = int(Flag.linked | Flag.hold | Flag.capture | Flag.void | Flag.final | Flag.reversal) | BALANCING
 
 
 @dataclass(frozen=True, slots=True)

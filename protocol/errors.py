@@ -139,6 +139,8 @@ class CursorTooOld(ProtocolError):
     """What stands at the cursor is not kept any more. `.oldest` is the cursor, all else as it was, from which on everything is."""
 
     def __init__(self, shard: str, fact: int, oldest_fact: int, oldest: str) -> None:
-        text = f"the cursor is too old: {shard} has forgotten fact {fact} of its journal; expected {oldest_fact} or later"
+        text = (
+            f"the cursor is too old: {shard} has forgotten fact {fact} of its journal; expected {oldest_fact} or later"
+        )
         super().__init__(f"{text}: the oldest cursor is {oldest}", ErrorCode.bad_request)
         self.oldest = oldest

@@ -55,7 +55,9 @@ EXPECTED = {
     Status.linked_event_failed: "all transfers of the chain to pass: another one of it was refused",
     Status.linked_event_chain_open: "a chain that ends with a transfer that is not linked",
     Status.reserved_flag: "no other flags than those of protocol.columns.Flag",
-    Status.flags_are_mutually_exclusive: "at most one of hold, capture, void and reversal",
+    Status.flags_are_mutually_exclusive: (
+        "at most one of hold, capture, void and reversal; balancing_credit with none of them, balancing_debit with no void or reversal"
+    ),
     Status.ttl_reserved_for_hold: "no time to live but a hold's",
     Status.hold_id_must_be_zero: "no hold_id but for a capture, a void or a reversal",
     Status.hold_id_must_not_be_zero: "the id of the hold that is captured or voided, or of the transfer that is reversed",
@@ -63,6 +65,9 @@ EXPECTED = {
     Status.hold_has_different_debit_account: "the debit account of the hold",
     Status.hold_has_different_credit_account: "the credit account of the hold",
     Status.hold_has_different_amount: "no amount for a void, or the one that the hold was opened with",
+    Status.nothing_owed: "a credit account with a balance below 0",
+    Status.balancing_needs_limit: "an amount as the limit, since the debit account has no minimum balance",
+    Status.split_account_must_not_balance: "a balancing account that is not split",
     Status.final_reserved_for_capture: "final=True for a capture alone",
 }
 DIFFERENT = "exists_with_different_"

@@ -81,6 +81,9 @@ class Status(IntEnum):
     cancelled = 58
     exceeds_allowance = 59
     hold_has_different_amount = 60
+    nothing_owed = 61
+    balancing_needs_limit = 62
+    split_account_must_not_balance = 63
 
     # About a split debit account; nodes settle it among themselves, so it is never the answer to a client.
     elsewhere = 98  # its part for this payment is in another shard
@@ -98,7 +101,10 @@ class Status(IntEnum):
     @property
     def is_recorded(self) -> bool:
         """Whether the books remember this outcome under the transfer's id."""
-        return self == Status.created or Status.reversed_transfer_not_found <= self <= Status.hold_has_different_amount
+        return (
+            self == Status.created
+            or Status.reversed_transfer_not_found <= self <= Status.split_account_must_not_balance
+        )
 
 
 REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`

@@ -21,6 +21,7 @@ class Receipt:
 
     id: int
     status: Status  # `created`, or `exists` when it had been accepted before
+    amount: int | None = None  # that was moved or set aside; None of a void, and where the books could not say in time
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ def parse() -> argparse.Namespace:
     options.change = None  # what to tell of an interrupt while a change is under way
     if options.command == "allowance":
         read_limit(parser, options)
+    if options.command == "transfer" and options.amount is None and options.balancing is None:
+        parser.error("the following arguments are required: amount, but with --balancing")
     if options.command == "transaction":
         read_legs(parser, options)
     read_amounts(parser, options)
@@ -165,7 +167,12 @@ def add_payments(commands: Any, shared: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, help=text, parents=[priced])
         command.add_argument("debit")
         command.add_argument("credit")
-        command.add_argument("amount")
+        command.add_argument("amount", nargs="?" if name == "transfer" else None)
+        if name == "transfer":
+            command.add_argument(
+                "--balancing", choices=("debit", "credit", "both"),
+                help="move up to what DEBIT has available, up to what CREDIT is below 0, or up to both; AMOUNT is the limit, if any",
+            )  # fmt: skip
         command.add_argument(
             "--metadata", type=parse_metadata, action=Collect, default={}, metavar="KEY=VALUE",
             help="recorded with it, with KEY:=VALUE an integer, true or false; up to 8 times",
@@ -181,7 +188,7 @@ def add_payments(commands: Any, shared: argparse.ArgumentParser) -> None:
             )
     capture = commands.add_parser("capture", help="move money from a hold", parents=[priced])
     capture.add_argument("hold", type=parse_id)
-    capture.add_argument("amount")
+    capture.add_argument("amount", nargs="?", help="all that is left unless given")
     capture.add_argument("--final", action="store_true", help="give the rest back with it")
     void = commands.add_parser("void", help="give back what is left of a hold", parents=[payment])
     void.add_argument("hold", type=parse_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from node.cli import shown
 from node.cli.output import show
 from protocol import ids
 from protocol.client import Receipt, SyncClient
@@ -26,6 +27,7 @@ def transfer(client: SyncClient, options: argparse.Namespace) -> int:
         details["ttl"] = options.ttl
     else:
         details["reverses"] = options.reverses
+        details["balancing"] = options.balancing
     call = getattr(client, options.command)
     return send(client, options, partial(call, options.debit, options.credit, options.amount, **details))
 
@@ -70,9 +72,19 @@ def send(client: SyncClient, options: argparse.Namespace, call: Callable[..., Re
     id = client.new_id() if options.id is None else options.id
     options.change = OutcomeUnknown(id, "interrupted")
     receipt = call(id=id, if_version=options.if_version, lock=options.lock, commit=options.commit)
-    show([{"id": ids.format(receipt.id), "status": receipt.status.name}], options.form)
+    row = {"id": ids.format(receipt.id), "status": receipt.status.name}
+    if getattr(options, "balancing", None) or (options.command == "capture" and options.amount is None):
+        row["amount"] = moved(client, options, receipt.amount)
+    show([row], options.form)
     options.change = None
     return 0
+
+
+def moved(client: SyncClient, options: argparse.Namespace, amount: int | None) -> Any:
+    """An amount that only the books knew: minor units for programs, a decimal for people; nothing where they could not say in time."""
+    if amount is None or options.form == "json":
+        return amount
+    return shown.amount(amount, client.account(options.debit).currency)
 
 
 def outcome(client: SyncClient, options: argparse.Namespace) -> int:

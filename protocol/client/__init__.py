@@ -6,10 +6,11 @@ says so and `Client.outcome` settles it.
 
 `connection.py` is one connection, `calls.py` decides where a call goes and repeats it, `pace.py` how many are under way, `refusals.py`
 what a refused one is told, `client.py` is the face, `arguments.py` checks what it is given, `batches.py`, `pieces.py`, `updates.py`,
-`allowances.py`, `settling.py`, `history.py` and `survey.py` are calls of more than one request, `legs.py` transactions, `opened.py`
-knows the accounts of holds, `events.py` follows what happens, `locks.py` its locks, `payments.py` what a transfer may carry, `guards.py`
-what it may demand besides funds, `sync.py` its twin, call by call with the same arguments and types, `sync_locks.py` and
-`sync_events.py` those of a lock and of a subscription, `background.py` the thread that does their work.
+`allowances.py`, `settling.py`, `history.py` and `survey.py` are calls of more than one request, `legs.py` transactions, `balancing.py`
+amounts that follow from what is there, `opened.py` knows the accounts of holds, `events.py` follows what happens, `locks.py` its locks,
+`payments.py` what a transfer may carry, `guards.py` what it may demand besides funds, `sync.py` its twin, call by call with the same
+arguments and types, `sync_locks.py` and `sync_events.py` those of a lock and of a subscription, `background.py` the thread that does
+their work.
 
 Invariants
 - A change is repeated only with the ids it had.

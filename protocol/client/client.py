@@ -25,6 +25,7 @@ from protocol.client.arguments import (
     id_column,
     named_amount,
 )
+from protocol.client.balancing import Balancing, amount_and_flags, amount_moved, capture_amount, is_balancing
 from protocol.client.batches import send
 from protocol.client.calls import Calls, Deed
 from protocol.client.events import Following
@@ -238,8 +239,9 @@ class Client(Following):
         self,
         debit: str,
         credit: str,
-        amount: int,
+        amount: int | None = None,
         *,
+        balancing: Balancing | None = None,
         id: int | None = None,
         code: int = 0,
         reference: str = "",
@@ -257,11 +259,16 @@ class Client(Following):
         by its token. `commit` is the protocol ("2pc" or "3pc") that decides it where it spans shards; None: the cluster's.
         `metadata` is recorded with it: up to 8 keys with text, integers of 64 bits, true or false. `reverses` is the id of an earlier
         transfer between the same accounts, the other way round, that this one gives back: in part, or in several parts, never more.
+
+        `balancing` moves up to what the debit account has available ("debit"), up to what the credit account is below 0 ("credit"),
+        or up to both; `amount` is the limit then, None for none, and the receipt tells the amount.
         """
         guards = pack_guards(1, if_version, lock, commit)
         given: dict[str, Any] = {"code": code, "reference": reference, "currency": currency, "metadata": metadata}
-        flag, named = (Flag.none, 0) if reverses is None else (Flag.reversal, check_reversed(reverses))
-        return await self._one(debit, credit, amount, id, flag, **given, names=named, guards=guards, timeout=timeout)
+        number, flags = amount_and_flags(amount, balancing)
+        reversal, named = (Flag.none, 0) if reverses is None else (Flag.reversal, check_reversed(reverses))
+        given |= {"names": named, "guards": guards, "timeout": timeout}
+        return await self._one(debit, credit, number, id, flags | reversal, **given)
 
     async def hold(
         self,
@@ -292,7 +299,7 @@ class Client(Following):
     async def capture(
         self,
         hold: int,
-        amount: int,
+        amount: int | None = None,
         *,
         final: bool = False,
         debit: str | None = None,
@@ -304,7 +311,7 @@ class Client(Following):
         commit: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Moves a part of a hold, or all of it; may be called until nothing is left. The guards are those of `transfer`.
+        """Moves a part of a hold, or (None) all that is left; may be called until nothing is. The guards are those of `transfer`.
 
         With `final` the rest is given back with it. `debit` and `credit`, where given, must be the hold's accounts.
         """
@@ -312,8 +319,8 @@ class Client(Following):
         deadline = self._calls.deadline(timeout)
         accounts = await self._holds.accounts(hold, debit, credit, timeout)
         given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._calls.left(deadline)}
-        kind = Flag.capture | (Flag.final if final else Flag.none)
-        return await self._one(*accounts, amount, id, kind, names=hold, **given)
+        number, flags = capture_amount(amount, final=final)
+        return await self._one(*accounts, number, id, flags, names=hold, **given)
 
     async def void(
         self,
@@ -359,7 +366,9 @@ class Client(Following):
         if status > Status.exists:
             is_repeat = is_repeat and id is not None  # a new id was first used by this very call
             raise await refusal(self._calls, number, (debit, credit), status, deadline, is_repeat=is_repeat)
-        return Receipt(number, status)
+        if is_balancing(flag):
+            return Receipt(number, status, await amount_moved(self._calls, number, debit, deadline))
+        return Receipt(number, status, None if flag & Flag.void else amount)
 
     async def transfer_many(
         self,

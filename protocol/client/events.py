@@ -187,7 +187,9 @@ class Subscription:
                 return told
             case ["too_old", start, oldest]:
                 positions = {**self._positions, group: (oldest[0], oldest[1])}
-                raise CursorTooOld(called(group), start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack())
+                raise CursorTooOld(
+                    called(group), start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack()
+                )
             case ["ahead", start, end]:
                 shown = f"row {start[0]} and fact {start[1]}, of {called(group)}, which has {end[0]} and {end[1]}"
                 raise wrong(f"a cursor ahead of {shown}: expected an earlier one. Was older data put back?")

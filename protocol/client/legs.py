@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from protocol.client.arguments import clamp, fixed, id_bytes, is_list, named_amount, one_line, wrong
+from protocol.client.balancing import Balancing, amount_and_flags, amount_moved, capture_amount, is_balancing
 from protocol.client.batches import send
 from protocol.client.calls import Calls
 from protocol.client.guards import Guards, check_version
@@ -33,8 +34,9 @@ class Transfer(Leg):
 
     debit: str
     credit: str
-    amount: int
+    amount: int | None = None
     _: KW_ONLY
+    balancing: Balancing | None = None
     code: int = 0
     reference: str = ""
     if_version: int | None = None
@@ -56,10 +58,10 @@ class Hold(Leg):
 
 @dataclass(frozen=True, slots=True)
 class Capture(Leg):
-    """Moves a part of a hold, or all; with `final` it gives the rest back. As `Client.capture`."""
+    """Moves a part of a hold, or (None) all that is left; with `final` it gives the rest back. As `Client.capture`."""
 
     hold: int
-    amount: int
+    amount: int | None = None
     _: KW_ONLY
     final: bool = False
     debit: str | None = None
@@ -82,7 +84,6 @@ class Void(Leg):
 
 Known = Transfer | Hold | Capture | Void
 KINDS = {kind.__name__.lower(): kind for kind in (Transfer, Hold, Capture, Void)}
-FLAGS: dict[type, Flag] = {Transfer: Flag.none, Hold: Flag.hold, Capture: Flag.capture, Void: Flag.void}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def check_legs(legs: Any) -> list[Known]:
         got = len(legs) if is_list(legs) else f"{legs!r:.80}"
         raise wrong(f"transaction: expected a list of 1 to {TRANSFERS_MAX} legs, got {got}")
     for place, leg in enumerate(legs):
-        if type(leg) not in FLAGS:
+        if type(leg) not in KINDS.values():
             raise wrong(f"leg {place}: expected a Transfer, Hold, Capture or Void, got {leg!r:.80}")
     return list(legs)
 
@@ -138,8 +139,7 @@ def _pack_leg(leg: Known) -> Row:
     if isinstance(leg, Transfer | Hold):
         one_line(leg.debit, "debit")
         one_line(leg.credit, "credit")
-    amount = named_amount(leg.amount) if isinstance(leg, Void) else clamp(leg.amount)
-    flags = FLAGS[type(leg)] | (Flag.final if isinstance(leg, Capture) and leg.final else Flag.none)
+    amount, flags = _amount_and_flags(leg)
     reference = "" if isinstance(leg, Void) else leg.reference
     version = 0 if leg.if_version is None else check_version(leg.if_version)
     return Row(
@@ -147,6 +147,18 @@ def _pack_leg(leg: Known) -> Row:
         one_line(reference, "reference"), id_bytes(leg.hold if isinstance(leg, Capture | Void) else 0),
         fixed("ttl", leg.ttl if isinstance(leg, Hold) else 0, 4), version.to_bytes(8, "little"),
     )  # fmt: skip
+
+
+def _amount_and_flags(leg: Known) -> tuple[int, Flag]:
+    match leg:
+        case Transfer():
+            return amount_and_flags(leg.amount, leg.balancing)
+        case Hold():
+            return clamp(leg.amount), Flag.hold
+        case Capture():
+            return capture_amount(leg.amount, final=leg.final)
+        case Void():
+            return named_amount(leg.amount), Flag.void
 
 
 def _at_leg(place: int, error: ProtocolError) -> ProtocolError:
@@ -209,7 +221,13 @@ async def transact(
         for leg, id in zip(legs, ids, strict=True):
             if isinstance(leg, Hold):
                 holds.remember(id, leg.debit, leg.credit)
-        return TransactionReceipt(first, tuple(Receipt(id, first) for id in ids))
+        amounts: list[int | None] = []
+        for leg, row, id, (debit, _) in zip(legs, rows, ids, accounts, strict=True):
+            asked = None if isinstance(leg, Void) else leg.amount
+            amounts.append(await amount_moved(calls, id, debit, deadline) if is_balancing(row.flags) else asked)
+        return TransactionReceipt(
+            first, tuple(Receipt(id, first, amount) for id, amount in zip(ids, amounts, strict=True))
+        )
     place = next(place for place, (status, _) in enumerate(answered) if status != Status.linked_event_failed)
     status, is_repeat = answered[place]
     raise await refusal(calls, ids[place], accounts[place], status, deadline, is_repeat=is_repeat, leg=place)

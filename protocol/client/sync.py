@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.client.background import Background
+from protocol.client.balancing import Balancing
 from protocol.client.client import HISTORY_PAGE, LOCK_TTL_SECONDS, TIMEOUT_SECONDS, Client
 from protocol.client.guards import Guard
 from protocol.client.legs import Leg
@@ -174,8 +175,9 @@ class SyncClient:
         self,
         debit: str,
         credit: str,
-        amount: int,
+        amount: int | None = None,
         *,
+        balancing: Balancing | None = None,
         id: int | None = None,
         code: int = 0,
         reference: str = "",
@@ -188,8 +190,8 @@ class SyncClient:
         timeout: float | None = None,
     ) -> Receipt:
         payment = self._client.transfer(
-            debit, credit, amount, id=id, code=code, reference=reference, currency=currency, metadata=metadata,
-            reverses=reverses, if_version=if_version,
+            debit, credit, amount, balancing=balancing, id=id, code=code, reference=reference, currency=currency,
+            metadata=metadata, reverses=reverses, if_version=if_version,
             lock=lock, commit=commit, timeout=timeout,
         )  # fmt: skip
         return self._run(payment)
@@ -222,7 +224,7 @@ class SyncClient:
     def capture(
         self,
         hold: int,
-        amount: int,
+        amount: int | None = None,
         *,
         final: bool = False,
         debit: str | None = None,

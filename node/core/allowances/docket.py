@@ -50,13 +50,14 @@ class AllowancesDocket:
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`: in question are the allowances that all of it would exceed, and those whose day is over."""
         columns, of, amounts = self._columns, self._of, self._amounts
+        balancing = self._payments.is_open(self._batch_rows)
         if int(amounts.min()) < 0 or int(amounts.max()) * len(amounts) > AMOUNT_MAX:
             tight = np.ones(len(of), np.bool_)
         else:
             np.add.at(columns.sums, of, amounts)
             over = columns.spent[of] + columns.reserved[of] > columns.limit[of] - columns.sums[of]
             columns.sums[of] = 0
-            over |= columns.until_ns[of] <= self._now_ns
+            over |= (columns.until_ns[of] <= self._now_ns) | balancing
             columns.tight[of[over]] = True
             tight = columns.tight[of]
             columns.tight[of[over]] = False
@@ -97,7 +98,11 @@ class AllowancesDocket:
 
     def _judge_line(self, line: int, own: dict[int, int]) -> int:
         assert self._taken is not None
-        columns, allowance, amount = self._columns, int(self._of[line]), int(self._amounts[line])
+        columns, allowance, amount = (
+            self._columns,
+            int(self._of[line]),
+            self._payments.amounts.item(self._batch_rows[line]),
+        )
         spent, reserved = int(columns.spent[allowance]), int(columns.reserved[allowance])
         limit, mine = int(columns.limit[allowance]), own.get(allowance, 0)
         if columns.until_ns[allowance] <= self._now_ns:

@@ -25,6 +25,7 @@ from node.core.commit.rounds import (
     Recovered,
     Round,
     Ticket,
+    amounts_to_try,
     epoch_of,
 )
 from node.core.commit.votes import Vote, merge_votes
@@ -201,7 +202,7 @@ class Coordinator:
         batch = Transfers.concatenate([piece.batch() for piece in pieces])
         numbers = number_transactions(batch)
         groups = np.concatenate([piece.groups() for piece in pieces], axis=1)
-        legs = cut_legs(batch, numbers, groups[0], groups[1])
+        legs = cut_legs(batch, numbers, groups[0], groups[1], amounts_to_try(pieces))
         count, protocol = int(numbers[-1]) + 1, PROTOCOLS[self._gathering.protocol_of(pieces[0])]
         self.rounds[round_id] = Round(round_id, protocol, Phase.voting, tuple(legs), count, pieces, numbers, legs)
         asks: list[Effect] = []
@@ -372,6 +373,8 @@ class Coordinator:
     def _conclude(self, opened: Round) -> list[Effect]:
         verdict = merge_votes(opened.legs, opened.votes, opened.numbers)
         opened.row_statuses, opened.decision = verdict.rows, verdict.pack()
+        if verdict.apart is not None:
+            self._gathering.come_closer(opened.pieces, verdict.apart)
         has_all = all(isinstance(vote, Votes) for vote in opened.votes.values())
         opened.votes = {}
         if (verdict.transactions >= UNDECIDED).all():

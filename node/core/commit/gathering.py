@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from node.core.commit.legs import number_transactions
 from node.core.commit.rounds import Answered, Effect, Piece, Submission, Ticket
 from node.core.machine import Statuses
-from protocol.columns import Flag, Transfers
+from protocol.columns import BALANCING, Flag, Transfers
 from protocol.status import MERGED_LENGTH_MAX, REPEATED, TRANSFERS_MAX, Status
 
 ATTEMPTS_MAX = 50  # rounds that a transaction waits for funds held by others: about as long as its client waits
@@ -33,6 +33,8 @@ class Gathering:
             ticket, batch, np.stack([debit_groups, credit_groups]), np.zeros(len(batch), np.uint8), len(batch)
         )
         rows = np.arange(len(batch))
+        if batch.flags and (batch.flag_bits() & BALANCING).any():
+            submission.tried = batch.amounts().copy()
         if batch.flags and int(batch.flag_bits()[-1]) & Flag.linked:
             rows = _refuse_open_chain(submission)
         if len(rows):
@@ -74,6 +76,14 @@ class Gathering:
                 left.append(piece)
         self.pieces = left
         return taken
+
+    def come_closer(self, pieces: list[Piece], apart: NDArray[np.int64]) -> None:
+        """What a round has tried for its balancing rows was so far `apart` from what they can move."""
+        position = 0
+        for piece in pieces:
+            if piece.submission.tried is not None:
+                piece.submission.tried[piece.rows] += apart[position : position + len(piece.rows)]
+            position += len(piece.rows)
 
     def settle(self, pieces: list[Piece], row_statuses: Statuses, last_round: int) -> list[Effect]:
         """A round's rows have these statuses. What is undecided is tried again, in the end behind `last_round`."""

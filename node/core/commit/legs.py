@@ -65,14 +65,24 @@ def number_transactions(batch: Transfers) -> NDArray[np.int32]:
 
 
 def cut_legs(
-    batch: Transfers, numbers: NDArray[np.int32], debit_groups: NDArray[np.int32], credit_groups: NDArray[np.int32]
+    batch: Transfers,
+    numbers: NDArray[np.int32],
+    debit_groups: NDArray[np.int32],
+    credit_groups: NDArray[np.int32],
+    tried: NDArray[np.int64] | None = None,
 ) -> dict[int, Legs]:
-    """The legs of each group, in the order of the batch; a transfer within one group is one leg with both sides."""
+    """The legs of each group, in the order of the batch; a transfer within one group is one leg with both sides.
+
+    `tried` are the amounts that the round tries for balancing rows, where there are any.
+    """
     legs: dict[int, Legs] = {}
     if len(batch) == 1:
         _cut_one(legs, batch, int(debit_groups[0]), int(credit_groups[0]))
     else:
         _cut_many(legs, batch, numbers, debit_groups, credit_groups)
+    if tried is not None:
+        for leg in legs.values():
+            leg.body.append(tried[leg.rows].astype("<i8").tobytes())
     if batch.lock:
         _add_guards(legs, batch, numbers)
     return legs

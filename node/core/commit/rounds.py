@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -99,6 +100,9 @@ class Submission:
     statuses: Statuses
     left: int  # transfers without a final status
     is_begun: bool = False  # whether any of them has been in a round
+    tried: NDArray[np.int64] | None = (
+        None  # where rows are balancing, the amounts that the next round tries; 0: not known
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,17 @@ class Piece:
     def groups(self) -> NDArray[np.int32]:
         """The groups of the rows' accounts: debits, then credits."""
         return self.submission.groups[:, self.rows]
+
+
+def amounts_to_try(pieces: Sequence[Piece]) -> NDArray[np.int64] | None:
+    """One a row of a round; None where no row is balancing."""
+    if all(piece.submission.tried is None for piece in pieces):
+        return None
+    whole = [
+        piece.submission.batch.amounts() if piece.submission.tried is None else piece.submission.tried
+        for piece in pieces
+    ]
+    return np.concatenate([amounts[piece.rows] for amounts, piece in zip(whole, pieces, strict=True)])
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from node.core.commit.legs import CREDIT, DEBIT, Legs
 from node.core.machine import (
     NO_ROWS,
+    NOT_SURE,
+    NOT_TOLD,
     SETTLED,
     Int32s,
     Marks,
@@ -24,6 +26,9 @@ from protocol.status import REPEATED, Status
 
 SILENT = int(Status.retry)
 TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
+TOLD_BYTES = (
+    3  # of each row, by the ledger: its currency and its status; behind them how far apart, if any is balancing
+)
 UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
 Vote = Votes | Superseded
@@ -40,6 +45,9 @@ class Verdict:
     transactions: Statuses  # what is decided, one a transaction
     rows: Statuses  # what its sender is told, one a transfer, with `REPEATED` where it was on record
     failed: Int32s  # the row at which each transaction failed; empty where every transaction is one transfer
+    apart: NDArray[np.int64] | None = (
+        None  # how far from what each row can move the amount was that the round has tried
+    )
 
     def pack(self) -> bytes:
         """The decision."""
@@ -54,6 +62,15 @@ class _Words:
     known: Marks  # whether that knew the id
     others: Statuses  # the smallest objection of anybody
     currencies: NDArray[np.uint16]  # of the debit and of the credit account, 0: not known
+    apart: NDArray[np.int64] | None = None  # of balancing rows, the least that any shard has told
+
+    def tell_apart(self, rows: NDArray[np.intp], told: NDArray[np.int64]) -> None:
+        """What a shard tells of its rows."""
+        if self.apart is None:
+            self.apart = np.full(len(self.debit), NOT_TOLD)
+        before = self.apart[rows]
+        least = np.where(told == NOT_TOLD, before, np.minimum(before, told))
+        self.apart[rows] = np.where(before == NOT_TOLD, told, least)
 
 
 def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[np.int32]) -> Verdict:
@@ -62,23 +79,38 @@ def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArr
     An id belongs to its debit account's shard, and what is final is recorded there. So no transaction has a final status without
     the word of the shards of all its debits: while one of them is silent (`Superseded`), cannot tell or must wait, that is the status.
     An id that was used before gets the outcome that it had or will have, whatever else is wrong by now. Else the first
-    objection of anybody counts; between shards, the currencies must agree.
+    objection of anybody counts; between shards, the currencies must agree. Where the round has tried another amount for a balancing
+    row than it can move, the row waits for the next one.
     """
-    if len(numbers) == 1:
-        status, is_known = _merge_one(legs, votes)
+    lone = _merge_one(legs, votes) if len(numbers) == 1 else None
+    if lone is not None:
+        status, is_known = lone
         one = np.array([status], np.uint8)
         return Verdict(one, ANSWERS[one] if is_known else one, NO_ROWS)
     words = _gather(legs, votes, numbers)
+    apart = _settle_apart(words)
     merged = first_failures(words.debit, words.others)
     merged = np.where(words.known | (words.debit >= TRANSIENT), words.debit, merged).astype(np.uint8)
     if int(numbers[-1]) + 1 == len(numbers):
         rows = np.where(words.known, ANSWERS[merged], merged) if words.known.any() else merged
-        return Verdict(merged, rows, NO_ROWS)
-    return _by_transaction(merged, words, numbers)
+        return Verdict(merged, rows, NO_ROWS, apart)
+    return replace(_by_transaction(merged, words, numbers), apart=apart)
 
 
-def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, bool]:
-    """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time. Whether its id was known."""
+def _settle_apart(words: _Words) -> NDArray[np.int64] | None:
+    """Rows that were tried with another amount than they can move are undecided; by how much, 0 where nobody can tell."""
+    if words.apart is None:
+        return None
+    wrong = (words.apart != 0) & (words.apart != NOT_TOLD) & ~words.known
+    words.debit[wrong & (words.debit < TRANSIENT)] = UNDECIDED
+    return np.where(wrong & (words.apart != NOT_SURE), words.apart, 0)
+
+
+def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, bool] | None:
+    """The same for a lone transfer, in plain integers: numpy's fixed costs would be most of its time. Whether its id was known.
+
+    None for a balancing one.
+    """
     word = SILENT
     failures: list[int] = []
     currencies: list[int] = []
@@ -90,6 +122,8 @@ def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, b
         own: int = vote.statuses[0]
         if leg.part == "ledger":
             extra = vote.told["ledger"]
+            if len(extra) > TOLD_BYTES:
+                return None
             currencies.append(int.from_bytes(extra[:2], "little"))
             own = extra[2] & ~SETTLED or own
             if leg.sides[0] & DEBIT:
@@ -134,6 +168,9 @@ def _gather_ledger(words: _Words, leg: Legs, vote: Votes, numbers: NDArray[np.in
     given = leg.rows[gives]
     words.currencies[0, given], words.currencies[1, leg.rows[takes]] = seen[gives], seen[takes]
     own = told & ~np.uint8(SETTLED)
+    if len(extra) > TOLD_BYTES * len(leg.rows):
+        apart = np.frombuffer(extra, "<i8", len(leg.rows), offset=TOLD_BYTES * len(leg.rows))
+        words.tell_apart(leg.rows, apart)
     if np.frombuffer(vote.statuses, np.uint8).any():
         own = np.where(own != 0, own, _of_other_parts(own, vote.statuses, numbers)).astype(np.uint8)
         words.known[given] = ((told >= SETTLED) | (told == EXISTS))[gives]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from node.core.ledger.limits import Codes, Int32s, Int64s, Marks
 from node.core.machine.docket import Payments
-from protocol.columns import SEPARATOR, Flag
+from protocol.columns import BALANCING, SEPARATOR, Flag
 
 
 @dataclass(slots=True)
@@ -38,10 +38,12 @@ class Batch:
     currency: bytes = b""  # uint16 codes that both accounts must have, 0: any
     metadata: str = ""
     origins: list[int] = field(default_factory=list)  # row, status, place, amount, reversed, ...: see `origins`
+    tried: bytes = b""  # legs only: int64 amounts that a round tries for its balancing rows, 0: not known yet
     count: int = field(init=False, compare=False)  # rows
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
     _metadata: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    _fixed: Int64s | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         self.count = len(self.amount) // 8
@@ -58,7 +60,7 @@ class Batch:
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
         optional: list[Any] = [
-            self.numbers, self.sides, self.places, self.if_version, self.currency, self.metadata, self.origins,
+            self.numbers, self.sides, self.places, self.if_version, self.currency, self.metadata, self.origins, self.tried,
         ]  # fmt: skip
         while optional and not optional[-1]:
             optional.pop()
@@ -74,6 +76,20 @@ class Batch:
         starts[1:] = ~linked[:-1]
         return np.cumsum(starts, dtype=np.int32) - 1
 
+    @property
+    def is_balancing(self) -> bool:
+        """Whether the amount of any row follows from what an account or a hold has."""
+        return bool(self.flags) and bool((self.flag_bits() & BALANCING).any())
+
+    def fixed_amounts(self) -> Int64s:
+        """Minor units, of a balancing row 0 until `Exact` has written here what it moves."""
+        if not self.is_balancing:
+            return self.amounts()
+        if self._fixed is None:
+            self._fixed = self.amounts().copy()
+            self._fixed[(self.flag_bits() & BALANCING) != 0] = 0
+        return self._fixed
+
     def transaction_count(self) -> int:
         """Transactions; of legs, up to the last one that has any here."""
         numbers = self.transactions()
@@ -82,7 +98,7 @@ class Batch:
     def payments(self) -> Payments:
         """What it moves, for other parts."""
         return Payments(
-            self.ids, self.debit_rows(), self.credit_rows(), self.amounts(), self.flag_bits() if self.flags else None,
+            self.ids, self.debit_rows(), self.credit_rows(), self.fixed_amounts(), self.flag_bits() if self.flags else None,
             self.side_bits() if self.sides else None, self.transactions(),
         )  # fmt: skip
 

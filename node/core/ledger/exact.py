@@ -8,24 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
-from node.core.ledger.limits import CREDIT, DEBIT, NOT_HERE
+from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NO_MINIMUM, NOT_HERE
 from node.core.ledger.origins import REVERSAL, Origin, origin_at, origins_of, others_named
-from node.core.ledger.repeats import recorded_status
+from node.core.ledger.repeats import is_other_amount, recorded_status
 from node.core.ledger.reversals import Reversed
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
+from node.core.machine.docket import NOT_SURE, NOT_TOLD
 from node.core.machine.part import At
-from protocol.columns import FINAL_VERSION, Flag
-from protocol.status import Status
+from protocol.columns import BALANCING, FINAL_VERSION, Flag
+from protocol.status import AMOUNT_MAX, Status
 
 KIND = int(Flag.hold | Flag.capture | Flag.void)
 LINKED, HOLD, CAPTURE, VOID = int(Flag.linked), int(Flag.hold), int(Flag.capture), int(Flag.void)
 FINAL = int(Flag.final)
+BALANCING_DEBIT, BALANCING_CREDIT = int(Flag.balancing_debit), int(Flag.balancing_credit)
 ENDED_BY = {-1: int(Status.hold_already_voided), -2: int(Status.hold_already_captured)}
 VOIDED, CAPTURED = ENDED_BY
+
+
+class Bound(NamedTuple):
+    """Of what a balancing row moves."""
+
+    least: int  # that there is, or is owed
+    others: int  # what open rounds may add to that
+    status: Status  # for nothing
 
 
 @dataclass(slots=True)
@@ -61,7 +72,13 @@ class Exact:
         self.sheet.load(lines.debit + lines.credit)
         self.statuses = [0] * len(lines.positions)
         self.known = [False] * len(lines.positions)  # answered from the record: not recorded again
-        self.moved = list(lines.amount)  # for a void what it released
+        self.moved = list(lines.amount)  # for a void what it released, for a balancing row what it was fixed at
+        self.asked = lines.amount  # of a balancing row the limit, 0 for none
+        if batch.is_balancing:
+            self.amounts = batch.fixed_amounts()
+            self.asked = list(lines.amount)
+            self.tried = batch.ints(batch.tried, "q") if batch.tried else None
+            self.apart = dict.fromkeys(lines.positions, NOT_TOLD)
         self.has_happened = False  # whether `exists` is what all ids of the transaction judged last say
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
@@ -184,11 +201,14 @@ class Exact:
         return Status.undecided if is_open else 0
 
     def _account_status(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
-        flags, amount = self.lines.flags[line], self.lines.amount[line]
+        flags = self.lines.flags[line]
         if flags & VOID:
             return 0
         if (giver is not None and giver.state) or (taker is not None and taker.state):
             return _state_status(giver, taker)
+        if flags & BALANCING and (status := self._balance(line, giver, taker)):
+            return status
+        amount = self.lines.amount[line]
         given = taken = 0
         if giver is not None and not flags & CAPTURE:
             given = giver.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
@@ -197,6 +217,59 @@ class Exact:
         if taker is not None and not flags & HOLD:
             taken = taker.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
         return min(given, taken) if given and taken else given or taken
+
+    def _balance(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
+        """Fixes what a balancing row moves: what is there, or owed, up to its limit; else why it moves nothing.
+
+        What an open round may still change is waited for. Between shards the coordinator finds the amount: it tries one, and the shard
+        of the account that bounds it says how far apart that is from what it has, and reserves it if it has as much.
+        """
+        limit, position = self.asked[line] or AMOUNT_MAX, self.lines.positions[line]
+        self.amounts[position] = 0
+        bounds = self._bounds(line, giver, taker)
+        if isinstance(bounds, Status):
+            return bounds
+        certain = min([limit, *(bound.least for bound in bounds if not bound.others)])
+        amount = min([certain, *(bound.least for bound in bounds)])
+        if amount < certain:  # by what an open round may add to
+            self.apart[position] = NOT_SURE
+            return Status.undecided
+        if amount <= 0:
+            return next(bound.status for bound in bounds if bound.least <= 0 and not bound.others)
+        if self.lines.sides[line] != BOTH:
+            tried = self.asked[line] if self.tried is None else self.tried[position]
+            if bounds:
+                self.apart[position] = amount - tried
+                if not tried or tried > amount:
+                    return Status.undecided
+            amount = tried
+        self.lines.amount[line] = self.moved[line] = amount
+        self.amounts[position] = amount
+        return 0
+
+    def _bounds(self, line: int, giver: Cell | None, taker: Cell | None) -> list[Bound] | Status:
+        """What bounds a balancing row here."""
+        lines, accounts = self.lines, self.books.accounts
+        flags, debit, credit = lines.flags[line], lines.debit[line], lines.credit[line]
+        bounds: list[Bound] = []
+        if flags & BALANCING_DEBIT and giver is not None:
+            if flags & CAPTURE:
+                hold = self.books.holds.open.get(self.batch.hold_id(lines.positions[line]))
+                if hold is None:  # an open round opens it
+                    return Status.undecided
+                others = hold.undecided - self.own_holds.get(hold.id, 0)
+                bounds.append(Bound(hold.rest, others, Status.hold_already_captured))
+            elif accounts.is_part[debit]:
+                return Status.split_account_must_not_balance
+            elif giver.minimum > NO_MINIMUM:
+                bounds.append(Bound(*giver.spendable(self.own.get(debit, NOTHING_OWN)), Status.insufficient_funds))
+            elif not self.asked[line] and not flags & BALANCING_CREDIT:
+                return Status.balancing_needs_limit
+        if flags & BALANCING_CREDIT and taker is not None:
+            if accounts.is_part[credit]:
+                return Status.split_account_must_not_balance
+            bounds.append(Bound(*taker.owed(self.own.get(credit, NOTHING_OWN)), Status.nothing_owed))
+        return bounds
 
     def _recorded_status(self, line: int) -> int:
         batch, lines = self.batch, self.lines
@@ -219,7 +292,10 @@ class Exact:
             (is_other and not flags & REVERSAL, Status.exists_with_different_hold_id),
             (lines.debit[earlier] != lines.debit[line], Status.exists_with_different_debit_account),
             (self._credit_name(earlier) != self._credit_name(line), Status.exists_with_different_credit_account),
-            (lines.amount[earlier] != lines.amount[line] and not flags & VOID, Status.exists_with_different_amount),
+            (
+                is_other_amount(lines.amount[earlier], self.asked[line], flags),
+                Status.exists_with_different_amount,
+            ),
             (batch.code_at(first) != batch.code_at(second), Status.exists_with_different_code),
             (batch.reference_at(first) != batch.reference_at(second), Status.exists_with_different_reference),
             (batch.ttl_seconds(first) != batch.ttl_seconds(second), Status.exists_with_different_ttl),
@@ -270,6 +346,8 @@ class Exact:
             return Status.hold_already_captured
         if self.lines.flags[line] & VOID:
             return Status.undecided if others else 0
+        if self.lines.flags[line] & BALANCING:
+            return Status.undecided if others and self.lines.flags[line] & FINAL else 0
         if amount > hold.rest:
             return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
         return Status.undecided if others and self.lines.flags[line] & FINAL else 0

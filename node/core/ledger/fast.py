@@ -15,9 +15,10 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books
 from node.core.ledger.ids import Run
 from node.core.ledger.limits import BALANCE_BOUND, CURRENCY_MASK, Codes, Int32s, Int64s, Keys, Marks, Positions
-from protocol.columns import Flag
+from protocol.columns import BALANCING, Flag
 
 SPECIAL = ~int(Flag.linked) & 0xFFFF  # flags of a row that is no plain transfer
+UNCOUNTED = int(Flag.void) | BALANCING  # which move nothing, or whose accounts are all in question
 
 
 def in_question(
@@ -99,6 +100,9 @@ def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Co
         amounts = counted(batch, amounts, missing, outcomes)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
+    if batch.is_balancing:
+        rows = (batch.flag_bits() & BALANCING) != 0
+        question |= versioned(accounts, np.concatenate((giver[rows], taker[rows])), giver, taker)
     if accounts.has_parts:
         question |= accounts.only_takes[giver]
     if batch.currency:
@@ -118,7 +122,7 @@ def is_other_currency(batch: Batch, kinds: Int32s) -> Marks:
 
 
 def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: Positions) -> Marks:
-    """Rows of the accounts in `wanting`, whose version a row wants: only their order tells who finds it."""
+    """Rows of the accounts in `wanting`, whose version a row wants, or balance takes or settles: only their order tells what it finds."""
     accounts.tight[wanting] = True
     marks: Marks = accounts.tight[giver] | accounts.tight[taker]
     accounts.tight[wanting] = False
@@ -131,7 +135,7 @@ def counted(batch: Batch, amounts: Int64s, missing: Marks, outcomes: Codes | Non
     counted[missing] = 0
     if outcomes is not None:
         counted[outcomes > 0] = 0
-    counted[(batch.flag_bits() & Flag.void) != 0] = 0
+    counted[(batch.flag_bits() & UNCOUNTED) != 0] = 0
     return counted
 
 

@@ -78,7 +78,8 @@ class History:
         if batch.hold_ids or batch.ttl:
             for place in np.flatnonzero((tail.flags[first:last] & ~np.uint16(CREDIT_LEG)) > 1).tolist():
                 position = place if chosen is None else int(chosen[place])
-                tail.extras[first + place] = (batch.hold_id(position), batch.ttl_seconds(position))
+                if (extra := (batch.hold_id(position), batch.ttl_seconds(position))) != NO_EXTRA:
+                    tail.extras[first + place] = extra
         tail.count = last
         self._index(first, last, keys if chosen is None and credit_legs is None else None)
 

@@ -59,7 +59,7 @@ class Ledger(BasePart):
         match body:
             case ["transfers", _]:
                 return self._judged(resolve_transfers(self.books, body, asking.loaded))
-            case ["legs", _, _, _, _]:
+            case ["legs", _, _, _, _, *_]:
                 return self._judged(resolve_legs(self.books, body, asking.loaded))
             case ["accounts", _]:
                 return Alone(resolve_accounts(body))

@@ -17,17 +17,18 @@ from node.core.ledger.prepared import Prepared
 from node.core.ledger.repeats import known_outcomes
 from node.core.ledger.reserving import Reserving
 from node.core.ledger.transfers import lines_of, small_lines
-from node.core.machine.docket import SETTLED, Failure, Payments, Statuses
+from node.core.machine.docket import NOT_TOLD, SETTLED, Failure, Payments, Statuses
 from node.core.machine.part import At
+from protocol.columns import BALANCING
 from protocol.status import Status
 
 
 class LegsDocket:
     """Legs of a PREPARE; implements `Docket`.
 
-    Closed, it gives each row's currency code here (uint16, 0: unknown), then each row's own status. A row whose id is known here, from
-    the record or from an open round, has `SETTLED` in its status. Of a transaction that fails, only the first failing row has a status;
-    of one that happened before, every row is `exists`.
+    Closed, it gives each row's currency code here (uint16, 0: unknown), then each row's own status, then `_apart`. A row whose id is
+    known here, from the record or from an open round, has `SETTLED` in its status. Of a transaction that fails, only the first
+    failing row has a status; of one that happened before, every row is `exists`.
     """
 
     def __init__(self, books: Books, round_id: int, batch: Batch, at: At) -> None:
@@ -133,14 +134,23 @@ class LegsDocket:
         """See `Docket`. The round is open here from now on."""
         books, batch = self._books, self._batch
         if self._is_stale:
-            return bytes(2 * batch.count) + self._reasons.tobytes()
+            return bytes(2 * batch.count) + self._reasons.tobytes() + self._apart()
         if self._exact is not None:
             self._exact.sheet.write(None)
             self._known[self._rows], self._moved[self._rows] = self._exact.known, self._exact.moved
         prepared = Prepared(batch, self._known, statuses[self._numbers] == 0, self._moved)
         books.rounds.setdefault(self._round_id, []).append(prepared)
         books.changed_rounds[self._round_id] = None
-        return _currencies(books, batch) + self._reasons.tobytes()
+        return _currencies(books, batch) + self._reasons.tobytes() + self._apart()
+
+    def _apart(self) -> bytes:
+        """Where a row is balancing, of each row how far the amount that was tried is from what bounds it here."""
+        if not self._batch.is_balancing:
+            return b""
+        apart = np.full(self._batch.count, NOT_TOLD, np.int64)
+        if self._exact is not None:
+            apart[list(self._exact.apart)] = list(self._exact.apart.values())
+        return apart.tobytes()
 
     def payments(self) -> Payments:
         """See `Docket`."""
@@ -172,6 +182,10 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
     giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
     if batch.if_version:
         question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
+    if batch.is_balancing:
+        rows = (batch.flag_bits() & BALANCING) != 0
+        wanting = np.concatenate((giver[rows & gives], taker[rows & takes]))
+        question |= rows | versioned(accounts, wanting, np.where(gives, giver, -1), np.where(takes, taker, -1))
     if accounts.has_parts:
         question |= gives & accounts.only_takes[giver]
     giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]

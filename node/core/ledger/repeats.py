@@ -15,7 +15,7 @@ from node.core.ledger.batch import Batch
 from node.core.ledger.history import History
 from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, DEBIT, NOT_HERE, SMALL_BATCH, Codes, Marks, Positions
 from node.core.ledger.segment import Columns
-from protocol.columns import Flag
+from protocol.columns import BALANCING, Flag
 from protocol.status import Status
 
 EXISTS = np.uint8(Status.exists)
@@ -106,7 +106,7 @@ def recorded_status(
             not is_one_account(accounts, source, int(source.credit[position]), batch, credit),
             Status.exists_with_different_credit_account,
         ),
-        (int(source.amount[position]) != amount and not flags & Flag.void, Status.exists_with_different_amount),
+        (is_other_amount(int(source.amount[position]), amount, flags), Status.exists_with_different_amount),
         (int(source.code[position]) != batch.code_at(row), Status.exists_with_different_code),
         (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
         (ttl != batch.ttl_seconds(row), Status.exists_with_different_ttl),
@@ -118,6 +118,13 @@ def recorded_status(
         (hold_id != batch.hold_id(row), Status.exists_with_different_reverses),
     )
     return next((int(status) for is_different, status in differs if is_different), int(Status.exists))
+
+
+def is_other_amount(moved: int, asked: int, flags: int) -> bool:
+    """Whether a repeat asks for another amount than what was moved: of a balancing row for less, of a void for nothing."""
+    if flags & BALANCING:
+        return bool(asked) and moved > asked
+    return moved != asked and not flags & Flag.void
 
 
 def is_one_account(accounts: Accounts, source: Columns, recorded: int, batch: Batch, value: int) -> bool:

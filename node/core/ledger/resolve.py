@@ -25,7 +25,7 @@ from node.core.ledger.segment import Segment
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Loaded, Need
-from protocol.columns import ALL_FLAGS, SEPARATOR, Flag, Transfers
+from protocol.columns import ALL_FLAGS, BALANCING, SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError
 from protocol.status import REFERENCE_BYTES_MAX, TTL_SECONDS_MAX, Status
 
@@ -49,10 +49,12 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
 def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
     """["legs", columns, numbers, sides, places] as it is logged."""
     transfers = Transfers.unpack(body[1])
-    numbers, sides, places = body[2:]
+    numbers, sides, places, *more = body[2:]
+    tried = more[0] if more else b""
     n = len(transfers)
-    are_bytes = all(isinstance(column, bytes) for column in (numbers, sides, places))
-    if not are_bytes or len(numbers) != 4 * n or len(sides) != n or len(places) not in (0, 4 * n):
+    are_bytes = all(isinstance(column, bytes) for column in (numbers, sides, places, tried))
+    is_whole = are_bytes and len(places) in (0, 4 * n) and len(tried) in (0, 8 * n)
+    if not is_whole or len(numbers) != 4 * n or len(sides) != n:
         raise ProtocolError("legs: expected a transaction number, a side and a place, or no places, for each row")
     side_bits = np.frombuffer(sides, np.uint8)
     is_known = int(side_bits.min()) >= DEBIT and int(side_bits.max()) <= BOTH
@@ -60,7 +62,7 @@ def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
         raise ProtocolError("legs: expected sides of 1 to 3 and transaction numbers from 0")
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    batch.numbers, batch.sides, batch.places = numbers, sides, places
+    batch.numbers, batch.sides, batch.places, batch.tried = numbers, sides, places, tried
     abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
     misshapen = _misshapen(transfers, debit, credit, side_bits)
     named_credits = abroad[1]
@@ -134,7 +136,7 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | N
     amounts, flags = transfers.amounts(), transfers.flag_bits()
     if int(amounts.min()) <= 0:
         reasons.append((amounts < 0, Status.amount_must_not_be_negative))
-        reasons.append(((amounts == 0) & ((flags & Flag.void) == 0), Status.amount_must_not_be_zero))
+        reasons.append(((amounts == 0) & ((flags & (Flag.void | BALANCING)) == 0), Status.amount_must_not_be_zero))
     ids = np.frombuffer(transfers.ids, np.uint64).reshape(-1, 2)
     equal = ids[:, 0] == ids[:, 1]
     if equal.any():
@@ -172,6 +174,11 @@ def _check_optional(transfers: Transfers, reasons: list[tuple[NDArray[Any], Stat
         (is_hold & (ttl == 0), Status.hold_must_have_ttl),
         (~is_hold & (ttl != 0), Status.ttl_reserved_for_hold),
         ((kind & (kind - np.minimum(kind, 1))) != 0, Status.flags_are_mutually_exclusive),
+        (((flags & Flag.balancing_credit) != 0) & (kind != 0), Status.flags_are_mutually_exclusive),
+        (
+            ((flags & Flag.balancing_debit) != 0) & ((flags & (Flag.void | Flag.reversal)) != 0),
+            Status.flags_are_mutually_exclusive,
+        ),
         ((flags & ~np.uint16(ALL_FLAGS)) != 0, Status.reserved_flag),
     ]
 

@@ -16,6 +16,7 @@ from node.core.ledger.limits import (
     SMALL_BATCH,
     Codes,
     Int32s,
+    Int64s,
     Marks,
 )  # fmt: skip
 from node.core.ledger.origins import REVERSAL
@@ -112,11 +113,13 @@ def _settle_columns(books: Books, prepared: Prepared, final: Codes, at: At) -> N
     for row in np.flatnonzero(special & prepared.reserved).tolist():
         _settle_special(books, batch, row, int(moved[row]), bool(happens[row]), at)
     plain = prepared.reserved & ~special
-    _settle_plain(books, batch, plain & gives, plain & takes, happens, at)
+    _settle_plain(books, batch, moved, plain & gives, plain & takes, happens, at)
 
 
-def _settle_plain(books: Books, batch: Batch, debits: Marks, credits: Marks, happens: Marks, at: At) -> None:
-    accounts, amounts = books.accounts, batch.amounts()
+def _settle_plain(
+    books: Books, batch: Batch, amounts: Int64s, debits: Marks, credits: Marks, happens: Marks, at: At
+) -> None:
+    accounts = books.accounts
     giver, given = batch.debit_rows()[debits].astype(np.intp), amounts[debits]
     taker, taken = batch.credit_rows()[credits].astype(np.intp), amounts[credits]
     np.subtract.at(accounts.held, giver, given)

@@ -58,6 +58,17 @@ class Cell:
             return Status.undecided
         return Status.overflows_credit_account if full > NO_MAXIMUM else Status.exceeds_maximum_balance
 
+    def spendable(self, own: Own) -> tuple[int, int]:
+        """What the account can give for sure, and how much open rounds may yet add to that."""
+        free = self.posted - self.held
+        others = self.incoming - own.incoming + self.unsettled - own.unsettled
+        return min(free - NO_MINIMUM, free + own.incoming + own.returning - self.minimum), others
+
+    def owed(self, own: Own) -> tuple[int, int]:
+        """By how much the account is below 0 for sure, and how much open rounds may yet add to that."""
+        others = self.incoming - own.incoming + self.unsettled - own.unsettled
+        return own.leaving - self.posted - self.incoming, others
+
     @property
     def is_closed(self) -> bool:
         """Nothing moves any more."""

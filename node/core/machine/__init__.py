@@ -56,7 +56,18 @@ from node.core.machine.decision import (
     unpack_failed,
 )
 from node.core.machine.digest import digest_of
-from node.core.machine.docket import SETTLED, Docket, Failure, Int32s, Marks, Payments, Statuses, judge
+from node.core.machine.docket import (
+    NOT_SURE,
+    NOT_TOLD,
+    SETTLED,
+    Docket,
+    Failure,
+    Int32s,
+    Marks,
+    Payments,
+    Statuses,
+    judge,
+)
 from node.core.machine.entry import (
     FORM,
     Kind,
@@ -89,11 +100,11 @@ from node.core.machine.telling import FACTS
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "FACTS", "FACTS_KEPT", "FORM", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE", "Alone", "Answer",
-    "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact", "Failure", "HoldEnded",
-    "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark", "Marks", "Merging", "Need", "Opened", "Part", "Payments",
-    "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes", "apply_request",
-    "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id", "is_round", "judge", "pack_decision",
-    "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed",
-    "unpack_vote",
+    "FACTS", "FACTS_KEPT", "FORM", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE",
+    "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact",
+    "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark", "Marks", "Merging", "Need",
+    "Opened", "Part", "Payments", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm",
+    "Votes", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id", "is_round",
+    "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry",
+    "unpack_failed", "unpack_vote",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.columns import BALANCING
 from protocol.status import Status
 
 Statuses = NDArray[np.uint8]
@@ -24,6 +25,8 @@ Int32s = NDArray[np.int32]
 Marks = NDArray[np.bool_]
 
 SETTLED = 0x80  # in a status: the id has an outcome, or waits for one, or belongs elsewhere, so nobody else's objection counts
+NOT_TOLD, NOT_SURE = -(2**63), 2**63 - 1
+"""How far apart the amount that a round tries for a balancing row is from what bounds it: nothing does here, or a round may change it."""
 TRANSIENT = int(Status.elsewhere)  # from here on a status is no outcome
 
 Failure = tuple[int, int]
@@ -37,10 +40,17 @@ class Payments:
     ids: bytes  # 16 each
     debit: Int32s  # row of the ledger's account; below 0 it is not here
     credit: Int32s
-    amounts: NDArray[np.int64]  # minor units, as asked for: a capture's or hold's own, of a void nothing
+    amounts: NDArray[np.int64]  # minor units, as asked for: a capture's or hold's own, of a void nothing; see below
     flags: NDArray[np.uint16] | None  # `protocol.columns.Flag`; None: all are plain transfers
     sides: NDArray[np.uint8] | None  # which accounts live here, 1 debit, 2 credit; None: both
     numbers: Int32s | None  # the transaction of each row; None: each row is one
+
+    def is_open(self, rows: Int32s) -> Marks:
+        """Which rows are balancing: in `amounts` stands 0 until the part that opens them has judged them, then what they move."""
+        if self.flags is None:
+            return np.zeros(len(rows), np.bool_)
+        marks: Marks = (self.flags[rows] & BALANCING) != 0
+        return marks
 
 
 class Docket(Protocol):

@@ -51,9 +51,9 @@ class BothModel(Model):
             return 0
         account, limit = self.accounts[row.debit], self.limits[row.debit]
         own = self.own.get(f"pledge of {row.debit}", [0])[0]
-        if account.paid + own + row.amount > limit:
+        if account.paid + own + self.moves > limit:
             return Status.exceeds_allowance
-        return Status.undecided if account.paid + account.pledged + row.amount > limit else 0
+        return Status.undecided if account.paid + account.pledged + self.moves > limit else 0
 
     def post(self, row: Transfer, elapsed_ns: int) -> None:
         """Counts what leaves; what a void or a final capture gives back counts no more."""

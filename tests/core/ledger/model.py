@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocol.columns import Flag
+from protocol.columns import BALANCING, Flag
 from protocol.status import Status
 
 BOUND = 2**62  # balances lie from -BOUND to BOUND - 1
@@ -72,6 +72,7 @@ class Model:
     preparing: int = -1  # the round at hand
     preparing_rows: list[Transfer] = field(default_factory=list)
     chains: int = 0  # transactions of batches so far
+    moves: int = 0  # the amount of the row that was judged last
 
     def apply(self, rows: list[Transfer], elapsed_ns: int, index: int) -> list[int]:
         """A batch of one shard."""
@@ -109,6 +110,7 @@ class Model:
                 if not known and Status(status).is_recorded:
                     self.record[row.id] = (status, row)
                 return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
+            row = replace(row, amount=self.moves)
             self.post(row, elapsed_ns)
             self.record[row.id] = (0, row)
             self.fresh[row.id] = self.chains
@@ -123,6 +125,7 @@ class Model:
 
     def judge(self, row: Transfer, elapsed_ns: int) -> tuple[bool, int]:
         """Whether the id was known before, and the status."""
+        self.moves = 0 if row.flags & BALANCING else row.amount
         if (told := self.told(row)) is not None:
             return True, told
         giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
@@ -158,6 +161,11 @@ class Model:
             ):
                 if account and account.state:
                     reasons.append(closed if account.state == 2 else frozen)
+            if not any(reasons) and row.flags & BALANCING:
+                reasons.append(self.balance(row, giver, taker))
+                row = replace(row, amount=self.moves)
+            if any(reasons) and row.flags & BALANCING:
+                return False, min(int(reason) for reason in reasons if reason)
             if giver and not row.flags & Flag.capture:
                 reasons.append(self.debit_status(row, giver))
             if taker and not row.flags & Flag.hold:
@@ -174,7 +182,12 @@ class Model:
         ends = bool(row.flags & (Flag.capture | Flag.void | Flag.reversal))
         checks = (
             (row.id == 0, Status.id_must_not_be_zero),
-            (row.flags & ~(31 | Flag.reversal), Status.reserved_flag),
+            (row.flags & ~255, Status.reserved_flag),
+            (
+                row.flags & Flag.balancing_debit and row.flags & (Flag.void | Flag.reversal),
+                Status.flags_are_mutually_exclusive,
+            ),
+            (row.flags & Flag.balancing_credit and kinds, Status.flags_are_mutually_exclusive),
             (row.flags & Flag.final and not row.flags & Flag.capture, Status.final_reserved_for_capture),
             (kinds & (kinds - 1), Status.flags_are_mutually_exclusive),
             (row.ttl and not row.flags & Flag.hold, Status.ttl_reserved_for_hold),
@@ -182,7 +195,7 @@ class Model:
             (row.hold_id and not ends, Status.hold_id_must_be_zero),
             (not row.hold_id and ends, Status.hold_id_must_not_be_zero),
             (ends and row.hold_id == row.id, Status.hold_id_must_be_different),
-            (row.amount == 0 and not row.flags & Flag.void, Status.amount_must_not_be_zero),
+            (row.amount == 0 and not row.flags & (Flag.void | BALANCING), Status.amount_must_not_be_zero),
             (row.amount < 0, Status.amount_must_not_be_negative),
             (row.debit == row.credit, Status.accounts_must_be_different),
         )
@@ -268,9 +281,40 @@ class Model:
             return Status.hold_already_captured
         if row.flags & Flag.void:
             return Status.undecided if others else 0
+        if row.flags & BALANCING:
+            return Status.undecided if others and row.flags & Flag.final else 0
         if row.amount > hold["rest"]:
             return Status.undecided if row.amount <= hold["rest"] + others else Status.exceeds_hold_amount
         return Status.undecided if others and row.flags & Flag.final else 0
+
+    def balance(self, row: Transfer, giver: Account | None, taker: Account | None) -> int:
+        """Finds what a balancing row moves, as long as no open round may change it; between shards it is what is asked for."""
+        bounds: list[tuple[int, int, Status]] = []
+        if row.flags & Flag.balancing_debit and giver:
+            incoming, unsettled, _, returning = self.own.get(row.debit, [0, 0, 0, 0])
+            others = giver.incoming - incoming + giver.unsettled - unsettled
+            if row.flags & Flag.capture:
+                hold, captured = self.holds[row.hold_id], self.own_holds.get(row.hold_id, (0, 0))[0]
+                bounds.append((hold["rest"], hold["undecided"] - captured, Status.hold_already_captured))
+            elif giver.minimum > -BOUND:
+                there = giver.posted - giver.held + incoming + returning - giver.minimum
+                bounds.append((min(there, giver.posted - giver.held + BOUND), others, Status.insufficient_funds))
+            elif not row.amount and not row.flags & Flag.balancing_credit:
+                return int(Status.balancing_needs_limit)
+        if row.flags & Flag.balancing_credit and taker:
+            incoming, unsettled, leaving, _ = self.own.get(row.credit, [0, 0, 0, 0])
+            others = taker.incoming - incoming + taker.unsettled - unsettled
+            bounds.append((leaving - taker.posted - taker.incoming, others, Status.nothing_owed))
+        limit = row.amount or BOUND - 1
+        sure = min([limit, *(least for least, others, _ in bounds if not others)])
+        if any(least < sure for least, others, _ in bounds if others):
+            return int(Status.undecided)
+        if sure <= 0:
+            return int(next(status for least, others, status in bounds if least <= 0 and not others))
+        if row.side != 3 and bounds and sure != row.amount:
+            return int(Status.undecided)
+        self.moves = sure if row.side == 3 or bounds else row.amount
+        return 0
 
     def debit_status(self, row: Transfer, giver: Account) -> int:
         """Whether the money is there."""
@@ -366,7 +410,7 @@ class Model:
                 if status and not votes[number]:
                     votes[number] = status
                     self.accounts, self.holds = before
-                moved = self.reserve(row) if not votes[number] else 0
+                moved = self.reserve(replace(row, amount=self.moves)) if not votes[number] else 0
                 legs.append((row, known, False, moved))
             legs[start:] = [(row, known, not votes[number], moved) for row, known, _, moved in legs[start:]]
         self.own, self.own_holds, self.own_reversed, self.current, self.preparing = {}, {}, {}, {}, -1
@@ -414,10 +458,10 @@ class Model:
         for row, known, reserved, amount in self.rounds.pop(round_id, []):
             status = statuses[row.number]
             if reserved:
-                self.settle(row, amount, status == 0, elapsed_ns)
+                self.settle(replace(row, amount=amount), amount, status == 0, elapsed_ns)
             is_told = not status or failed[row.number] is row
             if row.side & 1 and not known and is_told and Status(status).is_recorded:
-                self.record[row.id] = (status, row)
+                self.record[row.id] = (status, row if status else replace(row, amount=amount))
 
     def settle(self, row: Transfer, amount: int, happens: bool, elapsed_ns: int) -> None:
         """One reserved leg."""
@@ -479,7 +523,11 @@ def difference(old: Transfer, row: Transfer) -> int:
         ("amount", Status.exists_with_different_amount), ("code", Status.exists_with_different_code),
         ("reference", Status.exists_with_different_reference), ("ttl", Status.exists_with_different_ttl),
     ):  # fmt: skip
-        ignored = (name == "amount" and row.flags & Flag.void) or (name == "hold_id" and row.flags & Flag.reversal)
+        ignored = bool(
+            (name == "amount" and row.flags & Flag.void) or (name == "hold_id" and row.flags & Flag.reversal)
+        )
+        if name == "amount" and row.flags & BALANCING:
+            ignored = not row.amount or old.amount <= row.amount
         if getattr(old, name) != getattr(row, name) and not ignored:
             return int(different)
     return int(Status.exists)

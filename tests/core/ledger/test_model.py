@@ -23,7 +23,10 @@ ACCOUNTS: dict[str, tuple[str, int | None, int | None]] = {
 PLACES = [*ACCOUNTS, "world", "a", "b", "c", "missing"]
 IDS = st.integers(1, 24).map(lambda n: n << 80 | n)
 CURRENT, STALE, NEXT = 1, 2, 3  # what `if_version` is drawn as, before there are versions
-FLAGS = [0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 20, 20, 21, 16, 64, 128, 128, 129, 132, 144]
+FLAGS = [
+    0, 0, 0, 0, 1, 2, 2, 4, 4, 8, 3, 5, 9, 6, 20, 20, 21, 16, 256, 32, 32, 33, 64, 64, 65, 96, 34, 36, 52, 40, 68, 128, 128, 129, 132, 144,
+    160, 192,
+]  # fmt: skip
 
 
 @st.composite
