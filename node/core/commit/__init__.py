@@ -90,6 +90,10 @@ not final, and the transaction is tried again. What such a shard knows of an id 
 chain fails at one row, which the decision names; that shard records it, and the other rows, `linked_event_failed`, are recorded
 nowhere. A repeated chain fails at the row that is on record, so it gets the same statuses in the same places.
 
+Balancing rows. What moves follows from an account that one shard alone knows, so a round tries an amount: the limit, if there is one.
+The shards tell how far apart that is from what bounds the row there; the least must be 0, else the row is `undecided`, and its next
+round tries what was told, up to `ATTEMPTS_MAX` times. Decisions stay statuses: the amount that happens is that of the PREPARE.
+
 Invariants: a decision is told only when all votes are in (2pc), it is recorded (2pc) or precommitted by a majority (3pc), or
 nothing; one decision a round; a vote `undecided` (funds held by another open round) is tried again in a later round, up to
 `ATTEMPTS_MAX` times; then it is answered as it is, and the client is told that the outcome is unknown. From its second wait on

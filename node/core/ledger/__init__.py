@@ -12,7 +12,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
-| ["legs", `Transfers.pack()`, int32 transaction numbers, uint8 sides, int32 rows of the round or none] | votes of a round, see `legs` |
+| ["legs", `Transfers.pack()`, int32 transactions, uint8 sides, int32 rows of the round(, int64 tried)] | votes of a round, see `legs` |
 
 | question | answer |
 |---|---|
@@ -50,6 +50,11 @@ Invariants
 - An account's `version` is the log index of the entry that changed it last. Reservations of open rounds are no changes: they may come
   to nothing. So a version stands for one state without reservations, and whoever wants one (`if_version`) while a round is open on the
   account is answered `undecided` (`retry` for an update).
+- A balancing row's amount is fixed on the exact path, as are all rows of its accounts: only their order tells what there is. Within a
+  shard it is fixed when the row is judged. Between shards every replica of every shard must take the same one, and only the
+  shard of the account that bounds it knows it. So a round tries an amount that stands in its PREPARE: that shard reserves it if it has as
+  much, and tells how far apart it is from what it has; the row happens only if that is 0, else the next round tries what was
+  told. The record of both shards has the amount of the round that happened.
 - A reversal is judged where the id that it names is found: on its credit side. Counters of what was given back are state, and never exceed
   what the record says was moved; that of an open round counts as given back for all others, who are `undecided`.
 - `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of

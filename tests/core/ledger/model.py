@@ -161,11 +161,12 @@ class Model:
             ):
                 if account and account.state:
                     reasons.append(closed if account.state == 2 else frozen)
-            if not any(reasons) and row.flags & BALANCING:
-                reasons.append(self.balance(row, giver, taker))
+            if row.flags & BALANCING:
+                if not any(0 < reason < Status.undecided for reason in reasons):
+                    reasons.append(self.balance(row, giver, taker))
+                if any(0 < reason < Status.undecided for reason in reasons) or reasons[-1]:
+                    return False, min(int(reason) for reason in reasons if reason)
                 row = replace(row, amount=self.moves)
-            if any(reasons) and row.flags & BALANCING:
-                return False, min(int(reason) for reason in reasons if reason)
             if giver and not row.flags & Flag.capture:
                 reasons.append(self.debit_status(row, giver))
             if taker and not row.flags & Flag.hold:
@@ -293,6 +294,8 @@ class Model:
         if row.flags & Flag.balancing_debit and giver:
             incoming, unsettled, _, returning = self.own.get(row.debit, [0, 0, 0, 0])
             others = giver.incoming - incoming + giver.unsettled - unsettled
+            if row.flags & Flag.capture and row.hold_id not in self.holds:
+                return int(Status.undecided)
             if row.flags & Flag.capture:
                 hold, captured = self.holds[row.hold_id], self.own_holds.get(row.hold_id, (0, 0))[0]
                 bounds.append((hold["rest"], hold["undecided"] - captured, Status.hold_already_captured))
