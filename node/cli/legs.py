@@ -25,7 +25,8 @@ GUIDE = """LEGS is a file, or - for standard input, with a JSON list of 1 to 8,1
    {"kind": "hold", "debit": "alice", "credit": "shop", "amount": 900, "ttl": 600},
    {"kind": "void", "hold": "0192f3c4a5b600010203040506070900"}]
 
-A transfer or hold may have a code, a reference and an if_version, a capture a reference and an if_version, a capture or
+A transfer may be balancing (debit, credit or both), with its amount as the limit, if any; a capture without an amount takes
+all that is left. A transfer or hold may have a code, a reference and an if_version, a capture a reference and an if_version, a capture or
 void the debit and credit account of its hold, to be checked, a void also the amount. With an id for each leg (32 hexadecimal
 digits) the same file can be sent again and happens once. Amounts are minor units; with --currency they are decimals of it, as
 text. What is refused is told with the place of its leg, counted from 0.
@@ -107,7 +108,7 @@ def _leg(place: int, row: Any, currency: str | None) -> Read:
     try:
         if "hold" in given:
             given["hold"] = _id(given["hold"])
-        if "amount" in given and currency is not None:
+        if given.get("amount") is not None and currency is not None:
             given["amount"] = money.parse(_text(given["amount"]), currency)
         return Read(kind, KINDS[kind](**given), None if row.get("id") is None else _id(row["id"]))
     except ValueError as error:

@@ -83,7 +83,10 @@ def test_legs_of_standard_input(cluster: LocalCluster) -> None:
         ([PAY, 5], "leg 1: expected an object with a kind of transfer, hold, capture, void, got 5"),
         ([PAY | {"kind": "gift"}], "leg 0: expected an object with a kind of"),
         ([PAY | {"kind": ["hold"]}], "leg 0: expected an object with a kind of"),
-        ([PAY | {"colour": 1}], "leg 0: expected a transfer without 'colour'; it has debit, credit, amount, [code]"),
+        (
+            [PAY | {"colour": 1}],
+            "leg 0: expected a transfer without 'colour'; it has debit, credit, [amount], [balancing], [code]",
+        ),
         ([{"kind": "void"}], "leg 0: expected a void with hold; it has hold, [debit], [credit], [amount]"),
         ([{"kind": "void", "hold": 7}], "leg 0: 7: expected an id of 32 hexadecimal digits"),
         ([PAY | {"kind": "hold"}], "leg 0: expected a hold with ttl"),
@@ -114,3 +117,20 @@ def test_what_is_named_of_a_hold(cluster: LocalCluster) -> None:
     assert pay(cluster, "void", hold, "--amount", 0).returncode == 2
     assert pay(cluster, "capture", hold, 150, "--debit", "alice", "--final").returncode == 0
     assert "hold_already_captured" in pay(cluster, "void", hold, "--amount", "4.00", "--currency", "EUR").stderr
+
+
+def test_amounts_that_the_books_find(cluster: LocalCluster) -> None:
+    """Up to what is there, with a limit or without, and all that is left of a hold: the amount is told."""
+    with connect(cluster.addresses) as client:
+        client.create_account("saver", "EUR")
+        client.transfer("world", "saver", 1_000)
+    assert "2.50" in pay(cluster, "transfer", "saver", "shop", 250, "--balancing", "debit").stdout
+    hold = rows_of(pay(cluster, "hold", "saver", "shop", 100, "-o", "json"))[0]["id"]
+    row = rows_of(pay(cluster, "transfer", "saver", "shop", "--balancing", "debit", "-o", "json"))[0]
+    assert row["amount"] == 650
+    assert "1.00" in pay(cluster, "capture", hold).stdout
+    legs = [PAY | {"debit": "saver", "amount": None, "balancing": "debit"}]
+    done = pay(cluster, "transaction", "-", stdin=json.dumps(legs))
+    assert done.returncode == 1 and "leg 0: insufficient_funds" in done.stderr
+    assert pay(cluster, "transfer", "saver", "shop").returncode == 2
+    assert pay(cluster, "transfer", "saver", "shop", 0, "--balancing", "debit").returncode == 2

@@ -30,6 +30,10 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.hold("a", "b", 1, ttl=1.5), "ttl 1.5: expected"),  # type: ignore[arg-type]
     (lambda client: client.capture("x", 1), "id 'x': expected"),  # type: ignore[arg-type]
     (lambda client: client.void(1, amount=-5), "amount -5: expected the amount that the hold was opened with"),
+    (lambda client: client.transfer("a", "b"), "amount None: expected an integer of minor units"),
+    (lambda client: client.transfer("a", "b", 1, balancing="all"), "balancing 'all': expected debit, credit or both"),  # type: ignore[arg-type]
+    (lambda client: client.transfer("a", "b", 0, balancing="debit"), "amount 0: expected a limit above 0, or None"),
+    (lambda client: client.transaction([Transfer("a", "b", 1, balancing=5)]), "leg 0: balancing 5: expected"),  # type: ignore[arg-type]
     (lambda client: client.transaction([]), "transaction: expected a list of 1 to 8192 legs, got 0"),
     (lambda client: client.transaction([LEG] * 8_193), "expected a list of 1 to 8192 legs, got 8193"),
     (lambda client: client.transaction(LEG), "expected a list of 1 to 8192 legs, got Transfer("),  # type: ignore[arg-type]
