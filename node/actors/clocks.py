@@ -78,7 +78,8 @@ class Clocks:
 
         def answered(outcome: Outcome) -> None:
             if not isinstance(outcome, Failed):
-                self._read(peer, outcome[0], asked_ns, self._monotonic_ns())
+                (wall_ns,) = outcome
+                self._read(peer, wall_ns, asked_ns, self._monotonic_ns())
 
         link.call(PeerOperation.clock, COORDINATOR, int(ASK_SECONDS * 1000), 0, [], answered)
 

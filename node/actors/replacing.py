@@ -125,7 +125,7 @@ class Replacing:
 
     def _ask(self, node: int, row: Member, group: int, known: dict[int, str]) -> None:
         def answered(outcome: Outcome) -> None:
-            known[group] = NO_LEADER if isinstance(outcome, Failed) else outcome[0]
+            (known[group],) = [NO_LEADER] if isinstance(outcome, Failed) else outcome
 
         asked = [node, row.data_id, int(row.state)]
         call = Call(group, PeerOperation.standing, asked, self._clock.monotonic() + CALL_SECONDS, answered)

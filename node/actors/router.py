@@ -19,7 +19,7 @@ from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import Operations
 from node.actors.replica import Replica
 from node.actors.routes import Routes
-from node.core.machine import Answer, Served
+from node.core.machine import Answer, Served, after_first
 from node.ports import Clock
 from protocol.clocks import MILLISECONDS
 from protocol.columns import FINAL_VERSION, Transfers
@@ -279,7 +279,8 @@ class Router:
     def _is_conflict(self, call: Call, answer: list[Any]) -> bool:
         served = self.operations.served(call.operation)
         if served is None:  # of the home part of a split account
-            is_update = call.operation == PeerOperation.ledger and call.body[0] == Operation.update
+            kind, *_ = call.body
+            is_update = call.operation == PeerOperation.ledger and kind == Operation.update
             served = self.operations.served(Operation.update) if is_update else None
         return served is not None and served.is_conflict(answer)
 
@@ -331,16 +332,19 @@ class Router:
 
 
 def _event_of_peer(call: Call) -> ReplicaEvent:
-    body, reply, deadline, source = call.body, call.reply, call.deadline, call.source
-    match call.operation:
-        case PeerOperation.ledger:
+    reply, deadline, source = call.reply, call.deadline, call.source
+    match call.operation, call.body:
+        case PeerOperation.ledger, body:
             return Command("ledger", body, _rest(reply), deadline, 1, source)
-        case PeerOperation.machine:
+        case PeerOperation.machine, body:
             return Propose(body, reply)
-        case PeerOperation.question:
-            return Query(body[0], body[1], reply, deadline, source=source)
-        case PeerOperation.mark:
-            return Query("machine", ["mark", *body], reply, deadline, stale=True)
+        case PeerOperation.question, [str(part), list(question)]:
+            return Query(part, question, reply, deadline, source=source)
+        case PeerOperation.mark, [str(name)]:
+            return Query("machine", ["mark", name], reply, deadline, stale=True)
+        case ((PeerOperation.question | PeerOperation.mark), _):
+            expected = "[part, question]" if call.operation == PeerOperation.question else "[name of a cut]"
+            raise ProtocolError(f"{call.operation}: expected {expected}", ErrorCode.bad_request)
         case _:
             raise ProtocolError(f"{call.operation}: expected group -1, not {call.group}", ErrorCode.bad_request)
 
@@ -353,7 +357,7 @@ def _is_split(replica: Replica, account: str) -> bool:
     """As the replica here knows it."""
     answer = replica.machine.query("ledger", ["accounts", [account]], {})
     assert isinstance(answer, Answer), "accounts are in memory"
-    (row,) = answer.body[1]
+    _, (row,) = answer.body
     return row is not None and AccountRow(*row).is_split
 
 
@@ -367,7 +371,7 @@ def _with_recovery(reply: Reply, replica: Replica) -> Reply:
 
 
 def _rest(reply: Reply) -> Reply:
-    return lambda outcome: reply(outcome if isinstance(outcome, Failed) else outcome[1:])
+    return lambda outcome: reply(outcome if isinstance(outcome, Failed) else after_first(outcome))
 
 
 class Gather:

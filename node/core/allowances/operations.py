@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.core.machine.operation import Body, Served, after_first, expect, is_id
+from protocol.answers import status_of
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.status import AllowanceStatus
@@ -52,8 +53,7 @@ def decode_question(body: Body) -> str:
 OPERATIONS: tuple[Served[Any], ...] = (
     Served(
         Operation.set_allowance, NAME, True, decode_set, lambda asked: [asked.account], Setting.command,
-        after_first, is_work=True,
-        is_conflict=lambda answer: bool(answer[0] == AllowanceStatus.version_conflict),
+        after_first, is_work=True, is_conflict=lambda answer: status_of(answer) == AllowanceStatus.version_conflict,
     ),
     Served(
         Operation.allowance, NAME, False, decode_question, lambda account: [account], lambda account: ["allowance", account],

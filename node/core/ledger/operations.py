@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.core.machine.operation import Body, Merging, Served, after_first, expect, is_id
+from protocol.answers import status_of
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError
 from protocol.metadata import check as check_metadata
@@ -197,7 +198,7 @@ OPERATIONS: tuple[Served[Any], ...] = (
     ),
     Served(
         Operation.update, LEDGER, True, decode_update, lambda asked: [asked.account], Update.command, after_first,
-        is_work=True, is_conflict=lambda answer: bool(answer[0] == AccountStatus.version_conflict),
+        is_work=True, is_conflict=lambda answer: status_of(answer) == AccountStatus.version_conflict,
     ),
     Served(
         Operation.transfers, LEDGER, True, decode_transfers, _both_sides, lambda batch: ["transfers", batch], after_first,

@@ -81,7 +81,7 @@ from node.core.machine.entry import (
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.journal import FACTS_KEPT
 from node.core.machine.machine import ROUND_BITS, TABLE, Machine
-from node.core.machine.operation import Body, Merging, Served, check_apart, expect, is_id
+from node.core.machine.operation import Body, Merging, Served, after_first, check_apart, expect, is_id
 from node.core.machine.part import (
     NO_ROWS,
     Alone,
@@ -104,7 +104,7 @@ __all__ = [
     "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact",
     "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark", "Marks", "Merging", "Need",
     "Opened", "Part", "Payments", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm",
-    "Votes", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id", "is_round",
-    "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry",
-    "unpack_failed", "unpack_vote",
+    "Votes", "after_first", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures",
+    "is_id", "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer",
+    "unpack_decision", "unpack_entry", "unpack_failed", "unpack_vote",
 ]  # fmt: skip
