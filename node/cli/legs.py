@@ -26,7 +26,8 @@ GUIDE = """LEGS is a file, or - for standard input, with a JSON list of 1 to 8,1
    {"kind": "void", "hold": "0192f3c4a5b600010203040506070900"}]
 
 A transfer may be balancing (debit, credit or both), with its amount as the limit, if any; a capture without an amount takes
-all that is left. A transfer or hold may have a code, a reference and an if_version, a capture a reference and an if_version, a capture or
+all that is left. A transfer may name what it reverses. A transfer or hold may have a code, a reference, a currency that both accounts
+must have, metadata (an object) and an if_version, a capture a reference and an if_version, a capture or
 void the debit and credit account of its hold, to be checked, a void also the amount. With an id for each leg (32 hexadecimal
 digits) the same file can be sent again and happens once. Amounts are minor units; with --currency they are decimals of it, as
 text. What is refused is told with the place of its leg, counted from 0.
@@ -106,8 +107,9 @@ def _leg(place: int, row: Any, currency: str | None) -> Read:
         what = f"without {wrong[0]!r:.40}" if wrong else f"with {lacking[0]}"
         raise ValueError(f"leg {place}: expected a {kind} {what}; it has {', '.join(map(_shown, known.values()))}")
     try:
-        if "hold" in given:
-            given["hold"] = _id(given["hold"])
+        for name in ("hold", "reverses"):
+            if given.get(name) is not None:
+                given[name] = _id(given[name])
         if given.get("amount") is not None and currency is not None:
             given["amount"] = money.parse(_text(given["amount"]), currency)
         return Read(kind, KINDS[kind](**given), None if row.get("id") is None else _id(row["id"]))

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from protocol.client.arguments import clamp, fixed, id_bytes, is_list, named_amount, one_line, wrong
+from protocol.client.arguments import (
+    check_reversed,
+    clamp,
+    currency_bytes,
+    fixed,
+    id_bytes,
+    is_list,
+    named_amount,
+    one_line,
+    wrong,
+)
 from protocol.client.balancing import Balancing, amount_and_flags, amount_moved, capture_amount, is_balancing
 from protocol.client.batches import send
 from protocol.client.calls import Calls
@@ -16,6 +26,8 @@ from protocol.client.opened import Accounts, OpenedHolds
 from protocol.client.refusals import refusal
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.errors import ProtocolError, Refused
+from protocol.metadata import Metadata
+from protocol.metadata import pack as pack_metadata
 from protocol.status import TRANSFERS_MAX, Status, split_status
 from protocol.views import Receipt, TransactionReceipt
 
@@ -39,6 +51,9 @@ class Transfer(Leg):
     balancing: Balancing | None = None
     code: int = 0
     reference: str = ""
+    currency: str | None = None
+    metadata: Metadata | None = None
+    reverses: int | None = None
     if_version: int | None = None
 
 
@@ -53,6 +68,8 @@ class Hold(Leg):
     ttl: int
     code: int = 0
     reference: str = ""
+    currency: str | None = None
+    metadata: Metadata | None = None
     if_version: int | None = None
 
 
@@ -97,6 +114,8 @@ class Row:
     hold_id: bytes
     ttl: bytes
     if_version: bytes
+    currency: bytes = bytes(3)
+    metadata: str = ""
 
 
 def check_legs(legs: Any) -> list[Known]:
@@ -142,17 +161,37 @@ def _pack_leg(leg: Known) -> Row:
     amount, flags = _amount_and_flags(leg)
     reference = "" if isinstance(leg, Void) else leg.reference
     version = 0 if leg.if_version is None else check_version(leg.if_version)
-    return Row(
-        amount.to_bytes(8, "little", signed=True), int(flags), fixed("code", leg.code if isinstance(leg, Transfer | Hold) else 0, 4),
-        one_line(reference, "reference"), id_bytes(leg.hold if isinstance(leg, Capture | Void) else 0),
-        fixed("ttl", leg.ttl if isinstance(leg, Hold) else 0, 4), version.to_bytes(8, "little"),
+    row = Row(
+        amount.to_bytes(8, "little", signed=True), int(flags), bytes(4), one_line(reference, "reference"),
+        id_bytes(_named(leg)), bytes(4), version.to_bytes(8, "little"),
     )  # fmt: skip
+    if not isinstance(leg, Transfer | Hold):
+        return row
+    return replace(
+        row,
+        code=fixed("code", leg.code, 4),
+        ttl=fixed("ttl", leg.ttl, 4) if isinstance(leg, Hold) else row.ttl,
+        currency=row.currency if leg.currency is None else currency_bytes(leg.currency),
+        metadata="" if leg.metadata is None else pack_metadata(leg.metadata),
+    )
+
+
+def _named(leg: Known) -> int:
+    """The hold that it ends, or the transfer that it reverses; 0 for neither."""
+    match leg:
+        case Capture() | Void():
+            return leg.hold
+        case Transfer() if leg.reverses is not None:
+            return check_reversed(leg.reverses)
+        case _:
+            return 0
 
 
 def _amount_and_flags(leg: Known) -> tuple[int, Flag]:
     match leg:
         case Transfer():
-            return amount_and_flags(leg.amount, leg.balancing)
+            amount, flags = amount_and_flags(leg.amount, leg.balancing)
+            return amount, flags if leg.reverses is None else flags | Flag.reversal
         case Hold():
             return clamp(leg.amount), Flag.hold
         case Capture():
@@ -174,13 +213,16 @@ def _columns_of(rows: Sequence[Row], accounts: Sequence[Accounts], ids: Sequence
         column = b"".join([getattr(row, name) for row in rows])
         return column if column.strip(b"\0") else b""
 
-    references = SEPARATOR.join([row.reference for row in rows])
+    def texts(name: str) -> str:
+        column = SEPARATOR.join([getattr(row, name) for row in rows])
+        return column if column.strip(SEPARATOR) else ""
+
     debits, credits = zip(*accounts, strict=True)
     return Transfers(
         b"".join(map(id_bytes, ids)), SEPARATOR.join(debits), SEPARATOR.join(credits), b"".join([row.amount for row in rows]),
         b"".join([flag.to_bytes(2, "little") for flag in flags]), fixed_column("code"),
-        references if references.strip(SEPARATOR) else "", fixed_column("hold_id"), fixed_column("ttl"),
-        fixed_column("if_version"), *guards[1:],
+        texts("reference"), fixed_column("hold_id"), fixed_column("ttl"), fixed_column("if_version"), *guards[1:],
+        fixed_column("currency"), texts("metadata"),
     )  # fmt: skip
 
 

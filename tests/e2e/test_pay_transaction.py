@@ -40,8 +40,15 @@ def rows_of(done: Outcome) -> list[dict[str, Any]]:
     return list(json.loads(done.stdout))
 
 
+def balances(cluster: LocalCluster) -> tuple[int, ...]:
+    """Of alice, the shop and the fees."""
+    with connect(cluster.addresses) as client:
+        return tuple(client.account(name).posted for name in ("alice", "shop", "fees"))
+
+
 def test_legs_of_a_file_happen_once(cluster: LocalCluster, tmp_path: Path) -> None:
     """With ids, of a hold by its id as it is printed; the table fits a terminal."""
+    before = balances(cluster)
     hold = rows_of(pay(cluster, "hold", "alice", "shop", 900, "-o", "json"))[0]["id"]
     legs = [
         {"kind": "capture", "hold": hold, "amount": 500, "final": True, "debit": "alice"},
@@ -58,8 +65,9 @@ def test_legs_of_a_file_happen_once(cluster: LocalCluster, tmp_path: Path) -> No
     assert [(row["leg"], row["kind"], row["id"], row["status"]) for row in again] == [
         (place, leg["kind"], leg["id"], "exists") for place, leg in enumerate(named)
     ]
+    moved = tuple(now - then for now, then in zip(balances(cluster), before, strict=True))
+    assert moved == (-500, 485, 15)
     with connect(cluster.addresses) as client:
-        assert [client.account(name).posted for name in ("alice", "shop", "fees")] == [9_500, 485, 15]
         assert client.account("alice").held == 0
 
 

@@ -123,3 +123,30 @@ async def test_a_transaction_whose_outcome_is_asked_for_first_never_happens(clie
         await client.transaction(legs, ids=ids)
     assert refused.value.is_repeat and refused.value.leg == 0
     assert (await client.account("{a}:payer")).posted == 1_000
+
+
+@IN_AND_BETWEEN
+async def test_legs_carry_what_transfers_do(client: Client, payer: str, shop: str) -> None:
+    """A currency that is checked, metadata, what is given back, and amounts that follow from what is there: a sweep."""
+    paid = await client.transaction([
+        Transfer(payer, shop, 300, currency="EUR", metadata={"order": "A-17", "items": 3}),
+        Transfer(payer, "{c}:fees", 5),
+    ])  # fmt: skip
+    found = await client.find(paid.ids[0])
+    assert found is not None and found.metadata == {"order": "A-17", "items": 3}
+    with pytest.raises(Refused, match="transfer_must_have_the_same_currency_as_accounts") as refused:
+        await client.transaction([Transfer(payer, "{c}:fees", 5), Transfer(payer, shop, 1, currency="USD")])
+    assert refused.value.leg == 1
+    back = [
+        Transfer(shop, payer, 100, reverses=paid.ids[0], metadata={"why": "broken"}),
+        Transfer("{c}:fees", payer, 5),
+    ]
+    receipt = await client.transaction(back, ids=(ids := [client.new_id(), client.new_id()]))
+    assert receipt.status is Status.created
+    assert (await client.transaction(back, ids=ids)).status is Status.exists
+    with pytest.raises(Refused, match="exceeds_reversible_amount") as refused:
+        await client.transaction([Transfer(payer, "{c}:fees", 5), Transfer(shop, payer, 201, reverses=paid.ids[0])])
+    assert refused.value.leg == 1
+    swept = await client.transaction([Transfer(payer, shop, balancing="debit"), Transfer("world", payer, 1_000)])
+    assert swept.legs[0].amount == 800
+    assert (await client.account(payer)).posted == 1_000
