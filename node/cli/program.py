@@ -31,17 +31,18 @@ def run(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
     except* OutputLost as lost:  # perhaps out of a group of tasks
-        complain(str(_first(lost)))
+        complain(str(first_error(lost)))
         code = EXIT_OUTPUT_LOST
     except* KeyboardInterrupt:
         complain("interrupted")
     sys.exit(code)
 
 
+def first_error(error: BaseException) -> BaseException:
+    """The first one of a group, however deep it stands; or the error itself."""
+    return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
 def _end_at_once(number: int, frame: object) -> NoReturn:
     os.write(2, f"{program_name()}: interrupted\n".encode())
     os._exit(EXIT_INTERRUPTED)
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -12,9 +12,11 @@ from contextlib import AsyncExitStack
 import uvloop
 
 from node.cli.output import complain, say
+from node.cli.program import first_error
 from protocol.client import Client
 from protocol.errors import RingpayError
-from protocol.status import AMOUNT_MAX, TRANSFERS_MAX, AccountStatus
+from protocol.status import AMOUNT_MAX, TRANSFERS_MAX
+from scripts.load.accounts import open_accounts
 from scripts.load.beside import BesideError, run_beside, without_beside
 from scripts.load.clients import Result, Task, query_latencies_ms, run_load
 from scripts.load.contention import measure_contention
@@ -45,9 +47,7 @@ def main() -> int:
     except (BesideError, ClusterError, RingpayError, OSError) as error:
         complain(str(error) or type(error).__name__)
     except BaseExceptionGroup as group:
-        cause: BaseException = group
-        while isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
+        cause = first_error(group)
         complain(f"{type(cause).__name__}: {cause}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain("stopped")
@@ -74,7 +74,9 @@ async def run(options: argparse.Namespace) -> int:
         names = workload.names()
         if options.split:
             await client.create_account(names[0], "EUR", minimum_balance=None, split=True)
-        await open_accounts(client, names[options.split :], options.account_batch_count)
+        # Without limits, as TigerBeetle's benchmark does; those of an earlier run are taken over.
+        rows = [[name, "EUR", None, None, "", b""] for name in names[options.split :]]
+        await open_accounts(client, rows, options.account_batch_count, may_exist=True)
         if options.allowances:
             await set_allowances(client, names)
         before = await read_model(client, names, options) if options.validate else None
@@ -125,15 +127,6 @@ async def make_workload(client: Client, options: argparse.Namespace) -> Workload
         options.account_count, options.account_count_hot, options.transfer_hot_percent, options.account_distribution,
         options.cross_shard_percent, shards, options.id_order, options.seed, options.hot_credit,
     )  # fmt: skip
-
-
-async def open_accounts(client: Client, names: Sequence[str], batch_count: int) -> None:
-    """Opens the accounts without limits, as TigerBeetle's benchmark does; those of an earlier run are taken over."""
-    for start in range(0, len(names), batch_count):
-        rows = [[name, "EUR", None, None, "", b""] for name in names[start : start + batch_count]]
-        for status in await client.create_accounts(rows):
-            if status > AccountStatus.exists:
-                raise RingpayError(f"an account was not created: {status.name}")
 
 
 async def set_allowances(client: Client, names: Sequence[str]) -> None:

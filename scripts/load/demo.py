@@ -31,11 +31,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from node.cli.arguments import PORT_MAX, fail_usage, integer, make_parser, natural
 from node.cli.output import complain, say, show
+from node.cli.program import first_error
 from node.cli.shown import amount
 from protocol.client import Client
 from protocol.errors import RingpayError
 from protocol.placement import called
-from protocol.status import TRANSFERS_MAX, AccountStatus, Status
+from scripts.load.accounts import fund, open_accounts
 from scripts.load.customers import Receipts, customer_account, send_all, terminal_account
 from scripts.load.payments import CUSTOMERS, TERMINALS, InputError, Payment, generate, read
 from scripts.load.proof import CURRENCY, Check, Expected, prove
@@ -65,7 +66,7 @@ def main() -> int:
     except (ClusterError, RingpayError, OSError) as error:
         complain(str(error))
     except BaseExceptionGroup as group:
-        complain(str(group.exceptions[0]))
+        complain(str(first_error(group)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         complain("stopped; all nodes and their data are gone")
     return 1
@@ -115,8 +116,8 @@ async def run(options: argparse.Namespace, payments: Sequence[Payment]) -> int:
     async with temporary(NODES, SHARDS, REPLICATION, base_port=options.base_port) as cluster, AsyncExitStack() as stack:
         say(f"{NODES} nodes serve {SHARDS} shards on {cluster.addresses[0]} and following; data in {cluster.folder}")
         clients = [await stack.enter_async_context(client) for client in random_clients(cluster, options.seed)]
-        await open_accounts(clients[0], customers, terminals)
-        await fund(clients[0], customers)
+        await open_accounts(clients[0], account_rows(customers, terminals))
+        await fund(clients[0], WORLD, [customer_account(name) for name in customers], FUNDING_CENTS)
         say(
             f"{len(customers):,} customers with {amount(FUNDING_CENTS, CURRENCY)} {CURRENCY} each, {len(terminals):,} terminals"
         )
@@ -143,25 +144,12 @@ def random_clients(cluster: LocalCluster, seed: int) -> list[Client]:
     return [cluster.client(addresses=chosen.sample(cluster.addresses, NODES)) for _ in range(CLIENTS)]
 
 
-async def open_accounts(client: Client, customers: Sequence[str], terminals: Sequence[str]) -> None:
-    """Opens the world's, the customers' and the terminals' accounts."""
+def account_rows(customers: Sequence[str], terminals: Sequence[str]) -> list[list[object]]:
+    """What the world's, the customers' and the terminals' accounts are opened with."""
     rows: list[list[object]] = [[WORLD, CURRENCY, None, None, "", b""]]
     rows += [[customer_account(name), CURRENCY, 0, None, "", b""] for name in customers]
     rows += [[terminal_account(name), CURRENCY, 0, None, "", b""] for name in terminals]
-    for start in range(0, len(rows), TRANSFERS_MAX):
-        for status in await client.create_accounts(rows[start : start + TRANSFERS_MAX]):
-            if status is not AccountStatus.created:
-                raise RingpayError(f"an account was not created: {status.name}")
-
-
-async def fund(client: Client, customers: Sequence[str]) -> None:
-    """Gives every customer money from the world."""
-    for start in range(0, len(customers), TRANSFERS_MAX):
-        credits = [customer_account(name) for name in customers[start : start + TRANSFERS_MAX]]
-        count = len(credits)
-        statuses = await client.transfer_many([WORLD] * count, credits, np.full(count, FUNDING_CENTS, np.int64))
-        if any(status is not Status.created for status in statuses):
-            raise RingpayError("a customer could not be funded")
+    return rows
 
 
 async def pay(

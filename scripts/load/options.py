@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from node.cli.arguments import PORT_MAX, addresses, integer, make_parser, natural, positive, token
+from node.cli.arguments import PORT_MAX, Parser, addresses, integer, make_parser, natural, positive, token
 from protocol.columns import COMMIT_PROTOCOLS
 from protocol.placement import NODES_MAX, SHARDS_MAX
 from protocol.status import TRANSFERS_MAX
@@ -44,12 +44,8 @@ Exit codes: 0 done, 1 failed or not valid, 2 usage.
 def parse() -> argparse.Namespace:
     """The command line, checked."""
     parser = make_parser(GUIDE)
-    add, a_request, percent, kills = (
-        parser.add_argument,
-        integer(1, TRANSFERS_MAX),
-        integer(0, 100),
-        integer(0, KILLS_MAX),
-    )
+    add = parser.add_argument
+    a_request, percent, kills = integer(1, TRANSFERS_MAX), integer(0, 100), integer(0, KILLS_MAX)
     add("--addresses", type=addresses, help="host:port,... of a running cluster; without it one is started")
     add("--base-port", type=integer(1, PORT_MAX), help="of the cluster that is started (a free one)")
     add("--beside", metavar="COMMIT", help="measure that commit too, by turns")
@@ -89,6 +85,12 @@ def parse() -> argparse.Namespace:
     options.token = token(parser)
     if options.transfer_count is None:
         options.transfer_count = BATCHED_TRANSFERS if options.transfer_batch_count > FEW else SINGLE_TRANSFERS
+    _check(parser, options)
+    return options
+
+
+def _check(parser: Parser, options: argparse.Namespace) -> None:
+    """Ends the program where options do not go together."""
     killed = options.kill_leader + options.kill_coordinator
     rules = (
         (options.hot_credit or not options.split, "--split is about the account of --hot-credit"),
@@ -105,4 +107,3 @@ def parse() -> argparse.Namespace:
     for holds, text in rules:
         if not holds:
             parser.error(text)
-    return options

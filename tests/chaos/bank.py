@@ -12,12 +12,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from protocol.client import Client, Receipt
 from protocol.columns import Flag
 from protocol.errors import Busy, OutcomeUnknown, Refused, RingpayError, Unreachable
-from protocol.status import TRANSFERS_MAX, AccountStatus, Status
+from protocol.status import Status
+from scripts.load.accounts import fund, open_accounts
 
 WORLD = "world:EUR"
 FUNDING = 1_000  # minor units of each account: little, so that some payments find too little
@@ -87,19 +86,12 @@ def make_bank(count: int) -> Bank:
     return Bank({f"bank:{number:05}": 0 if number % OVERDRAFT_EVERY else OVERDRAFT for number in range(count)})
 
 
-async def open_accounts(client: Client, bank: Bank) -> None:
+async def open_bank(client: Client, bank: Bank) -> None:
     """Opens the accounts and funds them from the world, which takes no part in anything later."""
     rows: list[list[object]] = [[WORLD, "EUR", None, None, "", b""]]
     rows += [[account, "EUR", minimum, None, "", b""] for account, minimum in bank.minimums.items()]
-    for start in range(0, len(rows), TRANSFERS_MAX):
-        for status in await client.create_accounts(rows[start : start + TRANSFERS_MAX]):
-            if status is not AccountStatus.created:
-                raise RingpayError(f"an account was not created: {status.name}")
-    for start in range(0, len(bank.accounts), TRANSFERS_MAX):
-        part = bank.accounts[start : start + TRANSFERS_MAX]
-        statuses = await client.transfer_many([WORLD] * len(part), part, np.full(len(part), FUNDING, np.int64))
-        if any(status is not Status.created for status in statuses):
-            raise RingpayError("an account could not be funded")
+    await open_accounts(client, rows)
+    await fund(client, WORLD, bank.accounts, FUNDING)
 
 
 async def send(client: Client, movement: Movement, timeout: float | None = None) -> Receipt:

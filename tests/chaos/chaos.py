@@ -40,7 +40,7 @@ from protocol.placement import NODES_MAX, SHARDS_MAX
 from scripts.load.kills import longest_gap_ms
 from scripts.load.proof import Check
 from scripts.local import ClusterError, LocalCluster, temporary
-from tests.chaos.bank import Bank, Customer, Reader, make_bank, open_accounts
+from tests.chaos.bank import Bank, Customer, Reader, make_bank, open_bank
 from tests.chaos.nemesis import SEVERAL, Nemesis
 from tests.chaos.proof import check_undecided, not_shown, prove, settle, watch_undecided
 from tests.chaos.strikes import FAULTS, OPTIONS, STANDSTILL_MS, faults
@@ -141,7 +141,7 @@ async def trouble(cluster: LocalCluster, bank: Bank, nemesis: Nemesis, options: 
     """Customers and readers at work while the faults fall. Raises ClusterError where nodes do not come back."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client) for client in homes(cluster, options.clients + READERS)]
-        await open_accounts(clients[0], bank)
+        await open_bank(clients[0], bank)
         customers = [
             Customer(bank, client, f"{options.seed} {number} {place}")
             for number, client in enumerate(clients[READERS:])

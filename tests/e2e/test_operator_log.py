@@ -118,7 +118,7 @@ def test_a_start_and_a_stop(cluster: LocalCluster) -> None:
     assert asked and len(told(2, "handover finished")) >= len(asked)
     cluster.start(2)
     served(cluster)
-    starting, restored, serving = (told(2, event)[-1] for event in ("starting", "restored", "serving"))
+    starting, restored, serving = (told(2, event)[-1] for event in ("starting", "node restored", "serving"))
     assert starting["folder"] == str(cluster.node(2).data) and starting["cluster"].startswith("under-test/")
     assert starting["version"] and restored["groups"] == SHARDS + 1 and restored["entries"] > 0
     assert serving["seconds"] >= restored["seconds"] > 0
