@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from node.cli.failing import changing
 from node.cli.options import changes_of
 from node.cli.output import EXIT_FAILED, complain, show
 from node.cli.shown import amount
@@ -15,7 +16,7 @@ from protocol.status import AccountStatus
 
 
 def account(client: SyncClient, options: argparse.Namespace) -> int:
-    """account create, show and update."""
+    """`pay account`: creates, shows or updates. Returns the exit code; raises RingpayError."""
     if options.account_command == "show":
         found = dict(zip(options.account, client.accounts(options.account), strict=True))
         missing = [name for name, row in found.items() if row is None]
@@ -28,12 +29,11 @@ def account(client: SyncClient, options: argparse.Namespace) -> int:
             complain(f"account_not_found: {name}")
         return EXIT_FAILED if missing else 0
     changes = changes_of(options)
-    options.change = OutcomeUnknown((), "interrupted", f"account {options.account_command}")
-    if options.account_command == "create":
-        status = client.create_account(options.account, options.currency, split=options.split, **changes)
-    else:
-        status = client.update_account(options.account, if_version=options.if_version, **changes)
-    options.change = None
+    with changing(options, OutcomeUnknown((), "interrupted", f"account {options.account_command}")):
+        if options.account_command == "create":
+            status = client.create_account(options.account, options.currency, split=options.split, **changes)
+        else:
+            status = client.update_account(options.account, if_version=options.if_version, **changes)
     show([{"account": options.account, "status": status.name}], options.form)
     return 0
 

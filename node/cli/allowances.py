@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from node.cli.arguments import Parser, fail_usage
+from node.cli.failing import changing
 from node.cli.output import show
 from node.cli.payments import check_currency
 from node.cli.shown import amount, moment
@@ -16,7 +17,7 @@ from protocol.errors import OutcomeUnknown
 
 
 def add_allowance(commands: Any, shared: argparse.ArgumentParser, currency: Any) -> None:
-    """allowance."""
+    """Declares `pay allowance`; `shared` has the options of all commands."""
     command = commands.add_parser(
         "allowance", help="show, or with an amount set, what an account may pay out a day", parents=[shared]
     )
@@ -42,13 +43,11 @@ def read_limit(parser: Parser, options: argparse.Namespace) -> None:
 
 
 def allowance(client: SyncClient, options: argparse.Namespace) -> int:
-    """allowance."""
+    """`pay allowance`: shows what an account may pay out a day, or sets it. Returns the exit code; raises RingpayError."""
     if options.is_set:
-        options.debit = options.account
-        check_currency(client, options)
-        options.change = OutcomeUnknown((), "interrupted", "allowance")
-        status = client.set_allowance(options.account, options.limit, zone=options.zone)
-        options.change = None
+        check_currency(client, options.account, options.currency)
+        with changing(options, OutcomeUnknown((), "interrupted", "allowance")):
+            status = client.set_allowance(options.account, options.limit, zone=options.zone)
         show([{"account": options.account, "status": status.name}], options.form)
         return 0
     found, currency = client.allowance(options.account), client.account(options.account).currency

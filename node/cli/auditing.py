@@ -13,7 +13,7 @@ from protocol.placement import called
 
 
 def show_audit(client: SyncClient, options: argparse.Namespace) -> int:
-    """audit. The exit code: it fails unless all balances, and in each shard a majority of the replicas agree."""
+    """`pay audit`: adds up all books. Returns the exit code, of failure unless all balances and majorities agree; raises RingpayError."""
     report = client.audit()
     if options.form == "json":
         show([audit_in_full(report)], "json")

@@ -35,8 +35,9 @@ def run() -> int:
         return 0
     try:
         within = None if options.command in LASTING else options.timeout
-        given = {"within": within, "token": options.token, "cluster": options.cluster}
-        with connect(options.addresses, timeout=options.timeout, **given) as client:
+        with connect(
+            options.addresses, timeout=options.timeout, within=within, token=options.token, cluster=options.cluster
+        ) as client:
             return COMMANDS[options.command](client, options)
     except RingpayError as error:
         return tell(error, options)

@@ -19,7 +19,7 @@ NAMES = ("account", "lock")
 
 
 def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """events."""
+    """Declares `pay events`; `shared` has the options of all commands."""
     command = commands.add_parser(
         "events", parents=[shared], help="what has happened to accounts, transfers, holds, allowances and locks",
         description="Up to now, or with --follow from then on, too. In the order of each shard, at least once. -o json prints an object a "
@@ -37,7 +37,7 @@ def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def events(client: SyncClient, options: argparse.Namespace) -> int:
-    """events."""
+    """`pay events`: what has happened, and what happens. Returns the exit code; raises RingpayError."""
     told = client.subscribe(
         options.kind or list(EventKind), prefix=options.prefix, cursor=options.cursor, follow=options.follow
     )

@@ -7,8 +7,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,14 @@ ADDRESSES = ",".join(f"127.0.0.1:{port}" for port in range(7101, 7106))
 def usual_addresses() -> str:
     """Where the nodes are unless --addresses says otherwise."""
     return os.environ.get("RINGPAY_ADDRESSES") or ADDRESSES
+
+
+@contextmanager
+def changing(options: argparse.Namespace, unknown: OutcomeUnknown) -> Iterator[None]:
+    """What is inside changes something: an interrupt until it has been shown is told as `unknown`, and a failure names its id."""
+    options.change = unknown
+    yield
+    options.change = None
 
 
 def tell(error: RingpayError, options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 
 
 def add_lock(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """lock."""
+    """Declares `pay lock`; `shared` has the options of all commands."""
     lock = commands.add_parser(
         "lock", help="hold a lock while a command runs, or until Enter", parents=[shared],
         usage=f"{sys.argv[0]} lock [-h] [OPTIONS] NAME [-- COMMAND...]",
@@ -61,7 +61,10 @@ def split_program(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def hold_lock(client: SyncClient, options: argparse.Namespace) -> int:
-    """lock. The exit code. An interrupt ends first the command, then the lock or the place in its queue."""
+    """`pay lock`: holds a lock while a command runs. Returns the exit code; raises RingpayError.
+
+    An interrupt ends first the command, then the lock or the place in its queue.
+    """
     outer = options.outer_owners
     try:
         return _hold(client, options, outer)

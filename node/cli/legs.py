@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from node.cli.arguments import Parser, fail_usage
+from node.cli.failing import changing
 from node.cli.output import show
 from node.cli.payments import check_currency, debit_of_hold
 from protocol import ids, money
@@ -45,7 +46,7 @@ class Read:
 
 
 def add_transaction(commands: Any, guarded: argparse.ArgumentParser, currency: Any) -> None:
-    """transaction. `guarded` has what all payments may demand."""
+    """Declares `pay transaction`; `guarded` has what all payments may demand."""
     command = commands.add_parser(
         "transaction", help="transfers, holds, captures and voids, all or none", parents=[guarded], epilog=GUIDE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -134,22 +135,19 @@ def _id(value: Any) -> int:
 
 
 def transaction(client: SyncClient, options: argparse.Namespace) -> int:
-    """transaction."""
+    """`pay transaction`: legs that happen together or not at all. Returns the exit code; raises RingpayError."""
     legs = [read.leg for read in options.legs]
     numbers = [client.new_id() if read.id is None else read.id for read in options.legs]
     options.debit = _debit(client, legs[0])
     if options.currency is not None:
         _check_currencies(client, options, legs)
-    options.change = OutcomeUnknown(numbers, "interrupted", "transaction")
-    receipt = client.transaction(legs, ids=numbers, lock=options.lock, commit=options.commit)
-    show(
-        [
+    with changing(options, OutcomeUnknown(numbers, "interrupted", "transaction")):
+        receipt = client.transaction(legs, ids=numbers, lock=options.lock, commit=options.commit)
+        rows = [
             {"leg": place, "kind": read.kind, "id": ids.format(id), "status": receipt.status.name}
             for place, (read, id) in enumerate(zip(options.legs, receipt.ids, strict=True))
-        ],
-        options.form,
-    )
-    options.change = None
+        ]
+        show(rows, options.form)
     return 0
 
 
@@ -160,8 +158,5 @@ def _debit(client: SyncClient, leg: Known) -> str:
 
 def _check_currencies(client: SyncClient, options: argparse.Namespace, legs: list[Known]) -> None:
     """Of all debit accounts that are named; the books hold the others to theirs."""
-    first = options.debit
-    for account in dict.fromkeys([first, *(leg.debit for leg in legs if leg.debit is not None)]):
-        options.debit = account
-        check_currency(client, options)
-    options.debit = first
+    for account in dict.fromkeys([options.debit, *(leg.debit for leg in legs if leg.debit is not None)]):
+        check_currency(client, account, options.currency)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from node.cli import shown
+from node.cli.failing import changing
 from node.cli.output import show
 from protocol import ids
 from protocol.client import Receipt, SyncClient
@@ -16,7 +17,7 @@ from protocol.status import Status
 
 
 def transfer(client: SyncClient, options: argparse.Namespace) -> int:
-    """transfer and hold."""
+    """`pay transfer` and `pay hold`: moves money, or sets it aside. Returns the exit code; raises RingpayError."""
     details = {
         "code": options.code,
         "reference": options.reference,
@@ -33,17 +34,17 @@ def transfer(client: SyncClient, options: argparse.Namespace) -> int:
 
 
 def capture(client: SyncClient, options: argparse.Namespace) -> int:
-    """capture."""
+    """`pay capture`: moves money out of a hold. Returns the exit code; raises RingpayError."""
     options.debit = debit_of_hold(client, options.hold)
-    check_currency(client, options)
+    check_currency(client, options.debit, options.currency)
     details = {"final": options.final, "reference": options.reference} | named(options)
     return send(client, options, partial(client.capture, options.hold, options.amount, **details))
 
 
 def void(client: SyncClient, options: argparse.Namespace) -> int:
-    """void."""
+    """`pay void`: gives back what is left of a hold. Returns the exit code; raises RingpayError."""
     options.debit = debit_of_hold(client, options.hold)
-    check_currency(client, options)
+    check_currency(client, options.debit, options.currency)
     return send(client, options, partial(client.void, options.hold, amount=options.amount, **named(options)))
 
 
@@ -60,23 +61,22 @@ def debit_of_hold(client: SyncClient, hold: int) -> str:
     return str(found.debit)
 
 
-def check_currency(client: SyncClient, options: argparse.Namespace) -> None:
-    """Raises ProtocolError(bad_request) for an amount that was read as one of another currency than the debit account's."""
-    if options.currency and (kept_in := client.account(options.debit).currency) != options.currency:
-        text = f"{options.debit} is kept in {kept_in}: expected --currency {kept_in}"
+def check_currency(client: SyncClient, account: str, currency: str | None) -> None:
+    """Raises ProtocolError(bad_request) for an amount that was read as one of another currency than the account's."""
+    if currency and (kept_in := client.account(account).currency) != currency:
+        text = f"{account} is kept in {kept_in}: expected --currency {kept_in}"
         raise ProtocolError(text, ErrorCode.bad_request)
 
 
 def send(client: SyncClient, options: argparse.Namespace, call: Callable[..., Receipt]) -> int:
     """Sends a payment under the id of the command line, or a new one, and prints what was accepted."""
     id = client.new_id() if options.id is None else options.id
-    options.change = OutcomeUnknown(id, "interrupted")
-    receipt = call(id=id, if_version=options.if_version, lock=options.lock, commit=options.commit)
-    row = {"id": ids.format(receipt.id), "status": receipt.status.name}
-    if getattr(options, "balancing", None) or (options.command == "capture" and options.amount is None):
-        row["amount"] = moved(client, options, receipt.amount)
-    show([row], options.form)
-    options.change = None
+    with changing(options, OutcomeUnknown(id, "interrupted")):
+        receipt = call(id=id, if_version=options.if_version, lock=options.lock, commit=options.commit)
+        row = {"id": ids.format(receipt.id), "status": receipt.status.name}
+        if getattr(options, "balancing", None) or (options.command == "capture" and options.amount is None):
+            row["amount"] = moved(client, options, receipt.amount)
+        show([row], options.form)
     return 0
 
 
@@ -88,8 +88,8 @@ def moved(client: SyncClient, options: argparse.Namespace, amount: int | None) -
 
 
 def outcome(client: SyncClient, options: argparse.Namespace) -> int:
-    """outcome."""
-    options.change = OutcomeUnknown(options.id, "interrupted")  # it cancels what has not happened
-    status = client.outcome(options.id, options.debit)
-    show([{"id": ids.format(options.id), "status": status.name}], options.form)
+    """`pay outcome`: cancels a transfer unless it has happened. Returns the exit code; raises RingpayError."""
+    with changing(options, OutcomeUnknown(options.id, "interrupted")):
+        status = client.outcome(options.id, options.debit)
+        show([{"id": ids.format(options.id), "status": status.name}], options.form)
     return 0

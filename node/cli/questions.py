@@ -16,7 +16,7 @@ from protocol.views import NodeClock
 
 
 def history(client: SyncClient, options: argparse.Namespace) -> int:
-    """history."""
+    """`pay history`: what was moved from and to an account. Returns the exit code; raises RingpayError."""
     currency = client.account(options.account).currency
     pages = client.history_pages(options.account, newest_first=options.newest_first, limit=options.limit)
     show_pages(
@@ -52,7 +52,7 @@ def clock_cells(clock: NodeClock | None, form: str) -> dict[str, Any]:
 
 
 def status(client: SyncClient, options: argparse.Namespace) -> int:
-    """status."""
+    """`pay status`: nodes and leaders, and what is wrong. Returns the exit code; raises RingpayError."""
     seen = client.cluster()
     leaders = [leader if leader in seen.up else 0 for leader in seen.leaders]
     clocks = {clock.node: clock for clock in seen.clocks}

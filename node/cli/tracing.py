@@ -16,14 +16,14 @@ from protocol.status import Status
 
 
 def add_trace(commands: Any, shared: argparse.ArgumentParser, parse_id: Callable[[str], int]) -> None:
-    """trace."""
+    """Declares `pay trace`; `shared` has the options of all commands."""
     trace = commands.add_parser("trace", help="phases of a transfer, or what is undecided", parents=[shared])
     trace.add_argument("id", type=parse_id, nargs="?", help="of a transfer; without it all undecided rounds are listed")
     trace.add_argument("--debit", help="its debit account, where the id was used in several shards")
 
 
 def show_trace(client: SyncClient, options: argparse.Namespace) -> int:
-    """The exit code."""
+    """`pay trace`: the phases of a transfer, or what is undecided. Returns the exit code; raises RingpayError."""
     if options.id is None:
         return show_undecided(client, options.form)
     trace = client.trace(options.id, options.debit)
