@@ -268,7 +268,7 @@ def parse_metadata(text: str) -> dict[str, str | int | bool]:
         raise argparse.ArgumentTypeError(str(error)) from error
     if not sign:
         raise argparse.ArgumentTypeError(
-            f"{text!r:.60}: expected KEY=VALUE, or KEY:=VALUE for an integer, true or false"
+            f"{text!r:.60}: expected a pair KEY=VALUE, or KEY:=VALUE for an integer, true or false"
         )
     return found
 
