@@ -50,6 +50,7 @@ class Query:
     stale: bool = False
     source: int = 0  # the connection that it came on, 0 for this node itself
     is_heavy: bool = False  # takes more than a moment even where all is in memory
+    is_early: bool = False  # what has been applied here answers it, without a read point, if that has news
     until: float = 0.0  # monotonic seconds: until then it waits for news if there is none
     loaded: Loaded = field(default_factory=dict)
 

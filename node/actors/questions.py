@@ -51,6 +51,8 @@ class Questions:
         elif len(self._new) + len(self._undecided) + len(self._idle) >= QUERIES_WAITING_MAX:
             text = f"expected at most {QUERIES_WAITING_MAX} reads waiting in a shard"
             query.reply(not_done(ErrorCode.busy, text, RETRY_AFTER_MS))
+        elif isinstance(query, Query) and query.is_early:
+            self._read(query)
         else:
             self._new.append(query)
 
@@ -92,7 +94,10 @@ class Questions:
             return None
         if isinstance(answer, Need):
             return answer
-        if not answer.is_news and self._ports.clock.monotonic() < query.until and self._replica.is_serving:
+        if not answer.is_news and query.is_early:
+            query.is_early, query.loaded = False, {}
+            self.add(query)
+        elif not answer.is_news and self._ports.clock.monotonic() < query.until and self._replica.is_serving:
             query.loaded = {}
             self._idle.append(query)
             if answer.is_undecided:

@@ -328,7 +328,17 @@ class Router:
         if wait_ms:
             now = self._clock.monotonic()
             until = min(now + wait_ms / MILLISECONDS, now + (call.deadline - now) * WAITING_PART)
-        return Query(served.part, body, reply, call.deadline, source=call.source, is_heavy=is_heavy, until=until)
+        is_early = served.is_early(call.request)
+        return Query(
+            served.part,
+            body,
+            reply,
+            call.deadline,
+            source=call.source,
+            is_heavy=is_heavy,
+            is_early=is_early,
+            until=until,
+        )
 
 
 def _event_of_peer(call: Call) -> ReplicaEvent:

@@ -26,8 +26,9 @@ at most once and decided at most once; a PREPARE that comes after its decision, 
 *Facts* (`facts.py`) are what has happened, in the order of the log. A part with a *record* (the ledger's transfers) keeps its facts there,
 and they are written nowhere else; all others go to the *journal* (`journal.py`), each with the row of the record that it stands before.
 Both are numbered without a gap, the same on every replica. Other parts observe what is journaled in the same entry; readers are told of
-all of it, from any position on (`telling.py`), and the machine keeps nothing for them. Told is what has been applied, so committed. The
-question goes to a leader with a read point, not for that, but so that a position beyond what is there is an error, and not a lag.
+all of it, from any position on (`telling.py`), and the machine keeps nothing for them. Told is what has been applied, so committed, and a
+leader answers with that at once. Only where it has nothing to tell it asks for a read point first: so what is committed elsewhere is not
+missed, and a position beyond what is there is an error, and not a lag.
 
 What becomes of each transaction of a round is on the *trail* (`trail.py`) for a while, when each phase was too. It is no state: bounded,
 in no digest and no checkpoint, so that a restart leaves of it what the log that is applied again tells. A trace says None for the rest.

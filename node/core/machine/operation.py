@@ -56,6 +56,9 @@ class Served(Generic[Request]):
     # Whether a client's answer says that something else came in between.
     is_conflict: Callable[[Body], bool] = lambda _: False
     merging: Merging | None = None
+    is_early: Callable[[Request], bool] = lambda _: (
+        False
+    )  # a question to which news that are applied are an answer, whatever else has been committed by now
     wait_ms: Callable[[Request], int] = lambda _: (
         0
     )  # how long a question waits where there is no news to answer it with

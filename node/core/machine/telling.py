@@ -45,7 +45,7 @@ def answer_facts(
         position = newest if position == NEWEST else [0, journal.oldest]
     row, fact = position
     if row > recorded or fact > journal.count:
-        return Answer(["ahead", position, newest])
+        return Answer(["ahead", position, newest], is_news=False)
     if reads_journal and fact < journal.oldest:
         return Answer(["too_old", position, [row, journal.oldest]])
     facts: Sequence[Row] = ()
@@ -126,6 +126,6 @@ def _answer_bytes(body: Body) -> int:
 FACTS = Served(
     Operation.facts, MACHINE, False, decode_facts, lambda _: [], FactsRequest.question, lambda answer: answer,
     answer_bytes=_answer_bytes, is_heavy=lambda _: True, group=lambda asked: asked.group,
-    wait_ms=lambda asked: asked.wait_ms,
+    is_early=lambda asked: asked.most > 0, wait_ms=lambda asked: asked.wait_ms,
 )  # fmt: skip
 """Of every machine, whatever its parts."""
