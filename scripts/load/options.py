@@ -31,6 +31,7 @@ Examples:
   scripts/bench --nodes 3 --shards 16 --cross-shard-percent 94                commit rounds over shards
   scripts/bench --nodes 3 --shards 1 --transfer-batch-count 1 --in-flight 64  one transfer a request
   scripts/bench --nodes 3 --shards 1 --transfer-batch-count 1 --in-flight 1   one at a time
+  scripts/bench --nodes 3 --shards 1 --subscriber                             somebody follows all transfers meanwhile
   scripts/bench --nodes 3 --shards 1 --kill-leader 20                         gaps and starts while leaders die
   scripts/bench --nodes 3 --shards 16 --kill-coordinator 20                   the same for commit rounds
   scripts/bench --nodes 3 --locks 1000                                        clients that queue for one lock
@@ -72,9 +73,7 @@ def parse() -> argparse.Namespace:
     add("--hot-credit", action="store_true", help="every transfer credits one account")
     add("--split", action="store_true", help="that account is split: one part a shard")
     add("--allowances", action="store_true", help="every account has an allowance, which the load does not reach")
-    add(
-        "--subscriber", action="store_true", help="one follows all transfers meanwhile; how far behind it is at the end"
-    )
+    add("--subscriber", action="store_true", help="one follows all transfers; how far behind it is at the end")
     add("--commit", choices=COMMIT_PROTOCOLS, help="protocol between shards (the cluster's)")
     add("--kill-leader", type=kills, default=0, metavar="N", help="kill a busy shard's leader N times under load")
     add("--kill-coordinator", type=kills, default=0, metavar="N", help="kill the coordinator N times under load")

@@ -38,6 +38,13 @@ def test_bench_kills_a_coordinator_and_waits_until_all_is_as_before() -> None:
     assert "longest start in 1 returns = " in outcome.stdout
 
 
+def test_a_subscriber_is_told_of_the_whole_load() -> None:
+    """Of each transfer once, and how far behind it was."""
+    done = run("bench", "--subscriber", "--transfer-count", 30_000, "--query-count", 0, "--shards", 2)
+    assert done.returncode == 0, done
+    assert "subscriber told of 30000 transfers, " in done.stdout and " s behind at the end" in done.stdout
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs the project's history")
 def test_bench_runs_beside_a_commit() -> None:
     """Both sides are measured, and what is told is the ratio of their medians."""

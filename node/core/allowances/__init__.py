@@ -23,6 +23,8 @@ What happens where, as a guide to a part of your own:
 - `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
 - `decide`, in `counted`: reservations of a round become payments, or are given back.
 - `observe`: a hold that has ended gives its rest back.
+- `take_facts`: an allowance that was set is told to other parts and to whoever subscribes (`facts.py`, `kinds`; a new kind of events is one
+  of `protocol/events.py`).
 - `due`: a day is over; the next one begins by an entry, which holds a bounded number of them.
 
 To add a part, write its package beside this one, name it in `SHARD_PARTS` of `node/daemon.py`, and give it what its clients see:

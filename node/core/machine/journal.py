@@ -19,7 +19,7 @@ from node.core.machine.part import Change, Loaded, Need, Rows
 TABLE = "journal"  # one row: the numbers and the open page
 PAGES = "journal_pages"
 PAGE_FACTS = 1_024  # some 100 kB as a stored row
-PAGES_IN_MEMORY = 2  # full ones, for readers that are not far behind
+PAGES_IN_MEMORY = 2  # full ones, ready to be told to readers that are not far behind
 FACTS_KEPT = 1_000_000  # where no setting says another number: a hundred megabytes a shard
 
 Row = Sequence[Any]
@@ -36,7 +36,7 @@ class Journal:
         self._pages = 0  # that are full
         self._chain = 0  # digest over them
         self._packed: dict[int, bytes] = {}  # full pages that no checkpoint holds yet
-        self._recent: dict[int, list[Row]] = {}  # full pages in memory
+        self._recent: dict[int, list[Row]] = {}  # the last full pages, not packed
         self._saved = 0  # full pages that the last `changes` has handed out, or an earlier one
         self._deleted = 0  # likewise pages that were deleted
         self._has_changed = True
@@ -67,6 +67,7 @@ class Journal:
         self._packed[self._pages], self._recent[self._pages] = packed, self._open
         self._pages += 1
         self._open = []
+        self._recent.pop(self._pages - 1 - PAGES_IN_MEMORY, None)
 
     def read(self, first: int, most: int, loaded: Loaded) -> Sequence[Row] | Need:
         """Facts from that number on, `most` at the most, of one page: fewer only at its end."""
@@ -104,8 +105,6 @@ class Journal:
     def saved(self) -> None:
         """What `changes` has handed out last is readable in the store."""
         self._packed = {page: packed for page, packed in self._packed.items() if page >= self._saved}
-        first = min(self._saved, self._pages - PAGES_IN_MEMORY)
-        self._recent = {page: rows for page, rows in self._recent.items() if page >= first}
 
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint into a fresh journal."""

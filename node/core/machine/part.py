@@ -15,6 +15,8 @@ What is owed
 - An open round: what a docket of a round has taken is reserved until `decide`, which comes once. A refusal that the decision of an
   open round may still turn is `Status.undecided`, never final: the command is judged again, by its leader or coordinator. A final no
   stays one, whatever is decided later.
+- A fact: told once, when it cannot be undone any more, in the order in which things have happened; it stays true, and names what it is
+  about by what it was then. Readers hear of it at least once, behind `apply`, which never waits for one.
 - A refusal: by one part it undoes what all parts have taken of that transaction, and of nothing else.
 """
 
