@@ -67,7 +67,7 @@ def play(story: Callable[[Incoming, MemoryShard], Awaitable[None]], store: Memor
 
     async def whole() -> None:
         shard = store or MemoryShard(Disk(), 1)
-        await shard.open([TABLE, RAFT_TABLE])
+        await shard.open([*Machine([]).tables, RAFT_TABLE])
         operator.told.clear()
         await story(Incoming(shard, 1, PORTS), shard)
 
