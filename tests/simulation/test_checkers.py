@@ -10,9 +10,11 @@ import pytest
 from node.core.raft import StoredGroup
 from tests.core.raft.entries import chain
 from tests.simulation.disks import Drive
+from tests.simulation.events import Told, check_against_bank, check_prefix, check_reader
 from tests.simulation.fencing import Grant, Guarded, check_refused
 from tests.simulation.linearizability import Operation, Outcome, check_register, check_versions
 from tests.simulation.list_append import Transaction, check_lists
+from tests.simulation.records import Attempt, Records, Transfer
 from tests.simulation.snapshots import Row, Snapshot, check_cuts, check_snapshots
 
 NEVER = float("inf")
@@ -272,3 +274,55 @@ def test_what_a_lost_folder_held_counts_as_stored() -> None:
     lost.disk.groups[0] = StoredGroup(entries=[entry])
     drive = Drive(Random(2), before=lost)
     assert drive.holds(0, entry) and not drive.holds(0, other)
+
+
+# -- events -------------------------------------------------------------------------------------------------------
+
+
+def told(number: int, name: str = "transfer", shard: int = 1, series: str = "record") -> Told:
+    return Told(shard, series, number, name, (("id", number),))
+
+
+LOG = [told(0), told(1), told(0, "account_opened", series="journal"), told(4), told(0, shard=2)]
+LATER = told(1, "hold_ended", series="journal")
+BAD_READERS = {
+    "was told twice of transfer 1": [*LOG[:2], *LOG[1:]],
+    "was not told of transfer 1": [LOG[0], *LOG[2:]],
+    "was told out of order of transfer 0": [LOG[1], LOG[0], *LOG[2:]],
+    "was told of transfer 5": [*LOG, told(5)],
+    "was not told of transfer 4": LOG[:3],
+    "but then of hold 1": [LOG[0], told(1, "hold"), *LOG[2:]],
+}
+
+
+def test_readers_who_were_told_the_log_pass() -> None:
+    """Shards in any order, and without what only time has done since; a reader of some time ago has a beginning."""
+    assert check_reader("r", LOG, LOG) == check_reader("r", [LOG[-1], *LOG[:-1]], LOG) == []
+    assert check_reader("r", LOG, [*LOG, LATER]) == []
+    assert check_prefix("r", LOG[:2], LOG) == check_prefix("r", [], LOG) == []
+    assert check_prefix("r", [LOG[0], LOG[4]], LOG) == []
+
+
+@pytest.mark.parametrize(("broken", "reader"), BAD_READERS.items())
+def test_wrong_readings_are_found(broken: str, reader: list[Told]) -> None:
+    """And named."""
+    assert broken in check_reader("r", reader, LOG)[0]
+
+
+def test_what_the_bank_does_not_know_is_found() -> None:
+    """A transfer that was told although it did not happen, one that happened and was not, and one told as another."""
+
+    def transfer(id: int, outcome: str) -> Transfer:
+        return Transfer(id, "a", "b", 5, attempts=[Attempt(0, 1, outcome)])
+
+    def event(id: int, amount: int = 5) -> Told:
+        return Told(1, "record", id, "transfer", (("id", id), ("debit", "a"), ("credit", "b"), ("amount", amount)))
+
+    records = Records(transfers={1: transfer(1, "created"), 2: transfer(2, "exceeds_credits")}, events=[event(1)])
+    assert check_against_bank(records) == []
+    records.events = [event(1, 6), event(2)]
+    assert [broken.removeprefix(f"transfer {0:030x}")[2:] for broken in check_against_bank(records)] == [
+        " was told with another amount", " did not happen, and was told 1 times",
+    ]  # fmt: skip
+    records.events = []
+    assert "happened, and was told 0 times" in check_against_bank(records)[0]
