@@ -34,6 +34,9 @@ SETTLING_MS = 1_000  # that rounds may take to be decided which have been answer
 WAITING_ROWS = (
     32  # that such a question may be answered with, so that it counts as a short one: many wait at a node at once
 )
+GATHERING_SECONDS = (
+    0.1  # between two answers of a shard that has much to tell: many small ones would take its time from payments
+)
 WHOLE_AT_ONCE = 2  # questions of a subscription that may be answered with a whole segment: some megabytes each
 
 
@@ -95,6 +98,7 @@ class Subscription:
         self._ends: dict[
             int, Position
         ] = {}  # of each shard: when it was asked last, or without `follow` at the beginning
+        self._busy: dict[int, None] = {}  # shards with much to tell: what comes is gathered for a moment
         self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
 
     @property
@@ -166,7 +170,10 @@ class Subscription:
 
     async def _next(self, group: int, position: Position) -> EventBatch:
         """As much as there is where the shard is ahead of the position, as far as that is known; else what comes."""
-        if not self._follow or _is_before(position, self._ends[group]):
+        is_behind = not self._follow or _is_before(position, self._ends[group])
+        if not is_behind and group in self._busy:
+            await asyncio.sleep(GATHERING_SECONDS)
+        if is_behind or group in self._busy:
             async with self._whole:
                 told = await self._ask(group, [*position], ROWS_MAX, 0)
         else:
@@ -175,7 +182,12 @@ class Subscription:
         if self._follow:
             self._ends[group] = end[0], end[1]
         transfers = None if columns is None else TransferEvents(*columns)
-        return EventBatch(group, (start[0], start[1]), (following[0], following[1]), transfers, facts)
+        batch = EventBatch(group, (start[0], start[1]), (following[0], following[1]), transfers, facts)
+        if len(batch) >= WAITING_ROWS:
+            self._busy[group] = None
+        else:
+            self._busy.pop(group, None)
+        return batch
 
     async def _ask(self, group: int, position: str | list[int], rows: int, wait_ms: int) -> list[Any]:
         """Asks again while a node is busy or away, as long as a call may take."""

@@ -18,7 +18,7 @@ from protocol.columns import SEPARATOR, Flag
 from protocol.events import KINDS_OF_ROWS, EventKind, TransferEvents
 
 HOLD_END = int(Flag.hold | Flag.void)  # rows that move nothing
-FEW = 16  # rows whose texts are looked up one by one: splitting all of a segment's takes as long
+FEW = 1_024  # rows whose texts are looked up one by one, chunk by chunk: splitting all of a segment takes as long
 NOTHING = (NO_ID, 0)
 
 
