@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from protocol.columns import SEPARATOR, Flag
 from protocol.errors import ErrorCode, ProtocolError
+from protocol.metadata import unpack as unpack_metadata
 
 ROWS_MAX = 8_192  # of the record in one answer: about what one segment has, milliseconds of work
 FACTS_MAX = 1_024  # of the journal in one answer
@@ -28,6 +29,7 @@ WAIT_MS_MAX = 10_000  # that a question may wait for news; then it is asked agai
 OLDEST, NEWEST = "oldest", "newest"
 CURSOR_FORM = 1
 KINDS_OF_ROWS = int(Flag.hold | Flag.capture | Flag.void)
+NAMING = KINDS_OF_ROWS | int(Flag.reversal)  # rows with a hold id or a time to live
 
 Position = tuple[int, int]
 """How far a shard has been read: rows of its record, facts of its journal."""
@@ -83,8 +85,9 @@ class TransferEvents:
     flags: bytes = b""  # 2 a row, `Flag`; empty: all are plain
     code: bytes = b""  # 4 a row; empty: all 0
     reference: str = ""  # empty: nobody has one
-    hold_ids: bytes = b""  # 16 a row, of what a capture or void names; empty: there is none
+    hold_ids: bytes = b""  # 16 a row, of what a capture, a void or a reversal names; empty: there is none
     ttl: bytes = b""  # 4 a row, seconds that a hold lives; empty: there is none
+    metadata: str = ""  # as in `protocol.metadata`; empty: nobody has any
 
     def __len__(self) -> int:
         return len(self.amount) // 8
@@ -93,7 +96,7 @@ class TransferEvents:
         """For the wire."""
         return [
             self.first, self.offsets, self.ids, self.debit, self.credit, self.amount, self.timestamp_ns, self.flags,
-            self.code, self.reference, self.hold_ids, self.ttl,
+            self.code, self.reference, self.hold_ids, self.ttl, self.metadata,
         ]  # fmt: skip
 
     def numbers(self) -> NDArray[np.int64]:
@@ -130,6 +133,10 @@ class TransferEvents:
         """The users' own."""
         return self.reference.split(SEPARATOR) if self.reference else [""] * len(self)
 
+    def metadatas(self) -> list[str]:
+        """Packed; empty where there is none."""
+        return self.metadata.split(SEPARATOR) if self.metadata else [""] * len(self)
+
     def id_at(self, row: int) -> int:
         """A transfer's id."""
         return int.from_bytes(self.ids[16 * row : 16 * row + 16], "big")
@@ -143,22 +150,28 @@ class TransferEvents:
             self.flag_bits(),
             self.codes(),
         )
-        rows = zip(
-            *(column.tolist() for column in columns), self.debits(), self.credits(), self.references(), strict=True
-        )
-        for row, (number, amount, timestamp_ns, flags, code, debit, credit, reference) in enumerate(rows):
+        texts = (self.debits(), self.credits(), self.references(), self.metadatas())
+        rows = zip(*(column.tolist() for column in columns), *texts, strict=True)
+        for row, (number, amount, timestamp_ns, flags, code, debit, credit, reference, metadata) in enumerate(rows):
             data: dict[str, Any] = {"id": self.id_at(row), "debit": debit, "credit": credit, "amount": amount}
             kind, name = EventKind.transfers, "transfer"
             if flags & KINDS_OF_ROWS:
                 kind, name = self._note_hold(row, flags, data)
             data |= {"code": code, "reference": reference}
+            if flags & Flag.reversal:
+                data["reverses"] = self._named_at(row)
+            if metadata:
+                data["metadata"] = unpack_metadata(metadata)
             yield Event(kind, name, shard, Series.record, number, timestamp_ns, data)
+
+    def _named_at(self, row: int) -> int:
+        return int.from_bytes(self.hold_ids[16 * row : 16 * row + 16], "big")
 
     def _note_hold(self, row: int, flags: int, data: dict[str, Any]) -> tuple[EventKind, str]:
         if flags & Flag.hold:
             data["ttl"] = int.from_bytes(self.ttl[4 * row : 4 * row + 4], "little")
             return EventKind.holds, "hold"
-        data["hold"] = int.from_bytes(self.hold_ids[16 * row : 16 * row + 16], "big")
+        data["hold"] = self._named_at(row)
         return (EventKind.transfers, "capture") if flags & Flag.capture else (EventKind.holds, "void")
 
 

@@ -25,7 +25,7 @@ from protocol.client.arguments import (
     id_column,
     named_amount,
 )
-from protocol.client.balancing import Balancing, amount_and_flags, amount_moved, capture_amount, is_balancing
+from protocol.client.balancing import Balancing, amount_and_flags, capture_amount
 from protocol.client.batches import send
 from protocol.client.calls import Calls, Deed
 from protocol.client.events import Following
@@ -34,9 +34,8 @@ from protocol.client.history import Pages, read_history
 from protocol.client.legs import Leg, check_ids, check_legs, transact
 from protocol.client.locks import Lock, LockOwner, OpenLocks
 from protocol.client.opened import OpenedHolds
-from protocol.client.payments import pack_payment, pack_payments
+from protocol.client.payments import pack_payment, pack_payments, send_one
 from protocol.client.pieces import open_accounts, read_accounts
-from protocol.client.refusals import refusal
 from protocol.client.settling import settle
 from protocol.client.survey import survey
 from protocol.client.updates import Fields, pack_fields, update
@@ -48,7 +47,7 @@ from protocol.metadata import Metadata
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
 from protocol.rows import NewAccount
-from protocol.status import REPEATED, AccountStatus, AllowanceStatus, Status, split_status
+from protocol.status import REPEATED, AccountStatus, AllowanceStatus, Status
 from protocol.views import (
     Account,
     Allowance,
@@ -361,14 +360,7 @@ class Client(Following):
         deadline = self._calls.deadline(timeout)
         number = self._ids.next() if id is None else id
         batch = pack_payment(number, debit, credit, amount, flag, guards, **carried)
-        (answered,) = await send(self._calls, batch, deadline)
-        status, is_repeat = split_status(answered)
-        if status > Status.exists:
-            is_repeat = is_repeat and id is not None  # a new id was first used by this very call
-            raise await refusal(self._calls, number, (debit, credit), status, deadline, is_repeat=is_repeat)
-        if is_balancing(flag):
-            return Receipt(number, status, await amount_moved(self._calls, number, debit, deadline))
-        return Receipt(number, status, None if flag & Flag.void else amount)
+        return await send_one(self._calls, batch, number, deadline, is_new=id is None)
 
     async def transfer_many(
         self,
@@ -399,14 +391,10 @@ class Client(Following):
         deadline, count = self._calls.deadline(timeout), count_of(amount, "amount")
         guards = pack_guards(count, if_version, lock, commit)
         packed = self._ids.take(count) if ids is None else id_column(ids, count)
-        own: dict[str, Any] = {
-            "code": code,
-            "flags": flags,
-            "reference": reference,
-            "currency": currency,
-            "metadata": metadata,
-        }
-        batch = pack_payments(packed, debit, credit, amount, guards, **own, reverses=reverses, ttl=ttl)
+        batch = pack_payments(
+            packed, debit, credit, amount, guards, code=code, flags=flags, reference=reference, currency=currency,
+            metadata=metadata, reverses=reverses, ttl=ttl,
+        )  # fmt: skip
         statuses = await send(self._calls, batch, deadline)
         return [STATUSES[status] for status in statuses]  # type: ignore[misc]  # nodes send known ones only
 

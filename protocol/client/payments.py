@@ -1,4 +1,4 @@
-"""Transfers as a batch: what they may carry, checked and packed."""
+"""Transfers as a batch: what they may carry, checked and packed; and one that is sent."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ from protocol.client.arguments import (
     reversal_columns,
     text_column,
 )
+from protocol.client.balancing import amount_moved, is_balancing
+from protocol.client.batches import send
+from protocol.client.calls import Calls
 from protocol.client.guards import Guards
+from protocol.client.refusals import refusal
 from protocol.columns import Flag, Transfers
 from protocol.metadata import Metadata
 from protocol.metadata import pack as pack_metadata
+from protocol.status import Status, split_status
+from protocol.views import Receipt
 
 
 def pack_payment(
@@ -52,6 +58,19 @@ def pack_payment(
         id_bytes(names) if names != 0 else b"", fixed("ttl", ttl, 4) if ttl != 0 else b"", *guards,
         b"" if currency is None else currency_bytes(currency), "" if metadata is None else pack_metadata(metadata),
     )  # fmt: skip
+
+
+async def send_one(calls: Calls, batch: Transfers, id: int, deadline: float, *, is_new: bool) -> Receipt:
+    """Sends a payment. Raises Refused; `is_new`: the id was made for this very call."""
+    (answered,) = await send(calls, batch, deadline)
+    status, is_repeat = split_status(answered)
+    flags = int.from_bytes(batch.flags, "little")
+    if status > Status.exists:
+        accounts, is_repeat = (batch.debit, batch.credit), is_repeat and not is_new
+        raise await refusal(calls, id, accounts, status, deadline, is_repeat=is_repeat)
+    if is_balancing(flags):
+        return Receipt(id, status, await amount_moved(calls, id, batch.debit, deadline))
+    return Receipt(id, status, None if flags & Flag.void else int.from_bytes(batch.amount, "little", signed=True))
 
 
 def pack_payments(

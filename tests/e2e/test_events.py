@@ -56,6 +56,8 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
         await client.update_account("all:bob", status="frozen")
         await client.update_account("all:bob", status="open")
         paid = await client.transfer("all:world", "all:alice", 5_000, code=7, reference="salary")
+        noted = {"month": "May", "net": True}
+        back = await client.transfer("all:alice", "all:world", 50, reverses=paid.id, metadata=noted)
         first = await client.hold("all:alice", "all:bob", 1_000, ttl=600)
         part = await client.capture(first.id, 400)
         void = await client.void(first.id)
@@ -74,12 +76,13 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
     moved = sorted(((e.name, e.data["id"], e.data["amount"]) for e in events if e.series is Series.record), key=str)
     assert moved == sorted(
         [
-            ("transfer", paid.id, 5_000), ("hold", first.id, 1_000), ("capture", part.id, 400), ("void", void.id, 600),
+            ("transfer", paid.id, 5_000), ("transfer", back.id, 50), ("hold", first.id, 1_000), ("capture", part.id, 400), ("void", void.id, 600),
             ("hold", second.id, 300), ("capture", rest.id, 300), ("hold", third.id, 200),
         ],
         key=str,
     )  # fmt: skip
-    (transfer,) = named(events, "transfer")
+    transfer, reversal = sorted(named(events, "transfer"), key=lambda event: event.data["amount"], reverse=True)
+    assert (reversal.data["reverses"], reversal.data["metadata"]) == (paid.id, noted)
     assert transfer.data == {
         "id": paid.id, "debit": "all:world", "credit": "all:alice", "amount": 5_000, "code": 7, "reference": "salary",
     }  # fmt: skip

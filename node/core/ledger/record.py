@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from node.core.ledger.books import Books
 from node.core.ledger.limits import CREDIT_LEG, NOT_HERE, Int32s, Marks, Positions
-from node.core.ledger.segment import NO_ID, Columns
+from node.core.ledger.segment import NO_ID, Columns, Texts
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
 from protocol.columns import SEPARATOR, Flag
-from protocol.events import KINDS_OF_ROWS, EventKind, TransferEvents
+from protocol.events import KINDS_OF_ROWS, NAMING, EventKind, TransferEvents
 
 HOLD_END = int(Flag.hold | Flag.void)  # rows that move nothing
 FEW = 1_024  # rows whose texts are looked up one by one, chunk by chunk: splitting all of a segment takes as long
@@ -97,24 +97,26 @@ def _columns(books: Books, source: Columns, low: int, high: int, chosen: Marks, 
         first, offsets, source.ids[rows].tobytes(), SEPARATOR.join(_names(books, source, source.debit[rows])),
         SEPARATOR.join(_names(books, source, source.credit[rows])), source.amount[rows].tobytes(),
         source.timestamp_ns[rows].tobytes(), flags.tobytes() if flags.any() else b"",
-        code.tobytes() if code.any() else b"", _references(source, places), hold_ids, ttl,
+        code.tobytes() if code.any() else b"", _texts(source.references, source.count, places), hold_ids, ttl,
+        _texts(source.metadata, source.count, places),
     )  # fmt: skip
 
 
-def _references(source: Columns, places: Positions) -> str:
-    if not source.references.chunks:
+def _texts(column: Texts, count: int, places: Positions) -> str:
+    """Of the rows at these places, joined; empty where none has one."""
+    if not column.chunks:
         return ""
     if len(places) <= FEW:
-        texts = [source.references.at(place) for place in places.tolist()]
+        texts = [column.at(place) for place in places.tolist()]
     else:
-        whole = source.references.texts(source.count)
+        whole = column.texts(count)
         texts = [whole[place] for place in places.tolist()]
     return SEPARATOR.join(texts) if any(texts) else ""
 
 
 def _hold_columns(source: Columns, places: Positions, flags: NDArray[np.uint16]) -> tuple[bytes, bytes]:
-    """Which hold a capture or void names, and how long a hold lives; both empty where all transfers are plain."""
-    special = (flags & KINDS_OF_ROWS) != 0
+    """What a capture, void or reversal names, and how long a hold lives; both empty where all transfers are plain."""
+    special = (flags & NAMING) != 0
     if not special.any():
         return b"", b""
     extras = [

@@ -17,7 +17,8 @@ from node.core.ledger import Ledger, history, legs, repeats, resolve, rounds, sh
 from node.core.machine import pack_decision
 from protocol.columns import Flag
 from protocol.status import Status
-from tests.core.ledger.model import BOUND, Account, Model, Transfer
+from tests.core.ledger.model import Account, Model, Transfer
+from tests.core.ledger.model_rules import BOUND
 from tests.core.ledger.test_model import ACCOUNTS, a_leg, a_plain_transfer, a_transfer
 from tests.core.machine.shards import Shard, votes
 from tests.core.machine.shards import legs as legs_of

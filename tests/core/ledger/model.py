@@ -8,8 +8,7 @@ from typing import Any
 
 from protocol.columns import BALANCING, Flag
 from protocol.status import Status
-
-BOUND = 2**62  # balances lie from -BOUND to BOUND - 1
+from tests.core.ledger.model_rules import BOUND, balance, reversal_status
 
 
 @dataclass
@@ -129,7 +128,7 @@ class Model:
         if (told := self.told(row)) is not None:
             return True, told
         giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
-        reversing = self.reversal_status(row) if row.flags & Flag.reversal and row.side & 2 else 0
+        reversing = reversal_status(self, row) if row.flags & Flag.reversal and row.side & 2 else 0
         if reversing not in (0, Status.undecided):
             return False, reversing
         wanted = row.currency
@@ -163,7 +162,7 @@ class Model:
                     reasons.append(closed if account.state == 2 else frozen)
             if row.flags & BALANCING:
                 if not any(0 < reason < Status.undecided for reason in reasons):
-                    reasons.append(self.balance(row, giver, taker))
+                    reasons.append(balance(self, row, giver, taker))
                 if any(0 < reason < Status.undecided for reason in reasons) or reasons[-1]:
                     return False, min(int(reason) for reason in reasons if reason)
                 row = replace(row, amount=self.moves)
@@ -229,35 +228,6 @@ class Model:
         rounds = (legs for round_id, legs in self.rounds.items() if round_id != besides)
         return any(leg.id == id and leg.side & 1 and not known for legs in rounds for leg, known, _, _ in legs)
 
-    def reversal_status(self, row: Transfer) -> int:
-        """Whether so much is left of what the row gives back."""
-        status, old = self.record.get(row.hold_id, (0, None))
-        own = [
-            leg for leg in self.preparing_rows if leg.id == row.hold_id and leg.side & 1 and leg.number != row.number
-        ]
-        if old is None or not old.side & 1 or self.fresh.get(row.hold_id) == self.chains:
-            waits = self.waits(row.hold_id, self.preparing) or any(not self.shape(leg) for leg in own)
-            return int(Status.undecided if waits else Status.reversed_transfer_not_found)
-        if row.hold_id in self.fresh and not status:
-            return Status.undecided
-        checks = (
-            (status, Status.reversed_transfer_not_found),
-            ((old.debit, old.credit) != (row.credit, row.debit), Status.reversed_transfer_has_different_accounts),
-            (old.flags & (Flag.hold | Flag.void), Status.hold_cannot_be_reversed),
-            (old.flags & Flag.reversal, Status.reversal_cannot_be_reversed),
-        )
-        if wrong := next((int(status) for is_wrong, status in checks if is_wrong), 0):
-            return wrong
-        own_amount = self.own_reversed.get(row.hold_id, 0)
-        left = old.amount - self.reversed.get(row.hold_id, 0) - own_amount
-        if left <= 0:
-            return Status.transfer_already_reversed
-        if row.amount > left:
-            return Status.exceeds_reversible_amount
-        open_legs = (leg for legs in self.rounds.values() for leg in legs)
-        others = sum(leg.amount for leg, _, is_reserved, _ in open_legs if is_reserved and reverses(leg, row.hold_id))
-        return Status.undecided if row.amount > left - others else 0
-
     def hold_status(self, row: Transfer, elapsed_ns: int) -> int:
         """Whether the hold that the row names allows it."""
         hold = self.holds.get(row.hold_id)
@@ -287,37 +257,6 @@ class Model:
         if row.amount > hold["rest"]:
             return Status.undecided if row.amount <= hold["rest"] + others else Status.exceeds_hold_amount
         return Status.undecided if others and row.flags & Flag.final else 0
-
-    def balance(self, row: Transfer, giver: Account | None, taker: Account | None) -> int:
-        """Finds what a balancing row moves, as long as no open round may change it; between shards it is what is asked for."""
-        bounds: list[tuple[int, int, Status]] = []
-        if row.flags & Flag.balancing_debit and giver:
-            incoming, unsettled, _, returning = self.own.get(row.debit, [0, 0, 0, 0])
-            others = giver.incoming - incoming + giver.unsettled - unsettled
-            if row.flags & Flag.capture and row.hold_id not in self.holds:
-                return int(Status.undecided)
-            if row.flags & Flag.capture:
-                hold, captured = self.holds[row.hold_id], self.own_holds.get(row.hold_id, (0, 0))[0]
-                bounds.append((hold["rest"], hold["undecided"] - captured, Status.hold_already_captured))
-            elif giver.minimum > -BOUND:
-                there = giver.posted - giver.held + incoming + returning - giver.minimum
-                bounds.append((min(there, giver.posted - giver.held + BOUND), others, Status.insufficient_funds))
-            elif not row.amount and not row.flags & Flag.balancing_credit:
-                return int(Status.balancing_needs_limit)
-        if row.flags & Flag.balancing_credit and taker:
-            incoming, unsettled, leaving, _ = self.own.get(row.credit, [0, 0, 0, 0])
-            others = taker.incoming - incoming + taker.unsettled - unsettled
-            bounds.append((leaving - taker.posted - taker.incoming, others, Status.nothing_owed))
-        limit = row.amount or BOUND - 1
-        sure = min([limit, *(least for least, others, _ in bounds if not others)])
-        if any(least < sure for least, others, _ in bounds if others):
-            return int(Status.undecided)
-        if sure <= 0:
-            return int(next(status for least, others, status in bounds if least <= 0 and not others))
-        if row.side != 3 and bounds and sure != row.amount:
-            return int(Status.undecided)
-        self.moves = sure if row.side == 3 or bounds else row.amount
-        return 0
 
     def debit_status(self, row: Transfer, giver: Account) -> int:
         """Whether the money is there."""
@@ -510,11 +449,6 @@ class Model:
             self.ended[row.hold_id] = ended
         else:
             self.close_hold(row.hold_id)
-
-
-def reverses(row: Transfer, id: int) -> bool:
-    """Whether a leg gives back the transfer of this id, as the side that counts it knows."""
-    return bool(row.flags & Flag.reversal and row.side & 2 and row.hold_id == id)
 
 
 def difference(old: Transfer, row: Transfer) -> int:

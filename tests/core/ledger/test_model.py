@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from node.core.ledger import history, legs, repeats, resolve, rounds, sheet, transfers
 from protocol.columns import Flag
 from tests.core.ledger.driving import Driver
-from tests.core.ledger.model import BOUND, Account, Model, Transfer
+from tests.core.ledger.model import Account, Model, Transfer
+from tests.core.ledger.model_rules import BOUND
 
 ACCOUNTS: dict[str, tuple[str, int | None, int | None]] = {
     "a": ("EUR", 0, None), "b": ("EUR", 0, 120), "c": ("EUR", -50, None), "world": ("EUR", None, None),
