@@ -3,9 +3,9 @@
 Thin: each command reads its words, calls the client, prints. It runs as `scripts/pay` in the project's folder, and as `ringpay` or
 `python -m node.cli` where the package is installed; what it says names whichever it is.
 
-`pay.py` is the program, `options.py` what it can be told, `commands.py` connects and runs a command; `accounts.py`, `payments.py`,
-`legs.py`, `allowances.py`, `questions.py`, `events.py`, `auditing.py`, `tracing.py` and `holding.py` are those, `guard.py` is the
-process between a lock and what runs under it. `program.py` (begin, interrupt, end), `arguments.py`, `output.py`, `shown.py`,
+`pay.py` is the program, `options.py` puts together what its commands declare, `commands.py` connects and runs a command; `accounts.py`,
+`payments.py`, `legs.py`, `allowances.py`, `questions.py`, `events.py`, `auditing.py`, `tracing.py` and `holding.py` are those, `guard.py`
+is the process between a lock and what runs under it. `program.py` (begin, interrupt, end), `arguments.py`, `output.py`, `shown.py`,
 `failing.py` and `health.py` are how programs read and speak; those in `scripts/` use them as well.
 
 Invariants

@@ -23,7 +23,8 @@ BENCH_FILES = (
     *(f"node/cli/{name}.py" for name in ("__init__", "arguments", "output", "program")),
     "scripts/__init__.py",
     *(f"scripts/load/{name}.py" for name in (
-        "__init__", "accounts", "bench", "beside", "clients", "contention", "kills", "locks", "options", "report", "workload",
+        "__init__", "accounts", "bench", "beside", "clients", "contention", "kills", "locks", "options", "report", "subscriber",
+        "workload",
     )),
 )  # fmt: skip
 START = "import sys; sys.argv[0] = 'scripts/bench'; from node.cli.program import start; start('scripts.load.bench')"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from node.cli.output import say
 from protocol.client import Client
 from protocol.errors import RingpayError
-from protocol.events import NEWEST
 
 BEHIND_SECONDS_MAX = 60.0  # then it has lost some
 
@@ -26,7 +25,7 @@ class Subscriber:
 
     async def follow(self, client: Client, begun: asyncio.Event) -> None:
         """Until cancelled; what comes from now on."""
-        events = client.subscribe("transfers", cursor=NEWEST)
+        events = client.subscribe("transfers", cursor="newest")  # named here: older commits have no such module
         await events.begin()
         begun.set()
         async for batch in events.batches():

@@ -200,7 +200,7 @@ def test_status_says_what_is_missing(cluster: LocalCluster) -> None:
         assert do(cluster.folder, "kill", number).returncode == 0
     try:
         expected = (
-            f"cluster: {SHARDS} of {SHARDS} shards have no leader (groups 1, 2); payments over several shards have no"
+            f"cluster: {SHARDS} of {SHARDS} shards have no leader (shards 1, 2); payments over several shards have no"
         )
         assert wait_for(lambda: expected in do(cluster.folder, "status").stderr, SECONDS)
         assert [(row["leads"], row["coordinator"]) for row in rows(cluster.folder)] == [(0, False)] * NODES
