@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from node.cli.arguments import Parser, fail_usage
+from node.cli.arguments import Parser, currency, fail_usage
 from node.cli.failing import changing
 from node.cli.output import show
 from node.cli.payments import check_currency
@@ -16,7 +16,7 @@ from protocol.client import Allowance, SyncClient
 from protocol.errors import OutcomeUnknown
 
 
-def add_allowance(commands: Any, shared: argparse.ArgumentParser, currency: Any) -> None:
+def add_allowance(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Declares `pay allowance`; `shared` has the options of all commands."""
     command = commands.add_parser(
         "allowance", help="show, or with an amount set, what an account may pay out a day", parents=[shared]

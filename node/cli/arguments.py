@@ -7,9 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 from node.cli.output import program_name
+from protocol import ids, money
 
 EXIT_USAGE = 2
 NUMBER_MAX = 2**63 - 1  # of counters, seeds, versions and tokens
@@ -78,6 +80,39 @@ def decimal(low: float, high: float) -> Callable[[str], float]:
 
 
 positive, natural = integer(1), integer(0)
+
+
+def parse_id(text: str) -> int:
+    """An id as it is printed."""
+    try:
+        return ids.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def currency(text: str) -> str:
+    """A currency that accounts have been kept in."""
+    try:
+        money.minor_digits(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock as the command line names it."""
+
+    name: str
+    token: int
+
+
+def parse_lock(text: str) -> Held:
+    """NAME:TOKEN; the name may hold colons itself."""
+    name, _, number = text.rpartition(":")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected NAME:TOKEN, such as payroll:42")
+    return Held(name, natural(number))
 
 
 def addresses(text: str) -> str:

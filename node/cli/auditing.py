@@ -12,6 +12,11 @@ from protocol.client import CurrencyTotals, Report, ShardDigest, SyncClient
 from protocol.placement import called
 
 
+def add_audit(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declares `pay audit`; `shared` has the options of all commands."""
+    commands.add_parser("audit", help="add up all books; fails unless they balance", parents=[shared])
+
+
 def show_audit(client: SyncClient, options: argparse.Namespace) -> int:
     """`pay audit`: adds up all books. Returns the exit code, of failure unless all balances and majorities agree; raises RingpayError."""
     report = client.audit()

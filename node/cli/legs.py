@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from node.cli.arguments import Parser, fail_usage
+from node.cli.arguments import Parser, currency, fail_usage
 from node.cli.failing import changing
 from node.cli.output import show
 from node.cli.payments import check_currency, debit_of_hold
@@ -45,7 +45,7 @@ class Read:
     id: int | None
 
 
-def add_transaction(commands: Any, guarded: argparse.ArgumentParser, currency: Any) -> None:
+def add_transaction(commands: Any, guarded: argparse.ArgumentParser) -> None:
     """Declares `pay transaction`; `guarded` has what all payments may demand."""
     command = commands.add_parser(
         "transaction", help="transfers, holds, captures and voids, all or none", parents=[guarded], epilog=GUIDE,

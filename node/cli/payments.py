@@ -3,17 +3,106 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from node.cli import shown
+from node.cli.arguments import UINT32_MAX, currency, integer, parse_id, parse_lock, positive
 from node.cli.failing import changing
 from node.cli.output import show
-from protocol import ids
+from protocol import ids, metadata
 from protocol.client import Receipt, SyncClient
+from protocol.columns import COMMIT_PROTOCOLS
 from protocol.errors import ErrorCode, OutcomeUnknown, ProtocolError, Refused
 from protocol.status import Status
+
+
+def guards(shared: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """What all payments may demand; `shared` has the options of all commands."""
+    guarded = argparse.ArgumentParser(add_help=False, parents=[shared])
+    guarded.add_argument("--lock", type=parse_lock, metavar="NAME:TOKEN", help="only while it is held by this token")
+    guarded.add_argument("--commit", choices=COMMIT_PROTOCOLS, help="between shards (the cluster's own)")
+    return guarded
+
+
+def add_payments(commands: Any, guarded: argparse.ArgumentParser) -> None:
+    """Declares `pay transfer`, `hold`, `capture` and `void`; `guarded` has what all payments may demand."""
+    payment = argparse.ArgumentParser(add_help=False, parents=[guarded])
+    payment.add_argument(
+        "--id", type=parse_id,
+        help="32 hexadecimal digits; with it the same payment, unchanged, can be sent again and happens once "
+        "(with another debit account it may happen again); a refused one stays refused",
+    )  # fmt: skip
+    payment.add_argument("--if-version", type=positive, metavar="VERSION", help="that the debit account must have")
+    priced = argparse.ArgumentParser(add_help=False, parents=[payment])
+    priced.add_argument(
+        "--currency", type=currency, help="read the amount as a decimal of this currency, that of the account"
+    )
+    priced.add_argument("--reference", default="", help="your own text")
+    for name, text in (("transfer", "move money"), ("hold", "put money aside")):
+        command = commands.add_parser(name, help=text, parents=[priced])
+        command.add_argument("debit")
+        command.add_argument("credit")
+        command.add_argument("amount", nargs="?" if name == "transfer" else None)
+        if name == "transfer":
+            command.add_argument(
+                "--balancing", choices=("debit", "credit", "both"),
+                help="move up to what DEBIT has available, up to what CREDIT is below 0, or up to both; AMOUNT is the limit, if any",
+            )  # fmt: skip
+        command.add_argument(
+            "--metadata", type=parse_metadata, action=Collect, default={}, metavar="KEY=VALUE",
+            help="recorded with it, with KEY:=VALUE an integer, true or false; up to 8 times",
+        )  # fmt: skip
+        command.add_argument("--code", type=integer(0, UINT32_MAX), default=0, help="your own number")
+        if name == "transfer":
+            command.add_argument(
+                "--reverses", type=parse_id, metavar="ID", help="of the transfer that it gives back, or a part of"
+            )
+        else:
+            command.add_argument(
+                "--ttl", type=integer(1, UINT32_MAX), default=600, help="seconds until it expires (600)"
+            )
+    capture = commands.add_parser("capture", help="move money from a hold", parents=[priced])
+    capture.add_argument("hold", type=parse_id)
+    capture.add_argument("amount", nargs="?", help="all that is left unless given")
+    capture.add_argument("--final", action="store_true", help="give the rest back with it")
+    void = commands.add_parser("void", help="give back what is left of a hold", parents=[payment])
+    void.add_argument("hold", type=parse_id)
+    void.add_argument("--amount", help="that the hold must have been opened with")
+    void.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")
+    for command in (capture, void):
+        command.add_argument("--debit", dest="named_debit", metavar="ACCOUNT", help="that must be the hold's")
+        command.add_argument("--credit", dest="named_credit", metavar="ACCOUNT", help="that must be the hold's")
+
+
+def parse_metadata(text: str) -> dict[str, str | int | bool]:
+    """KEY=VALUE for text, KEY:=VALUE for an integer, true or false."""
+    key, sign, value = text.partition("=")
+    is_typed = key.endswith(":")
+    found: dict[str, Any] = {key.removesuffix(":"): value}
+    if is_typed:
+        is_integer = re.fullmatch(r"-?[0-9]{1,19}", value) is not None
+        found = {key[:-1]: int(value) if is_integer else {"true": True, "false": False}.get(value)}
+    try:
+        metadata.pack(found)
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not sign:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60}: expected a pair KEY=VALUE, or KEY:=VALUE for an integer, true or false"
+        )
+    return found
+
+
+class Collect(argparse.Action):
+    """Puts together what an option gives each time."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, values: Any, _: Any = None
+    ) -> None:
+        setattr(options, self.dest, getattr(options, self.dest) | values)
 
 
 def transfer(client: SyncClient, options: argparse.Namespace) -> int:
@@ -85,6 +174,15 @@ def moved(client: SyncClient, options: argparse.Namespace, amount: int | None) -
     if amount is None or options.form == "json":
         return amount
     return shown.amount(amount, client.account(options.debit).currency)
+
+
+def add_outcome(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declares `pay outcome`; `shared` has the options of all commands."""
+    outcome = commands.add_parser(
+        "outcome", help="settle what became of a transfer: one that has not happened never will", parents=[shared]
+    )
+    outcome.add_argument("id", type=parse_id)
+    outcome.add_argument("--debit", required=True, help="its debit account")
 
 
 def outcome(client: SyncClient, options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from node.cli.arguments import positive
 from node.cli.health import health
 from node.cli.output import complain, show, show_pages
 from node.cli.shown import NANOSECONDS, amount, moment, seconds
@@ -13,6 +14,14 @@ from protocol import ids
 from protocol.client import Entry, SyncClient
 from protocol.columns import Flag
 from protocol.views import NodeClock
+
+
+def add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declares `pay history`; `shared` has the options of all commands."""
+    history = commands.add_parser("history", help="an account's transfers", parents=[shared])
+    history.add_argument("account")
+    history.add_argument("--newest-first", action="store_true")
+    history.add_argument("--limit", type=positive, help="of transfers to show (all)")
 
 
 def history(client: SyncClient, options: argparse.Namespace) -> int:
@@ -49,6 +58,11 @@ def clock_cells(clock: NodeClock | None, form: str) -> dict[str, Any]:
     if form == "json":
         return {"clock_ahead_ns": ahead_ns, "clock_is_far_off": is_far_off}
     return {"clock_ahead": None if ahead_ns is None else seconds(ahead_ns) + ", far off" * is_far_off}
+
+
+def add_status(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declares `pay status`; `shared` has the options of all commands."""
+    commands.add_parser("status", help="nodes and leaders; asks each node", parents=[shared])
 
 
 def status(client: SyncClient, options: argparse.Namespace) -> int:

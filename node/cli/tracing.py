@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from node.cli.arguments import parse_id
 from node.cli.output import EXIT_FAILED, complain, show, show_record
 from node.cli.shown import NANOSECONDS, moment, seconds
 from protocol import ids
@@ -15,7 +16,7 @@ from protocol.placement import called
 from protocol.status import Status
 
 
-def add_trace(commands: Any, shared: argparse.ArgumentParser, parse_id: Callable[[str], int]) -> None:
+def add_trace(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Declares `pay trace`; `shared` has the options of all commands."""
     trace = commands.add_parser("trace", help="phases of a transfer, or what is undecided", parents=[shared])
     trace.add_argument("id", type=parse_id, nargs="?", help="of a transfer; without it all undecided rounds are listed")

@@ -29,7 +29,7 @@ What happens where, as a guide to a part of your own:
 
 To add a part, write its package beside this one, name it in `SHARD_PARTS` of `node/daemon.py`, and give it what its clients see:
 operations, statuses and their words (`protocol/operations.py`, `status.py`, `expected.py`, `views.py`, `PROTOCOL.md`), methods with their
-synchronous twins (`protocol/client/`), commands (`node/cli/options.py`, `commands.py`), tests, a workload of the simulator. Mind:
+synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `options.py`), tests, a workload of the simulator. Mind:
 - A status that refuses a transfer is recorded only if `protocol.status.is_recorded` says so.
 - Another form of entries or checkpoints raises `FORM` of `node.core.machine.entry`.
 - Credits of a split account land in the payer's shard, so what counts credits counts them there, part by part.
