@@ -28,6 +28,11 @@ def _is_limit(value: object) -> bool:
     return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
 
+def is_version(value: object) -> bool:
+    """A log index, or 0 for none."""
+    return type(value) is int and 0 <= value < 2**64
+
+
 LIMIT = (_is_limit, "an integer of minor units, or null")
 FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "minimum": LIMIT,
@@ -35,7 +40,7 @@ FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "status": (lambda value: type(value) is int and 0 <= value <= 2, "0, 1 or 2"),
     "owner": (lambda value: type(value) is str, "text"),
     "metadata": (lambda value: type(value) is bytes, "bytes"),
-    "if_version": (lambda value: type(value) is int and 0 <= value < 2**64, "an integer of 0 to 2^64 - 1"),
+    "if_version": (is_version, "an integer of 0 to 2^64 - 1"),
 }
 """What an update may change: which values, and in words."""
 
@@ -97,11 +102,16 @@ def decode_update(body: Body) -> Update:
     expect(is_id(id) and any(id), "an id of 16 bytes that are not all 0, another one for each update")
     is_after = after == b"" or is_id(after)
     expect(is_after or (after is None and bool(fields.get("if_version"))), "the id that it follows, or a version")
+    check_fields(fields)
+    return Update(account, fields, id, after)
+
+
+def check_fields(fields: dict[str, Any]) -> None:
+    """Raises ProtocolError, saying what was expected, for a field that no update has, or a value that none can have."""
     for name, value in fields.items():
         expect(name in FIELDS, f"a field of {', '.join(FIELDS)}, not {name}")
         holds, expected = FIELDS[name]
         expect(holds(value), f"{name} as {expected}")
-    return Update(account, fields, id, after)
 
 
 def decode_transfers(body: Body) -> Transfers:

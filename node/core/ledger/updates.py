@@ -18,14 +18,14 @@ from node.core.ledger.accounts import LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.facts import AccountUpdated
 from node.core.ledger.limits import CURRENCY_MASK, NO_MAXIMUM, NO_MINIMUM, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT
-from node.core.ledger.terms import ceiling_of, digest_of, floor_of, is_limit, limits_status, terms_of, text_status
+from node.core.ledger.operations import check_fields, is_version
+from node.core.ledger.terms import ceiling_of, digest_of, floor_of, limits_status, terms_of, text_status
 from node.core.machine.operation import Body
 from node.core.machine.part import At
 from protocol.errors import ProtocolError
 from protocol.ids import ID_BYTES
 from protocol.status import AccountState, AccountStatus
 
-FIELDS = ("minimum", "maximum", "owner", "metadata", "status", "if_version")
 NEVER = LastUpdate(b"", AccountStatus.updated, 0, b"")  # of an account as it was opened
 
 
@@ -37,23 +37,11 @@ def resolve_update(books: Books, body: Body) -> Body:
     if len(body) not in (5, 6) or not isinstance(body[1], str) or not isinstance(body[2], dict):
         raise ProtocolError("update: expected an account id, a map of fields, an id, and that of the update before it")
     fields, id, after = body[2:5]
-    if any(name not in FIELDS for name in fields):
-        raise ProtocolError(f"update: expected fields among {', '.join(FIELDS)}")
-    typed = (
-        is_limit(fields.get("minimum")) and is_limit(fields.get("maximum"))
-        and isinstance(fields.get("owner", ""), str) and isinstance(fields.get("metadata", b""), bytes)
-        and fields.get("status", 0) in tuple(AccountState) and _is_version(fields.get("if_version", 0))
-    )  # fmt: skip
-    if not typed:
-        raise ProtocolError("update: a field has the wrong type")
+    check_fields(fields)
     is_conditional = isinstance(after, bytes) or (after is None and fields.get("if_version"))
     if not isinstance(id, bytes) or len(id) != ID_BYTES or not is_conditional:
         raise ProtocolError("update: expected an id of 16 bytes, and the id that it follows or a version")
     return ["update", books.accounts.rows.get(body[1], NOT_HERE), *body[2:]]
-
-
-def _is_version(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
 
 
 def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
@@ -97,7 +85,7 @@ def _remember(books: Books, row: int, update: LastUpdate) -> None:
 
 def resolve_follow(books: Books, body: Body) -> Body:
     """["follow", account, state, version] with the account's row in its place."""
-    if len(body) != 4 or not isinstance(body[1], str) or body[2] not in tuple(AccountState) or not _is_version(body[3]):
+    if len(body) != 4 or not isinstance(body[1], str) or body[2] not in tuple(AccountState) or not is_version(body[3]):
         raise ProtocolError("follow: expected an account id, a state and a version")
     return ["follow", books.accounts.rows.get(body[1], NOT_HERE), *body[2:]]
 
