@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.waiters import ABSENT_MS, GONE_MS, Key, Waiters
-from node.core.locks import Claim, ClaimState, LockAction, LockAnswer, Locks, LockWord, round_command, unpack_answers
+from node.core.locks import Claim, ClaimState, LockAction, LockAnswer, Locks, LockWord, unpack_answers, words_command
 from node.core.machine import Body, apply_request
 from node.ports import Clock
 from protocol.errors import ErrorCode
@@ -147,7 +147,7 @@ class LockDesk:
             return
         self._is_in_flight = True
         self._rounds += 1
-        request = apply_request(Locks.name, round_command([word.said for word in words]))
+        request = apply_request(Locks.name, words_command([word.said for word in words]))
         self._ports.call(request, lambda outcome: self._on_round(words, outcome))
 
     def _without_overdue(self, words: list[Word]) -> list[Word]:

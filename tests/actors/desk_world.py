@@ -274,7 +274,7 @@ class DeskWorld:
         queue = self.hosts[self.leader].locks.queues.get(NAME)
         if queue is not None and queue.holder.id not in [customer.claim for customer in self.customers]:
             holder = queue.holder
-            body = ["round", [["release", NAME, holder.id, holder.owner, 0, 0, 0, 0]]]
+            body = ["words", [["release", NAME, holder.id, holder.owner, 0, 0, 0, 0]]]
             self._append(lambda at: lambda locks: locks.apply(body, at), lambda _: None)
 
     def expire(self) -> None:

@@ -64,7 +64,7 @@ holds the lock: that claim expires.
 from node.core.locks.claims import TRANSITIONS, Claim, ClaimEvent, ClaimState, Queue, diagram
 from node.core.locks.ended import EndedClaims
 from node.core.locks.locks import Locks
-from node.core.locks.words import LockAction, LockAnswer, LockWord, round_command, unpack_answers
+from node.core.locks.words import LockAction, LockAnswer, LockWord, unpack_answers, words_command
 
 __all__ = [
     "TRANSITIONS",
@@ -78,6 +78,6 @@ __all__ = [
     "Locks",
     "Queue",
     "diagram",
-    "round_command",
+    "words_command",
     "unpack_answers",
 ]

@@ -50,7 +50,7 @@ class Owner:
 
 
 class Locks(BasePart):
-    """Commands: `["round", [LockWord, ...]]`, each looked at by its `refusal` before, and `["expire"]`; both are answered by
+    """Commands: `["words", [LockWord, ...]]`, each looked at by its `refusal` before, and `["expire"]`; both are answered by
     `["locks", [LockAnswer, ...]]`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
     """
 
@@ -82,7 +82,7 @@ class Locks(BasePart):
         """Carries out a round of operations in their order, or ends the leases whose time is over."""
         self._begin(at)
         match body:
-            case ["round", words]:
+            case ["words", words]:
                 return ["locks", [self._take(LockWord(*packed), at).pack() for packed in words]]
             case ["expire"]:
                 self._expire(at)

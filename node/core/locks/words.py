@@ -81,16 +81,16 @@ class LockAnswer:
     age_ns: int = 0  # of its owner, 0 where it is not known
 
     def pack(self) -> Body:
-        """For the round's answer."""
+        """For the answer to a command."""
         return [int(self.status), self.token, self.age_ns]
 
 
-def round_command(words: Sequence[LockWord]) -> Body:
-    """Words of one round, for `Locks`."""
-    return ["round", [word.pack() for word in words]]
+def words_command(words: Sequence[LockWord]) -> Body:
+    """Words that `Locks` takes together, in this order."""
+    return ["words", [word.pack() for word in words]]
 
 
 def unpack_answers(answer: Body) -> list[LockAnswer]:
-    """Those of a round, in the order of its words: `["locks", [[status, token, age_ns], ...]]`."""
+    """To the words of one command, in their order: `["locks", [[status, token, age_ns], ...]]`."""
     _, rows = answer
     return [LockAnswer(LockStatus(status), token, age_ns) for status, token, age_ns in rows]

@@ -44,7 +44,7 @@ class Driver:
 
     def say(self, *operations: Body) -> list[tuple[LockStatus, int]]:
         """A round of operations."""
-        body = self.entry("apply", ["round", list(operations)])
+        body = self.entry("apply", ["words", list(operations)])
         assert body[0] == "locks"
         return [(LockStatus(status), token) for status, token, _ in body[1]]
 

@@ -133,7 +133,7 @@ def test_no_deadlock(seed: int) -> None:
             continue
         name = wanted[owner][len(mine)]
         row = acquire(name, owner, f"{owner}{tries[owner]}", age_ns=ages[owner])
-        status, token, age_ns = driver.entry("apply", ["round", [row]])[1][0]
+        status, token, age_ns = driver.entry("apply", ["words", [row]])[1][0]
         check(driver.locks)
         if status == LockStatus.claim_is_over:  # it held the lock without hearing of it, and was wounded
             give_up(owner)
