@@ -21,8 +21,9 @@ PROGRAMS = {
 }  # fmt: skip
 NO_NUMBERS = ("-1", "nan", "inf", "1e3", "1_000", "１２", "٣", " 1", "1 ", "+1", "", "0x10", str(2**64), "9" * 5_000)
 TEXTS = (
-    "addresses", "client_token", "cluster", "currency", "day", "dir", "faults", "groups", "hold", "id", "input", "lock",
-)  # what no numbers are; the last few are ids and locks of pay  # fmt: skip
+    "addresses", "client_token", "cluster", "currency", "day", "dir", "faults", "groups", "hold", "id", "input", "lock", "metadata",
+    "reverses",
+)  # what no numbers are; the last few are what pay reads in forms of their own  # fmt: skip
 
 
 class Captured(Exception):
