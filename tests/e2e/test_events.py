@@ -56,7 +56,7 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
         await client.update_account("all:bob", status="frozen")
         await client.update_account("all:bob", status="open")
         paid = await client.transfer("all:world", "all:alice", 5_000, code=7, reference="salary")
-        noted = {"month": "May", "net": True}
+        noted: dict[str, str | int | bool] = {"month": "May", "net": True}
         back = await client.transfer("all:alice", "all:world", 50, reverses=paid.id, metadata=noted)
         first = await client.hold("all:alice", "all:bob", 1_000, ttl=600)
         part = await client.capture(first.id, 400)
