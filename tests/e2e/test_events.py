@@ -76,7 +76,8 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
     moved = sorted(((e.name, e.data["id"], e.data["amount"]) for e in events if e.series is Series.record), key=str)
     assert moved == sorted(
         [
-            ("transfer", paid.id, 5_000), ("transfer", back.id, 50), ("hold", first.id, 1_000), ("capture", part.id, 400), ("void", void.id, 600),
+            ("transfer", paid.id, 5_000), ("transfer", back.id, 50),
+            ("hold", first.id, 1_000), ("capture", part.id, 400), ("void", void.id, 600),
             ("hold", second.id, 300), ("capture", rest.id, 300), ("hold", third.id, 200),
         ],
         key=str,
