@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -103,8 +103,8 @@ def count_reversals_late(patch: pytest.MonkeyPatch) -> None:
     """What a round gives back of a transfer counts only when it is decided."""
     honest = Reversals.put
 
-    def put(self: Reversals, id: bytes, counter: Reversed | None) -> None:
-        honest(self, id, None if counter is None else replace(counter, undecided=0))
+    def put(self: Reversals, id: bytes, counter: Reversed) -> Callable[[], None]:
+        return honest(self, id, replace(counter, undecided=0))
 
     patch.setattr(Reversals, "put", put)
 

@@ -396,11 +396,11 @@ class Exact:
         before = reversals.recent.get(id)
         given, undecided = (origin.reversed, 0) if before is None else (before.amount, before.undecided)
         given, undecided = (given + amount, undecided) if is_decided else (given, undecided + amount)
-        reversals.put(id, Reversed(origin.place, given, undecided, self.books.history.sealed))
+        undo = reversals.put(id, Reversed(origin.place, given, undecided, self.books.history.sealed))
         if not is_decided:
             self.own_reversed[id] = self.own_reversed.get(id, 0) + amount
         if self.journal is not None:
-            self.journal.append(lambda: reversals.put(id, before))
+            self.journal.append(undo)
 
     # -- what can be taken back -----------------------------------------------------------------------------------
 

@@ -7,10 +7,14 @@ not stale (`Books.is_stale`), so what a leader finds in the store, and logs, is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from node.core.ledger.limits import WINDOW_SEGMENTS
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,17 @@ class Reversals:
         self.unsaved: dict[int, int] = {}  # amount by place
         self.saving: dict[int, int] = {}
 
-    def put(self, id: bytes, counter: Reversed | None) -> None:
-        """The counter as it is now; None: as before it was first asked for."""
-        if counter is None:
-            del self.recent[id]
-            return
+    def put(self, id: bytes, counter: Reversed) -> Callable[[], None]:
+        """The counter as it is now. What is returned takes that back, before anything else has changed it."""
+        before, unsaved = self.recent.get(id), self.unsaved.get(counter.place)
         self.recent[id] = counter
         self.unsaved[counter.place] = counter.amount
+
+        def undo() -> None:
+            _put_back(self.recent, id, before)
+            _put_back(self.unsaved, counter.place, unsaved)
+
+        return undo
 
     def settle(self, id: bytes, amount: int, segment: int, *, happens: bool) -> None:
         """The decision about so much that an open round was giving back."""
@@ -62,3 +70,10 @@ class Reversals:
     def load(self, packed: list[Any]) -> None:
         """Reads `pack`."""
         self.recent = {id: Reversed(*fields) for id, *fields in packed}
+
+
+def _put_back(kept: dict[Key, Value], key: Key, before: Value | None) -> None:
+    if before is None:
+        del kept[key]
+    else:
+        kept[key] = before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,3 +148,62 @@ def test_within_a_request_what_stands_before_is_waited_for(driver: Driver) -> No
     told = names(driver.transfers(rows))
     assert told == ["created", "undecided", "reversed_transfer_not_found", "created"]
     assert names(driver.transfers(rows)) == ["exists", "created", "reversed_transfer_not_found", "exists"]
+
+
+@pytest.mark.parametrize("was_reversed", [False, True])
+def test_what_is_taken_back_is_in_no_counter(driver: Driver, *, was_reversed: bool) -> None:
+    """A chain was refused behind the reversal: nothing of it is found in the store, and what was there before is."""
+    driver.accounts(("poor", "EUR", 0, None))
+    if was_reversed:
+        assert names(driver.transfers([reversal(1_500, 10)])) == ["created"]
+    linked = replace(reversal(1_600, 60), flags=int(Flag.reversal | Flag.linked))
+    refused = driver.transfers([linked, Transfer(1_601 << 80, "poor", "alice", 5)])
+    assert names(refused) == ["linked_event_failed", "insufficient_funds"]
+    fill(driver, 2_000, 8)
+    driver.save()
+    driver.ledger.saved()
+    rest = 90 if was_reversed else 100
+    told = names(driver.transfers([reversal(5_000, rest + 1), reversal(5_001, rest)]))
+    assert told == ["exceeds_reversible_amount", "created"]
+
+
+def test_a_counter_on_its_way_to_the_store_counts(driver: Driver) -> None:
+    """It has left the memory, and the checkpoint with it is not written yet."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    driver.ledger.saved()
+    assert names(driver.transfers([reversal(5_000, 100)])) == ["created"]
+    fill(driver, 6_000, 8)
+    assert not driver.ledger.books.reversals.recent
+    driver.ledger.changes()
+    assert names(driver.transfers([reversal(7_000, 1)])) == ["transfer_already_reversed"]
+
+
+@pytest.mark.parametrize("segments", range(7))
+def test_however_much_later_a_batch_is_applied(driver: Driver, segments: int) -> None:
+    """It is judged by the newest counter, or is too old."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    driver.ledger.saved()
+    while driver.ledger.books.history.tail.count != 15:
+        driver.transfers([Transfer((50_000 + driver.index) << 80, "world", "alice", 1)])
+    late = driver.resolve(["transfers", sent(reversal(5_001, 100))])
+    assert names(driver.transfers([reversal(5_000, 100)])) == ["created"]
+    fill(driver, 60_000, segments)
+    assert names(list(apply(driver, late)))[0] in ("transfer_already_reversed", "retry")
+
+
+@pytest.mark.parametrize("segments", range(7))
+def test_a_round_that_is_decided_long_after_counts_from_then_on(driver: Driver, segments: int) -> None:
+    """Its counter stays as long as those of whoever was resolved before."""
+    fill(driver, 2_000, 8)
+    driver.save()
+    driver.ledger.saved()
+    assert driver.prepare(1, [reversal(3_000, 100, side=2)], 1) == [0]
+    fill(driver, 10_000, 8)
+    driver.save()
+    driver.ledger.saved()
+    late = driver.resolve(["transfers", sent(reversal(5_001, 100))])
+    driver.ledger.decide(1, np.array([0], np.uint8), driver.at(), np.array([-1], np.int32))
+    fill(driver, 60_000, segments)
+    assert names(list(apply(driver, late)))[0] in ("transfer_already_reversed", "retry")
