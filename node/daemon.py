@@ -279,7 +279,7 @@ class Node:
         to_coordinator = self._to_coordinator
         auditor = Auditor(router, clock, to_coordinator.mark, self._spawn_asking)
         split = SplitAccounts(
-            router, clock, self._spawn_asking, auditor.parts, to_coordinator.submit, self._adapters.random
+            router, clock, self._spawn_asking, auditor.shares, to_coordinator.submit, self._adapters.random
         )
         status = Status(router, self.replicas, self._links, self._coordinator, self._admission, self._clocks)
         tracer = Tracer(router, clock, self._clocks.true_ns, self._spawn_asking)

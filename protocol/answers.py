@@ -49,13 +49,13 @@ class Page:
 
     rows: list[TransferRow] | None  # None for an account that was not found
     cursor: int | None  # of the next page; None behind the last one
-    is_part: bool  # the account is split, and this tells of one part
+    is_share: bool  # the account is split, and this tells of one share
 
     @staticmethod
     def unpack(body: Body) -> Page:
-        """From `[rows or null, cursor or null]`, and true behind them for a part."""
-        rows, cursor, *is_part = body
-        return Page(None if rows is None else [TransferRow(*row) for row in rows], cursor, bool(is_part))
+        """From `[rows or null, cursor or null]`, and true behind them for a share."""
+        rows, cursor, *is_share = body
+        return Page(None if rows is None else [TransferRow(*row) for row in rows], cursor, bool(is_share))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ EXPECTED = {
     Status.credit_account_frozen: "a credit account that is open",
     Status.debit_account_closed: "a debit account that is open",
     Status.credit_account_closed: "a credit account that is open",
-    Status.if_version_must_be_zero: "no if_version where the debit account is split: each part has a version of its own",
+    Status.if_version_must_be_zero: "no if_version where the debit account is split: each share has a version of its own",
     Status.hold_must_have_ttl: "a time to live above 0 seconds",
     Status.ttl_too_long: f"a time to live of at most {TTL_SECONDS_MAX} seconds",
     Status.reference_too_long: f"a reference of at most {REFERENCE_BYTES_MAX} bytes",
@@ -88,10 +88,10 @@ EXPECTED_OF_ACCOUNT = {
     AccountStatus.account_not_found: "an account that was created",
     AccountStatus.account_not_empty: "an account without balance, holds and incoming credits",
     AccountStatus.account_closed: "an account that is not closed",
-    AccountStatus.if_version_must_be_zero: "no if_version for a split account: each part has a version of its own",
+    AccountStatus.if_version_must_be_zero: "no if_version for a split account: each share has a version of its own",
     AccountStatus.split_account_must_have_no_maximum: "no maximum balance for a split account",
     AccountStatus.exists_with_different_split: "split=True where the account was opened so, and not elsewhere",
-    AccountStatus.split_account_must_stay_open: "a split account to be open or frozen: its parts cannot close at once",
+    AccountStatus.split_account_must_stay_open: "a split account to be open or frozen: its shares cannot close at once",
     AccountStatus.split_account_must_keep_having_a_minimum: (
         "a number where a split account was opened with one, None where with None"
     ),

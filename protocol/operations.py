@@ -37,7 +37,7 @@ class PeerOperation(StrEnum):
 
     machine = "machine"  # a request for a group's state machine
     mark = "mark"  # a replica's answer at a cut
-    ledger = "ledger"  # a command for one part of a split account
+    ledger = "ledger"  # a command for one share of a split account
     gather = "gather"  # bring a split account's funds to where they are wanted
     question = "question"  # to a part of a group's machine
     standing = "standing"  # what a node is in a group

@@ -5,7 +5,7 @@ An account id is hashed to a 32-bit point. The ring is cut into `shards` equal a
 people are told of either. Where an id holds a `{tag}`, the tag alone is hashed, by Redis Cluster's rule: what stands between the
 first `{` and the first `}` after it, unless that is nothing.
 
-A split account has a part in every shard, and its *home* part is the one in the shard of its id. It pays from there, like any
+A split account has a share in every shard, and its *home* share is the one in the shard of its id. It pays from there, like any
 account, and is paid in the payer's shard: `groups_of_transfers` is the one place that says so, for clients and nodes.
 """
 
@@ -89,15 +89,15 @@ def groups_of_transfers(
     """The groups of the debit and of the credit accounts. `split` holds the ids of the split accounts that are known.
 
     The group of the debit account is the scope of the transfer's id, split or not, so ledgers insist on it. A credit may go to
-    any part: the one in the debit's group spares a round. But a reversal goes to the part that knows what it gives back: that of the
+    any share: the one in the debit's group spares a round. But a reversal goes to the share that knows what it gives back: that of the
     account's own group. `flags` tells them, one a row; None where there are none.
     """
     groups = groups_of([*debits, *credits], shards)
-    givers, takers = groups[: len(debits)], groups[len(debits) :]
+    debit_groups, credit_groups = groups[: len(debits)], groups[len(debits) :]
     if split:
         near = np.fromiter((name in split for name in credits), np.bool_, len(credits))
-        np.copyto(takers, givers, where=near if flags is None else near & ((flags & Flag.reversal) == 0))
-    return givers, takers
+        np.copyto(credit_groups, debit_groups, where=near if flags is None else near & ((flags & Flag.reversal) == 0))
+    return debit_groups, credit_groups
 
 
 def _hashed_part(encoded: bytes) -> bytes:

@@ -17,7 +17,7 @@ class NewAccount(NamedTuple):
 
 
 class AccountRow(NamedTuple):
-    """An account, or a part of a split one, in the answer to `balances`. Amounts in minor units."""
+    """An account, or a share of a split one, in the answer to `balances`. Amounts in minor units."""
 
     id: str
     currency: str

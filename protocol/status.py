@@ -86,8 +86,8 @@ class Status(IntEnum):
     split_account_must_not_balance = 63
 
     # About a split debit account; nodes settle it among themselves, so it is never the answer to a client.
-    elsewhere = 98  # its part for this payment is in another shard
-    part_short = 99  # its part here has not enough, which says nothing of the others
+    elsewhere = 98  # its share for this payment is in another shard
+    share_short = 99  # its share here has not enough, which says nothing of the others
 
     # Not decided yet; never the final answer to a client. The same request may be tried again.
     undecided = 100
@@ -150,7 +150,7 @@ class AccountStatus(IntEnum):
     split_account_must_stay_open = 35
     split_account_must_keep_having_a_minimum = 36
     too_many_split_accounts = 37
-    elsewhere = 98  # the account is split, and its other parts must be told too; never the answer to a client
+    elsewhere = 98  # the account is split, and its other shares must be told too; never the answer to a client
     retry = 101
 
 

@@ -51,7 +51,7 @@ class Account:
     status: str  # open, frozen or closed
     owner: str
     metadata: bytes
-    version: int  # of a split account the sum of its parts' versions
+    version: int  # of a split account the sum of its shares' versions
     split: bool = False
     last_update: int = 0  # id of the update that came last, refused ones too; 0 for none
 

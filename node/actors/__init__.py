@@ -32,7 +32,7 @@ The way of a payment::
 - `faults.py`: what a client may break on purpose in a cluster under test.
 - `status.py`: what a node says of itself.
 - `tracing.py`: what became of a transfer, and what is undecided, asked of all leaders; works while some are away.
-- `split.py`: asks again, in the right way, what was asked without knowing of a split account's parts; opens such accounts, and on the
+- `split.py`: asks again, in the right way, what was asked without knowing of a split account's shares; opens such accounts, and on the
   coordinator's node gathers their funds.
 - `members.py`: whether this node belongs to the cluster, and with whom it may speak; a new one compares and registers before it
   takes part (`founding.py`). Has no task. What it decides by is `node.core.members`, a part of group 0's machine.

@@ -63,7 +63,7 @@ class Auditor:
         self._mark(Mark({}, marked))
 
     def snapshot(self, call: Call) -> None:
-        """Reads accounts at one cut over their shards; a split account is the sum of its parts."""
+        """Reads accounts at one cut over their shards; a split account is the sum of its shares."""
         ids: list[str] = call.request
         known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
@@ -76,12 +76,12 @@ class Auditor:
                 self._router.learn(unknown)
                 self.snapshot(call)
             else:
-                call.reply([add_parts(rows) for rows in found])
+                call.reply([add_shares(rows) for rows in found])
 
-        self.parts(ids, marked)
+        self.shares(ids, marked)
 
-    def parts(self, ids: list[str], reply: Callable[[list[list[AccountRow]] | Failed], None]) -> None:
-        """Reads accounts at one cut: for each its row, or where it is split a row a part, the home part first."""
+    def shares(self, ids: list[str], reply: Callable[[list[list[AccountRow]] | Failed], None]) -> None:
+        """Reads accounts at one cut: for each its row, or where it is split a row a share, the home share first."""
         shards = self._router.placement.shards
         homes = groups_of(ids, shards).tolist()
         asked: dict[int, list[str]] = {}
@@ -139,8 +139,8 @@ def _accounts_in(cut: Cut) -> list[AccountRow | None]:
     return accounts_of(rows)
 
 
-def add_parts(rows: list[AccountRow]) -> list[Any] | None:
-    """One row of an account's fields from those of its parts, the home part first; None for no part."""
+def add_shares(rows: list[AccountRow]) -> list[Any] | None:
+    """One row of an account's fields from those of its shares, the home share first; None for no share."""
     if not rows:
         return None
     home = rows[0]

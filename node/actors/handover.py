@@ -63,12 +63,12 @@ class Handover:
 
     def _give_away(self, led: list[Replica]) -> None:
         """To whoever has most of the log, if that is all of it."""
-        takers = {replica: replica.best_peer(self._may_lead) for replica in led}
-        ready = [replica for replica, peer in takers.items() if peer and replica.may_hand_over(peer)]
+        successors = {replica: replica.best_peer(self._may_lead) for replica in led}
+        ready = [replica for replica, peer in successors.items() if peer and replica.may_hand_over(peer)]
         if ready and not self._ticks_to_wait:
             replica = max(ready, key=lambda replica: replica.group)
             self._ticks_to_wait = TICKS_BETWEEN
-            self._move(replica, takers[replica], Move.clock)
+            self._move(replica, successors[replica], Move.clock)
 
     def _send_home(self, led: list[Replica]) -> None:
         settled = [replica for replica in led if self._ticks_led[replica] >= TICKS_UP]
@@ -102,9 +102,9 @@ class Handover:
         deadline = clock.monotonic() + STOP_SECONDS
         while clock.monotonic() < deadline:
             leading = [replica for replica in self._replicas.values() if replica.is_leader]
-            takers = {replica: peer for replica in leading if (peer := replica.best_peer(self._is_up))}
-            for replica, peer in takers.items():
+            successors = {replica: peer for replica in leading if (peer := replica.best_peer(self._is_up))}
+            for replica, peer in successors.items():
                 replica.inbox.push(Lead(peer, Move.stop))
-            if not takers:
+            if not successors:
                 break
             await asyncio.sleep(tick_seconds)

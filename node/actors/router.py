@@ -164,12 +164,12 @@ class Router:
     def _check_group(self, call: Call) -> None:
         """A client that names the group must be right, or an account could be opened where nobody finds it.
 
-        A split account has a part in every group, and it is known here at the latest when its part is.
+        A split account has a share in every group, and it is known here at the latest when its share is.
         """
         if call.operation == Operation.transfers:
             batch: Transfers = call.request
-            givers, takers = self.groups_of(batch)
-            wrong = np.flatnonzero((givers != call.group) | (takers != call.group)).tolist()
+            debit_groups, credit_groups = self.groups_of(batch)
+            wrong = np.flatnonzero((debit_groups != call.group) | (credit_groups != call.group)).tolist()
             debits, credits = (batch.debits(), batch.credits()) if wrong else ([], [])
             accounts = [name for row in wrong for name in (debits[row], credits[row])]
         else:
@@ -218,9 +218,9 @@ class Router:
 
     def _route_transfers(self, call: Call) -> None:
         batch: Transfers = call.request
-        givers, takers = self.groups_of(batch)
-        first = int(givers[0])
-        is_local = bool((givers == first).all() and (takers == first).all()) and not batch.has_lock
+        debit_groups, credit_groups = self.groups_of(batch)
+        first = int(debit_groups[0])
+        is_local = bool((debit_groups == first).all() and (credit_groups == first).all()) and not batch.has_lock
         self.call(call.to(first if is_local else COORDINATOR))
 
     def _route(self, call: Call, accounts: list[str]) -> None:
@@ -278,7 +278,7 @@ class Router:
 
     def _is_conflict(self, call: Call, answer: list[Any]) -> bool:
         served = self.operations.served(call.operation)
-        if served is None:  # of the home part of a split account
+        if served is None:  # of the home share of a split account
             kind, *_ = call.body
             is_update = call.operation == PeerOperation.ledger and kind == Operation.update
             served = self.operations.served(Operation.update) if is_update else None
@@ -320,7 +320,7 @@ class Router:
         served = self.operations.served(call.operation)
         if served is None:
             return _event_of_peer(call)
-        reply, body = _answered_by(served, call.reply), served.to_part(call.request)
+        reply, body = _translated(served, call.reply), served.to_part(call.request)
         if served.is_command:
             size = served.size(call.request)
             return Command(served.part, body, reply, call.deadline, size, call.source, served.merging)
@@ -359,7 +359,7 @@ def _event_of_peer(call: Call) -> ReplicaEvent:
             raise ProtocolError(f"{call.operation}: expected group -1, not {call.group}", ErrorCode.bad_request)
 
 
-def _answered_by(served: Served[Any], reply: Reply) -> Reply:
+def _translated(served: Served[Any], reply: Reply) -> Reply:
     return lambda outcome: reply(outcome if isinstance(outcome, Failed) else served.to_client(outcome))
 
 

@@ -1,7 +1,7 @@
 """Split accounts on a node: puts right what a sender that does not know them has asked for, opens them, and gathers their funds.
 
-A client's request comes through `mend` first. Its answer says by the ledger's marks, not by this node's list, whether a part was
-taken for the whole, or a part had not enough; then the node asks again in the right way, and the client sees one answer.
+A client's request comes through `mend` first. Its answer says by the ledger's marks, not by this node's list, whether a share was
+taken for the whole, or a share had not enough; then the node asks again in the right way, and the client sees one answer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others 
 CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
 GRACE_SECONDS = 0.1  # after the deadline: whoever is asked may be the one to say so
 PAUSE_SECONDS_MAX = 0.2  # between two cuts
-MOVE_REFERENCE = "between parts"  # what the record says of a gathering
+MOVE_REFERENCE = "between shares"  # what the record says of a gathering
 
 WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
 Cut = Callable[[list[str], Callable[[list[list[Any]] | Failed], None]], None]
@@ -46,7 +46,7 @@ Cut = Callable[[list[str], Callable[[list[list[Any]] | Failed], None]], None]
 
 @dataclass(slots=True)
 class Job:
-    """Somebody waits for funds in the home part."""
+    """Somebody waits for funds in the home share."""
 
     wanted: list[int]  # what each transaction takes
     deadline: float
@@ -58,7 +58,7 @@ class Job:
         return [amount for amount in self.wanted if amount > total]
 
     def note_cut(self, total: int, moving: int) -> None:
-        """The parts have `total`, and `moving` may be on its way between them: counts the cut if it has too little for certain."""
+        """The shares have `total`, and `moving` may be on its way between them: counts the cut if it has too little for certain."""
         lacking = self.lacking(total)
         self.cuts = self.cuts + 1 if lacking and min(lacking) > total + moving else 0
 
@@ -75,7 +75,7 @@ class SplitAccounts:
         submit: Callable[[Submit], None],
         source: random.Random,
     ) -> None:
-        """`cut` reads all parts of accounts at once, `submit` starts a round; both work on the coordinator's node."""
+        """`cut` reads all shares of accounts at once, `submit` starts a round; both work on the coordinator's node."""
         self._router = router
         self._clock = clock
         self._spawn = spawn
@@ -143,7 +143,7 @@ class SplitAccounts:
         return group_of(account, self._router.placement.shards)
 
     async def _learn(self, call: Call, accounts: Iterable[str]) -> Failed | None:
-        """Finds out which of these accounts are split: their home parts know."""
+        """Finds out which of these accounts are split: their home shares know."""
         unknown = [account for account in dict.fromkeys(accounts) if account not in self._router.split]
         rows = await self._ask(call, -1, Operation.balances, unknown) if unknown else []
         if isinstance(rows, Failed):
@@ -164,7 +164,7 @@ class SplitAccounts:
         return rows
 
     async def _update(self, call: Call, _: Body) -> Outcome:
-        """The home part takes the whole of it, or refuses it; the others then follow its state."""
+        """The home share takes the whole of it, or refuses it; the others then follow its state."""
         asked: Update = call.request
         home = self._home(asked.account)
         answer = await self._ask(call, home, PeerOperation.ledger, [*asked.command(), True])
@@ -179,13 +179,13 @@ class SplitAccounts:
         return _in_doubt(answers) if isinstance(answers, Failed) else answer
 
     async def _at_home(self, call: Call, _: Body) -> Outcome:
-        """An id belongs to its debit account's home part, which a sender that names another group has missed."""
+        """An id belongs to its debit account's home share, which a sender that names another group has missed."""
         return await self._ask(call, -1, call.operation, call.body, call.request)
 
     # -- transfers ------------------------------------------------------------------------------------------------
 
     async def _transfers(self, call: Call, answer: Body) -> Outcome:
-        """Tries the rows again that went to a wrong part, or to one that was short, until each has an outcome."""
+        """Tries the rows again that went to a wrong share, or to one that was short, until each has an outcome."""
         batch: Transfers = call.request
         statuses = np.frombuffer(Transferred.unpack(answer).statuses, np.uint8).copy()
         attempts = 0
@@ -195,7 +195,7 @@ class SplitAccounts:
                 text = "others took what was gathered, again and again"
                 return Failed(ErrorCode.busy, text, RETRY_AFTER_MS, may_have_happened=has_happened)
             attempts += 1
-            short, again = statuses[rows] == Status.part_short, batch.take(rows)
+            short, again = statuses[rows] == Status.share_short, batch.take(rows)
             if (statuses[rows] == Status.elsewhere).any():
                 failed = await self._learn(call, [*again.debits(), *again.credits()])
             else:
@@ -240,26 +240,26 @@ class SplitAccounts:
         self._spawn(self._finish(call, partial(self._open, call)))
 
     async def _open(self, call: Call) -> Outcome:
-        """The home part first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
+        """The home share first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
         account: NewAccount = call.request
         id = account.id
         if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
             return [int(AccountStatus.too_many_split_accounts)]
         home, count = self._home(id), self._router.placement.shards
-        opened = await self._ask(call, home, PeerOperation.ledger, ["part", list(account), home, count])
+        opened = await self._ask(call, home, PeerOperation.ledger, ["share", list(account), home, count])
         done = (AccountStatus.created, AccountStatus.exists)
         if isinstance(opened, Failed) or status_of(opened) not in done:
             return opened
         other = NewAccount(id, account.currency, None if account.minimum is None else 0)
         others = [group for group in self._groups if group != home]
-        parts = await asyncio.gather(
-            *(self._ask(call, group, PeerOperation.ledger, ["part", list(other), group, count]) for group in others)
+        shares = await asyncio.gather(
+            *(self._ask(call, group, PeerOperation.ledger, ["share", list(other), group, count]) for group in others)
         )
-        for part in parts:
-            if isinstance(part, Failed):
-                return _in_doubt(part)
-            if status_of(part) not in done:
-                return part
+        for share in shares:
+            if isinstance(share, Failed):
+                return _in_doubt(share)
+            if status_of(share) not in done:
+                return share
         listed = await self._ask(call, COORDINATOR, PeerOperation.machine, apply_request(Splits.name, add_command(id)))
         if isinstance(listed, Failed):
             return _in_doubt(listed)
@@ -293,12 +293,12 @@ class SplitAccounts:
             del self._jobs[account]
 
     async def _gather(self, account: str, jobs: list[Job]) -> list[Job]:
-        """One cut: moves funds to the home part for those whom the sum is enough for; who has to wait for another one."""
+        """One cut: moves funds to the home share for those whom the sum is enough for; who has to wait for another one."""
         self._router.learn([account])
         began = self._clock.monotonic()
-        parts, reply = promised()
+        shares, reply = promised()
         self._cut([account], reply)
-        found = await parts
+        found = await shares
         if isinstance(found, Failed):
             for job in jobs:
                 job.reply(found)
@@ -318,7 +318,7 @@ class SplitAccounts:
         ready = choose_ready(jobs, total)
         possible, moves = plan_moves(available, home, [amount for job in ready for amount in job.wanted])
         if rows[home].is_undecided and not all(possible):
-            moves = moves_home(available, home)  # that part alone can tell what its open rounds may still bring
+            moves = moves_home(available, home)  # that share alone can tell what its open rounds may still bring
         if moves and ready:
             await self._move(account, moves, max(job.deadline for job in ready))
         for job in ready:
@@ -339,19 +339,19 @@ class SplitAccounts:
         return [job for job in jobs if job.deadline >= now]
 
     async def _move(self, account: str, moves: list[tuple[int, int, int]], deadline: float) -> None:
-        """One round between the parts. Whatever becomes of it, the next attempt of the transfers finds out."""
+        """One round between the shares. Whatever becomes of it, the next attempt of the transfers finds out."""
         names = SEPARATOR.join([account] * len(moves))
         amounts = np.array([amount for _, _, amount in moves], "<i8").tobytes()
         references = SEPARATOR.join([MOVE_REFERENCE] * len(moves))
         batch = Transfers(self._ids.take(len(moves)), names, names, amounts, reference=references)
-        groups = np.array([[giver, taker] for giver, taker, _ in moves], np.int32)
+        groups = np.array([[debit_group, credit_group] for debit_group, credit_group, _ in moves], np.int32)
         done, reply = promised()
         self._submit(Submit(batch, groups[:, 0], groups[:, 1], deadline, reply, source=0))
         await done
 
 
 def choose_ready(jobs: list[Job], total: int) -> list[Job]:
-    """Those that need not wait for another cut, when the parts have `total`.
+    """Those that need not wait for another cut, when the shares have `total`.
 
     Who comes later waits until those before leave enough for the first of its amounts, so that each attempt brings it further; who
     wants more than there is, until two cuts have said so.
@@ -372,7 +372,7 @@ def _in_doubt(failed: Failed) -> Failed:
 
 def _has_marks(answer: Body) -> bool:
     statuses = Transferred.unpack(answer).statuses
-    return Status.elsewhere in statuses or Status.part_short in statuses
+    return Status.elsewhere in statuses or Status.share_short in statuses
 
 
 def _is_split(row: list[Any] | None) -> bool:
@@ -381,7 +381,7 @@ def _is_split(row: list[Any] | None) -> bool:
 
 def rows_to_repeat(batch: Transfers, statuses: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Rows of the chains that failed for a split account alone."""
-    internal = (statuses == Status.elsewhere) | (statuses == Status.part_short)
+    internal = (statuses == Status.elsewhere) | (statuses == Status.share_short)
     if not internal.any():
         return np.zeros(0, np.intp)
     numbers = number_transactions(batch)

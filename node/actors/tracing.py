@@ -63,7 +63,7 @@ class Tracer:
             )
             found = await self._with_votes(found.completed(rows), found.round_id)
             note = notes[COORDINATOR]
-        shard = found.group  # which has a part of every split account
+        shard = found.group  # which has a share of every split account
         call.reply([
             describe(
                 found, note, self._router.leaders,

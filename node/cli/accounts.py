@@ -25,7 +25,7 @@ def add_account(commands: Any, shared: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--currency", type=currency, default="EUR", help="ISO 4217 code (EUR); limits are in minor units"
     )
-    create.add_argument("--split", action="store_true", help="one part a shard: for an account that everyone pays to")
+    create.add_argument("--split", action="store_true", help="one share a shard: for an account that everyone pays to")
     show_one = account.add_parser("show", help="balances of one or more accounts, each as of now", parents=[shared])
     show_one.add_argument("account", nargs="+")
     update = account.add_parser(

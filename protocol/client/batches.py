@@ -54,8 +54,8 @@ def _groups_of_rows(calls: Calls, batch: Transfers, shards: int) -> NDArray[np.i
 
     def stays(count: int) -> NDArray[np.int32] | None:
         some = None if flags is None else flags[:count]
-        givers, takers = groups_of_transfers(debits[:count], credits[:count], shards, calls.split, some)
-        return None if (givers != takers).any() else givers
+        debit_groups, credit_groups = groups_of_transfers(debits[:count], credits[:count], shards, calls.split, some)
+        return None if (debit_groups != credit_groups).any() else debit_groups
 
     if len(batch) > SAMPLE and stays(SAMPLE) is None:  # mostly the first rows tell
         return None

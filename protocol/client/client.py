@@ -131,7 +131,7 @@ class Client(Following):
     ) -> AccountStatus:
         """Opens an account; `exists` if it had been opened alike. Raises Refused.
 
-        `split`: it lives as one part a shard, so that payments to it, a merchant's or platform's, stay in the shard of the payer;
+        `split`: it lives as one share a shard, so that payments to it, a merchant's or platform's, stay in the shard of the payer;
         it has no maximum balance.
         """
         row = NewAccount(id, currency, minimum_balance, maximum_balance, owner, metadata)
@@ -213,7 +213,7 @@ class Client(Following):
         """The account's transfers in order of time, at most `limit`, by pages of `page` rows, each read when it is asked for, within
         `page_timeout` seconds; all within `timeout`.
 
-        Without these limits a page has the client's own, and all of them have none. A split account's parts are merged by the
+        Without these limits a page has the client's own, and all of them have none. A split account's shares are merged by the
         clocks of their shards' leaders; moves between them are left out.
 
         The time is that at which the account's shard carried it out. Of a payment over several shards that may be after its

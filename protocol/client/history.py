@@ -1,4 +1,4 @@
-"""Reads an account's history page by page; that of a split account from all its parts, merged by time."""
+"""Reads an account's history page by page; that of a split account from all its shares, merged by time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pages:
 
 
 async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
-    """Raises Refused(account_not_found). Moves between the parts of a split account are no part of its history."""
+    """Raises Refused(account_not_found). Moves between the shares of a split account are no share of its history."""
     id = pages.id
     if id not in calls.split:
         async for row in _rows(calls, pages, 0):
@@ -50,35 +50,35 @@ async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
         if id not in calls.split:
             return
     shards = (await calls.table(pages.seconds(calls))).shards
-    parts = [_rows(calls, pages, group) for group in range(1, shards + 1)]
+    shares = [_rows(calls, pages, group) for group in range(1, shards + 1)]
     sign = -1 if pages.newest_first else 1
     waiting: list[tuple[int, int, TransferRow]] = []
-    for place, part in enumerate(parts):
-        if (row := await anext(part, None)) is not None:
+    for place, share in enumerate(shares):
+        if (row := await anext(share, None)) is not None:
             waiting.append((sign * row.timestamp_ns, place, row))
     heapq.heapify(waiting)
     while waiting:
         _, place, row = waiting[0]
         if row.debit != row.credit:
             yield Entry.of(row)
-        if (following := await anext(parts[place], None)) is not None:
+        if (following := await anext(shares[place], None)) is not None:
             heapq.heapreplace(waiting, (sign * following.timestamp_ns, place, following))
         else:
             heapq.heappop(waiting)
 
 
-async def _rows(calls: Calls, pages: Pages, part: int) -> AsyncIterator[TransferRow | None]:
-    """Rows of a part, or of an account that is not known to be split (0); a None says that it is."""
+async def _rows(calls: Calls, pages: Pages, share: int) -> AsyncIterator[TransferRow | None]:
+    """Rows of a share, or of an account that is not known to be split (0); a None says that it is."""
     id = pages.id
     cursor: int | None = None
     while True:
         body = [id, cursor, pages.rows, pages.newest_first]
         seconds = pages.seconds(calls)
-        if part:
-            page = Page.unpack(await calls.call(Operation.history, part, [*body, part], seconds))
+        if share:
+            page = Page.unpack(await calls.call(Operation.history, share, [*body, share], seconds))
         else:
             page = Page.unpack(await calls.ask(Operation.history, [id], body, seconds))
-            if page.is_part:
+            if page.is_share:
                 calls.split[id] = None
                 yield None
                 return

@@ -26,11 +26,11 @@ async def open_accounts(
                 raise RingpayError(f"an account was not created: {status.name}")
 
 
-async def fund(client: Client, giver: str, accounts: Sequence[str], amount_minor: int) -> None:
-    """Moves the amount from the giver to each account. Raises RingpayError unless all have it."""
+async def fund(client: Client, payer: str, accounts: Sequence[str], amount_minor: int) -> None:
+    """Moves the amount from the payer to each account. Raises RingpayError unless all have it."""
     for start in range(0, len(accounts), TRANSFERS_MAX):
         part = accounts[start : start + TRANSFERS_MAX]
         amounts = np.full(len(part), amount_minor, np.int64)
-        statuses = await client.transfer_many([giver] * len(part), part, amounts)
+        statuses = await client.transfer_many([payer] * len(part), part, amounts)
         if any(status is not Status.created for status in statuses):
             raise RingpayError("an account could not be funded")

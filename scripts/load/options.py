@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
     add("--print-batch-timings", action="store_true")
     add("--cross-shard-percent", type=percent, help="transfers between two shards (by chance)")
     add("--hot-credit", action="store_true", help="every transfer credits one account")
-    add("--split", action="store_true", help="that account is split: one part a shard")
+    add("--split", action="store_true", help="that account is split: one share a shard")
     add("--allowances", action="store_true", help="every account has an allowance, which the load does not reach")
     add("--subscriber", action="store_true", help="one follows all transfers; how far behind it is at the end")
     add("--commit", choices=COMMIT_PROTOCOLS, help="protocol between shards (the cluster's)")

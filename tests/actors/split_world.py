@@ -118,7 +118,7 @@ class World:
         self.tasks: list[asyncio.Task[None]] = []
         clock = Time()
         auditor = Auditor(router, clock, router.run_mark, self._spawn)
-        split = SplitAccounts(router, clock, self._spawn, auditor.parts, router.run_round, Random(seed))
+        split = SplitAccounts(router, clock, self._spawn, auditor.shares, router.run_round, Random(seed))
         router.mend = split.mend
         router.services = {Operation.split_account: split.open}
         router.coordinated = {
@@ -173,8 +173,8 @@ class World:
         assert isinstance(row, list)
         return row
 
-    def parts(self, id: str) -> list[tuple[int, int, int]]:
-        """Posted, held and incoming of each part."""
+    def shares(self, id: str) -> list[tuple[int, int, int]]:
+        """Posted, held and incoming of each share."""
         return [shard.balances(id) for shard in self.router.shards[1:]]
 
     def new_id(self) -> int:

@@ -71,12 +71,12 @@ def test_a_killed_coordinator_leaves_a_round() -> None:
     """Its successor says which, what becomes of it, and why; then that nothing is unknown any more."""
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "g"), world.name_in(2, "t")
-        await world.open(giver, taker, funds=1_000)
+        payer, payee = world.name_in(1, "g"), world.name_in(2, "t")
+        await world.open(payer, payee, funds=1_000)
         old = world.leader(0)
         world.forget()
         core = world.node(old)._coordinator.core
-        paying = asyncio.ensure_future(world.client.transfer(giver, taker, 1, timeout=20.0))
+        paying = asyncio.ensure_future(world.client.transfer(payer, payee, 1, timeout=20.0))
         await world.until(lambda: any(core.is_voting(one) for one in core.rounds), "it votes", look_every=0.000_1)
         await asyncio.sleep(0.003)
         world.cluster.crash(old)

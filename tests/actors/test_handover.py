@@ -17,8 +17,8 @@ def test_a_home_that_stands_still_stops_nobody_for_long(group: int) -> None:
     """Its connection stays open and it lacks nothing, so it looks fit to lead; each attempt makes the group refuse work."""
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "g"), world.name_in(2 if group == 0 else 1, "t")
-        await world.open(giver, taker, funds=1_000)
+        payer, payee = world.name_in(1, "g"), world.name_in(2 if group == 0 else 1, "t")
+        await world.open(payer, payee, funds=1_000)
         home = world.leader(group)
         world.cluster.crash(home)
         await world.until(lambda: world.cluster.leader_of(group) not in (None, home), "another leads")
@@ -31,11 +31,11 @@ def test_a_home_that_stands_still_stops_nobody_for_long(group: int) -> None:
         world.cluster.pause(home)
         await world.until(lambda: home not in handover._ticks_up, "the attempt has failed, and it is missed")
         for _ in range(5):
-            assert (await world.client.transfer(giver, taker, 1, timeout=3.0)).status == Status.created
+            assert (await world.client.transfer(payer, payee, 1, timeout=3.0)).status == Status.created
             await asyncio.sleep(1.0)
         world.cluster.resume(home)
         await world.until(world.is_home, "leadership goes home")
-        assert (await world.client.account(taker)).posted == 1_005
+        assert (await world.client.account(payee)).posted == 1_005
 
     play(story, shards=2)
 

@@ -250,7 +250,7 @@ def test_an_update_without_a_version_gives_way_to_others() -> None:
 
 @pytest.mark.parametrize(("operation", "body"), [("update", []), ("ledger", ["update"])])
 def test_a_node_that_asks_again_does_not_call_a_conflict_a_refusal(operation: str, body: list[Any]) -> None:
-    """Its own earlier attempt may be what the update conflicts with; also at the home part of a split account."""
+    """Its own earlier attempt may be what the update conflicts with; also at the home share of a split account."""
     answers: list[Any] = []
     asked = LocalRouter(1)
     again = asked._again(router.Call(1, operation, [*body, "a", {}, FIRST, b""], 1.0, answers.append))

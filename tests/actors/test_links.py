@@ -48,13 +48,13 @@ def test_a_cut_link_stops_nothing(way: str, what: str) -> None:
     """Between the coordinator and another leader; the third node reaches both."""
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "g"), world.name_in(2, "t")
-        await world.open(giver, taker, funds=1_000)
+        payer, payee = world.name_in(1, "g"), world.name_in(2, "t")
+        await world.open(payer, payee, funds=1_000)
         pair = await apart(world)
-        done = await world.client.transfer(giver, taker, 1)
+        done = await world.client.transfer(payer, payee, 1)
         asks: dict[str, Callable[[], Awaitable[object]]] = {
-            "payment": lambda: world.client.transfer(giver, taker, 1, timeout=20.0),
-            "snapshot": lambda: world.client.snapshot([giver, taker], timeout=20.0),
+            "payment": lambda: world.client.transfer(payer, payee, 1, timeout=20.0),
+            "snapshot": lambda: world.client.snapshot([payer, payee], timeout=20.0),
             "audit": lambda: world.client.audit(timeout=20.0),
             "trace": lambda: world.client.trace(done.id, timeout=20.0),
         }
@@ -73,10 +73,10 @@ def test_a_client_that_is_cut_off_from_the_coordinator_goes_by_other_nodes() -> 
     """Its first call has to find that out; the next ones wait no more, neither during the cut nor after it, when it is asked again."""
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "g"), world.name_in(2, "t")
-        await world.open(giver, taker, funds=1_000)
+        payer, payee = world.name_in(1, "g"), world.name_in(2, "t")
+        await world.open(payer, payee, funds=1_000)
         coordinator, client, here = world.leader(0), world.client, world.owner.host
-        pay = partial(client.transfer, giver, taker, 1, timeout=20.0)
+        pay = partial(client.transfer, payer, payee, 1, timeout=20.0)
         world.network.block(here, coordinator)
         world.network.block(coordinator, here)
         await pay()
@@ -154,12 +154,12 @@ def test_a_cut_is_felt_where_calls_know_one_way_only(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Routes, "_way", lambda self, to, links_max: None)
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "g"), world.name_in(2, "t")
-        await world.open(giver, taker, funds=1_000)
+        payer, payee = world.name_in(1, "g"), world.name_in(2, "t")
+        await world.open(payer, payee, funds=1_000)
         pair = await apart(world)
         world.network.block(*pair)
         world.network.block(pair[1], pair[0])
-        paying = asyncio.ensure_future(world.client.transfer(giver, taker, 1, timeout=30.0))
+        paying = asyncio.ensure_future(world.client.transfer(payer, payee, 1, timeout=30.0))
         await asyncio.sleep(CUT_SECONDS)
         assert not paying.done()
         world.network.heal()

@@ -22,10 +22,10 @@ def test_what_no_round_took_in_time_is_busy_and_never_happens() -> None:
     """Far more between two shards than the rounds of its time can take: each batch is paid, in doubt because it was begun, or `busy`."""
 
     async def story(world: World) -> None:
-        giver, taker = world.name_in(1, "giver"), world.name_in(2, "taker")
-        await world.open(giver, taker, funds=BATCHES * ROWS)
+        payer, payee = world.name_in(1, "payer"), world.name_in(2, "payee")
+        await world.open(payer, payee, funds=BATCHES * ROWS)
         ids, amounts = world.client._ids, np.ones(ROWS, "<i8").tobytes()
-        texts = [SEPARATOR.join([name] * ROWS) for name in (giver, taker)]
+        texts = [SEPARATOR.join([name] * ROWS) for name in (payer, payee)]
         connections = [await world.dial(world.leader(0)) for _ in range(BATCHES)]
         for host in world.cluster.hosts.values():
             host.drive.disk._latency = lambda: LATENCY_SECONDS
@@ -43,7 +43,7 @@ def test_what_no_round_took_in_time_is_busy_and_never_happens() -> None:
         for host in world.cluster.hosts.values():
             host.drive.disk._latency = lambda: 0.0
         await asyncio.sleep(2.0)  # of virtual time: whatever may yet happen does
-        posted = (await world.client.account(taker)).posted - BATCHES * ROWS
+        posted = (await world.client.account(payee)).posted - BATCHES * ROWS
         assert len(created) * ROWS <= posted <= (len(created) + in_doubt) * ROWS
 
     play(story, shards=2)

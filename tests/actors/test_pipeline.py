@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from node.actors import pipeline, replica, session
-from node.core.commit import Ask, RoundRequest
-from node.core.machine import unpack_entry
+from node.core.commit import Ask
+from node.core.machine import RoundRequest, unpack_entry
 from protocol.columns import Flag
 from protocol.errors import Busy, Refused
 from protocol.messages import Failure, Reply
@@ -232,11 +232,11 @@ def test_bulky_transfers_are_not_merged_beyond_a_frame() -> None:
     async def story(world: World) -> None:
         near, far, other = world.name_in(1, "near"), world.name_in(1, "far"), world.name_in(2, "other")
         await world.open(near, far, other, funds=100)
-        for group, taker in ((1, far), (0, other)):
+        for group, payee in ((1, far), (0, other)):
             connections = [await world.dial(world.leader(group)) for _ in range(5)]
             requests = []
             for number in range(12):
-                batch = columns([Transfer(100 * group + number + 1, near, taker, 1, reference="r" * 1_900_000)])
+                batch = columns([Transfer(100 * group + number + 1, near, payee, 1, reference="r" * 1_900_000)])
                 requests.append(world.ask(connections[number % 5], "transfers", group, batch.pack()))
             for answer in await asyncio.gather(*requests):
                 assert isinstance(answer, Reply) and answer.body == [bytes([Status.reference_too_long])], answer

@@ -77,7 +77,7 @@ def test_names_that_no_account_can_have(names: tuple[str, str]) -> None:
 
 
 def test_a_version_that_only_nodes_may_name() -> None:
-    """It lets one part of a split account refuse for all; from a client it would record a wrong refusal for good."""
+    """It lets one share of a split account refuse for all; from a client it would record a wrong refusal for good."""
     router = Router(1, Placement(1, 1, ((1, 2), (2, 1)), ()), Time(), make_operations())
     body = columns([Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, if_version=FINAL_VERSION)]).pack()
     for group in (-1, 1):

@@ -1,4 +1,4 @@
-"""What a node does about split accounts: the books are those of ordinary accounts, whatever anybody knows of the parts."""
+"""What a node does about split accounts: the books are those of ordinary accounts, whatever anybody knows of the shares."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ async def opened(minimum: int | None = 0) -> World:
 
 
 async def test_credits_stay_in_the_payers_shard() -> None:
-    """No round, and parts wherever somebody has paid."""
+    """No round, and shares wherever somebody has paid."""
     world = await opened()
     rounds = world.router.rounds
     for user in USERS:
         assert await world.transfers(Transfer(world.new_id(), user, "shop", 10)) == [Status.created]
     assert world.router.rounds == rounds
     assert (await world.read("shop"))[2] == 80
-    assert sum(posted > 0 for posted, _, _ in world.parts("shop")) > 1
+    assert sum(posted > 0 for posted, _, _ in world.shares("shop")) > 1
 
 
 async def test_a_debit_is_covered_by_the_sum() -> None:
@@ -56,13 +56,13 @@ async def test_a_debit_is_covered_by_the_sum() -> None:
     too_much, all_of_it = (Transfer(world.new_id(), "shop", "user3", amount) for amount in (81, 80))
     assert await world.transfers(too_much) == [Status.insufficient_funds]
     assert await world.transfers(all_of_it) == [Status.created]
-    assert world.parts("shop") == [(0, 0, 0)] * SHARDS
+    assert world.shares("shop") == [(0, 0, 0)] * SHARDS
     await world.transfers(Transfer(world.new_id(), "user1", "shop", 90))
     assert await world.transfers(too_much, all_of_it) == [Status.insufficient_funds, Status.exists]
 
 
 async def test_the_limit_is_that_of_the_sum() -> None:
-    """An overdraft lies at the home part and serves all."""
+    """An overdraft lies at the home share and serves all."""
     world = await opened(minimum=-30)
     await world.transfers(Transfer(world.new_id(), "user1", "shop", 10))
     far = next(user for user in USERS if group_of(user, SHARDS) != group_of("shop", SHARDS))
@@ -72,7 +72,7 @@ async def test_the_limit_is_that_of_the_sum() -> None:
 
 
 async def test_without_a_limit_nothing_is_gathered() -> None:
-    """The home part may fall as deep as it likes."""
+    """The home share may fall as deep as it likes."""
     world = await opened(minimum=None)
     for user in USERS:
         assert await world.transfers(Transfer(world.new_id(), "shop", user, 1_000)) == [Status.created]
@@ -130,7 +130,7 @@ async def test_funds_that_another_row_wanted_and_did_not_take_are_there() -> Non
 
 
 async def test_gatherings_at_once_share_their_way() -> None:
-    """Many debits from empty parts all find what the others hold."""
+    """Many debits from empty shares all find what the others hold."""
     world = await opened()
     await world.transfers(*(Transfer(world.new_id(), "user0", "shop", 10) for _ in range(10)))
     rows = [Transfer(world.new_id(), "shop", user, 10) for user in USERS]
@@ -194,7 +194,7 @@ async def test_a_home_part_that_can_give_less_than_nothing() -> None:
         await world.transfers(Transfer(world.new_id(), user, "shop", 10))
     home = group_of("shop", SHARDS)
     near = next(user for user in USERS if group_of(user, SHARDS) == home)
-    posted, *_ = world.parts("shop")[home - 1]
+    posted, *_ = world.shares("shop")[home - 1]
     batch = columns([
         Transfer(world.new_id(), near, "shop", 50, flags=Flag.linked),
         Transfer(world.new_id(), "shop", "world", posted + 30),
@@ -202,13 +202,13 @@ async def test_a_home_part_that_can_give_less_than_nothing() -> None:
     numbers = number_transactions(batch)
     legs = cut_legs(batch, numbers, *world.router.groups_of(batch))
     world.router.shards[home].prepare(99, 1, (legs[home].part, legs[home].body))
-    assert world.parts("shop")[home - 1] == (posted, posted + 30, 50)
+    assert world.shares("shop")[home - 1] == (posted, posted + 30, 50)
     outcome, reply = promised()
     world.router.call(Call(COORDINATOR, PeerOperation.gather, ["shop", [200]], 1e9, reply))
     assert await outcome == [[False]]
 
 
-async def test_holds_are_at_the_home_part() -> None:
+async def test_holds_are_at_the_home_share() -> None:
     """Capture and void find them there, and funds are gathered for them."""
     world = await opened()
     await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
@@ -224,8 +224,8 @@ async def test_holds_are_at_the_home_part() -> None:
     assert (await world.read("shop"))[2:4] == [35, 0]
 
 
-async def test_an_outcome_is_settled_at_the_home_part() -> None:
-    """A late copy is refused; what has happened is found; whoever names another part's group is put right."""
+async def test_an_outcome_is_settled_at_the_home_share() -> None:
+    """A late copy is refused; what has happened is found; whoever names another share's group is put right."""
     world = await opened()
     await world.transfers(Transfer(world.new_id(), "user0", "shop", 50))
     late, done = (Transfer(world.new_id(), "shop", user, 5) for user in ("user1", "user2"))
@@ -257,15 +257,15 @@ async def test_opening() -> None:
     assert await world.ask(Operation.accounts, body) == [AccountStatus.exists_with_different_split]
     row = ["half", "EUR", 0, None, "", b""]
     home = group_of("half", SHARDS)
-    world.router.shards[home].command("ledger", ["part", row, home, SHARDS])
+    world.router.shards[home].command("ledger", ["share", row, home, SHARDS])
     assert await world.transfers(Transfer(world.new_id(), "user1", "half", 10)) == [Status.created]
     assert (await world.read("half"))[2] == 10
     assert await world.split("half") == AccountStatus.exists
     assert await world.transfers(Transfer(world.new_id(), "half", "user2", 10)) == [Status.created]
 
 
-async def test_freezing_reaches_all_parts() -> None:
-    """And opening again; what parts cannot do is refused."""
+async def test_freezing_reaches_all_shares() -> None:
+    """And opening again; what shares cannot do is refused."""
     world = await opened()
     world.router.split.clear()
     assert (await world.update("shop", status=int(AccountState.frozen)))[0] == AccountStatus.updated
@@ -298,7 +298,7 @@ class Books:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_books_are_those_of_ordinary_accounts(seed: int) -> None:
-    """One payment after the other, at random, with knowledge that comes and goes: a model without parts says the same.
+    """One payment after the other, at random, with knowledge that comes and goes: a model without shares says the same.
 
     Every repeated payment gets its first outcome, whichever way it is sent.
     """
@@ -330,6 +330,6 @@ async def test_the_books_are_those_of_ordinary_accounts(seed: int) -> None:
         assert (await world.read(name))[2:5] == [posted, 0, 0], name
     for name in ("shop", "fees"):
         home = group_of(name, world.router.placement.shards)
-        for group, (posted, held, incoming) in enumerate(world.parts(name), 1):
+        for group, (posted, held, incoming) in enumerate(world.shares(name), 1):
             assert posted >= (minimum[name] if group == home else 0) and (held, incoming) == (0, 0)
     assert sum(books.posted.values()) == 0

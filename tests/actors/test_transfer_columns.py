@@ -29,22 +29,22 @@ def test_a_currency_is_that_of_both_accounts(commit: str) -> None:
         await world.open(payer, near, far, funds=100)
         dollars = world.name_in(2, "dollars")
         await client.create_account(dollars, "USD")
-        for taker in (near, far):
-            receipt = await client.transfer(payer, taker, 1, currency="EUR", commit=commit)
+        for payee in (near, far):
+            receipt = await client.transfer(payer, payee, 1, currency="EUR", commit=commit)
             assert receipt.status == Status.created
             for call in (
-                client.transfer(payer, taker, 1, currency="USD", commit=commit),
-                client.hold(payer, taker, 1, ttl=10, currency="USD", commit=commit),
+                client.transfer(payer, payee, 1, currency="USD", commit=commit),
+                client.hold(payer, payee, 1, ttl=10, currency="USD", commit=commit),
             ):
                 with pytest.raises(Refused) as refused:
                     await call
                 assert refused.value.status == "transfer_must_have_the_same_currency_as_accounts"
-                assert f"{payer} is kept in EUR, {taker} is kept in EUR" in str(refused.value)
+                assert f"{payer} is kept in EUR, {payee} is kept in EUR" in str(refused.value)
         with pytest.raises(Refused, match=f"{payer} is kept in EUR, {dollars} is kept in USD"):
             await client.transfer(payer, dollars, 1, currency="EUR", commit=commit)
         currencies = ["EUR", "USD", ""] * 4
-        takers = [near, far, far, near] * 3
-        statuses = await client.transfer_many([payer] * 12, takers, [1] * 12, currency=currencies, commit=commit)
+        payees = [near, far, far, near] * 3
+        statuses = await client.transfer_many([payer] * 12, payees, [1] * 12, currency=currencies, commit=commit)
         wrong = Status.transfer_must_have_the_same_currency_as_accounts
         assert statuses == [wrong if currency == "USD" else Status.created for currency in currencies]
         account = await client.account(payer)
@@ -61,18 +61,18 @@ def test_metadata_is_kept_with_a_transfer(commit: str) -> None:
         client, (payer, near, far) = world.client, names(world)
         await world.open(payer, near, far, funds=100)
         about: dict[str, str | int | bool] = {"order": "Ä-17\n", "count": 3, "is_gift": True}
-        for taker in (near, far):
+        for payee in (near, far):
             id = client.new_id()
-            await client.transfer(payer, taker, 1, id=id, metadata=about, commit=commit)
+            await client.transfer(payer, payee, 1, id=id, metadata=about, commit=commit)
             assert (
-                await client.transfer(payer, taker, 1, id=id, metadata=about, commit=commit)
+                await client.transfer(payer, payee, 1, id=id, metadata=about, commit=commit)
             ).status == Status.exists
             with pytest.raises(Refused, match="exists_with_different_metadata: expected the metadata that this id was"):
-                await client.transfer(payer, taker, 1, id=id, metadata=about | {"count": True}, commit=commit)
+                await client.transfer(payer, payee, 1, id=id, metadata=about | {"count": True}, commit=commit)
             found = await client.find(id)
             assert found is not None and found.metadata == about and found.metadata["is_gift"] is True
-            hold = await client.hold(payer, taker, 1, ttl=10, metadata={"n": 2}, commit=commit)
-            assert [entry.metadata async for entry in client.history(taker, newest_first=True, limit=2)] == [
+            hold = await client.hold(payer, payee, 1, ttl=10, metadata={"n": 2}, commit=commit)
+            assert [entry.metadata async for entry in client.history(payee, newest_first=True, limit=2)] == [
                 {"n": 2},
                 about,
             ]
@@ -152,7 +152,7 @@ def test_a_reversal_gives_back_what_was_moved(where: str, commit: str) -> None:
 
 @pytest.mark.parametrize("commit", COMMITS)
 def test_payments_to_and_of_split_accounts_can_be_reversed(commit: str) -> None:
-    """What is given back to one goes to its home part, whose record knows the payment; clients that know it and those that do not."""
+    """What is given back to one goes to its home share, whose record knows the payment; clients that know it and those that do not."""
 
     async def story(world: World) -> None:
         client = world.client

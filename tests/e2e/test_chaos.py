@@ -181,8 +181,8 @@ def test_a_link_goes_silent(tmp_path: Path, one_way: bool) -> None:
             pay(addresses, "account", "create", name, "--minimum-balance", "none")
         cut = ["cut", leaders[0], leaders[group], *["--one-way"] * one_way]
         assert run("cluster", *cut, *folder).returncode == 0
-        for giver, taker in [(far, near), (near, far)] * 2:
-            pay(addresses, "transfer", giver, taker, 10)
+        for payer, payee in [(far, near), (near, far)] * 2:
+            pay(addresses, "transfer", payer, payee, 10)
         assert run("cluster", "heal", *folder).returncode == 0
         pay(addresses, "transfer", far, near, 10)
         wrong = run("cluster", "cut", 1, 1, *folder)

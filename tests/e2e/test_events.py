@@ -120,17 +120,17 @@ async def pay(client: Client, generator: random.Random, over: asyncio.Event) -> 
     happened = set[int]()
     doubts: dict[int, str] = {}
     while not over.is_set():
-        giver, taker = generator.sample(PAYERS, 2)
+        payer, payee = generator.sample(PAYERS, 2)
         id = client.new_id()
         try:
-            await client.transfer(giver, taker, 1, id=id, timeout=20)
+            await client.transfer(payer, payee, 1, id=id, timeout=20)
             happened.add(id)
         except OutcomeUnknown:
-            doubts[id] = giver
+            doubts[id] = payer
         except (Busy, Unreachable):
             pass
         await asyncio.sleep(PACE_SECONDS)
-    outcomes = {id: await client.outcome(id, giver) for id, giver in doubts.items()}
+    outcomes = {id: await client.outcome(id, payer) for id, payer in doubts.items()}
     return happened | {id for id, status in outcomes.items() if status == Status.created}
 
 

@@ -73,13 +73,13 @@ def ask(connection: Connection, request: Request, count: int) -> None:
 
 async def pay(cluster: LocalCluster, stem: str) -> None:
     """One payment after the other, as a polite client makes them: all are acknowledged, once."""
-    names = giver, taker = f"{{one}}{stem}:a", f"{{one}}{stem}:b"
+    names = payer, payee = f"{{one}}{stem}:a", f"{{one}}{stem}:b"
     async with Client(cluster.addresses, timeout=PATIENCE_SECONDS) as client:
         for name in names:
             await politely(partial(client.create_account, name, "EUR", minimum_balance=None))
         for _ in range(PAYMENTS):
-            await politely(partial(client.transfer, giver, taker, 1, id=client.new_id()))
-        assert (await client.account(taker)).posted == PAYMENTS
+            await politely(partial(client.transfer, payer, payee, 1, id=client.new_id()))
+        assert (await client.account(payee)).posted == PAYMENTS
 
 
 async def politely(call: Callable[[], Awaitable[object]]) -> None:

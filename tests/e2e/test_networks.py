@@ -26,8 +26,8 @@ def test_payments_go_on_around_a_failed_link(tmp_path: Path, way: str) -> None:
         cut = ways.get(way) or [*ways["there"], *ways["back"]]
         for source, target in cut:
             net.cut(source, target)
-        for giver, taker in [(far, near), (near, far)] * 2:
-            pay(net, "transfer", giver, taker, 10)
+        for payer, payee in [(far, near), (near, far)] * 2:
+            pay(net, "transfer", payer, payee, 10)
         for source, target in cut:
             net.heal(source, target)
         pay(net, "transfer", far, near, 10)

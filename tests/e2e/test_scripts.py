@@ -182,12 +182,12 @@ def test_pay_without_a_majority(cluster: Cluster) -> None:
 
 def test_pay_reads_decimals_in_the_accounts_own_currency(cluster: Cluster) -> None:
     """12.34 of another currency would be another amount."""
-    for account in ("yen:world", "yen:taker"):
+    for account in ("yen:world", "yen:payee"):
         cluster.paid("account", "create", account, "--currency", "JPY", "--minimum-balance", "none")
-    refused = cluster.pay("transfer", "yen:world", "yen:taker", "5", "--currency", "EUR")
-    assert refused.returncode == 1 and "yen:world is kept in JPY, yen:taker is kept in JPY" in refused.stderr
-    cluster.paid("transfer", "yen:world", "yen:taker", "5", "--currency", "JPY")
-    assert cluster.paid("account", "show", "yen:taker")[0]["posted"] == 5
+    refused = cluster.pay("transfer", "yen:world", "yen:payee", "5", "--currency", "EUR")
+    assert refused.returncode == 1 and "yen:world is kept in JPY, yen:payee is kept in JPY" in refused.stderr
+    cluster.paid("transfer", "yen:world", "yen:payee", "5", "--currency", "JPY")
+    assert cluster.paid("account", "show", "yen:payee")[0]["posted"] == 5
 
 
 def test_pay_takes_the_id_that_is_given(cluster: Cluster) -> None:

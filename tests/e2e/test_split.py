@@ -65,8 +65,8 @@ async def test_credits_from_many_shards_need_no_round(cluster: LocalCluster, cli
     assert (await client.audit()).balanced
 
 
-async def test_debits_find_the_funds_of_all_parts(client: Client) -> None:
-    """More than any part holds; what the sum does not cover is refused for good."""
+async def test_debits_find_the_funds_of_all_shares(client: Client) -> None:
+    """More than any share holds; what the sum does not cover is refused for good."""
     await client.create_account("shop:2", "EUR", split=True)
     for user in USERS[:12]:
         await client.transfer(user, "shop:2", 50)
@@ -94,7 +94,7 @@ async def test_debits_find_the_funds_of_all_parts(client: Client) -> None:
 
 
 async def test_a_sender_that_knows_nothing(cluster: LocalCluster, client: Client) -> None:
-    """Its requests go to the home part, and everything comes out right nevertheless; a repeated payment happens once."""
+    """Its requests go to the home share, and everything comes out right nevertheless; a repeated payment happens once."""
     async with Client(cluster.addresses[2]) as other:
         await client.create_account("shop:3", "EUR", split=True)
         home = group_of("shop:3", SHARDS)

@@ -44,13 +44,13 @@ async def test_sums_beyond_64_bits_stop_nobody(cluster: LocalCluster) -> None:
     a, near, far = name_in(1, "huge"), name_in(1, "near"), name_in(2, "far")
     async with cluster.client() as client:
         await opened(client, a, near, far)
-        for taker in (near, far):
+        for payee in (near, far):
             for _ in range(3):
-                await client.transfer(a, taker, AMOUNT_MAX)
-                await client.transfer(taker, a, AMOUNT_MAX)
+                await client.transfer(a, payee, AMOUNT_MAX)
+                await client.transfer(payee, a, AMOUNT_MAX)
         await client.transfer(far, a, AMOUNT_MAX)
-        for taker in (near, far):
-            await client.hold(a, taker, AMOUNT_MAX, ttl=600)
+        for payee in (near, far):
+            await client.hold(a, payee, AMOUNT_MAX, ttl=600)
         await client.hold(a, near, 1, ttl=600)
         with pytest.raises(Refused, match="overflows_debit_account"):
             await client.hold(a, near, 1, ttl=600)
@@ -79,10 +79,10 @@ async def audited(client: Client) -> Report:
 
 async def test_many_audits_at_once_raise_no_alarm(cluster: LocalCluster) -> None:
     """Each finds the digests of its own cut, however many others were made meanwhile."""
-    giver, taker = name_in(1, "giver"), name_in(2, "taker")
+    payer, payee = name_in(1, "payer"), name_in(2, "payee")
     async with cluster.client() as client:
-        await opened(client, giver, taker)
-        payments = [client.transfer(giver, taker, 1) for _ in range(PAYMENTS)]
+        await opened(client, payer, payee)
+        payments = [client.transfer(payer, payee, 1) for _ in range(PAYMENTS)]
         reports, _ = await asyncio.gather(
             asyncio.gather(*(audited(client) for _ in range(AUDITS))), asyncio.gather(*payments)
         )

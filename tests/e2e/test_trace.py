@@ -37,7 +37,7 @@ def cluster() -> Iterator[LocalCluster]:
 async def client(cluster: LocalCluster) -> AsyncIterator[Client]:
     """With an account that never lacks money and two that may, each in a shard of its own, and a near one."""
     async with cluster.client() as client:
-        await client.create_accounts([[name, "EUR", None if name == GIVER else 0, None, "", b""] for name in ACCOUNTS])
+        await client.create_accounts([[name, "EUR", None if name == PAYER else 0, None, "", b""] for name in ACCOUNTS])
         yield client
 
 
@@ -46,18 +46,18 @@ def name_in(shard: int) -> str:
     return next(f"user:{number}" for number in range(999) if group_of(f"user:{number}", SHARDS) == shard)
 
 
-GIVER, TAKER, FAR = (name_in(shard) for shard in range(1, SHARDS + 1))
-NEAR, FULL = f"{{{GIVER}}}:savings", f"{{{FAR}}}:full"
-ACCOUNTS = (GIVER, TAKER, FAR, NEAR)
+PAYER, PAYEE, FAR = (name_in(shard) for shard in range(1, SHARDS + 1))
+NEAR, FULL = f"{{{PAYER}}}:savings", f"{{{FAR}}}:full"
+ACCOUNTS = (PAYER, PAYEE, FAR, NEAR)
 GIVING, TAKING = 1, 2  # groups
 
 
 @pytest.mark.parametrize("commit", ["2pc", "3pc"])
 async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
     """All phases in their order, at both participants, and who coordinated."""
-    receipt = await client.transfer(GIVER, TAKER, 5, commit=commit)
-    await client.account(TAKER)  # waits for the decision, and so does the other one
-    await client.account(GIVER)
+    receipt = await client.transfer(PAYER, PAYEE, 5, commit=commit)
+    await client.account(PAYEE)  # waits for the decision, and so does the other one
+    await client.account(PAYER)
     trace = await client.trace(receipt.id)
     seen = await client.cluster()
     assert (trace.status, trace.decision, trace.protocol) == (Status.created, Status.created, commit)
@@ -71,7 +71,7 @@ async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
         assert shard.prepared_ns < (shard.precommitted_ns or shard.carried_out_ns) <= shard.carried_out_ns
     assert trace.decided_ns == max(shard.precommitted_ns or shard.prepared_ns or 0 for shard in trace.participants)
     assert trace.timestamp_ns == trace.participants[0].carried_out_ns
-    assert await client.trace(receipt.id, GIVER) == trace
+    assert await client.trace(receipt.id, PAYER) == trace
 
 
 async def test_a_transfer_that_the_credit_shard_refuses(client: Client) -> None:
@@ -79,9 +79,9 @@ async def test_a_transfer_that_the_credit_shard_refuses(client: Client) -> None:
     id = client.new_id()
     await client.create_account(FULL, "EUR", maximum_balance=3)
     with pytest.raises(Refused, match="exceeds_maximum_balance"):
-        await client.transfer(GIVER, FULL, 5, id=id)
-    await client.account(GIVER)
-    trace = await client.trace(id, GIVER)
+        await client.transfer(PAYER, FULL, 5, id=id)
+    await client.account(PAYER)
+    trace = await client.trace(id, PAYER)
     assert (trace.status, trace.decision) == (Status.exceeds_maximum_balance,) * 2
     assert [shard.vote for shard in trace.participants] == [Status.created, Status.exceeds_maximum_balance]
 
@@ -90,9 +90,9 @@ async def test_a_transfer_within_a_shard(client: Client) -> None:
     """It has no round: the shard, the time and the status are all there is; the same for a refused one."""
     id = client.new_id()
     with pytest.raises(Refused, match="insufficient_funds"):
-        await client.transfer(NEAR, GIVER, 10**6, id=id)
+        await client.transfer(NEAR, PAYER, 10**6, id=id)
     for traced, status in (
-        ((await client.transfer(GIVER, NEAR, 5)).id, Status.created),
+        ((await client.transfer(PAYER, NEAR, 5)).id, Status.created),
         (id, Status.insufficient_funds),
     ):
         trace = await client.trace(traced)
@@ -104,8 +104,8 @@ async def test_a_transfer_within_a_shard(client: Client) -> None:
 
 async def test_an_unknown_id(client: Client) -> None:
     """It is refused with what was expected; so is a known one of another shard's account."""
-    receipt = await client.transfer(GIVER, NEAR, 5)
-    for id, debit in ((client.new_id(), None), (receipt.id, TAKER), (receipt.id, NEAR)):
+    receipt = await client.transfer(PAYER, NEAR, 5)
+    for id, debit in ((client.new_id(), None), (receipt.id, PAYEE), (receipt.id, NEAR)):
         with pytest.raises(Refused) as refused:
             await client.trace(id, debit)
         assert refused.value.status == "transfer_not_found"
@@ -116,12 +116,12 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
     """A round that waits for a paused shard is listed with its age, and gone when the shard is back."""
     seen = await client.cluster()
     group = next(number for number in (2, 3) if seen.leaders[number] not in (seen.coordinator, seen.leaders[GIVING]))
-    taker, node = (TAKER, FAR)[group - 2], cluster.node(seen.leaders[group])
+    payee, node = (PAYEE, FAR)[group - 2], cluster.node(seen.leaders[group])
     id = client.new_id()
     living = [address for number, address in enumerate(cluster.addresses, 1) if number != node.number]
     async with asyncio.timeout(WAIT_SECONDS), cluster.client(addresses=living) as other:
         assert node.send(signal.SIGSTOP)
-        paying = asyncio.create_task(client.transfer(GIVER, taker, 5, id=id, timeout=WAIT_SECONDS))
+        paying = asyncio.create_task(client.transfer(PAYER, payee, 5, id=id, timeout=WAIT_SECONDS))
         try:
             found = await listed(other, id)
             trace = await other.trace(id)
@@ -140,7 +140,7 @@ async def test_what_is_undecided(cluster: LocalCluster, client: Client) -> None:
             await asyncio.sleep(0.05)
     assert receipt.status in (Status.created, Status.exists)
     assert (await client.trace(id)).status == Status.created
-    (traced,) = pay(cluster.addresses, "trace", ids.format(id), "--debit", GIVER)
+    (traced,) = pay(cluster.addresses, "trace", ids.format(id), "--debit", PAYER)
     assert (traced["status"], traced["protocol"]) == ("created", "2pc")
     assert [shard["vote"] for shard in traced["participants"]] == ["yes", "yes"]
     carried_out = [shard["carried_out_ns"] for shard in traced["participants"] if shard["carried_out_ns"] is not None]

@@ -53,11 +53,11 @@ async def opened(client: Client, prefix: str) -> tuple[str, str, str]:
 async def test_a_transfer_at_a_version(client: Client) -> None:
     """It happens once at a version, near and far; the refusal says which version there is now."""
     payer, near, far = await opened(client, "once")
-    for taker in (near, far):
+    for payee in (near, far):
         version = (await client.account(payer)).version
-        await client.transfer(payer, taker, 5, if_version=version)
+        await client.transfer(payer, payee, 5, if_version=version)
         with pytest.raises(Refused) as refused:
-            await client.transfer(payer, taker, 5, if_version=version)
+            await client.transfer(payer, payee, 5, if_version=version)
         now = (await client.account(payer)).version
         assert (refused.value.status, refused.value.version) == ("version_conflict", now) and now > version
         assert str(now) in str(refused.value)
@@ -79,7 +79,7 @@ async def test_one_of_many_wins(client: Client) -> None:
     payer, near, far = await opened(client, "race")
     for _ in range(5):
         before = await client.account(payer)
-        tries = (client.transfer(payer, taker, 1, if_version=before.version) for taker in (near, far) * 10)
+        tries = (client.transfer(payer, payee, 1, if_version=before.version) for payee in (near, far) * 10)
         outcomes = await asyncio.gather(*tries, return_exceptions=True)
         lost = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         after = await client.account(payer)

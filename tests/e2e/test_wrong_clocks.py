@@ -77,14 +77,14 @@ def test_an_hour_on_a_leaders_clock_ends_nothing_early(
 ) -> None:
     """A hold of ten minutes stays, one of a second lives for a second, and the node lets others lead until it is right."""
     name = f"{{clock{ahead_seconds}}}"
-    world, taker, long, short = f"{name}:world", f"{name}:a", client.new_id(), client.new_id()
+    world, payee, long, short = f"{name}:world", f"{name}:a", client.new_id(), client.new_id()
     served(lambda: client.create_account(world, "EUR", minimum_balance=None))
-    served(lambda: client.create_account(taker, "EUR"))
-    served(lambda: client.hold(world, taker, 40, ttl=600, id=long))
+    served(lambda: client.create_account(payee, "EUR"))
+    served(lambda: client.hold(world, payee, 40, ttl=600, id=long))
     leader = served(lambda: client.cluster().leaders[group_of(world, 2)])
     set_ahead(cluster.node(leader), ahead_seconds)
     began = time.monotonic()
-    served(lambda: client.hold(world, taker, 2, ttl=1, id=short))
+    served(lambda: client.hold(world, payee, 2, ttl=1, id=short))
     wait_until(lambda: client.account(world).held == 40, "the short hold ends")
     assert time.monotonic() - began >= 1.0
     wait_until(lambda: is_far_off(client, leader), "the others say that it is far off")

@@ -6,7 +6,7 @@ from protocol.expected import EXPECTED, EXPECTED_OF_ACCOUNT, EXPECTED_OF_LOCK
 from protocol.status import AccountStatus, LockStatus, Status
 
 DONE = {"created", "exists", "updated", "granted", "renewed", "released", "waiting"}
-INTERNAL = {"elsewhere", "part_short", "undecided", "retry"}  # never the answer to a client
+INTERNAL = {"elsewhere", "share_short", "undecided", "retry"}  # never the answer to a client
 
 
 def test_what_would_have_passed_is_said() -> None:

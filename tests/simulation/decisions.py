@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from node.core.commit import Decisions
-from node.core.commit.legs import place_legs
+from node.core.commit.legs import legs_of
 from node.core.commit.votes import merge_votes
 from node.core.machine import Body, Kind, Machine, Votes, unpack_decision, unpack_entry
 
@@ -33,7 +33,7 @@ class Known:
         """What the votes of all participants come to, in the form of `commits`; None while some are missing."""
         if not self.groups or any(group not in self.ballots for group in self.groups):
             return None
-        legs, numbers = place_legs({group: self.ballots[group][0] for group in self.groups})
+        legs, numbers = legs_of({group: self.ballots[group][0] for group in self.groups})
         verdict = merge_votes(legs, {group: self.ballots[group][1] for group in self.groups}, numbers)
         commits: bytes = (verdict.transactions == 0).tobytes()
         return commits
@@ -67,7 +67,7 @@ class DecisionLog:
             opened = machine.rounds.get(round_id)
             if opened is not None and isinstance(vote := opened.vote, Votes):
                 self.rounds[round_id].votes.setdefault(group, vote.statuses)
-                self.rounds[round_id].ballots.setdefault(group, (opened.place, vote))
+                self.rounds[round_id].ballots.setdefault(group, (opened.leg_layout, vote))
         self._prepared.clear()
         if group == 0:
             self._look_at_records(name, machine)

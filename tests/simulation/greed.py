@@ -67,20 +67,20 @@ class Greed:
     # -- those who pay --------------------------------------------------------------------------------------------
 
     async def _prepare(self, client: Client) -> None:
-        giver, _, taker = self._names
+        payer, _, payee = self._names
         for name in self._names:
             await client.create_account(name, "EUR", minimum_balance=None)
         for _ in range(BATCHES):
-            await client.transfer_many([giver] * ROWS, [taker] * ROWS, [1] * ROWS)
+            await client.transfer_many([payer] * ROWS, [payee] * ROWS, [1] * ROWS)
 
     async def _pay(self, client: Client) -> None:
         loop = self._cluster.loop
         for _ in range(PAYMENTS):
             began, id = loop.time(), client.new_id()
-            giver, taker = self._random.sample(self._names, 2)
+            payer, payee = self._random.sample(self._names, 2)
             while loop.time() - began < CALL_SECONDS:
                 try:
-                    await client.transfer(giver, taker, 1, id=id)
+                    await client.transfer(payer, payee, 1, id=id)
                     break
                 except RingpayError:
                     await asyncio.sleep(PACE_SECONDS)

@@ -133,12 +133,12 @@ class Links:
 
     async def _ask(self, client: Client, began: float) -> None:
         """A payment or a cut, again until it is answered."""
-        giver, taker = self._random.sample(self._names, 2)
+        payer, payee = self._random.sample(self._names, 2)
         is_payment, id = self._random.random() < 0.8, client.new_id()
         while self._cluster.loop.time() - began < LEVEL_SECONDS:
             try:
                 if is_payment:
-                    await client.transfer(giver, taker, 1, id=id)
+                    await client.transfer(payer, payee, 1, id=id)
                 else:
                     await client.snapshot(self._names)
                 return

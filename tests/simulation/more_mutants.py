@@ -17,26 +17,26 @@ from node.core.ledger import ledger, legs
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.ledger.reversals import Reversals, Reversed
-from node.core.machine import At, Body, Machine, Statuses
+from node.core.machine import At, Body, Machine, Over, Prepare, Statuses
 from protocol import placement
 from protocol.client import batches
 
 
 def pay_by_credit(patch: pytest.MonkeyPatch) -> None:
-    """A split account pays from the part in the credit's shard, where the id is then recorded."""
+    """A split account pays from the share in the credit's shard, where the id is then recorded."""
 
     def groups_of_transfers(
         debits: Sequence[str], credits: Sequence[str], shards: int, split: Collection[str], flags: Any = None
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        givers, takers = placement.groups_of_transfers(debits, credits, shards, split, flags)
-        for row, (giver, taker) in enumerate(zip(debits, credits, strict=True)):
-            if giver in split and taker not in split:
-                givers[row] = takers[row]
-        return givers, takers
+        debit_groups, credit_groups = placement.groups_of_transfers(debits, credits, shards, split, flags)
+        for row, (debit, credit) in enumerate(zip(debits, credits, strict=True)):
+            if debit in split and credit not in split:
+                debit_groups[row] = credit_groups[row]
+        return debit_groups, credit_groups
 
     patch.setattr(router, "groups_of_transfers", groups_of_transfers)
     patch.setattr(batches, "groups_of_transfers", groups_of_transfers)
-    patch.setattr(Exact, "_part_status", lambda self, line: 0)
+    patch.setattr(Exact, "_share_status", lambda self, line: 0)
 
 
 def take_stale_legs(patch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def take_late_prepares(patch: pytest.MonkeyPatch) -> None:
     """A round that is over may be prepared again."""
     honest = Machine._prepare
 
-    def prepare(self: Machine, prepare: Body, at: At) -> Body:
-        over, self._over = self._over, [0, 0]
+    def prepare(self: Machine, prepare: Prepare, at: At) -> Body:
+        over, self._over = self._over, Over()
         try:
             return honest(self, prepare, at)
         finally:
@@ -78,7 +78,7 @@ def take_late_prepares(patch: pytest.MonkeyPatch) -> None:
 
 def tell_nothing_over(patch: pytest.MonkeyPatch) -> None:
     """Shards never hear that a round is carried out everywhere, and remember all of them."""
-    patch.setattr(Coordinator, "_over", lambda self: [0, 0])
+    patch.setattr(Coordinator, "_over", lambda self: Over())
 
 
 def pledge_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from node.actors.router import Router
 from node.actors.routes import Routes
 from node.actors.snapshots import Incoming, Outgoing
 from node.adapters.memory import MemoryFolder, MemoryLog, MemoryStarts
-from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, MarkRequest, votes
+from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, abort_all
@@ -29,7 +29,7 @@ from node.core.ledger import ledger, rounds, updates
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
-from node.core.machine import At, Body, Machine, Votes, pack_decision
+from node.core.machine import At, Body, Machine, MarkRequest, RoundRequest, Votes, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import HardState, NodeId, Persist, Raft, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
@@ -128,9 +128,9 @@ def skip_fence(patch: pytest.MonkeyPatch) -> None:
     """Shards carry out what an old coordinator sends."""
     honest = Machine._enter
 
-    def enter(self: Machine, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
+    def enter(self: Machine, request: RoundRequest | MarkRequest, at: At) -> bool:
         self.epoch = 0
-        return honest(self, epoch, over, decisions, at)
+        return honest(self, request, at)
 
     patch.setattr(Machine, "_enter", enter)
 

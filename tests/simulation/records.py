@@ -92,7 +92,7 @@ class Records:
     """Everything of one run."""
 
     transfers: dict[int, Transfer] = field(default_factory=dict)
-    split: dict[str, None] = field(default_factory=dict)  # accounts with parts
+    split: dict[str, None] = field(default_factory=dict)  # accounts with shares
     allowances: dict[str, int] = field(default_factory=dict)  # of accounts that open no holds, for the whole run
     reads: list[Read] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)  # of all accounts of the bank

@@ -32,7 +32,7 @@ operations, statuses and their words (`protocol/operations.py`, `status.py`, `ex
 synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `options.py`), tests, a workload of the simulator. Mind:
 - A status that refuses a transfer is recorded only if `protocol.status.is_recorded` says so.
 - Another form of entries or checkpoints raises `FORM` of `node.core.machine.entry`.
-- Credits of a split account land in the payer's shard, so what counts credits counts them there, part by part.
+- Credits of a split account land in the payer's shard, so what counts credits counts them there, share by share.
 
 Invariants
 - 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since.

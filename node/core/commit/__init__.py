@@ -113,7 +113,6 @@ from node.core.commit.decisions import Decisions, begin_command, is_stale, recor
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import Event, diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
-from node.core.commit.requests import EpochRequest, MarkRequest, Precommit, Prepare, RoundRequest
 from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Recovered, Ticket, epoch_of
 from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
 
@@ -127,17 +126,12 @@ __all__ = [
     "Cut",
     "Decisions",
     "Effect",
-    "EpochRequest",
     "Event",
     "Forget",
     "Found",
-    "MarkRequest",
     "Marked",
-    "Precommit",
-    "Prepare",
     "Record",
     "Recovered",
-    "RoundRequest",
     "Ticket",
     "begin_command",
     "describe",

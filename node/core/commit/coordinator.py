@@ -14,7 +14,6 @@ from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.recovery import Attempt, Poll
-from node.core.commit.requests import EpochRequest, MarkRequest, Precommit, Prepare, RoundRequest
 from node.core.commit.rounds import (
     Ask,
     Cut,
@@ -35,7 +34,13 @@ from node.core.machine import (
     Body,
     Decided,
     EpochBegun,
+    EpochRequest,
     Mark,
+    MarkRequest,
+    Over,
+    Precommit,
+    Prepare,
+    RoundRequest,
     StaleEpoch,
     Superseded,
     Votes,
@@ -117,7 +122,7 @@ class Coordinator:
         for found in told.opened:
             if epoch_of(found.round_id) == self.epoch:
                 continue
-            attempts[found.round_id] = Attempt(found.attempt, found.precommitted, found.place, found.vote)
+            attempts[found.round_id] = Attempt(found.attempt, found.precommitted, found.leg_layout, found.vote)
             if found.round_id not in self.rounds:
                 orphan = Round(found.round_id, PROTOCOLS[found.protocol], Phase.orphaned, found.groups, found.count)
                 self.rounds[found.round_id] = orphan
@@ -207,8 +212,8 @@ class Coordinator:
         self.rounds[round_id] = Round(round_id, protocol, Phase.voting, tuple(legs), count, pieces, numbers, legs)
         asks: list[Effect] = []
         for group, leg in legs.items():
-            place = leg.place(numbers) if protocol.decides_by_votes else b""
-            prepare = Prepare(round_id, count, protocol.name, tuple(legs), place, leg.part, leg.body)
+            leg_layout = leg.layout(numbers) if protocol.decides_by_votes else b""
+            prepare = Prepare(round_id, count, protocol.name, tuple(legs), leg_layout, [[leg.part, leg.body]])
             asks.append(self._ask_round(group, prepare))
         return asks
 
@@ -229,16 +234,17 @@ class Coordinator:
         round_ids = self._decisions.pop(group, {})
         return {round_id: self.rounds[round_id].decision for round_id in round_ids if round_id in self.rounds}
 
-    def _over(self) -> list[int]:
-        """`[all, own, ...]`: rounds below `all`, and those of this epoch below `own` but for those named, are carried out everywhere.
+    def _over(self) -> Over:
+        """Which rounds are carried out everywhere.
 
-        Without the names, a round that waits for a group that is away would make all others keep what came behind it. A group
+        Without those that last, a round that waits for a group that is away would make all others keep what came behind it. A group
         that has not accepted the epoch may hold a round of any earlier one, so nothing is known of those until all have.
         """
         mine = sorted(round_id for round_id in self.rounds if epoch_of(round_id) == self.epoch)
         lasting = [round_id for round_id in mine if round_id < self._following - LASTING_AFTER]
         own = min(mine[len(lasting) :], default=self._following)
-        return [min(self.rounds, default=self._following) if self.is_complete else 0, own, *lasting]
+        below = min(self.rounds, default=self._following) if self.is_complete else 0
+        return Over(below, own, tuple(lasting))
 
     @property
     def _following(self) -> int:

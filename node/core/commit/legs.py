@@ -25,7 +25,7 @@ class Legs:
     part: str
     body: Body  # the part's command
 
-    def place(self, numbers: NDArray[np.int32]) -> bytes:
+    def layout(self, numbers: NDArray[np.int32]) -> bytes:
         """Where the legs stand in the round, for who has to merge its votes later. A lone transfer's is its side alone."""
         if len(numbers) == 1:
             return self.sides.tobytes()
@@ -34,17 +34,17 @@ class Legs:
         return packed
 
 
-def place_legs(places: Mapping[int, bytes]) -> tuple[dict[int, Legs], NDArray[np.int32]]:
+def legs_of(layouts: Mapping[int, bytes]) -> tuple[dict[int, Legs], NDArray[np.int32]]:
     """The legs of each group, without bodies, and the transaction of each row of the round."""
-    if all(len(place) == 1 for place in places.values()):
+    if all(len(layout) == 1 for layout in layouts.values()):
         lone = np.zeros(1, np.intp)
-        parts = {group: "locks" if group == LOCKS_GROUP else "ledger" for group in places}
-        sides = {group: np.frombuffer(place, np.uint8) for group, place in places.items()}
-        return {group: Legs(lone, sides[group], parts[group], []) for group in places}, np.zeros(1, np.int32)
+        parts = {group: "locks" if group == LOCKS_GROUP else "ledger" for group in layouts}
+        sides = {group: np.frombuffer(layout, np.uint8) for group, layout in layouts.items()}
+        return {group: Legs(lone, sides[group], parts[group], []) for group in layouts}, np.zeros(1, np.int32)
     legs: dict[int, Legs] = {}
     known: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
-    for group, place in places.items():
-        part, packed_rows, packed_numbers, sides = msgpack.unpackb(place)
+    for group, layout in layouts.items():
+        part, packed_rows, packed_numbers, sides = msgpack.unpackb(layout)
         rows = np.frombuffer(packed_rows, "<i4")
         known.append((rows, np.frombuffer(packed_numbers, "<i4")))
         legs[group] = Legs(rows.astype(np.intp), np.frombuffer(sides, np.uint8), part, [])
@@ -115,8 +115,14 @@ def _cut_many(
         sides |= np.where(credit_groups == group, np.uint8(CREDIT), np.uint8(0))
         rows = np.flatnonzero(sides)
         sides = sides[rows]
-        places = rows.astype("<i4").tobytes() if has_chains else b""
-        body: Body = ["legs", cutter.take(rows).pack(), numbers[rows].astype("<i4").tobytes(), sides.tobytes(), places]
+        round_rows = rows.astype("<i4").tobytes() if has_chains else b""
+        body: Body = [
+            "legs",
+            cutter.take(rows).pack(),
+            numbers[rows].astype("<i4").tobytes(),
+            sides.tobytes(),
+            round_rows,
+        ]
         legs[group] = Legs(rows, sides, "ledger", body)
 
 

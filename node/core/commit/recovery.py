@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.core.commit.legs import place_legs
+from node.core.commit.legs import legs_of
 from node.core.commit.phases import Event
 from node.core.commit.votes import Vote, merge_votes
 from node.core.machine import SUPERSEDED, pack_decision
@@ -24,7 +24,7 @@ class Attempt:
 
     epoch: int  # of the last PRECOMMIT, 0 before the first
     decision: bytes  # what that proposed
-    place: bytes = b""  # of its legs in the round, for 2pc
+    leg_layout: bytes = b""  # of its legs in the round, for 2pc
     vote: Vote = SUPERSEDED  # its answer to the PREPARE
 
 
@@ -73,7 +73,7 @@ def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[in
     if len(heard) < len(orphan.groups):
         return None
     opened = {group: poll.opened[orphan.round_id] for group, poll in heard.items()}
-    legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
+    legs, numbers = legs_of({group: attempt.leg_layout for group, attempt in opened.items()})
     verdict = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers)
     return Event.votes_found, verdict.pack()
 

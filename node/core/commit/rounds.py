@@ -13,9 +13,18 @@ from node.core.commit.legs import Legs
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import CommitProtocol
 from node.core.commit.recovery import Orphan
-from node.core.commit.requests import EpochRequest, MarkRequest, Prepare, RoundRequest
 from node.core.commit.votes import Vote
-from node.core.machine import ROUND_BITS, Body, Mark, Statuses, unpack_decision
+from node.core.machine import (
+    ROUND_BITS,
+    Body,
+    EpochRequest,
+    Mark,
+    MarkRequest,
+    Prepare,
+    RoundRequest,
+    Statuses,
+    unpack_decision,
+)
 from protocol.columns import Transfers
 
 Ticket = NewType("Ticket", int)

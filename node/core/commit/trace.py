@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from node.core.commit.legs import DEBIT, place_legs
+from node.core.commit.legs import DEBIT, legs_of
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
@@ -136,7 +136,7 @@ class Found:
         opened = {group: held for group, (_, held) in _heard(answers) if held is not None}
         if len(opened) < len(self.groups):
             return None
-        legs, numbers = place_legs({group: place for group, (place, _) in opened.items()})
+        legs, numbers = legs_of({group: layout for group, (layout, _) in opened.items()})
         verdict = merge_votes(legs, {group: unpack_vote(packed) for group, (_, packed) in opened.items()}, numbers)
         return replace(self, decision=status_of(verdict.pack(), self.number, self.row))
 

@@ -6,9 +6,9 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | command (client's shape) | answer |
 |---|---|
 | ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
-| ["part", row as above, shard, shards]: this shard's part of a split account | ["part", `AccountStatus`] |
+| ["share", row as above, shard, shards]: this shard's share of a split account | ["share", `AccountStatus`] |
 | ["update", account, {any of `operations.FIELDS`}, id, id of the update before it or None] | ["update", `AccountStatus`, version] |
-| ["follow", account, `AccountState`, version]: a part that follows its home part | ["follow", `AccountStatus`] |
+| ["follow", account, `AccountState`, version]: a share that follows its home share | ["follow", `AccountStatus`] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
@@ -16,18 +16,19 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last: does an open round touch it, is it a part, its last update |
+| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last: does an open round touch it, is it a share, its last update |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["trace", id] | `[status, timestamp_ns, debit, credit]` or None, and `[round, transaction, row, sides]` for each round that has seen it |
 | ["row", account] | ["row", its place in the columns, by which other parts know it, or None] |
 | ["ids", round] | the first ids of an open round |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
-The files, from the bottom: `operations` (what clients may ask for), `limits` (bounds), `accounts` (columns), `ids` (sorted keys),
-`batch` (a logged batch), `segment`, `stored` and `history` (the record), `record` and `facts` (what readers are told), `repeats` (ids
-that it holds), `holds`, `reversals`, `books` (all of it together), `origins` (what reversals name), `sheet` and `exact` (one by one;
-`posting` carries out, `reserving` sets aside for a round), `fast` and `transfers` (columns), `legs`, `prepared` and `rounds` (a PREPARE,
-what it leaves, its decision), `resolve`, `terms`, `account_commands`, `updates`, `settling`, `queries`, `checkpoint`, `ledger`.
+The files, from the bottom, each of which knows only those before it: `operations` (what clients may ask for), `limits` (bounds),
+`accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment`, `stored` and `history` (the record), `facts` (what readers
+are told), `repeats` (ids that it holds), `holds`, `reversals`, `prepared` (what a PREPARE leaves), `books` (all of it together), `record`
+(for readers), `origins` (what reversals name), `sheet` and `exact` (one by one; `posting` carries out, `reserving` sets aside for a
+round), `fast` and `transfers` (columns), `legs` and `rounds` (a PREPARE, its decision), `resolve`, `terms`, `account_commands`,
+`updates`, `settling`, `checkpoint`, `queries`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a
@@ -60,9 +61,9 @@ Invariants
 - `if_version` is judged on the debit side, against the version before the transaction at hand; what earlier transactions of
   the same command have changed is at the entry's index already. All rows of an account whose version is wanted take the
   exact path, in order.
-- Of a split account (`node.core.splits`) only the *home* part pays and settles ids, any other answers `elsewhere`; and what it lacks
-  says nothing of the other parts, so it answers `part_short` unless the row is final (`if_version` is
-  `protocol.columns.FINAL_VERSION`). Neither is recorded. `update` of a part needs a last item, true: all parts are told.
+- Of a split account (`node.core.splits`) only the *home* share pays and settles ids, any other answers `elsewhere`; and what it lacks
+  says nothing of the other shares, so it answers `share_short` unless the row is final (`if_version` is
+  `protocol.columns.FINAL_VERSION`). Neither is recorded. `update` of a share needs a last item, true: all shares are told.
 - `accounts_must_have_the_same_currency` across shards is the coordinator's: votes come with each account's currency.
 
 Memory: about 250 bytes an account, 60 bytes a transfer for the tail and the window, 64 bytes for each older segment.

@@ -43,8 +43,8 @@ def apply_accounts(books: Books, body: Body, at: At) -> bytes:
         id = row[0]
         if id in accounts.rows:
             status = _existing_status(books, accounts.rows[id], row)
-            is_part = status == AccountStatus.exists and accounts.is_part[accounts.rows[id]]
-            statuses[position] = AccountStatus.exists_with_different_split if is_part else status
+            is_share = status == AccountStatus.exists and accounts.is_share[accounts.rows[id]]
+            statuses[position] = AccountStatus.exists_with_different_split if is_share else status
         elif id in fresh:
             statuses[position] = difference(tuple(fresh[id][1:]), tuple(row[1:]))
         else:
@@ -54,8 +54,8 @@ def apply_accounts(books: Books, body: Body, at: At) -> bytes:
     return bytes(statuses)
 
 
-def _create(books: Books, rows: list[Any], at: At, *, is_part: bool = False, is_home: bool = True) -> None:
-    """A split account is told of where its home part is."""
+def _create(books: Books, rows: list[Any], at: At, *, is_share: bool = False, is_home: bool = True) -> None:
+    """A split account is told of where its home share is."""
     accounts = books.accounts
     codes = {currency: currency_code(currency) for currency in dict.fromkeys(row[1] for row in rows)}
     first = accounts.add(
@@ -70,7 +70,7 @@ def _create(books: Books, rows: list[Any], at: At, *, is_part: bool = False, is_
             accounts.metadata[number] = row[5]
     if is_home:
         books.untold += [
-            AccountOpened(id, currency, minimum, maximum, AccountState.open.name, owner, metadata, at.index, is_part)
+            AccountOpened(id, currency, minimum, maximum, AccountState.open.name, owner, metadata, at.index, is_share)
             for id, currency, minimum, maximum, owner, metadata in rows
         ]
 
@@ -84,16 +84,18 @@ def _existing_status(books: Books, row: int, wanted: Any) -> AccountStatus:
     return AccountStatus.exists if is_repeat else status
 
 
-def resolve_part(body: Body) -> Body:
-    """["part", [id, currency, minimum, maximum, owner, metadata], shard, shards], as it is logged."""
+def resolve_share(body: Body) -> Body:
+    """["share", [id, currency, minimum, maximum, owner, metadata], shard, shards], as it is logged."""
     row = body[1] if len(body) == 4 else None
     if not isinstance(row, list) or len(row) != 6 or not is_typed(row):
-        raise ProtocolError("part: expected [id, currency, minimum, maximum, owner, metadata], a shard and their count")
+        raise ProtocolError(
+            "share: expected [id, currency, minimum, maximum, owner, metadata], a shard and their count"
+        )
     return body
 
 
-def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
-    """Opens this shard's part of a split account."""
+def apply_share(books: Books, body: Body, at: At) -> AccountStatus:
+    """Opens this shard's share of a split account."""
     _, row, number, count = body
     accounts = books.accounts
     status = form_status(*row)
@@ -102,10 +104,10 @@ def apply_part(books: Books, body: Body, at: At) -> AccountStatus:
     if status is not None:
         return status
     if (found := accounts.rows.get(row[0])) is not None:
-        is_part = bool(accounts.is_part[found])
-        return _existing_status(books, found, row) if is_part else AccountStatus.exists_with_different_split
+        is_share = bool(accounts.is_share[found])
+        return _existing_status(books, found, row) if is_share else AccountStatus.exists_with_different_split
     is_home = group_of(row[0], count) == number
-    _create(books, [row], at, is_part=True, is_home=is_home)
-    accounts.is_part[accounts.count - 1] = accounts.has_parts = True
+    _create(books, [row], at, is_share=True, is_home=is_home)
+    accounts.is_share[accounts.count - 1] = accounts.has_shares = True
     accounts.only_takes[accounts.count - 1] = not is_home
     return AccountStatus.created

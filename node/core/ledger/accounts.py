@@ -23,7 +23,18 @@ from node.core.ledger.limits import (
 )  # fmt: skip
 from protocol.status import AccountState
 
-COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "version", "kind", "is_part", "only_takes")
+COLUMNS = (
+    "posted",
+    "held",
+    "incoming",
+    "unsettled",
+    "minimum",
+    "maximum",
+    "version",
+    "currency_and_state",
+    "is_share",
+    "only_takes",
+)
 """What a balance page holds, in this order."""
 
 
@@ -31,9 +42,9 @@ COLUMNS = ("posted", "held", "incoming", "unsettled", "minimum", "maximum", "ver
 class LastUpdate:
     """What came last of an account's updates, and how it was opened."""
 
-    id: bytes  # chosen by its sender; empty where a part followed its home part
+    id: bytes  # chosen by its sender; empty where a share followed its home share
     status: int  # the `AccountStatus` that it was answered
-    version: int  # of the account then; of a part that followed: of its home part
+    version: int  # of the account then; of a share that followed: of its home share
     opened: bytes  # digest of the terms that the account was opened with, before any update
 
     def pack(self) -> list[Any]:
@@ -59,23 +70,29 @@ class Accounts:
         self.minimum: Int64s = np.zeros(0, np.int64)
         self.maximum: Int64s = np.zeros(0, np.int64)
         self.version: Int64s = np.zeros(0, np.int64)  # log index of the last change, reservations apart
-        self.kind: Int32s = np.zeros(0, np.int32)
-        self.is_part: Marks = np.zeros(0, np.bool_)  # of a split account, whose id has a row in every shard
-        self.only_takes: Marks = np.zeros(0, np.bool_)  # such a part that is not the home part
-        self.has_parts = False
+        self.currency_and_state: Int32s = np.zeros(0, np.int32)
+        self.is_share: Marks = np.zeros(0, np.bool_)  # of a split account, whose id has a row in every shard
+        self.only_takes: Marks = np.zeros(0, np.bool_)  # such a share that is not the home share
+        self.has_shares = False
         self.debit_sum: Int64s = np.zeros(0, np.int64)  # scratch, zero between commands
         self.credit_sum: Int64s = np.zeros(0, np.int64)
         self.tight: Marks = np.zeros(0, np.bool_)
         self.dirty_pages: Marks = np.zeros(0, np.bool_)
         self.dirty_statics: Marks = np.zeros(0, np.bool_)
 
-    def add(self, names: Sequence[str], kinds: Sequence[int], minimums: Sequence[int], maximums: Sequence[int]) -> int:
+    def add(
+        self,
+        names: Sequence[str],
+        currencies_and_states: Sequence[int],
+        minimums: Sequence[int],
+        maximums: Sequence[int],
+    ) -> int:
         """Appends accounts with new ids; the first one's row."""
         first, last = self.count, self.count + len(names)
         self._reserve(last)
         self.rows.update(zip(names, range(first, last), strict=True))
         self.names.extend(names)
-        self.kind[first:last] = kinds
+        self.currency_and_state[first:last] = currencies_and_states
         self.minimum[first:last] = minimums
         self.maximum[first:last] = maximums
         pages = slice(first // PAGE_ACCOUNTS, (last - 1) // PAGE_ACCOUNTS + 1)
@@ -109,32 +126,32 @@ class Accounts:
 
     def currency(self, row: int) -> str:
         """ISO 4217 letters."""
-        return currency_text(int(self.kind[row]) & CURRENCY_MASK)
+        return currency_text(int(self.currency_and_state[row]) & CURRENCY_MASK)
 
     def state(self, row: int) -> AccountState:
         """Open, frozen or closed."""
-        return AccountState(int(self.kind[row]) >> STATE_SHIFT)
+        return AccountState(int(self.currency_and_state[row]) >> STATE_SHIFT)
 
     def assert_sound(self, rows: Int32s | Positions | slice) -> None:
         """What holds and open rounds have taken of these rows was never given back twice."""
-        taken = np.minimum(np.minimum(self.held[rows], self.incoming[rows]), self.unsettled[rows])
-        assert np.min(taken, initial=0) >= 0, "more was given back than had been reserved"
+        reserved = np.minimum(np.minimum(self.held[rows], self.incoming[rows]), self.unsettled[rows])
+        assert np.min(reserved, initial=0) >= 0, "more was given back than had been reserved"
 
     def assert_sound_one(self, row: int) -> None:
         """`assert_sound` for a single account."""
         is_sound = self.held[row] >= 0 and self.incoming[row] >= 0 and self.unsettled[row] >= 0
         assert is_sound, "more was given back than had been reserved"
 
-    def mark(self, rows: Int32s | Positions) -> None:
-        """Marks accounts whose reservations have changed; their version stays."""
+    def note_reserved(self, rows: Int32s | Positions) -> None:
+        """Reservations of these accounts have changed; their version stays."""
         self.dirty_pages[rows // PAGE_ACCOUNTS] = True
 
-    def mark_one(self, row: int) -> None:
-        """`mark` for a single account."""
+    def note_reserved_one(self, row: int) -> None:
+        """`note_reserved` for a single account."""
         self.dirty_pages[row // PAGE_ACCOUNTS] = True
 
     def touch(self, rows: Int32s | Positions, index: int) -> None:
-        """Marks accounts as changed by the entry at `index`."""
+        """These accounts were changed by the entry at `index`."""
         self.version[rows] = index
         self.dirty_pages[rows // PAGE_ACCOUNTS] = True
 

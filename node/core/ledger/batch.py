@@ -33,7 +33,7 @@ class Batch:
     others_count: int
     numbers: bytes = b""  # legs only: int32 transaction numbers
     sides: bytes = b""  # legs only: `Side` of each row
-    places: bytes = b""  # legs only: int32 rows of the round; empty where every transaction of it is one row
+    round_rows: bytes = b""  # legs only: int32 rows of the round; empty where every transaction of it is one row
     if_version: bytes = b""  # uint64 versions that debit accounts must have, 0: any
     currency: bytes = b""  # uint16 codes that both accounts must have, 0: any
     metadata: str = ""
@@ -60,7 +60,7 @@ class Batch:
             self.hold_ids, self.ttl, self.through, self.hints, self.hold_hints, self.others, self.others_count,
         ]  # fmt: skip
         optional: list[Any] = [
-            self.numbers, self.sides, self.places, self.if_version, self.currency, self.metadata, self.origins, self.tried,
+            self.numbers, self.sides, self.round_rows, self.if_version, self.currency, self.metadata, self.origins, self.tried,
         ]  # fmt: skip
         while optional and not optional[-1]:
             optional.pop()
@@ -130,9 +130,9 @@ class Batch:
         """Legs only: transaction numbers, a view."""
         return np.frombuffer(self.numbers, np.int32)
 
-    def place_rows(self) -> Int32s:
+    def rows_of_round(self) -> Int32s:
         """Legs only: rows of the round, a view."""
-        return np.frombuffer(self.places or self.numbers, np.int32)
+        return np.frombuffer(self.round_rows or self.numbers, np.int32)
 
     def is_versioned(self) -> Marks:
         """Rows that want their debit account at a version."""

@@ -48,9 +48,9 @@ class Books:
         sums[0] += debits
         sums[1] += credits
 
-    def add_turnovers(self, amounts: Int64s, kinds: Int32s, is_debit: bool) -> None:
-        """Counts amounts by the accounts' kinds."""
-        codes = kinds & CURRENCY_MASK
+    def add_turnovers(self, amounts: Int64s, currencies_and_states: Int32s, is_debit: bool) -> None:
+        """Counts amounts by the currencies of the accounts that moved them."""
+        codes = currencies_and_states & CURRENCY_MASK
         if not len(amounts):
             return
         for code in [int(codes[0])] if (codes == codes[0]).all() else np.unique(codes).tolist():

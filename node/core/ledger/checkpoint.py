@@ -123,7 +123,7 @@ def _pack_counters(books: Books) -> bytes:
     turnover = [[code, [*map(str, sums)]] for code, sums in sorted(books.turnover.items())]  # beyond 64 bits, in time
     packed: bytes = msgpack.packb([
         books.accounts.count, history.sealed, history.chain, history.directory, holds.next_serial,
-        [sorted(ended.items()) for ended in holds.ended], turnover, books.accounts.has_parts, history.starts,
+        [sorted(ended.items()) for ended in holds.ended], turnover, books.accounts.has_shares, history.starts,
         books.reversals.pack(),
     ])  # fmt: skip
     return packed
@@ -136,11 +136,11 @@ def restore(books: Books, rows: Rows) -> None:
         return
     history, holds = books.history, books.holds
     (
-        count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, has_parts, history.starts,
+        count, history.sealed, history.chain, directory, holds.next_serial, ended, turnover, has_shares, history.starts,
         reversals,
     ) = msgpack.unpackb(counters[0])  # fmt: skip
     books.reversals.load(reversals)
-    books.accounts.has_parts = has_parts
+    books.accounts.has_shares = has_shares
     history.directory = [[(low, high) for low, high in ranges] for ranges in directory]
     holds.ended = [dict(items) for items in ended]
     books.turnover = {code: [*map(int, sums)] for code, sums in turnover}

@@ -64,7 +64,7 @@ class Exact:
         self.wanted = batch.ints(batch.if_version, "Q") if batch.if_version else None
         self.currencies = batch.ints(batch.currency, "H") if batch.currency else None
         self.versions: dict[int, int] = {}  # of accounts that earlier transactions of this command have changed
-        self.is_part = books.accounts.is_part if books.accounts.has_parts else None
+        self.is_share = books.accounts.is_share if books.accounts.has_shares else None
         self.hints = pairs(batch.hints)
         self.origins = origins_of(batch)
         self.hold_hints = pairs(batch.hold_hints)
@@ -105,11 +105,11 @@ class Exact:
         undecided = undecided or terms
         if side & CREDIT and credit < 0 and (not flags & VOID or credit == NOT_HERE):
             return Status.credit_account_not_found
-        giver = self.sheet.cell(debit) if side & DEBIT else None
-        taker = self.sheet.cell(credit) if side & CREDIT and credit >= 0 else None
-        if giver is not None and taker is not None and giver.currency != taker.currency:
+        debit_cell = self.sheet.cell(debit) if side & DEBIT else None
+        credit_cell = self.sheet.cell(credit) if side & CREDIT and credit >= 0 else None
+        if debit_cell is not None and credit_cell is not None and debit_cell.currency != credit_cell.currency:
             return Status.accounts_must_have_the_same_currency
-        if giver is not None and flags & (CAPTURE | VOID):
+        if debit_cell is not None and flags & (CAPTURE | VOID):
             status = self._hold_status(line)
             if status == Status.undecided:
                 undecided = status
@@ -117,7 +117,7 @@ class Exact:
                 return status
             if flags & VOID:
                 return undecided
-        return self._account_status(line, giver, taker) or undecided
+        return self._account_status(line, debit_cell, credit_cell) or undecided
 
     def known_status(self, line: int) -> int:
         """What the row is answered for ever, or while its id is in an open round; 0 where it is to be judged."""
@@ -138,7 +138,7 @@ class Exact:
         return line, status, all(status == Status.exists for status in given)
 
     def _first_status(self, line: int) -> int:
-        """What is wrong before all else: that it is another part's, then with what it reverses, then with its currency."""
+        """What is wrong before all else: that it is another share's, then with what it reverses, then with its currency."""
         if status := self._part_first(line):
             return status
         is_judged = self.lines.flags[line] & REVERSAL and self.lines.sides[line] & CREDIT
@@ -148,12 +148,12 @@ class Exact:
         return self._currency_status(line) or undecided
 
     def _part_first(self, line: int) -> int:
-        """Whether another part of a split account is to be asked: then this one records nothing."""
-        if self.is_part is None:
+        """Whether another share of a split account is to be asked: then this one records nothing."""
+        if self.is_share is None:
             return 0
         lines = self.lines
         debit, credit = lines.debit[line], lines.credit[line]
-        if lines.sides[line] & DEBIT and debit >= 0 and self.is_part[debit] and (status := self._part_status(line)):
+        if lines.sides[line] & DEBIT and debit >= 0 and self.is_share[debit] and (status := self._share_status(line)):
             return status
         is_reversal = lines.flags[line] & REVERSAL and lines.sides[line] & CREDIT and credit >= 0
         return int(Status.elsewhere) if is_reversal and self.books.accounts.only_takes[credit] else 0
@@ -169,14 +169,14 @@ class Exact:
         return int(Status.transfer_must_have_the_same_currency_as_accounts)
 
     def _terms_status(self, line: int) -> int:
-        """What is demanded of the debit account besides funds: a version, or that it is the right part."""
+        """What is demanded of the debit account besides funds: a version, or that it is the right share."""
         debit = self.lines.debit[line]
-        if self.is_part is not None and self.is_part[debit]:
-            return self._part_status(line)
+        if self.is_share is not None and self.is_share[debit]:
+            return self._share_status(line)
         return 0 if self.wanted is None else self._version_status(debit, self.wanted[self.lines.positions[line]])
 
-    def _part_status(self, line: int) -> int:
-        """Whether the part here is the home part, which alone pays: each id has one shard, whoever sends it."""
+    def _share_status(self, line: int) -> int:
+        """Whether the share here is the home share, which alone pays: each id has one shard, whoever sends it."""
         lines, accounts = self.lines, self.books.accounts
         debit = lines.debit[line]
         if self.wanted is not None and self.wanted[lines.positions[line]] not in (0, FINAL_VERSION):
@@ -185,8 +185,8 @@ class Exact:
         return Status.elsewhere if accounts.only_takes[debit] and not is_move else 0
 
     def _may_gather(self, line: int) -> bool:
-        """Whether other parts of the debit account may have what this one lacks."""
-        if self.is_part is None or not self.is_part[self.lines.debit[line]]:
+        """Whether other shares of the debit account may have what this one lacks."""
+        if self.is_share is None or not self.is_share[self.lines.debit[line]]:
             return False
         return self.wanted is None or self.wanted[self.lines.positions[line]] != FINAL_VERSION
 
@@ -200,25 +200,25 @@ class Exact:
         is_open = cell.incoming > own.incoming or cell.unsettled > own.unsettled
         return Status.undecided if is_open else 0
 
-    def _account_status(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
+    def _account_status(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> int:
         flags = self.lines.flags[line]
         if flags & VOID:
             return 0
-        if (giver is not None and giver.state) or (taker is not None and taker.state):
-            return _state_status(giver, taker)
-        if flags & BALANCING and (status := self._balance(line, giver, taker)):
+        if (debit_cell is not None and debit_cell.state) or (credit_cell is not None and credit_cell.state):
+            return _state_status(debit_cell, credit_cell)
+        if flags & BALANCING and (status := self._balance(line, debit_cell, credit_cell)):
             return status
         amount = self.lines.amount[line]
         given = taken = 0
-        if giver is not None and not flags & CAPTURE:
-            given = giver.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
+        if debit_cell is not None and not flags & CAPTURE:
+            given = debit_cell.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
             if given == Status.insufficient_funds and self._may_gather(line):
-                given = Status.part_short
-        if taker is not None and not flags & HOLD:
-            taken = taker.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
+                given = Status.share_short
+        if credit_cell is not None and not flags & HOLD:
+            taken = credit_cell.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
         return min(given, taken) if given and taken else given or taken
 
-    def _balance(self, line: int, giver: Cell | None, taker: Cell | None) -> int:
+    def _balance(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> int:
         """Fixes what a balancing row moves: what is there, or owed, up to its limit; else why it moves nothing.
 
         What an open round may still change is waited for. Between shards the coordinator finds the amount: it tries one, and the shard
@@ -226,7 +226,7 @@ class Exact:
         """
         limit, position = self.asked[line] or AMOUNT_MAX, self.lines.positions[line]
         self.amounts[position] = 0
-        bounds = self._bounds(line, giver, taker)
+        bounds = self._bounds(line, debit_cell, credit_cell)
         if isinstance(bounds, Status):
             return bounds
         certain = min([limit, *(bound.least for bound in bounds if not bound.others)])
@@ -247,28 +247,28 @@ class Exact:
         self.amounts[position] = amount
         return 0
 
-    def _bounds(self, line: int, giver: Cell | None, taker: Cell | None) -> list[Bound] | Status:
+    def _bounds(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> list[Bound] | Status:
         """What bounds a balancing row here."""
         lines, accounts = self.lines, self.books.accounts
         flags, debit, credit = lines.flags[line], lines.debit[line], lines.credit[line]
         bounds: list[Bound] = []
-        if flags & BALANCING_DEBIT and giver is not None:
+        if flags & BALANCING_DEBIT and debit_cell is not None:
             if flags & CAPTURE:
                 hold = self.books.holds.open.get(self.batch.hold_id(lines.positions[line]))
                 if hold is None:  # an open round opens it
                     return Status.undecided
                 others = hold.undecided - self.own_holds.get(hold.id, 0)
                 bounds.append(Bound(hold.rest, others, Status.hold_already_captured))
-            elif accounts.is_part[debit]:
+            elif accounts.is_share[debit]:
                 return Status.split_account_must_not_balance
-            elif giver.minimum > NO_MINIMUM:
-                bounds.append(Bound(*giver.spendable(self.own.get(debit, NOTHING_OWN)), Status.insufficient_funds))
+            elif debit_cell.minimum > NO_MINIMUM:
+                bounds.append(Bound(*debit_cell.spendable(self.own.get(debit, NOTHING_OWN)), Status.insufficient_funds))
             elif not self.asked[line] and not flags & BALANCING_CREDIT:
                 return Status.balancing_needs_limit
-        if flags & BALANCING_CREDIT and taker is not None:
-            if accounts.is_part[credit]:
+        if flags & BALANCING_CREDIT and credit_cell is not None:
+            if accounts.is_share[credit]:
                 return Status.split_account_must_not_balance
-            bounds.append(Bound(*taker.owed(self.own.get(credit, NOTHING_OWN)), Status.nothing_owed))
+            bounds.append(Bound(*credit_cell.owed(self.own.get(credit, NOTHING_OWN)), Status.nothing_owed))
         return bounds
 
     def _recorded_status(self, line: int) -> int:
@@ -432,12 +432,12 @@ class Exact:
         self.journal = []
 
 
-def _state_status(giver: Cell | None, taker: Cell | None) -> int:
-    if giver is not None and giver.is_closed:
+def _state_status(debit_cell: Cell | None, credit_cell: Cell | None) -> int:
+    if debit_cell is not None and debit_cell.is_closed:
         return Status.debit_account_closed
-    if taker is not None and taker.is_closed:
+    if credit_cell is not None and credit_cell.is_closed:
         return Status.credit_account_closed
-    if giver is not None and giver.is_frozen:
+    if debit_cell is not None and debit_cell.is_frozen:
         return Status.debit_account_frozen
     return Status.credit_account_frozen
 

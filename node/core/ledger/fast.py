@@ -94,37 +94,39 @@ def questions_of(books: Books, batch: Batch, suspect: Marks | None, outcomes: Co
     if missing.any():
         question |= missing
     amounts = batch.amounts()
-    giver, taker = debit.astype(np.intp), credit.astype(np.intp)
+    debit_rows, credit_rows = debit.astype(np.intp), credit.astype(np.intp)
     if question.any() or outcomes is not None:
-        giver, taker = np.maximum(giver, 0), np.maximum(taker, 0)
+        debit_rows, credit_rows = np.maximum(debit_rows, 0), np.maximum(credit_rows, 0)
         amounts = counted(batch, amounts, missing, outcomes)
     if batch.if_version:
-        question |= versioned(accounts, giver[batch.is_versioned()], giver, taker)
+        question |= versioned(accounts, debit_rows[batch.is_versioned()], debit_rows, credit_rows)
     if batch.is_balancing:
         rows = (batch.flag_bits() & BALANCING) != 0
-        question |= versioned(accounts, np.concatenate((giver[rows], taker[rows])), giver, taker)
-    if accounts.has_parts:
-        question |= accounts.only_takes[giver]
+        question |= versioned(accounts, np.concatenate((debit_rows[rows], credit_rows[rows])), debit_rows, credit_rows)
+    if accounts.has_shares:
+        question |= accounts.only_takes[debit_rows]
     if batch.currency:
-        question |= is_other_currency(batch, accounts.kind[giver]) | is_other_currency(batch, accounts.kind[taker])
-    kinds = accounts.kind[giver]
-    unlike = (kinds != accounts.kind[taker]) | (kinds > CURRENCY_MASK)
+        question |= is_other_currency(batch, accounts.currency_and_state[debit_rows]) | is_other_currency(
+            batch, accounts.currency_and_state[credit_rows]
+        )
+    debit_currencies = accounts.currency_and_state[debit_rows]
+    unlike = (debit_currencies != accounts.currency_and_state[credit_rows]) | (debit_currencies > CURRENCY_MASK)
     question |= unlike
-    tight = in_question(accounts, giver, taker, amounts, amounts)
+    tight = in_question(accounts, debit_rows, credit_rows, amounts, amounts)
     return np.ones(n, np.bool_) if tight is None else question | tight[0] | tight[1]
 
 
-def is_other_currency(batch: Batch, kinds: Int32s) -> Marks:
+def is_other_currency(batch: Batch, currencies_and_states: Int32s) -> Marks:
     """Rows that want another currency than that of these accounts, one a row."""
     wanted = batch.currencies()
-    marks: Marks = (wanted != 0) & (wanted != (kinds & CURRENCY_MASK))
+    marks: Marks = (wanted != 0) & (wanted != (currencies_and_states & CURRENCY_MASK))
     return marks
 
 
-def versioned(accounts: Accounts, wanting: Positions, giver: Positions, taker: Positions) -> Marks:
+def versioned(accounts: Accounts, wanting: Positions, debit_rows: Positions, credit_rows: Positions) -> Marks:
     """Rows of the accounts in `wanting`, whose version a row wants, or balance takes or settles: only their order tells what it finds."""
     accounts.tight[wanting] = True
-    marks: Marks = accounts.tight[giver] | accounts.tight[taker]
+    marks: Marks = accounts.tight[debit_rows] | accounts.tight[credit_rows]
     accounts.tight[wanting] = False
     return marks
 
@@ -146,11 +148,11 @@ def post_rows(books: Books, debit: Positions, credit: Positions, amounts: Int64s
     np.add.at(accounts.posted, credit, amounts)
     accounts.touch(debit, index)
     accounts.touch(credit, index)
-    kinds = accounts.kind[debit]
+    currencies_and_states = accounts.currency_and_state[debit]
     moved = int(amounts.sum())
-    if (kinds == kinds[0]).all():
-        books.add_turnover(int(kinds[0]), moved, moved)
+    if (currencies_and_states == currencies_and_states[0]).all():
+        books.add_turnover(int(currencies_and_states[0]), moved, moved)
         return
-    for kind in np.unique(kinds).tolist():
-        moved = int(amounts[kinds == kind].sum())
-        books.add_turnover(kind, moved, moved)
+    for currency_and_state in np.unique(currencies_and_states).tolist():
+        moved = int(amounts[currencies_and_states == currency_and_state].sum())
+        books.add_turnover(currency_and_state, moved, moved)

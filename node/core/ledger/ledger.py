@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from node.core.ledger import checkpoint, rounds
-from node.core.ledger.account_commands import apply_accounts, apply_part, resolve_accounts, resolve_part
+from node.core.ledger.account_commands import apply_accounts, apply_share, resolve_accounts, resolve_share
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
 from node.core.ledger.holds import Hold
@@ -63,8 +63,8 @@ class Ledger(BasePart):
                 return self._judged(resolve_legs(self.books, body, asking.loaded))
             case ["accounts", _]:
                 return Alone(resolve_accounts(body))
-            case ["part", *_]:
-                return Alone(resolve_part(body))
+            case ["share", *_]:
+                return Alone(resolve_share(body))
             case ["update", *_]:
                 return Alone(resolve_update(self.books, body))
             case ["follow", *_]:
@@ -76,7 +76,7 @@ class Ledger(BasePart):
                 return Alone(body)
             case _:
                 raise ProtocolError(
-                    "ledger: expected transfers, legs, accounts, part, update, follow, cancel or expire"
+                    "ledger: expected transfers, legs, accounts, share, update, follow, cancel or expire"
                 )
 
     def _judged(self, resolved: Batch | Need) -> Judged | Need:
@@ -94,8 +94,8 @@ class Ledger(BasePart):
         match body[0]:
             case "accounts":
                 return ["accounts", apply_accounts(self.books, body, at)]
-            case "part":
-                return ["part", int(apply_part(self.books, body, at))]
+            case "share":
+                return ["share", int(apply_share(self.books, body, at))]
             case "update":
                 status, version = apply_update(self.books, body, at)
                 return ["update", int(status), version]
@@ -178,7 +178,7 @@ class Ledger(BasePart):
     def totals(self) -> Body:
         """`[code, posted, held, incoming, debits ever, credits ever]` a currency, sorted; numbers as text, as 64 bits may not do."""
         accounts = self.books.accounts
-        currencies = accounts.kind[: accounts.count] & CURRENCY_MASK
+        currencies = accounts.currency_and_state[: accounts.count] & CURRENCY_MASK
         rows: Body = []
         for code in np.unique(currencies).tolist():
             here = currencies == code

@@ -161,7 +161,7 @@ def _currencies(books: Books, batch: Batch) -> bytes:
     rows = np.where(batch.side_bits() & DEBIT, batch.debit_rows(), batch.credit_rows())
     if not books.accounts.count:
         return bytes(2 * batch.count)
-    codes = books.accounts.kind[np.maximum(rows, 0)] & CURRENCY_MASK
+    codes = books.accounts.currency_and_state[np.maximum(rows, 0)] & CURRENCY_MASK
     codes[rows < 0] = 0
     return codes.astype(np.uint16).tobytes()
 
@@ -172,35 +172,44 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
     if not accounts.count:
         return np.ones(n, np.bool_)
     sides, debit, credit = batch.side_bits(), batch.debit_rows(), batch.credit_rows()
-    gives, takes = (sides & DEBIT) != 0, (sides & CREDIT) != 0
-    question: Marks = (gives & (debit < 0)) | (takes & (credit < 0))
+    has_debit, has_credit = (sides & DEBIT) != 0, (sides & CREDIT) != 0
+    question: Marks = (has_debit & (debit < 0)) | (has_credit & (credit < 0))
     for marks in (suspect, outcomes):
         if marks is not None:
             question |= marks > 0
     if batch.flags:
         question |= (batch.flag_bits() & (KIND | REVERSAL)) != 0
-    giver, taker = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
+    debit_rows, credit_rows = np.maximum(debit, 0).astype(np.intp), np.maximum(credit, 0).astype(np.intp)
     if batch.if_version:
-        question |= versioned(accounts, giver[batch.is_versioned() & gives], giver, taker)
+        question |= versioned(accounts, debit_rows[batch.is_versioned() & has_debit], debit_rows, credit_rows)
     if batch.is_balancing:
         rows = (batch.flag_bits() & BALANCING) != 0
-        wanting = np.concatenate((giver[rows & gives], taker[rows & takes]))
-        question |= rows | versioned(accounts, wanting, np.where(gives, giver, -1), np.where(takes, taker, -1))
-    if accounts.has_parts:
-        question |= gives & accounts.only_takes[giver]
-    giver_kinds, taker_kinds = accounts.kind[giver], accounts.kind[taker]
+        wanting = np.concatenate((debit_rows[rows & has_debit], credit_rows[rows & has_credit]))
+        question |= rows | versioned(
+            accounts, wanting, np.where(has_debit, debit_rows, -1), np.where(has_credit, credit_rows, -1)
+        )
+    if accounts.has_shares:
+        question |= has_debit & accounts.only_takes[debit_rows]
+    debit_currencies, credit_currencies = (
+        accounts.currency_and_state[debit_rows],
+        accounts.currency_and_state[credit_rows],
+    )
     if batch.currency:
-        question |= (gives & is_other_currency(batch, giver_kinds)) | (takes & is_other_currency(batch, taker_kinds))
-    question |= (gives & (giver_kinds > CURRENCY_MASK)) | (takes & (taker_kinds > CURRENCY_MASK))
-    question |= gives & takes & (giver_kinds != taker_kinds)
+        question |= (has_debit & is_other_currency(batch, debit_currencies)) | (
+            has_credit & is_other_currency(batch, credit_currencies)
+        )
+    question |= (has_debit & (debit_currencies > CURRENCY_MASK)) | (has_credit & (credit_currencies > CURRENCY_MASK))
+    question |= has_debit & has_credit & (debit_currencies != credit_currencies)
     amounts = batch.amounts()
     if question.any():
         amounts = counted(batch, amounts, (debit == NOT_HERE) | (credit == NOT_HERE), outcomes)
-    tight = in_question(accounts, giver[gives], taker[takes], amounts[gives], amounts[takes])
+    tight = in_question(
+        accounts, debit_rows[has_debit], credit_rows[has_credit], amounts[has_debit], amounts[has_credit]
+    )
     if tight is None:
         return np.ones(n, np.bool_)
-    question[gives] |= tight[0]
-    question[takes] |= tight[1]
+    question[has_debit] |= tight[0]
+    question[has_credit] |= tight[1]
     if question.any():
         in_question_numbers = np.zeros(count, np.bool_)
         in_question_numbers[batch.number_rows()[question]] = True
@@ -211,10 +220,13 @@ def _questions(books: Books, batch: Batch, count: int, suspect: Marks | None, ou
 def _reserve_rows(books: Books, batch: Batch, rows: Positions) -> None:
     """Reserves ordinary legs that are proven safe."""
     accounts, amounts, sides = books.accounts, batch.amounts()[rows], batch.side_bits()[rows]
-    gives, takes = (sides & DEBIT) != 0, (sides & CREDIT) != 0
-    giver, taker = batch.debit_rows()[rows][gives].astype(np.intp), batch.credit_rows()[rows][takes].astype(np.intp)
-    np.add.at(accounts.held, giver, amounts[gives])
-    np.add.at(accounts.unsettled, giver, amounts[gives])
-    np.add.at(accounts.incoming, taker, amounts[takes])
-    accounts.mark(giver)
-    accounts.mark(taker)
+    has_debit, has_credit = (sides & DEBIT) != 0, (sides & CREDIT) != 0
+    debit_rows, credit_rows = (
+        batch.debit_rows()[rows][has_debit].astype(np.intp),
+        batch.credit_rows()[rows][has_credit].astype(np.intp),
+    )
+    np.add.at(accounts.held, debit_rows, amounts[has_debit])
+    np.add.at(accounts.unsettled, debit_rows, amounts[has_debit])
+    np.add.at(accounts.incoming, credit_rows, amounts[has_credit])
+    accounts.note_reserved(debit_rows)
+    accounts.note_reserved(credit_rows)

@@ -27,7 +27,7 @@ POSITION_BITS = 20  # of a place in the record, behind its segment: more than a 
 MANY_LOOKUPS = 16  # from here on a dictionary of a segment's ids is cheaper than scans
 
 CREDIT_LEG = 0x8000  # flag bit of a history row whose id belongs to another shard: not found by id
-STATE_SHIFT = 16  # an account's kind: currency code below, state above; equal kinds below 1 << 16 may trade
+STATE_SHIFT = 16  # of `currency_and_state`: the code below, the state above; equal ones below 1 << 16 may trade
 CURRENCY_MASK = 0xFFFF
 NO_CURRENCY = 0xFFFF  # the code of letters that are no currency: above that of ZZZ
 NOT_HERE = -1  # row of an account that was not found

@@ -75,7 +75,7 @@ class Page:
     cursor: int | None  # of an earlier page
     rows: int
     newest_first: bool
-    group: int | None  # whose part of a split account is meant; None for any other account
+    group: int | None  # whose share of a split account is meant; None for any other account
 
     def question(self) -> Body:
         """As the ledger takes it."""
@@ -146,11 +146,11 @@ def check_ids(body: Body, most: int) -> list[str]:
 
 
 def decode_history(body: Body) -> Page:
-    """`[account id, cursor or null, rows, newest first]`, and the group of a split account's part."""
+    """`[account id, cursor or null, rows, newest first]`, and the group of a split account's share."""
     expect(len(body) in (4, 5), "[account id, cursor, rows, newest first]")
     account, cursor, rows, newest_first, *group = body
     expect(type(account) is str, "[account id, cursor, rows, newest first]")
-    expect(all(type(number) is int and 0 < number <= SHARDS_MAX for number in group), "the group of a part")
+    expect(all(type(number) is int and 0 < number <= SHARDS_MAX for number in group), "the group of a share")
     expect(cursor is None or (type(cursor) is int and cursor >= 0), "a cursor from an earlier page, or null")
     expect(type(rows) is int and 1 <= rows <= HISTORY_ROWS_MAX, f"1 to {HISTORY_ROWS_MAX} rows")
     expect(type(newest_first) is bool, "newest first as true or false")

@@ -18,7 +18,7 @@ from node.core.ledger.limits import CREDIT, POSITION_BITS
 from node.core.ledger.repeats import is_one_account
 from node.core.ledger.segment import Columns, Segment
 from node.core.ledger.stored import SEGMENTS, stored_segment
-from node.core.machine.part import SPENT, Loaded, Need
+from node.core.machine.part import SEARCHED, Loaded, Need
 from protocol.columns import Flag
 from protocol.status import Status
 
@@ -41,11 +41,11 @@ def origin_at(books: Books, source: Columns, position: int, batch: Batch, row: i
     """A record, of which no reversal is counted yet."""
     flags = int(source.flags[position])
     debit, credit = int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
-    givers, takers = int(source.debit[position]), int(source.credit[position])
+    debit_row, credit_row = int(source.debit[position]), int(source.credit[position])
     if source.status[position]:
         return Origin(int(Status.reversed_transfer_not_found))
-    is_swapped = is_one_account(books.accounts, source, givers, batch, credit)
-    if not is_swapped or not is_one_account(books.accounts, source, takers, batch, debit):
+    is_swapped = is_one_account(books.accounts, source, debit_row, batch, credit)
+    if not is_swapped or not is_one_account(books.accounts, source, credit_row, batch, debit):
         return Origin(int(Status.reversed_transfer_has_different_accounts))
     if flags & (Flag.hold | Flag.void):
         return Origin(int(Status.hold_cannot_be_reversed))
@@ -88,7 +88,7 @@ def _search(books: Books, batch: Batch, rows: list[int], loaded: Loaded) -> dict
     kept = set(history.old_segments(sorted_run(batch.ids)[1]))
     found: dict[int, Origin] = {}
     missing: list[tuple[str, int]] = []
-    spent: list[tuple[str, int]] = []
+    searched: list[tuple[str, int]] = []
     notes: list[tuple[tuple[str, int], bytes]] = []
     for number in [*history.old_segments(run), *history.window]:
         sealed = history.window.get(number) or history.retired.get(number)
@@ -98,14 +98,14 @@ def _search(books: Books, batch: Batch, rows: list[int], loaded: Loaded) -> dict
             found |= _found_in(books, sealed.segment, batch, has)
         elif note := loaded.get((NOTES, number)):
             found |= {row: Origin(*origin) for row, origin in msgpack.unpackb(note, strict_map_key=False).items()}
-        elif loaded.get(key, SPENT) == SPENT:
+        elif loaded.get(key, SEARCHED) == SEARCHED:
             missing.append(key)
         else:
             here = _found_in(books, stored_segment(number, loaded), batch, rows)
             found |= here
             notes.append(((NOTES, number), msgpack.packb(here)))
-            spent += [key] * (number not in kept)
-    return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(spent), tuple(notes)) if missing else found
+            searched += [key] * (number not in kept)
+    return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(searched), tuple(notes)) if missing else found
 
 
 def _found_in(books: Books, segment: Segment, batch: Batch, rows: list[int]) -> dict[int, Origin]:

@@ -79,30 +79,30 @@ class Posting(Exact):
     def _post(self, line: int) -> None:
         lines = self.lines
         amount, kind = lines.amount[line], lines.flags[line] & KIND
-        giver = self.open_cell(lines.debit[line])
+        debit_cell = self.open_cell(lines.debit[line])
         if kind == VOID:
-            self._void(line, giver)
+            self._void(line, debit_cell)
             return
         if kind == HOLD:
-            giver.held += amount
+            debit_cell.held += amount
             self._open_hold(line, amount)
             return
-        taker = self.open_cell(lines.credit[line])
-        giver.posted -= amount
-        taker.posted += amount
+        credit_cell = self.open_cell(lines.credit[line])
+        debit_cell.posted -= amount
+        credit_cell.posted += amount
         if kind == CAPTURE:
             hold = self.books.holds.open[self.batch.hold_id(lines.positions[line])]
-            giver.held -= hold.rest if lines.flags[line] & FINAL else amount
+            debit_cell.held -= hold.rest if lines.flags[line] & FINAL else amount
             self._capture(hold, amount, is_final=bool(lines.flags[line] & FINAL))
         elif lines.flags[line] & REVERSAL:
             self.note_reversal(line, is_decided=True)
-        self.books.add_turnover(giver.currency, amount, amount)
+        self.books.add_turnover(debit_cell.currency, amount, amount)
         if self.journal is not None:
-            self.journal.append(lambda: self.books.add_turnover(giver.currency, -amount, -amount))
+            self.journal.append(lambda: self.books.add_turnover(debit_cell.currency, -amount, -amount))
 
-    def _void(self, line: int, giver: Cell) -> None:
+    def _void(self, line: int, debit_cell: Cell) -> None:
         hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
-        giver.held -= hold.rest
+        debit_cell.held -= hold.rest
         self.moved[line] = hold.rest
         self.books.holds.end(hold.id, Status.hold_already_voided)
         if self.journal is not None:

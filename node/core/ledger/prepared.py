@@ -19,7 +19,7 @@ class Passed:
     ids: bytes
     numbers: bytes
     sides: bytes
-    places: bytes  # empty where each transaction is one transfer
+    round_rows: bytes  # empty where each transaction is one transfer
 
     def find(self, id: bytes) -> int:
         """The row of an id, -1 if it is not here."""
@@ -31,8 +31,8 @@ class Passed:
     def sighting(self, round_id: int, row: int) -> list[int]:
         """`[round id, transaction, row of the round or -1, sides]`."""
         number = int.from_bytes(self.numbers[4 * row : 4 * row + 4], "little")
-        place = int.from_bytes(self.places[4 * row : 4 * row + 4], "little") if self.places else -1
-        return [round_id, number, place, self.sides[row]]
+        round_row = int.from_bytes(self.round_rows[4 * row : 4 * row + 4], "little") if self.round_rows else -1
+        return [round_id, number, round_row, self.sides[row]]
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Prepared:
 
     def passed(self) -> Passed:
         """For the trail."""
-        return Passed(self.batch.ids, self.batch.numbers, self.batch.sides, self.batch.places)
+        return Passed(self.batch.ids, self.batch.numbers, self.batch.sides, self.batch.round_rows)
 
     def names(self, row: int) -> bool:
         """Whether a leg names this account."""

@@ -34,7 +34,7 @@ LAST_POSITION = (1 << POSITION_BITS) - 1
 LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
 IDS_MAX = 1_000  # of an open round that are told: enough to know whose it is
 FEW = 4  # accounts whose values are read one by one: selecting from a column takes as long as reading ten values
-KIND = COLUMNS.index("kind")
+CURRENCY_AND_STATE = COLUMNS.index("currency_and_state")
 SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
@@ -50,16 +50,16 @@ def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
     whole = [getattr(accounts, name) for name in COLUMNS]
     is_few = len(ids) <= FEW
     columns = [[column.item(row) for row in numbers] if is_few else column[rows].tolist() for column in whole]
-    kinds = {kind: (currency_text(kind & CURRENCY_MASK), kind >> STATE_SHIFT) for kind in columns[KIND]}
+    told = {both: (currency_text(both & CURRENCY_MASK), both >> STATE_SHIFT) for both in columns[CURRENCY_AND_STATE]}
     owners, metadata, updates = accounts.owners, accounts.metadata, accounts.updates
     return [
         None if row == NOT_HERE else [
-            id, kinds[kind][0], posted, held, incoming,
+            id, told[both][0], posted, held, incoming,
             None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
-            kinds[kind][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_part,
+            told[both][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_share,
             updates[row].id if row in updates else b"",
         ]
-        for id, row, posted, held, incoming, unsettled, minimum, maximum, version, kind, is_part, _ in zip(
+        for id, row, posted, held, incoming, unsettled, minimum, maximum, version, both, is_share, _ in zip(
             ids, numbers, *columns, strict=True
         )
     ]  # fmt: skip
@@ -203,7 +203,7 @@ class Pages:
 def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     """["history", rows, cursor of the next page or None]; rows are None for an account that does not exist.
 
-    With one item more, true, for a part of a split account.
+    With one item more, true, for a share of a split account.
     """
     _, id, cursor, limit, is_newest_first, with_failed = [*body, False][:6]
     row = books.accounts.rows.get(id) if isinstance(id, str) else None
@@ -222,9 +222,9 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         return Need(tuple(dict.fromkeys(pages.used)))
     found, following = page
     rows = [row for source, places in found for row in _rows(books, source, places)]
-    of_part = [True] if books.accounts.is_part[row] else []
+    of_share = [True] if books.accounts.is_share[row] else []
     reaches_end = following is None and not is_newest_first
-    return Answer(["history", rows, following, *of_part], is_undecided=is_undecided and reaches_end)
+    return Answer(["history", rows, following, *of_share], is_undecided=is_undecided and reaches_end)
 
 
 def _has_undecided(books: Books, row: int) -> bool:

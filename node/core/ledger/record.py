@@ -54,7 +54,7 @@ def _chosen(books: Books, source: Columns, rows: slice, kinds: list[str], prefix
         chosen &= (flags & HOLD_END) == 0
     elif EventKind.transfers not in kinds:
         chosen &= (flags & KINDS_OF_ROWS) != 0
-    if books.accounts.has_parts and chosen.any():  # what moves between the parts of a split account is no event
+    if books.accounts.has_shares and chosen.any():  # what moves between the shares of a split account is no event
         debits, credits = (_names(books, source, column[rows]) for column in (source.debit, source.credit))
         chosen &= np.fromiter((a != b for a, b in zip(debits, credits, strict=True)), np.bool_, len(debits))
     if prefix and chosen.any():

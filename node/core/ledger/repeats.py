@@ -71,7 +71,7 @@ def _surely_repeat(accounts: Accounts, source: Columns, positions: Positions, ba
     )
     if batch.currency:
         wanted = batch.currencies()[rows]
-        same &= (wanted == 0) | (wanted == (accounts.kind[source.debit[positions]] & CURRENCY_MASK))
+        same &= (wanted == 0) | (wanted == (accounts.currency_and_state[source.debit[positions]] & CURRENCY_MASK))
     abroad = np.flatnonzero(same & is_abroad)
     pairs = zip(recorded_credit[abroad].tolist(), credit[abroad].tolist(), strict=True)
     same[abroad] = [source.others.at(-2 - recorded) == batch.other(value) for recorded, value in pairs]
@@ -111,7 +111,8 @@ def recorded_status(
         (source.references.at(position) != batch.reference_at(row), Status.exists_with_different_reference),
         (ttl != batch.ttl_seconds(row), Status.exists_with_different_ttl),
         (
-            batch.currency_at(row) not in (0, accounts.kind.item(source.debit.item(position)) & CURRENCY_MASK),
+            batch.currency_at(row)
+            not in (0, accounts.currency_and_state.item(source.debit.item(position)) & CURRENCY_MASK),
             Status.exists_with_different_currency,
         ),
         (source.metadata.at(position) != batch.metadata_at(row), Status.exists_with_different_metadata),

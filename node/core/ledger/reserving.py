@@ -45,20 +45,20 @@ class Reserving(Exact):
         amount, kind, side = lines.amount[line], lines.flags[line] & KIND, lines.sides[line]
         debit, credit = lines.debit[line], lines.credit[line]
         if side & DEBIT:
-            giver = self.open_cell(debit)
+            debit_cell = self.open_cell(debit)
             own = self.own.setdefault(debit, Own())
             returning = 0
             if kind in (CAPTURE, VOID):
                 amount, returning = self._reserve_hold(line, kind)
             else:
-                giver.held += amount
-            giver.unsettled += amount + returning
+                debit_cell.held += amount
+            debit_cell.unsettled += amount + returning
             own.unsettled += amount + returning
             own.leaving += 0 if kind == HOLD else amount
             own.returning += returning
         if side & CREDIT and kind not in (HOLD, VOID):
-            taker = self.open_cell(credit)
-            taker.incoming += amount
+            credit_cell = self.open_cell(credit)
+            credit_cell.incoming += amount
             if lines.flags[line] & REVERSAL:
                 self.note_reversal(line, is_decided=False)
             self.own.setdefault(credit, Own()).incoming += amount

@@ -47,22 +47,24 @@ def resolve_transfers(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
 
 
 def resolve_legs(books: Books, body: Body, loaded: Loaded) -> Batch | Need:
-    """["legs", columns, numbers, sides, places] as it is logged."""
+    """["legs", columns, numbers, sides, rows of the round] as it is logged."""
     transfers = Transfers.unpack(body[1])
-    numbers, sides, places, *more = body[2:]
+    numbers, sides, round_rows, *more = body[2:]
     tried = more[0] if more else b""
     n = len(transfers)
-    are_bytes = all(isinstance(column, bytes) for column in (numbers, sides, places, tried))
-    is_whole = are_bytes and len(places) in (0, 4 * n) and len(tried) in (0, 8 * n)
+    are_bytes = all(isinstance(column, bytes) for column in (numbers, sides, round_rows, tried))
+    is_whole = are_bytes and len(round_rows) in (0, 4 * n) and len(tried) in (0, 8 * n)
     if not is_whole or len(numbers) != 4 * n or len(sides) != n:
-        raise ProtocolError("legs: expected a transaction number, a side and a place, or no places, for each row")
+        raise ProtocolError(
+            "legs: expected a transaction number, a side and a row of the round, or no such rows, for each leg"
+        )
     side_bits = np.frombuffer(sides, np.uint8)
     is_known = int(side_bits.min()) >= DEBIT and int(side_bits.max()) <= BOTH
     if not is_known or int(np.frombuffer(numbers, np.int32).min()) < 0:
         raise ProtocolError("legs: expected sides of 1 to 3 and transaction numbers from 0")
     debit, credit = books.accounts.rows_of(transfers.debits()), books.accounts.rows_of(transfers.credits())
     batch = _batch(books, transfers, debit, credit)
-    batch.numbers, batch.sides, batch.places, batch.tried = numbers, sides, places, tried
+    batch.numbers, batch.sides, batch.round_rows, batch.tried = numbers, sides, round_rows, tried
     abroad = (side_bits & DEBIT) == 0, (side_bits & CREDIT) == 0
     misshapen = _misshapen(transfers, debit, credit, side_bits)
     named_credits = abroad[1]
@@ -129,8 +131,8 @@ def _shape(transfers: Transfers, debit: Int32s, credit: Int32s, sides: Codes | N
     same = debit == credit
     if same.any():
         names = zip(transfers.debits(), transfers.credits(), strict=True)
-        equal = np.array([giver == taker for giver, taker in names])
-        if sides is not None:  # a split account's parts in two shards may trade
+        equal = np.array([debit == credit for debit, credit in names])
+        if sides is not None:  # a split account's shares in two shards may trade
             equal &= sides == BOTH
         reasons.append((equal, Status.accounts_must_be_different))
     amounts, flags = transfers.amounts(), transfers.flag_bits()

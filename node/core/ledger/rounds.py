@@ -42,8 +42,8 @@ def _final(batch: Batch, statuses: Statuses, failed: Int32s) -> Codes:
     """One status a leg: of a failed chain, one row has the reason, and the others nothing that is recorded."""
     numbers = batch.number_rows()
     final = statuses[numbers]
-    if len(failed) and batch.places:
-        final[(final != 0) & (failed[numbers] != batch.place_rows())] = Status.linked_event_failed
+    if len(failed) and batch.round_rows:
+        final[(final != 0) & (failed[numbers] != batch.rows_of_round())] = Status.linked_event_failed
     return final
 
 
@@ -54,8 +54,8 @@ def _settle(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
         _settle_columns(books, prepared, final, at)
     if prepared.batch.hold_ids:
         _settle_reversals(books, prepared, final)
-    gives = (prepared.batch.side_bits() & DEBIT) != 0
-    _record(books, prepared, final, gives, at)
+    has_debit = (prepared.batch.side_bits() & DEBIT) != 0
+    _record(books, prepared, final, has_debit, at)
 
 
 def _settle_reversals(books: Books, prepared: Prepared, final: Codes) -> None:
@@ -69,7 +69,11 @@ def _settle_reversals(books: Books, prepared: Prepared, final: Codes) -> None:
 def _settle_few(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
     """The same as by columns, in plain integers: numpy's fixed costs would be most of its time."""
     batch = prepared.batch
-    flags, giver, taker = batch.ints(batch.flags, "H"), batch.ints(batch.debit, "i"), batch.ints(batch.credit, "i")
+    flags, debit_rows, credit_rows = (
+        batch.ints(batch.flags, "H"),
+        batch.ints(batch.debit, "i"),
+        batch.ints(batch.credit, "i"),
+    )
     rows = zip(prepared.moved.tolist(), prepared.reserved.tolist(), final.tolist(), strict=True)
     for row, (amount, is_reserved, status) in enumerate(rows):
         assert status or is_reserved, "a transaction that was refused here cannot be decided to happen"
@@ -78,7 +82,7 @@ def _settle_few(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
         if flags[row] & KIND:
             _settle_special(books, batch, row, amount, not status, at)
         else:
-            _settle_one(books, batch.sides[row], (giver[row], taker[row]), amount, not status, at)
+            _settle_one(books, batch.sides[row], (debit_rows[row], credit_rows[row]), amount, not status, at)
 
 
 def _settle_one(books: Books, side: int, rows: tuple[int, int], amount: int, happens: bool, at: At) -> None:
@@ -88,55 +92,60 @@ def _settle_one(books: Books, side: int, rows: tuple[int, int], amount: int, hap
         accounts.held[debit] -= amount
         accounts.unsettled[debit] -= amount
         accounts.assert_sound_one(debit)
-        accounts.mark_one(debit)
+        accounts.note_reserved_one(debit)
         if happens:
             accounts.posted[debit] -= amount
             accounts.version[debit] = at.index
-            books.add_turnover(accounts.kind.item(debit) & CURRENCY_MASK, amount, 0)
+            books.add_turnover(accounts.currency_and_state.item(debit) & CURRENCY_MASK, amount, 0)
     if side & CREDIT:
         accounts.incoming[credit] -= amount
         accounts.assert_sound_one(credit)
-        accounts.mark_one(credit)
+        accounts.note_reserved_one(credit)
         if happens:
             accounts.posted[credit] += amount
             accounts.version[credit] = at.index
-            books.add_turnover(accounts.kind.item(credit) & CURRENCY_MASK, 0, amount)
+            books.add_turnover(accounts.currency_and_state.item(credit) & CURRENCY_MASK, 0, amount)
 
 
 def _settle_columns(books: Books, prepared: Prepared, final: Codes, at: At) -> None:
     batch = prepared.batch
     sides, moved = batch.side_bits(), prepared.moved
-    gives, takes = (sides & DEBIT) != 0, (sides & CREDIT) != 0
+    has_debit, has_credit = (sides & DEBIT) != 0, (sides & CREDIT) != 0
     happens = final == 0
     assert not (happens & ~prepared.reserved).any(), "a transaction that was refused here cannot be decided to happen"
     special = (batch.flag_bits() & KIND) != 0
     for row in np.flatnonzero(special & prepared.reserved).tolist():
         _settle_special(books, batch, row, int(moved[row]), bool(happens[row]), at)
     plain = prepared.reserved & ~special
-    _settle_plain(books, batch, moved, plain & gives, plain & takes, happens, at)
+    _settle_plain(books, batch, moved, plain & has_debit, plain & has_credit, happens, at)
 
 
 def _settle_plain(
     books: Books, batch: Batch, amounts: Int64s, debits: Marks, credits: Marks, happens: Marks, at: At
 ) -> None:
     accounts = books.accounts
-    giver, given = batch.debit_rows()[debits].astype(np.intp), amounts[debits]
-    taker, taken = batch.credit_rows()[credits].astype(np.intp), amounts[credits]
-    np.subtract.at(accounts.held, giver, given)
-    np.subtract.at(accounts.unsettled, giver, given)
-    np.subtract.at(accounts.incoming, taker, taken)
-    accounts.assert_sound(giver)
-    accounts.assert_sound(taker)
-    accounts.mark(giver)
-    accounts.mark(taker)
+    debit_rows, debited = batch.debit_rows()[debits].astype(np.intp), amounts[debits]
+    credit_rows, credited = batch.credit_rows()[credits].astype(np.intp), amounts[credits]
+    np.subtract.at(accounts.held, debit_rows, debited)
+    np.subtract.at(accounts.unsettled, debit_rows, debited)
+    np.subtract.at(accounts.incoming, credit_rows, credited)
+    accounts.assert_sound(debit_rows)
+    accounts.assert_sound(credit_rows)
+    accounts.note_reserved(debit_rows)
+    accounts.note_reserved(credit_rows)
     paid, received = happens[debits], happens[credits]
-    giver, given, taker, taken = giver[paid], given[paid], taker[received], taken[received]
-    np.subtract.at(accounts.posted, giver, given)
-    np.add.at(accounts.posted, taker, taken)
-    accounts.version[giver] = at.index
-    accounts.version[taker] = at.index
-    books.add_turnovers(given, accounts.kind[giver], is_debit=True)
-    books.add_turnovers(taken, accounts.kind[taker], is_debit=False)
+    debit_rows, debited, credit_rows, credited = (
+        debit_rows[paid],
+        debited[paid],
+        credit_rows[received],
+        credited[received],
+    )
+    np.subtract.at(accounts.posted, debit_rows, debited)
+    np.add.at(accounts.posted, credit_rows, credited)
+    accounts.version[debit_rows] = at.index
+    accounts.version[credit_rows] = at.index
+    books.add_turnovers(debited, accounts.currency_and_state[debit_rows], is_debit=True)
+    books.add_turnovers(credited, accounts.currency_and_state[credit_rows], is_debit=False)
 
 
 def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: bool, at: At) -> None:
@@ -145,15 +154,15 @@ def _settle_special(books: Books, batch: Batch, row: int, amount: int, happens: 
     side, debit, credit = batch.sides[row], int(batch.debit_rows()[row]), int(batch.credit_rows()[row])
     if side & CREDIT and kind == CAPTURE:
         accounts.incoming[credit] -= amount
-        accounts.mark_one(credit)
+        accounts.note_reserved_one(credit)
         if happens:
             accounts.posted[credit] += amount
             accounts.touch_one(credit, at.index)
-            books.add_turnover(int(accounts.kind[credit]) & CURRENCY_MASK, 0, amount)
+            books.add_turnover(int(accounts.currency_and_state[credit]) & CURRENCY_MASK, 0, amount)
     if not side & DEBIT:
         return
     accounts.unsettled[debit] -= amount
-    accounts.mark_one(debit)
+    accounts.note_reserved_one(debit)
     held = accounts.held.item(debit)
     if kind == HOLD:
         _settle_hold(books, batch, row, amount, happens, at)
@@ -197,7 +206,7 @@ def _settle_capture(books: Books, hold: Hold, debit: int, amount: int, happens: 
     if happens:
         accounts.posted[debit] -= amount
         accounts.held[debit] -= amount
-        books.add_turnover(int(accounts.kind[debit]) & CURRENCY_MASK, amount, 0)
+        books.add_turnover(int(accounts.currency_and_state[debit]) & CURRENCY_MASK, amount, 0)
     else:
         hold.rest += amount
     if hold.undecided or hold.voiding:  # by the same transaction
@@ -208,8 +217,8 @@ def _settle_capture(books: Books, hold: Hold, debit: int, amount: int, happens: 
         books.end_hold(hold, Status.hold_expired)
 
 
-def _record(books: Books, prepared: Prepared, final: Codes, gives: Marks, at: At) -> None:
+def _record(books: Books, prepared: Prepared, final: Codes, has_debit: Marks, at: At) -> None:
     """Both sides remember what happened; the debit side also remembers refusals, under the id."""
-    recorded = RECORDED[final] & ~prepared.known & ((final == 0) | gives)
+    recorded = RECORDED[final] & ~prepared.known & ((final == 0) | has_debit)
     chosen = None if recorded.all() else np.flatnonzero(recorded)
-    books.history.append(prepared.batch, final, chosen, prepared.moved, at.timestamp_ns, credit_legs=~gives)
+    books.history.append(prepared.batch, final, chosen, prepared.moved, at.timestamp_ns, credit_legs=~has_debit)

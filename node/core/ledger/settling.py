@@ -10,7 +10,7 @@ from node.core.ledger.limits import NOT_HERE
 from node.core.ledger.segment import Columns
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
-from node.core.machine.part import SPENT, At, Loaded, Need
+from node.core.machine.part import SEARCHED, At, Loaded, Need
 from protocol.errors import ProtocolError
 from protocol.status import Status
 
@@ -23,7 +23,7 @@ def find_anywhere(books: Books, id: bytes, loaded: Loaded) -> tuple[Columns, int
     if (found := history.find(id, 0)) is not None:
         return found
     missing: list[tuple[str, int]] = []
-    spent: list[tuple[str, int]] = []
+    searched: list[tuple[str, int]] = []
     for number in history.old_segments(Run(keys_of(id))):
         key = (SEGMENTS, number)
         if (retired := history.retired.get(number)) is not None:
@@ -31,14 +31,14 @@ def find_anywhere(books: Books, id: bytes, loaded: Loaded) -> tuple[Columns, int
         elif key not in loaded:
             missing.append(key)
             continue
-        elif loaded[key] == SPENT:
+        elif loaded[key] == SEARCHED:
             continue
         else:
-            spent.append(key)
+            searched.append(key)
             segment = stored_segment(number, loaded)
         if (position := segment.find(id)) >= 0:
             return segment, position
-    return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(spent)) if missing else None
+    return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(searched)) if missing else None
 
 
 def resolve_cancel(books: Books, body: Body, loaded: Loaded) -> Body | Need:

@@ -30,11 +30,11 @@ class Cell:
     __slots__ = ("changed", "currency", "held", "incoming", "maximum", "minimum", "posted", "state", "unsettled")
 
     def __init__(
-        self, posted: int, held: int, incoming: int, unsettled: int, minimum: int, maximum: int, kind: int
+        self, posted: int, held: int, incoming: int, unsettled: int, minimum: int, maximum: int, currency_and_state: int
     ) -> None:
         self.posted, self.held, self.incoming, self.unsettled = posted, held, incoming, unsettled
         self.minimum, self.maximum = minimum, maximum
-        self.currency, self.state = kind & CURRENCY_MASK, kind >> STATE_SHIFT
+        self.currency, self.state = currency_and_state & CURRENCY_MASK, currency_and_state >> STATE_SHIFT
         self.changed = False
 
     def debit_status(self, amount: int, own: Own) -> int:
@@ -94,7 +94,7 @@ class Sheet:
             a = self._accounts
             cell = self.cells[row] = Cell(
                 a.posted.item(row), a.held.item(row), a.incoming.item(row), a.unsettled.item(row),
-                a.minimum.item(row), a.maximum.item(row), a.kind.item(row),
+                a.minimum.item(row), a.maximum.item(row), a.currency_and_state.item(row),
             )  # fmt: skip
         return cell
 
@@ -106,7 +106,7 @@ class Sheet:
         wanted = wanted[wanted >= 0]
         a = self._accounts
         columns = [column[wanted].tolist() for column in (
-            a.posted, a.held, a.incoming, a.unsettled, a.minimum, a.maximum, a.kind,
+            a.posted, a.held, a.incoming, a.unsettled, a.minimum, a.maximum, a.currency_and_state,
         )]  # fmt: skip
         for row, *values in zip(wanted.tolist(), *columns, strict=True):
             self.cells[row] = Cell(*values)
@@ -121,11 +121,11 @@ class Sheet:
             a.held[rows] = [cell.held for _, cell in changed]
             a.incoming[rows] = [cell.incoming for _, cell in changed]
             a.unsettled[rows] = [cell.unsettled for _, cell in changed]
-            a.mark(rows) if index is None else a.touch(rows, index)
+            a.note_reserved(rows) if index is None else a.touch(rows, index)
             return
         for row, cell in changed:
             a.posted[row] = cell.posted
             a.held[row] = cell.held
             a.incoming[row] = cell.incoming
             a.unsettled[row] = cell.unsettled
-            a.mark_one(row) if index is None else a.touch_one(row, index)
+            a.note_reserved_one(row) if index is None else a.touch_one(row, index)

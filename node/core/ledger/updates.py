@@ -6,7 +6,7 @@ whatever node, one is judged; behind it the same id is answered as the first tim
 conflicts. A version alone would not do: payments change it all the time. An update that was refused counts as one that the next
 follows, else a late copy of a refused `close` would close the account when it is empty.
 
-The parts of a split account follow their home part: of what they are told, the home part's version at that update orders what
+The shares of a split account follow their home share: of what they are told, the home share's version at that update orders what
 comes late.
 """
 
@@ -32,7 +32,7 @@ NEVER = LastUpdate(b"", AccountStatus.updated, 0, b"")  # of an account as it wa
 def resolve_update(books: Books, body: Body) -> Body:
     """["update", account, fields, id, id of the update before it or None] with the account's row in its place.
 
-    A last item, true, says that it is meant for a part.
+    A last item, true, says that it is meant for a share.
     """
     if len(body) not in (5, 6) or not isinstance(body[1], str) or not isinstance(body[2], dict):
         raise ProtocolError("update: expected an account id, a map of fields, an id, and that of the update before it")
@@ -46,14 +46,14 @@ def resolve_update(books: Books, body: Body) -> Body:
 
 def apply_update(books: Books, body: Body, at: At) -> tuple[AccountStatus, int]:
     """Changes the named fields, all or none, and says what version the account has then; `retry`: it waits for a round."""
-    _, row, fields, id, after, *is_for_part = body
+    _, row, fields, id, after, *is_for_share = body
     accounts = books.accounts
     if row == NOT_HERE:
         return AccountStatus.account_not_found, 0
     last = accounts.updates.get(row, NEVER)
     if last.id == id:
         return AccountStatus(last.status), last.version
-    if accounts.is_part[row] and (status := _part_status(books, row, fields, bool(is_for_part))):
+    if accounts.is_share[row] and (status := _share_status(books, row, fields, bool(is_for_share))):
         return status, 0
     wanted, version = fields.get("if_version", 0), int(accounts.version[row])
     if (wanted and wanted != version) or (after is not None and after != last.id):
@@ -72,7 +72,7 @@ def _updated(books: Books, row: int) -> AccountUpdated:
     accounts = books.accounts
     currency, floor, ceiling, owner, metadata = terms_of(accounts, row)
     minimum, maximum = None if floor == NO_MINIMUM else floor, None if ceiling == NO_MAXIMUM else ceiling
-    state, version, is_split = accounts.state(row), int(accounts.version[row]), bool(accounts.is_part[row])
+    state, version, is_split = accounts.state(row), int(accounts.version[row]), bool(accounts.is_share[row])
     return AccountUpdated(
         accounts.names[row], currency, minimum, maximum, state.name, owner, metadata, version, is_split
     )
@@ -91,22 +91,22 @@ def resolve_follow(books: Books, body: Body) -> Body:
 
 
 def apply_follow(books: Books, body: Body, at: At) -> AccountStatus:
-    """Puts a part into the state that its home part had from a version on, unless it has followed a later one."""
+    """Puts a share into the state that its home share had from a version on, unless it has followed a later one."""
     _, row, state, version = body
     accounts = books.accounts
-    if row == NOT_HERE or not accounts.is_part[row]:
+    if row == NOT_HERE or not accounts.is_share[row]:
         return AccountStatus.account_not_found
     last = accounts.updates.get(row, NEVER)
     if last.version < version:
         _remember(books, row, LastUpdate(b"", AccountStatus.updated, version, last.opened))
-        accounts.kind[row] = int(accounts.kind[row]) & CURRENCY_MASK | state << STATE_SHIFT
+        accounts.currency_and_state[row] = int(accounts.currency_and_state[row]) & CURRENCY_MASK | state << STATE_SHIFT
         accounts.touch_one(row, at.index)
     return AccountStatus.updated
 
 
-def _part_status(books: Books, row: int, fields: dict[str, Any], is_for_part: bool) -> AccountStatus | None:
-    """What a part refuses because no part can do it alone."""
-    if not is_for_part:
+def _share_status(books: Books, row: int, fields: dict[str, Any], is_for_share: bool) -> AccountStatus | None:
+    """What a share refuses because no share can do it alone."""
+    if not is_for_share:
         return AccountStatus.elsewhere
     if fields.get("if_version"):
         return AccountStatus.if_version_must_be_zero
@@ -139,7 +139,7 @@ def _change(books: Books, row: int, fields: dict[str, Any], at: At) -> AccountSt
     if status:
         return status
     accounts.minimum[row], accounts.maximum[row] = floor, ceiling
-    accounts.kind[row] = int(accounts.kind[row]) & CURRENCY_MASK | state << STATE_SHIFT
+    accounts.currency_and_state[row] = int(accounts.currency_and_state[row]) & CURRENCY_MASK | state << STATE_SHIFT
     for name, column in (("owner", accounts.owners), ("metadata", accounts.metadata)):
         if name in fields:
             _put(column, row, fields[name])

@@ -14,7 +14,8 @@ independent of each other and applied in order:
 | epoch | a new coordinator: lower epochs are refused from here on | ["epoch", open rounds, decisions carried out] |
 | mark | decisions, then a consistent cut | ["mark", index, digest, count of open rounds, totals, answers to questions] |
 
-The last three answer ["stale_epoch", epoch] where the epoch of the request is over; `answers.py` has all of these by name.
+The last three answer ["stale_epoch", epoch] where the epoch of the request is over; `answers.py` has all of these by name,
+`requests.py` what is asked.
 
 A part is described by its contract, `part.py`; what clients may ask it for, by `operation.py`; how all parts of a shard judge
 transactions, by `docket.py`. What another version has written is refused before anything of it is acknowledged: `FORM` is a part of
@@ -71,18 +72,16 @@ from node.core.machine.docket import (
 )
 from node.core.machine.entry import (
     FORM,
-    Kind,
     UnknownForm,
-    apply_request,
     check_form,
-    is_round,
     pack_entry,
     unpack_entry,
 )
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.journal import FACTS_KEPT
-from node.core.machine.machine import ROUND_BITS, TABLE, Machine
+from node.core.machine.machine import TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, after_first, check_apart, expect, is_id
+from node.core.machine.over import ROUND_BITS, Over
 from node.core.machine.part import (
     NO_ROWS,
     Alone,
@@ -97,15 +96,27 @@ from node.core.machine.part import (
     Part,
     Rows,
 )
+from node.core.machine.requests import (
+    EpochRequest,
+    Kind,
+    MarkRequest,
+    Precommit,
+    Prepare,
+    RoundRequest,
+    apply_request,
+    is_round,
+    unpack_request,
+)
 from node.core.machine.telling import FACTS
 from node.core.machine.trail import Trail
 
 __all__ = [
     "FACTS", "FACTS_KEPT", "FORM", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE",
-    "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun", "Fact",
-    "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark", "Marks", "Merging", "Need",
-    "Opened", "Part", "Payments", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm",
-    "Votes", "after_first", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures",
-    "is_id", "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer",
-    "unpack_decision", "unpack_entry", "unpack_failed", "unpack_vote",
+    "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun",
+    "EpochRequest", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark",
+    "MarkRequest", "Marks", "Merging", "Need", "Opened", "Over", "Part", "Payments", "Precommit", "Prepare",
+    "RoundRequest", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes",
+    "after_first", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id",
+    "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision",
+    "unpack_entry", "unpack_failed", "unpack_request", "unpack_vote",
 ]  # fmt: skip

@@ -62,13 +62,13 @@ class Opened:
     count: int  # transactions
     attempt: int  # epoch of the last PRECOMMIT, 0 before the first
     precommitted: bytes  # the decision that it proposed
-    place: bytes  # the coordinator's own note
+    leg_layout: bytes  # the coordinator's own note
     vote: Votes | Superseded
 
     def pack(self) -> Body:
         """As it travels."""
         return [
-            self.round_id, self.protocol, list(self.groups), self.count, self.attempt, self.precommitted, self.place,
+            self.round_id, self.protocol, list(self.groups), self.count, self.attempt, self.precommitted, self.leg_layout,
             self.vote.pack(),
         ]  # fmt: skip
 
@@ -149,10 +149,10 @@ def _unpack_opened(
     count: int,
     attempt: int,
     precommitted: bytes,
-    place: bytes,
+    leg_layout: bytes,
     vote: Body,
 ) -> Opened:
-    return Opened(round_id, protocol, tuple(groups), count, attempt, precommitted, place, unpack_vote(vote))
+    return Opened(round_id, protocol, tuple(groups), count, attempt, precommitted, leg_layout, unpack_vote(vote))
 
 
 def rows_of(answer: Body, start: int, stop: int) -> Body:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import msgpack
 
 from node.core.machine.operation import Body
@@ -11,27 +9,6 @@ from node.core.machine.operation import Body
 # Of entries and checkpoints of all parts: raised when any of them changes. Below 128, so that it takes one byte.
 FORM = 4
 FORM_PLACE = 1  # behind the byte that says that four items follow
-
-
-class Kind(IntEnum):
-    """The first item of a request."""
-
-    apply = 0
-    judge = 1
-    round = 2
-    epoch = 3
-    mark = 4
-
-
-def apply_request(part: str, body: Body) -> Body:
-    """The request of one command in which no other part has a say."""
-    return [Kind.apply, part, body]
-
-
-def is_round(request: Body) -> bool:
-    """Whether a request of the machine is a coordinator's round."""
-    kind, *_ = request
-    return bool(kind == Kind.round)
 
 
 class UnknownForm(Exception):

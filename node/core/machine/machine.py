@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
 
 import msgpack
 
@@ -21,15 +23,28 @@ from node.core.machine.answers import (
 from node.core.machine.decision import unpack_decision, unpack_failed
 from node.core.machine.digest import digest_of
 from node.core.machine.docket import Payments, Statuses, judge
-from node.core.machine.entry import FORM, Kind, UnknownForm, apply_request, unpack_entry
+from node.core.machine.entry import FORM, UnknownForm, unpack_entry
 from node.core.machine.journal import FACTS_KEPT, Journal
 from node.core.machine.operation import Body, check_apart
+from node.core.machine.over import Over
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
+from node.core.machine.requests import (
+    CoordinatorRequest,
+    EpochRequest,
+    Kind,
+    MarkRequest,
+    Precommit,
+    Prepare,
+    RoundRequest,
+    apply_request,
+    is_round,
+    judge_request,
+    unpack_request,
+)
 from node.core.machine.telling import answer_facts
 from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"
-ROUND_BITS = 40  # round id = epoch << 40 | number: a million rounds a second last twelve days an epoch
 MARKS_MAX = 256  # an audit asks for its mark within seconds; so many come in that time, some hundred bytes each
 
 
@@ -53,7 +68,7 @@ class Machine:
         self.epoch = 0
         self.rounds: dict[int, OpenRound] = {}
         self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
-        self._over = [0, 0]  # all rounds below the first are over, and the epoch's below the second, but for the rest
+        self._over = Over()
         self._marks: dict[str, Body] = {}
         self._trail: Trail[OpenRound] = Trail()
 
@@ -87,31 +102,34 @@ class Machine:
 
     def _apply_request(self, request: Body, at: At) -> Body:
         match request:
-            case [Kind.apply, part, body]:
-                answer = self.parts[part].apply(body, at)
-                self._tell(at)
-                return answer
             case [Kind.judge, count, commands]:
                 told, _ = self._judge(commands, count, at)
                 self._tell(at)
                 return ["judged", next(iter(told.values()))]
-            case [Kind.round, epoch, over, decisions, precommits, prepare]:
-                if not self._enter(epoch, over, decisions, at):
-                    return StaleEpoch(self.epoch).pack()
-                for precommit in precommits:
-                    self._precommit(precommit, at)
-                return Decided().pack() if prepare is None else self._prepare(prepare, at)
-            case [Kind.epoch, epoch]:
-                return self._apply_epoch(epoch)
-            case [Kind.mark, epoch, over, decisions, name, wants_digest, questions]:
-                if not self._enter(epoch, over, decisions, at):
-                    return StaleEpoch(self.epoch).pack()
-                return self._mark(name, wants_digest, questions)
+            case [Kind.apply, part, body]:
+                answer = self.parts[part].apply(body, at)
+                self._tell(at)
+                return answer
             case _:
-                raise AssertionError(f"unknown request {request[:1]}")
+                return self._follow(unpack_request(request), at)
+
+    def _follow(self, request: CoordinatorRequest, at: At) -> Body:
+        match request:
+            case RoundRequest():
+                if not self._enter(request, at):
+                    return StaleEpoch(self.epoch).pack()
+                for precommit in request.precommits:
+                    self._precommit(precommit, at)
+                return Decided().pack() if request.prepare is None else self._prepare(request.prepare, at)
+            case EpochRequest():
+                return self._begin_epoch(request.epoch)
+            case MarkRequest():
+                return self._mark(request) if self._enter(request, at) else StaleEpoch(self.epoch).pack()
+            case _:
+                assert_never(request)
 
     def _judge(
-        self, commands: list[Body], count: int, at: At, round_id: int | None = None
+        self, commands: Sequence[Body], count: int, at: At, round_id: int | None = None
     ) -> tuple[dict[str, bytes], Statuses]:
         """Opens the first command's docket and those of the parts that join it. What each part tells, the opener first, and statuses."""
         logged: dict[str, Body] = {}
@@ -119,16 +137,16 @@ class Machine:
             logged[part_name] = body
         first = next(iter(logged))
         opening = self.parts[first].open(logged[first], at, round_id)
-        opened = {first: opening}
+        dockets = {first: opening}
         payments: Payments | None = None
         for name, part in self.parts.items():
             if name != first and (name in logged or part.joins()):
                 payments = payments or opening.payments()
                 docket = part.join(payments, logged.get(name), at, round_id) if payments else None
                 if docket is not None:
-                    opened[name] = docket
-        statuses = judge(list(opened.values()), count)
-        return {name: docket.close(statuses) for name, docket in opened.items()}, statuses
+                    dockets[name] = docket
+        statuses = judge(list(dockets.values()), count)
+        return {name: docket.close(statuses) for name, docket in dockets.items()}, statuses
 
     def _tell(self, at: At) -> None:
         """Lets each part see what has happened in the others, and keeps it for readers."""
@@ -139,49 +157,46 @@ class Machine:
                     if other is not part:
                         other.observe(facts, at)
 
-    def _enter(self, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
+    def _enter(self, request: RoundRequest | MarkRequest, at: At) -> bool:
         """The beginning of what a coordinator says: false if its epoch is over, else its decisions are carried out."""
-        if epoch < self.epoch:
+        if request.epoch < self.epoch:
             return False
-        self.epoch = epoch
-        for round_id, decision in decisions:
+        self.epoch = request.epoch
+        for round_id, decision in request.decisions.items():
             self._decide(round_id, decision, at)
-        self._note_over(*over)
+        self._note_over(request.over)
         return True
 
-    def _note_over(self, below: int, own: int, *lasting: int) -> None:
-        """Calls may overtake each other: the highest bound counts, and for that the shortest list of rounds that last."""
-        known_below, known_own, *known = self._over
-        kept = [*lasting] if own > known_own else [n for n in known if own < known_own or n in lasting]
-        over = [max(known_below, below), max(known_own, own), *kept]
+    def _note_over(self, said: Over) -> None:
+        over = self._over.join(said)
         if over != self._over:
             self._over = over
             self._finished = {number: kept for number, kept in self._finished.items() if not self._is_over(number)}
 
     def _is_over(self, round_id: int) -> bool:
-        below, own, *lasting = self._over
-        is_own = round_id >> ROUND_BITS == self.epoch
-        return round_id < below or (is_own and round_id < own and round_id not in lasting)
+        return self._over.holds(round_id, self.epoch)
 
-    def _prepare(self, prepare: Body, at: At) -> Body:
-        round_id, count, protocol, groups, place, commands = prepare
+    def _prepare(self, prepare: Prepare, at: At) -> Body:
+        round_id, count = prepare.round_id, prepare.count
         if round_id in self.rounds:
             return self.rounds[round_id].answer
         if round_id in self._finished or self._is_over(round_id):
             return SUPERSEDED.pack()
-        told, statuses = self._judge(commands, count, at, round_id)
+        told, statuses = self._judge(prepare.commands, count, at, round_id)
         answer = Votes(statuses.tobytes(), told).pack()
         self._tell(at)
-        self.rounds[round_id] = OpenRound(protocol, groups, place, [*told], count, answer, at.timestamp_ns)
+        self.rounds[round_id] = OpenRound(
+            prepare.protocol, list(prepare.groups), prepare.leg_layout, [*told], count, answer, at.timestamp_ns
+        )
         return answer
 
-    def _precommit(self, precommit: Body, at: At) -> None:
+    def _precommit(self, precommit: Precommit, at: At) -> None:
         """3pc: holds what the coordinator of this epoch proposes, prepared here or not; from here on a PREPARE is superseded."""
-        round_id, groups, decision = precommit
+        round_id, decision = precommit.round_id, precommit.decision
         if round_id in self._finished or self._is_over(round_id):
             return
         if round_id not in self.rounds:
-            count = len(unpack_decision(decision))
+            count, groups = len(unpack_decision(decision)), list(precommit.groups)
             self.rounds[round_id] = OpenRound("3pc", groups, b"", [], count, SUPERSEDED.pack(), at.timestamp_ns)
         opened = self.rounds[round_id]
         opened.attempt, opened.precommitted, opened.precommitted_ns = self.epoch, decision, at.timestamp_ns
@@ -193,30 +208,31 @@ class Machine:
                 self.parts[part].decide(round_id, statuses, at, failed)
             self._tell(at)
             opened.decided_ns, opened.decision = at.timestamp_ns, decision
-            opened.place, opened.answer = b"", without_told(opened.answer)
+            opened.leg_layout, opened.answer = b"", without_told(opened.answer)
             self._trail.keep(round_id, opened.count, opened)
         if not self._is_over(round_id):
             self._finished.setdefault(round_id, decision)
 
-    def _apply_epoch(self, epoch: int) -> Body:
+    def _begin_epoch(self, epoch: int) -> Body:
         if epoch < self.epoch:
             return StaleEpoch(self.epoch).pack()
         self.epoch = epoch
         opened = [
-            Opened(number, r.protocol, tuple(r.groups), r.count, r.attempt, r.precommitted, r.place, r.vote)
+            Opened(number, r.protocol, tuple(r.groups), r.count, r.attempt, r.precommitted, r.leg_layout, r.vote)
             for number, r in sorted(self.rounds.items())
         ]
         return EpochBegun(opened, self._finished).pack()
 
-    def _mark(self, name: str, wants_digest: bool, questions: list[Body]) -> Body:
+    def _mark(self, request: MarkRequest) -> Body:
+        name = request.name
         if name in self._marks:
             return self._marks[name]
         answers = []
-        for part, body in questions:
+        for part, body in request.questions:
             answer = self.parts[part].query(body, {})
             assert isinstance(answer, Answer), "a cut asks only for what is in memory"
             answers.append(answer.body)
-        if not wants_digest:
+        if not request.wants_digest:
             return Mark(self.applied, 0, len(self.rounds), [], answers).pack()
         totals = [(part.name, part.totals()) for part in self.parts.values()]
         self._marks[name] = Mark(self.applied, self.digest(), len(self.rounds), totals, answers).pack()
@@ -237,7 +253,7 @@ class Machine:
         resolved = self.parts[part].resolve(body, asking)
         match resolved:
             case Judged():
-                return [Kind.judge, resolved.count, self._accompanied(resolved, asking)]
+                return judge_request(resolved.count, self._accompanied(resolved, asking))
             case Alone(logged):
                 return apply_request(part, logged)
             case _:
@@ -245,16 +261,18 @@ class Machine:
 
     def resolve_round(self, request: Body, now_ns: int, loaded: Loaded) -> Body | Need:
         """At the leader: a coordinator's request with the commands of its PREPARE as they are to be logged."""
-        kind, *_, prepare = request
-        if kind != Kind.round or prepare is None:
+        if not is_round(request):
             return request
-        *terms, part, body = prepare
+        asked = unpack_request(request)
+        if not isinstance(asked, RoundRequest) or asked.prepare is None:
+            return request
+        ((part, body),) = asked.prepare.commands
         asking = Asking(now_ns, loaded, self.parts)
         resolved = self.parts[part].resolve(body, asking)
         if isinstance(resolved, Need):
             return resolved
         assert isinstance(resolved, Judged), f"a round brings transactions, not {body[0]}"
-        return [*request[:-1], [*terms, self._accompanied(resolved, asking)]]
+        return replace(asked, prepare=replace(asked.prepare, commands=self._accompanied(resolved, asking))).pack()
 
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
         """The commands, and what other parts log beside them."""
@@ -283,7 +301,7 @@ class Machine:
                 return Answer(["round", None if opened is None else opened.report(number, row)])
             case ["votes", round_id]:
                 opened = self.rounds.get(round_id)
-                return Answer(["votes", None if opened is None else [opened.place, opened.answer]])
+                return Answer(["votes", None if opened is None else [opened.leg_layout, opened.answer]])
             case ["open", of_part]:
                 return Answer(
                     ["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]]
@@ -328,7 +346,7 @@ class Machine:
         """A digest of all state that replicas share; equal logs give equal digests."""
         opened = [[number, self.rounds[number].pack()] for number in sorted(self.rounds)]
         finished = sorted(self._finished.items())
-        own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over, opened, finished]
+        own = [self.applied, self.timestamp_ns, self.elapsed_ns, self.epoch, self._over.pack(), opened, finished]
         digest = self.journal.digest(digest_of(own, 0))
         for part in self.parts.values():
             digest = part.digest(digest)
@@ -341,7 +359,7 @@ class Machine:
         rounds = [[number, opened.pack()] for number, opened in self.rounds.items()]
         finished = [[number, decision] for number, decision in self._finished.items()]
         times = [self.timestamp_ns, self.elapsed_ns]
-        own: bytes = msgpack.packb([FORM, self.applied, *times, self.epoch, self._over, rounds, finished])
+        own: bytes = msgpack.packb([FORM, self.applied, *times, self.epoch, self._over.pack(), rounds, finished])
         changes = [change for part in self.parts.values() for change in part.changes()]
         return [*changes, *self.journal.changes(), Change(TABLE, 0, own)]
 
@@ -364,7 +382,8 @@ class Machine:
         for _, value in rows(TABLE):
             self.applied = self.applied_in(value)
             _, _, self.timestamp_ns, self.elapsed_ns, *own = msgpack.unpackb(value)
-            self.epoch, self._over, rounds, finished = own
+            self.epoch, over, rounds, finished = own
+            self._over = Over.unpack(over)
             self.rounds = {number: OpenRound(*packed) for number, packed in rounds}
             self._finished = dict(finished)
         self.journal.restore(rows)

@@ -63,7 +63,7 @@ class Need:
     """Stored rows that must be read before a command can be resolved or a question answered: (table, key) pairs."""
 
     keys: tuple[tuple[str, int], ...]
-    spent: tuple[tuple[str, int], ...] = ()  # rows that were looked through and need not be kept
+    searched: tuple[tuple[str, int], ...] = ()  # rows that were looked through and need not be kept
     notes: tuple[tuple[tuple[str, int], bytes], ...] = ()  # what was found in those, to come back under these keys
 
     def missing(self, loaded: Loaded) -> tuple[tuple[str, int], ...]:
@@ -74,13 +74,13 @@ class Need:
 
     def fill(self, loaded: Loaded, rows: Loaded) -> Loaded:
         """What to come back with when the missing rows were read, beside what was `loaded` before."""
-        return {**loaded, **dict.fromkeys(self.spent, SPENT), **dict(self.notes), **rows}
+        return {**loaded, **dict.fromkeys(self.searched, SEARCHED), **dict(self.notes), **rows}
 
 
 Loaded = Mapping[tuple[str, int], bytes | None]
 """Rows that were read for a `Need`."""
 
-SPENT = b""
+SEARCHED = b""
 """Stands for a row that was looked through in vain."""
 
 

@@ -52,7 +52,7 @@ class OpenRound:
 
     protocol: str  # name of the commit protocol
     groups: list[int]  # its participants
-    place: bytes  # the coordinator's own note for its successors
+    leg_layout: bytes  # the coordinator's own note for its successors
     parts: list[str]  # empty where the PREPARE has not come: then it is superseded
     count: int  # transactions
     answer: Body  # what the first PREPARE gave, packed, for a repeated one
@@ -71,7 +71,7 @@ class OpenRound:
     def pack(self) -> list[Any]:
         """For a checkpoint."""
         return [
-            self.protocol, self.groups, self.place, self.parts, self.count, self.answer, self.opened_ns, self.attempt,
+            self.protocol, self.groups, self.leg_layout, self.parts, self.count, self.answer, self.opened_ns, self.attempt,
             self.precommitted,
         ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Which funds move to the home part of a split account so that its debits find them."""
+"""Which funds move to the home share of a split account so that its debits find them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def plan_moves(
 ) -> tuple[list[bool], list[tuple[int, int, int]]]:
     """Whether the sum is enough for each transaction alone, and the moves (from group, to group, amount) for all of them together.
 
-    `available` is what each group's part can give, `wanted` what each transaction takes, in order. A transaction that finds too
-    little only beside those before it is not refused: they may fail for another reason. If the home part is short of what the sum
+    `available` is what each group's share can give, `wanted` what each transaction takes, in order. A transaction that finds too
+    little only beside those before it is not refused: they may fail for another reason. If the home share is short of what the sum
     covers, it gets all that the others have, so that the next debits find it.
     """
     total = left = sum(available.values())
@@ -24,5 +24,5 @@ def plan_moves(
 
 
 def moves_home(available: Mapping[int, int], home: int) -> list[tuple[int, int, int]]:
-    """The moves of all that the other parts have."""
+    """The moves of all that the other shares have."""
     return [(group, home, amount) for group, amount in available.items() if group != home and amount > 0]

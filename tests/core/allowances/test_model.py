@@ -76,11 +76,13 @@ class BothModel(Model):
         if id not in self.holds:
             self.accounts[hold["debit"]].paid -= self.given_back(hold["debit"], hold["rest"])
 
-    def end_voiding(self, row: Transfer, hold: dict[str, Any], giver: Account, ended: Status, happens: bool) -> None:
+    def end_voiding(
+        self, row: Transfer, hold: dict[str, Any], debit_account: Account, ended: Status, happens: bool
+    ) -> None:
         """What goes back counts no more."""
-        super().end_voiding(row, hold, giver, ended, happens)
+        super().end_voiding(row, hold, debit_account, ended, happens)
         if happens:
-            giver.paid -= self.given_back(row.debit, hold["rest"])
+            debit_account.paid -= self.given_back(row.debit, hold["rest"])
 
     def reserve(self, row: Transfer) -> int:
         """Pledged until the round is decided."""

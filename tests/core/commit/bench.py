@@ -8,22 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from node.core.commit import (
-    Answered,
-    Ask,
-    Coordinator,
-    Effect,
+from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.commit.legs import DEBIT, Legs
+from node.core.machine import (
+    Body,
     EpochRequest,
-    Forget,
-    Marked,
+    Mark,
     MarkRequest,
     Prepare,
-    Record,
     RoundRequest,
-    Ticket,
-)  # fmt: skip
-from node.core.commit.legs import DEBIT, Legs
-from node.core.machine import Body, Mark, pack_decision, unpack_decision
+    pack_decision,
+    unpack_decision,
+)
 from protocol.columns import Flag, Transfers
 from protocol.status import Status
 
@@ -73,7 +69,7 @@ def vote(ask: Ask, statuses: dict[int, int] | None = None, currency: int = EUR) 
 
 def vote_on(prepare: Body, statuses: dict[int, int] | None = None, currency: int = EUR) -> Body:
     """The same of a PREPARE as the machine takes it."""
-    _, count, _, _, _, part, body = prepare
+    _, count, _, _, _, ((part, body),) = prepare
     assert part == "ledger"
     columns, packed_numbers = Transfers.unpack(body[1]), body[2]
     numbers = np.frombuffer(packed_numbers, "<i4")
@@ -237,16 +233,16 @@ def open_round(
 ) -> Body:
     """An open round as a shard tells the new epoch of it: all of its transfers were voted for, and all touch the shard."""
     rows, numbers = np.arange(count), np.arange(count, dtype=np.int32)
-    place = Legs(rows, np.full(count, DEBIT, np.uint8), "ledger", []).place(numbers)
+    layout = Legs(rows, np.full(count, DEBIT, np.uint8), "ledger", []).layout(numbers)
     votes = ["votes", bytes(count), [["ledger", bytes(3 * count)]]]
-    return [round_id, protocol, list(groups), count, attempt, proposed, place, votes]
+    return [round_id, protocol, list(groups), count, attempt, proposed, layout, votes]
 
 
 def held(ask: Ask, votes: Body) -> Body:
     """An open round as a shard that has answered this PREPARE so tells the new epoch of it."""
     prepare = prepare_of(ask)
     return [
-        prepare.round_id, prepare.protocol, list(prepare.groups), prepare.count, 0, b"", prepare.place, votes,
+        prepare.round_id, prepare.protocol, list(prepare.groups), prepare.count, 0, b"", prepare.leg_layout, votes,
     ]  # fmt: skip
 
 
@@ -260,12 +256,12 @@ def with_group_3_away(ticket: int) -> tuple[Bench, int]:
     bench = ready()
     bench.submit(ticket, (1, 1, 3))
     bench.go_on()
-    giver, taker = bench.prepares()
-    bench.answer(giver, vote(giver))
-    bench.abandon(round_id(taker))
+    payer, payee = bench.prepares()
+    bench.answer(payer, vote(payer))
+    bench.abandon(round_id(payee))
     bench.record_all()
-    bench.asks.remove(taker)
-    return bench, round_id(taker)
+    bench.asks.remove(payee)
+    return bench, round_id(payee)
 
 
 def ready(protocol: str = "2pc", groups: tuple[int, ...] = GROUPS) -> Bench:

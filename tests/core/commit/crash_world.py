@@ -40,9 +40,9 @@ paused  the coordinator is not dead: it goes on side by side with the next one, 
 """
 
 
-def pay(id: int, giver: str, taker: str, amount: int, is_linked: bool = False) -> Transfer:
+def pay(id: int, payer: str, payee: str, amount: int, is_linked: bool = False) -> Transfer:
     """One row; accounts are named after their group."""
-    return Transfer(id, giver, taker, amount, Flag.linked if is_linked else 0)
+    return Transfer(id, payer, payee, amount, Flag.linked if is_linked else 0)
 
 
 REFUSED = 12

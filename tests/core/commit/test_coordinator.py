@@ -8,6 +8,7 @@ import pytest
 from node.core.commit import PROTOCOLS
 from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX
 from node.core.commit.gathering import ATTEMPTS_MAX
+from node.core.machine import Over
 from protocol.columns import Flag
 from protocol.status import TRANSFERS_MAX, Status
 from tests.core.commit.bench import (
@@ -68,9 +69,9 @@ def test_the_smaller_reason_of_both_sides_is_answered() -> None:
         bench = ready()
         bench.submit(7, (1, 1, 2))
         bench.go_on()
-        giver, taker = bench.prepares()
-        bench.answer(giver, vote(giver, {1: first}))
-        bench.answer(taker, vote(taker, {1: second}))
+        payer, payee = bench.prepares()
+        bench.answer(payer, vote(payer, {1: first}))
+        bench.answer(payee, vote(payee, {1: second}))
         bench.record_all()
         assert bench.answers == {7: [min(first, second)]}
 
@@ -81,9 +82,9 @@ def test_currencies_are_compared_between_shards() -> None:
     bench.submit(7, (1, 1, 2))
     bench.submit(8, (2, 1, 2))
     bench.go_on()
-    giver, taker = bench.prepares()
-    bench.answer(giver, vote(giver, currency=EUR))
-    bench.answer(taker, vote(taker, {2: NO_ACCOUNT}, currency=USD))
+    payer, payee = bench.prepares()
+    bench.answer(payer, vote(payer, currency=EUR))
+    bench.answer(payee, vote(payee, {2: NO_ACCOUNT}, currency=USD))
     bench.record_all()
     assert bench.answers == {7: [Status.accounts_must_have_the_same_currency], 8: [NO_ACCOUNT]}
 
@@ -172,15 +173,15 @@ def test_what_is_over_is_told_with_every_call() -> None:
     bench.submit(2, (2, 2, 3))
     bench.go_on()
     bench.tick()
-    assert [round_of(ask).over for ask in bench.asks] == [[first, first]] * 3
+    assert [round_of(ask).over for ask in bench.asks] == [Over(first, first)] * 3
     bench.decide_all()
     bench.vote_all()
     bench.tick()
-    assert [round_of(ask).over for ask in bench.asks] == [[first + 1, first + 1]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [Over(first + 1, first + 1)] * 2
     bench.decide_all()
     bench.submit(3, (3, 1, 3))
     bench.go_on()
-    assert [round_of(ask).over for ask in bench.asks] == [[first + 2, first + 2]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [Over(first + 2, first + 2)] * 2
 
 
 def test_undecided_rows_are_tried_again_and_never_answered() -> None:
@@ -296,10 +297,10 @@ def test_the_shape_of_a_leg() -> None:
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 2, 2), linked=[0])
     bench.go_on()
     asked = next(ask for ask in bench.prepares() if ask.group == 2)
-    name, columns, numbers, sides, places = prepare_of(asked).body
+    ((_, (name, columns, numbers, sides, round_rows)),) = prepare_of(asked).commands
     assert name == "legs" and columns[0] == batch((1, 1, 2), (2, 2, 3), (3, 2, 2))[0].ids
     assert np.frombuffer(numbers, "<i4").tolist() == [0, 0, 1] and list(sides) == [2, 1, 3]
-    assert np.frombuffer(places, "<i4").tolist() == [0, 1, 2]
+    assert np.frombuffer(round_rows, "<i4").tolist() == [0, 1, 2]
     assert np.frombuffer(columns[4], "<u2").tolist() == [Flag.linked, 0, 0]
 
 

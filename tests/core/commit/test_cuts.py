@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.core.commit import Cut, EpochRequest
-from node.core.machine import ROUND_BITS, Body, Mark
+from node.core.commit import Cut
+from node.core.machine import ROUND_BITS, Body, EpochRequest, Mark, Over
 from tests.core.commit.bench import GROUPS, Bench, decisions, marker_of, open_round, packed, ready, round_id, round_of
 
 OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
@@ -108,7 +108,7 @@ def test_a_marker_carries_its_decisions_out() -> None:
     assert not bench.asks
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    assert [round_of(ask).over for ask in bench.asks] == [[number + 1, number + 1]] * 2
+    assert [round_of(ask).over for ask in bench.asks] == [Over(number + 1, number + 1)] * 2
 
 
 def test_a_cut_over_some_groups_asks_only_them() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from node.core.commit import Decisions
-from node.core.machine import ROUND_BITS, At, Change, pack_decision
+from node.core.machine import ROUND_BITS, At, Change, Over, pack_decision
 from protocol.status import Status
 from tests.core.commit.bench import (
     GROUPS,
@@ -76,15 +76,15 @@ def test_a_decision_without_all_votes_is_lost_with_its_record() -> None:
     old = ready()
     old.submit(7, (1, 1, 2))
     old.go_on()
-    giver, taker = old.prepares()
-    opened = {ask.group: [held(ask, vote(ask))] for ask in (giver, taker)}
-    old.answer(giver, vote(giver))
-    old.abandon(round_id(giver))
+    payer, payee = old.prepares()
+    opened = {ask.group: [held(ask, vote(ask))] for ask in (payer, payee)}
+    old.answer(payer, vote(payer))
+    old.abandon(round_id(payer))
     assert len(old.records) == 1 and old.core.resign() == [7]
     new = Bench(epoch=2)
     new.accept(opened=opened)
     new.go_on()
-    assert [decisions(ask) for ask in new.decides()] == [{round_id(giver): [0]}] * 2
+    assert [decisions(ask) for ask in new.decides()] == [{round_id(payer): [0]}] * 2
 
 
 def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
@@ -92,12 +92,12 @@ def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
     old = ready()
     old.submit(7, (1, 1, 2), (2, 1, 2))
     old.go_on()
-    (giver, taker), number = old.prepares(), round_id(old.prepares()[0])
-    old.answer(giver, vote(giver, {2: NO_FUNDS}))
+    (payer, payee), number = old.prepares(), round_id(old.prepares()[0])
+    old.answer(payer, vote(payer, {2: NO_FUNDS}))
     old.abandon(number)
     record = old.records[0]
     new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
-    new.accept(opened={giver.group: [held(giver, vote(giver, {2: NO_FUNDS}))], taker.group: [held(taker, vote(taker))]})
+    new.accept(opened={payer.group: [held(payer, vote(payer, {2: NO_FUNDS}))], payee.group: [held(payee, vote(payee))]})
     new.go_on()
     expected = {number: [RETRY, NO_FUNDS]}
     assert [(ask.group, decisions(ask)) for ask in new.asks] == [(1, expected), (2, expected)]
@@ -142,18 +142,18 @@ def test_nothing_of_an_earlier_epoch_is_over_before_all_groups_have_answered() -
     bench.accept(1, 2)
     bench.submit(1, (1, 1, 2))
     bench.go_on()
-    assert [round_of(ask).over for ask in bench.prepares()] == [[0, first_own]] * 2
+    assert [round_of(ask).over for ask in bench.prepares()] == [Over(0, first_own)] * 2
     bench.vote_all()
     bench.record_all()
     bench.tick()
     bench.decide_all()
     bench.accept(3, opened={3: [open_round(10, 1, (1, 3))]})
     bench.go_on()
-    assert [round_of(ask).over for ask in bench.decides()] == [[10, first_own + 1]] * 2
+    assert [round_of(ask).over for ask in bench.decides()] == [Over(10, first_own + 1)] * 2
     bench.decide_all()
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    assert [round_of(ask).over for ask in bench.prepares()] == [[first_own + 1] * 2] * 2
+    assert [round_of(ask).over for ask in bench.prepares()] == [Over(first_own + 1, first_own + 1)] * 2
 
 
 def test_new_work_starts_only_where_the_epoch_is_accepted() -> None:
@@ -237,10 +237,10 @@ def test_resigning_names_every_ticket_without_an_answer() -> None:
     bench.round()
     bench.submit(2, (2, 1, 2))
     bench.go_on()
-    giver, taker = bench.prepares()
-    bench.answer(giver, vote(giver, {2: NO_FUNDS}))
-    bench.abandon(round_id(giver))
-    bench.answer(taker, vote(taker))
+    payer, payee = bench.prepares()
+    bench.answer(payer, vote(payer, {2: NO_FUNDS}))
+    bench.abandon(round_id(payer))
+    bench.answer(payee, vote(payee))
     bench.submit(3, (3, 1, 2))
     bench.go_on()
     bench.submit(4, (4, 1, 2))

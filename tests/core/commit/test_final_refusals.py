@@ -77,7 +77,7 @@ class World:
         """A payment, or a chain of them, between shards."""
         count, base = self.random.choice((1, 1, 2, 3)), 10 * (len(self.requests) + 1)
         pairs = [self.random.sample(SHARDS, 2) for _ in range(count)]
-        rows = tuple((base + row, giver, taker) for row, (giver, taker) in enumerate(pairs))
+        rows = tuple((base + row, payer, payee) for row, (payer, payee) in enumerate(pairs))
         self.requests.append((rows, tuple(range(count - 1))))
         self.submit(len(self.requests) - 1)
 

@@ -23,20 +23,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node.core.commit import (
-    Answered,
-    Ask,
-    Coordinator,
-    Decisions,
-    Effect,
-    EpochRequest,
-    Forget,
-    Record,
-    RoundRequest,
-    Ticket,
-)
+from node.core.commit import Answered, Ask, Coordinator, Decisions, Effect, Forget, Record, Ticket
 from node.core.ledger import Ledger
-from node.core.machine import ROUND_BITS, Body, Kind, unpack_decision
+from node.core.machine import ROUND_BITS, Body, EpochRequest, Kind, RoundRequest, unpack_decision
 from protocol.columns import Flag
 from protocol.status import Status, split_status
 from tests.core.commit.bench import resolved

@@ -25,9 +25,9 @@ def test_a_row_with_a_lock_makes_a_leg_for_group_0() -> None:
     bench = ready(groups=(0, 1, 2, 3))
     bench.submit(7, (1, 1, 2), (2, 2, 3), (3, 1, 3), linked=[1], lock="till")
     bench.go_on()
-    guards = {ask.group: (prepare_of(ask).part, prepare_of(ask).body) for ask in bench.prepares()}
+    guards = {ask.group: prepare_of(ask).commands for ask in bench.prepares()}
     assert sorted(guards) == [0, 1, 2, 3]
-    assert guards[0] == ("locks", ["guards", [[1, "till", 5]]])
+    assert guards[0] == [["locks", ["guards", [[1, "till", 5]]]]]
     assert all(prepare_of(ask).groups == (1, 2, 3, 0) for ask in bench.prepares()), "group 0 is a participant"
     assert bench.core.is_guarded("till") and not bench.core.is_guarded("other")
 

@@ -28,8 +28,8 @@ def test_the_rounds_behind_one_that_lasts_are_told_to_be_over() -> None:
     bench.submit(ROUNDS, (ROUNDS, 1, 2))
     bench.go_on()
     over = round_of(bench.prepares()[0]).over
-    assert over[0] <= lasting < over[1] and over[2:] == [lasting]
-    assert round_id(bench.prepares()[0]) - over[1] < LASTING_AFTER
+    assert over.below <= lasting < over.own and over.lasting == (lasting,)
+    assert round_id(bench.prepares()[0]) - over.own < LASTING_AFTER
 
 
 def test_what_was_finished_is_forgotten_but_for_what_lasts() -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from node.core.commit import EpochRequest
 from node.core.commit.phases import Event
 from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_in_votes
-from node.core.machine import Votes
+from node.core.machine import EpochRequest, Votes
 from tests.core.commit.bench import RETRY, Bench, decisions, open_round, packed, proposals
 
 ROUND, OTHER = 7, 8
@@ -90,9 +89,9 @@ def test_whoever_decided_is_found_by_every_majority() -> None:
 
 def voted(*statuses: int) -> Poll:
     """The round is open there, with these votes."""
-    *_, place, _ = open_round(ROUND, len(statuses))
+    *_, layout, _ = open_round(ROUND, len(statuses))
     ledger = bytes(2 * len(statuses)) + bytes(statuses)
-    return Poll({ROUND: Attempt(0, b"", place, Votes(bytes(statuses), {"ledger": ledger}))}, {})
+    return Poll({ROUND: Attempt(0, b"", layout, Votes(bytes(statuses), {"ledger": ledger}))}, {})
 
 
 YES, NO = voted(0, 0), voted(0, 56)

@@ -11,12 +11,12 @@ import pytest
 
 from node.core.commit import PROTOCOLS, Coordinator, Decisions, Effect
 from node.core.commit import coordinator as commit_coordinator
-from node.core.commit.legs import place_legs
+from node.core.commit.legs import legs_of
 from node.core.commit.phases import Event, Phase
 from node.core.commit.recovery import Found, Orphan, Poll, find_in_votes
 from node.core.commit.rounds import Record, Round
 from node.core.commit.votes import Vote, merge_votes
-from node.core.machine import At, Body, Machine, Votes, pack_decision
+from node.core.machine import At, Body, Machine, MarkRequest, RoundRequest, Votes, pack_decision
 from tests.core.commit.crash_world import Plan, played
 
 Polls = Mapping[int, Poll]
@@ -35,7 +35,7 @@ def _by_some(orphan: Orphan, polls: Polls) -> Found:
     opened = {group: rounds[orphan.round_id] for group, rounds in known.items() if orphan.round_id in rounds}
     if not opened:
         return Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8))
-    legs, numbers = place_legs({group: attempt.place for group, attempt in opened.items()})
+    legs, numbers = legs_of({group: attempt.leg_layout for group, attempt in opened.items()})
     statuses = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers).transactions
     padded = np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])
     return Event.votes_found, pack_decision(padded[: orphan.count])
@@ -83,9 +83,9 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
     """Shards do what an earlier coordinator says."""
     honest = Machine._enter
 
-    def enter(self: Machine, epoch: int, over: list[int], decisions: list[Body], at: At) -> bool:
-        self.epoch = min(self.epoch, epoch)
-        return honest(self, epoch, over, decisions, at)
+    def enter(self: Machine, request: RoundRequest | MarkRequest, at: At) -> bool:
+        self.epoch = min(self.epoch, request.epoch)
+        return honest(self, request, at)
 
     patch.setattr(Machine, "_enter", enter)
 

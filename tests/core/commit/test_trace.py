@@ -41,16 +41,16 @@ class World:
         """A lone transfer from a to b, at these of its participants."""
         for group in groups:
             leg = Transfer(id, "a", "b", amount, side=group)
-            self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, place=bytes([group]), **more)
+            self.shards[group].prepare(round_id, 1, ("ledger", legs([leg])), epoch=7, leg_layout=bytes([group]), **more)
 
     def prepare_chain(self, *rows: tuple[int, int], groups: tuple[int, ...] = (1, 2), **more: Any) -> None:
         """One transaction of transfers from a to b, (id, amount) each, at these of its participants."""
-        numbers, places = np.zeros(len(rows), np.int32), np.arange(len(rows))
+        numbers, round_rows = np.zeros(len(rows), np.int32), np.arange(len(rows))
         for group in groups:
             body = legs([Transfer(id, "a", "b", amount, side=group) for id, amount in rows])
-            body[4] = places.astype("<i4").tobytes()
-            place = Legs(places, np.full(len(rows), group, np.uint8), "ledger", body).place(numbers)
-            self.shards[group].prepare(ROUND, 1, ("ledger", body), epoch=7, place=place, **more)
+            body[4] = round_rows.astype("<i4").tobytes()
+            layout = Legs(round_rows, np.full(len(rows), group, np.uint8), "ledger", body).layout(numbers)
+            self.shards[group].prepare(ROUND, 1, ("ledger", body), epoch=7, leg_layout=layout, **more)
 
     def decide(self, status: int, *groups: int, round_id: int = ROUND) -> None:
         """These participants carry it out."""

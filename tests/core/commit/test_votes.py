@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.core.commit.legs import CREDIT, DEBIT, LOCKS_GROUP, Legs, place_legs
+from node.core.commit.legs import CREDIT, DEBIT, LOCKS_GROUP, Legs, legs_of
 from node.core.commit.votes import Verdict, Vote, merge_votes
 from node.core.machine import SETTLED, SUPERSEDED, Votes
 from protocol.status import Status, split_status
@@ -44,7 +44,7 @@ class Ballot:
         """Of each group that takes part."""
         legs: dict[int, Legs] = {}
         for group in self.said:
-            sides = [DEBIT * (giver == group) | CREDIT * (taker == group) for giver, taker, _ in self.rows]
+            sides = [DEBIT * (payer == group) | CREDIT * (payee == group) for payer, payee, _ in self.rows]
             rows = np.flatnonzero(sides)
             if len(rows):
                 legs[group] = Legs(rows, np.array(sides, np.uint8)[rows], "ledger", [])
@@ -76,7 +76,7 @@ class Ballot:
         numbers = np.array([number for _, _, number in self.rows], np.int32)
         legs, votes = self.legs(), self.votes()
         verdict = merge_votes(legs, votes, numbers)
-        placed, known = place_legs({group: leg.place(numbers) for group, leg in legs.items()})
+        placed, known = legs_of({group: leg.layout(numbers) for group, leg in legs.items()})
         recovered = merge_votes(placed, votes, known)
         assert recovered.pack() == verdict.pack() and recovered.rows.tolist() == verdict.rows.tolist()
         return verdict
@@ -146,9 +146,9 @@ def ballots(draw: st.DrawFn) -> Ballot:
     said: dict[int, dict[int, int] | None] = {}
     for group in (1, 2, 3):
         words = {}
-        for row, (giver, _, _) in enumerate(rows):
-            known = [word for word in DEBIT_WORDS if word is not None] if giver == group else list(WORDS)
-            agreed = [0, 0, 0, 0, EXISTS] if giver == group else [0, 0, 0, 0]
+        for row, (payer, _, _) in enumerate(rows):
+            known = [word for word in DEBIT_WORDS if word is not None] if payer == group else list(WORDS)
+            agreed = [0, 0, 0, 0, EXISTS] if payer == group else [0, 0, 0, 0]
             words[row] = draw(st.sampled_from([*agreed, *known]))
         said[group] = draw(st.sampled_from([words, words, words, words, None]))
     guarded = draw(st.dictionaries(st.integers(0, count - 1), st.sampled_from([0, LOCK, 100]), max_size=2))

@@ -12,21 +12,9 @@ from random import Random
 
 import numpy as np
 
-from node.core.commit import (
-    Answered,
-    Ask,
-    Coordinator,
-    Cut,
-    Decisions,
-    Effect,
-    EpochRequest,
-    Forget,
-    Marked,
-    Record,
-    Ticket,
-)  # fmt: skip
+from node.core.commit import Answered, Ask, Coordinator, Cut, Decisions, Effect, Forget, Marked, Record, Ticket
 from node.core.ledger import Ledger
-from node.core.machine import Body, Kind, Mark, unpack_decision
+from node.core.machine import Body, EpochRequest, Kind, Mark, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status, split_status
 from tests.core.commit.bench import resolved
@@ -244,12 +232,12 @@ class World:
         """A few transfers, some linked, some hopeless, some with an id that was used before."""
         rows: list[Transfer] = []
         for _ in range(self.random.randint(1, 6)):
-            giver, taker = self.random.sample([*self._names(), "1:usd", "2:none"], 2)
+            payer, payee = self.random.sample([*self._names(), "1:usd", "2:none"], 2)
             self._ids += 1
             id = self.random.randint(11, self._ids) if self.random.random() < 0.05 else self._ids
             if any(row.id == id for row in rows):  # a chain that names an id twice waits for itself
                 id = self._ids
-            rows.append(Transfer(id, giver, taker, self.random.randint(1, 200)))
+            rows.append(Transfer(id, payer, payee, self.random.randint(1, 200)))
             if self.random.random() < 0.3:
                 rows[-1].flags = Flag.linked
         if self.random.random() < 0.95:
@@ -302,10 +290,10 @@ class World:
     def local(self) -> None:
         """A payment inside one shard, which needs no coordinator."""
         group = self.random.choice(self.groups)
-        giver, taker = self.random.sample([name for name in self._names() if name.startswith(f"{group}:")], 2)
+        payer, payee = self.random.sample([name for name in self._names() if name.startswith(f"{group}:")], 2)
         self._ids += 1
         self.local_ids.append(self._ids)
-        self.shards[group].transfers(Transfer(self._ids, giver, taker, self.random.randint(1, 50)))
+        self.shards[group].transfers(Transfer(self._ids, payer, payee, self.random.randint(1, 50)))
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -127,49 +127,49 @@ class Model:
         self.moves = 0 if row.flags & BALANCING else row.amount
         if (told := self.told(row)) is not None:
             return True, told
-        giver, taker = self.accounts.get(row.debit), self.accounts.get(row.credit)
+        debit_account, credit_account = self.accounts.get(row.debit), self.accounts.get(row.credit)
         reversing = reversal_status(self, row) if row.flags & Flag.reversal and row.side & 2 else 0
         if reversing not in (0, Status.undecided):
             return False, reversing
         wanted = row.currency
-        accounts = (giver if row.side & 1 else None, taker if row.side & 2 else None)
+        accounts = (debit_account if row.side & 1 else None, credit_account if row.side & 2 else None)
         if wanted and any(account and account.currency != wanted for account in accounts):
             return False, Status.transfer_must_have_the_same_currency_as_accounts
         reasons: list[int] = [reversing]
         is_void = bool(row.flags & Flag.void)
-        if row.side & 1 and giver is None:
+        if row.side & 1 and debit_account is None:
             return False, Status.debit_account_not_found
-        if row.side & 1 and giver and row.if_version:
-            if giver.version != row.if_version:
+        if row.side & 1 and debit_account and row.if_version:
+            if debit_account.version != row.if_version:
                 return False, Status.version_conflict
             incoming, unsettled, *_ = self.own.get(row.debit, [0, 0, 0, 0])
-            if giver.incoming - incoming or giver.unsettled - unsettled:
+            if debit_account.incoming - incoming or debit_account.unsettled - unsettled:
                 reasons.append(Status.undecided)
-        if row.side & 2 and taker is None and not (is_void and row.side & 1):
+        if row.side & 2 and credit_account is None and not (is_void and row.side & 1):
             return False, Status.credit_account_not_found
-        giver = giver if row.side & 1 else None
-        taker = taker if row.side & 2 else None
-        if giver and taker and giver.currency != taker.currency:
+        debit_account = debit_account if row.side & 1 else None
+        credit_account = credit_account if row.side & 2 else None
+        if debit_account and credit_account and debit_account.currency != credit_account.currency:
             return False, Status.accounts_must_have_the_same_currency
-        if giver and row.flags & (Flag.capture | Flag.void):
+        if debit_account and row.flags & (Flag.capture | Flag.void):
             reasons.append(self.hold_status(row, elapsed_ns))
         if not is_void:
             for account, closed, frozen in (
-                (giver, Status.debit_account_closed, Status.debit_account_frozen),
-                (taker, Status.credit_account_closed, Status.credit_account_frozen),
+                (debit_account, Status.debit_account_closed, Status.debit_account_frozen),
+                (credit_account, Status.credit_account_closed, Status.credit_account_frozen),
             ):
                 if account and account.state:
                     reasons.append(closed if account.state == 2 else frozen)
             if row.flags & BALANCING:
                 if not any(0 < reason < Status.undecided for reason in reasons):
-                    reasons.append(balance(self, row, giver, taker))
+                    reasons.append(balance(self, row, debit_account, credit_account))
                 if any(0 < reason < Status.undecided for reason in reasons) or reasons[-1]:
                     return False, min(int(reason) for reason in reasons if reason)
                 row = replace(row, amount=self.moves)
-            if giver and not row.flags & Flag.capture:
-                reasons.append(self.debit_status(row, giver))
-            if taker and not row.flags & Flag.hold:
-                reasons.append(self.credit_status(row, taker))
+            if debit_account and not row.flags & Flag.capture:
+                reasons.append(self.debit_status(row, debit_account))
+            if credit_account and not row.flags & Flag.hold:
+                reasons.append(self.credit_status(row, credit_account))
         return False, min((int(reason) for reason in reasons if reason), default=0)
 
     def told(self, row: Transfer) -> int | None:
@@ -258,50 +258,50 @@ class Model:
             return Status.undecided if row.amount <= hold["rest"] + others else Status.exceeds_hold_amount
         return Status.undecided if others and row.flags & Flag.final else 0
 
-    def debit_status(self, row: Transfer, giver: Account) -> int:
+    def debit_status(self, row: Transfer, debit_account: Account) -> int:
         """Whether the money is there."""
         incoming, unsettled, _, returning = self.own.get(row.debit, [0, 0, 0, 0])
-        free = giver.posted - giver.held - row.amount
+        free = debit_account.posted - debit_account.held - row.amount
         gained = incoming + returning
-        others = giver.incoming - incoming + giver.unsettled - unsettled
-        if free >= -BOUND and free + gained >= giver.minimum:
+        others = debit_account.incoming - incoming + debit_account.unsettled - unsettled
+        if free >= -BOUND and free + gained >= debit_account.minimum:
             return 0
-        if others and free + gained + others >= giver.minimum:
+        if others and free + gained + others >= debit_account.minimum:
             return Status.undecided
         return Status.overflows_debit_account if free < -BOUND else Status.insufficient_funds
 
-    def credit_status(self, row: Transfer, taker: Account) -> int:
+    def credit_status(self, row: Transfer, credit_account: Account) -> int:
         """Whether there is room for the money."""
         incoming, unsettled, leaving, _ = self.own.get(row.credit, [0, 0, 0, 0])
-        full = taker.posted + taker.incoming + row.amount
-        others = taker.incoming - incoming + taker.unsettled - unsettled
-        if full < BOUND and full - leaving <= taker.maximum:
+        full = credit_account.posted + credit_account.incoming + row.amount
+        others = credit_account.incoming - incoming + credit_account.unsettled - unsettled
+        if full < BOUND and full - leaving <= credit_account.maximum:
             return 0
-        if others and full - leaving - others <= taker.maximum:
+        if others and full - leaving - others <= credit_account.maximum:
             return Status.undecided
         return Status.overflows_credit_account if full >= BOUND else Status.exceeds_maximum_balance
 
     def post(self, row: Transfer, elapsed_ns: int) -> None:
         """Moves the money."""
-        giver = self.accounts[row.debit]
+        debit_account = self.accounts[row.debit]
         if row.flags & Flag.void:
-            giver.held -= self.holds.pop(row.hold_id)["rest"]
+            debit_account.held -= self.holds.pop(row.hold_id)["rest"]
             self.ended[row.hold_id] = Status.hold_already_voided
             return
         if row.flags & Flag.hold:
-            giver.held += row.amount
+            debit_account.held += row.amount
             self.open_hold(row, elapsed_ns)
             return
-        taker = self.accounts[row.credit]
-        giver.posted -= row.amount
-        taker.posted += row.amount
+        credit_account = self.accounts[row.credit]
+        debit_account.posted -= row.amount
+        credit_account.posted += row.amount
         if row.flags & Flag.reversal:
             self.reversed[row.hold_id] = self.reversed.get(row.hold_id, 0) + row.amount
         if row.flags & Flag.capture:
-            giver.held -= row.amount
+            debit_account.held -= row.amount
             self.holds[row.hold_id]["rest"] -= row.amount
             if row.flags & Flag.final:
-                giver.held -= self.holds.pop(row.hold_id)["rest"]
+                debit_account.held -= self.holds.pop(row.hold_id)["rest"]
                 self.ended[row.hold_id] = Status.hold_already_captured
             else:
                 self.close_hold(row.hold_id)
@@ -363,7 +363,7 @@ class Model:
         """Sets aside what a leg needs; the amount."""
         amount = row.amount
         if row.side & 1:
-            giver = self.accounts[row.debit]
+            debit_account = self.accounts[row.debit]
             captured, _ = self.own_holds.get(row.hold_id, (0, 0))
             returning = 0
             if row.flags & Flag.void:
@@ -378,9 +378,9 @@ class Model:
                 ended = int(Status.hold_already_captured) if returning else 0
                 self.own_holds[row.hold_id] = captured + amount, ended
             else:
-                giver.held += amount
+                debit_account.held += amount
             reserved = returning if row.flags & Flag.void else amount + returning
-            giver.unsettled += reserved
+            debit_account.unsettled += reserved
             own = self.own.setdefault(row.debit, [0, 0, 0, 0])
             own[1] += reserved
             own[2] += 0 if row.flags & (Flag.hold | Flag.void) else amount
@@ -418,33 +418,35 @@ class Model:
                 self.reversed[row.hold_id] = self.reversed.get(row.hold_id, 0) + amount
         if not row.side & 1:
             return
-        giver = self.accounts[row.debit]
-        giver.unsettled -= amount
+        debit_account = self.accounts[row.debit]
+        debit_account.unsettled -= amount
         if row.flags & Flag.void:
             hold = self.holds[row.hold_id]
-            self.end_voiding(row, hold, giver, Status.hold_already_voided, happens)
+            self.end_voiding(row, hold, debit_account, Status.hold_already_voided, happens)
         elif row.flags & Flag.capture:
             hold = self.holds[row.hold_id]
             hold["undecided"] -= amount
             hold["rest"] += 0 if happens else amount
-            giver.posted -= amount if happens else 0
-            giver.held -= amount if happens else 0
+            debit_account.posted -= amount if happens else 0
+            debit_account.held -= amount if happens else 0
             if row.flags & Flag.final and hold["voiding"]:
-                giver.unsettled -= hold["voiding"]
-                self.end_voiding(row, hold, giver, Status.hold_already_captured, happens)
+                debit_account.unsettled -= hold["voiding"]
+                self.end_voiding(row, hold, debit_account, Status.hold_already_captured, happens)
             else:
                 self.close_hold(row.hold_id)
         else:
-            giver.posted -= amount if happens and not row.flags & Flag.hold else 0
-            giver.held -= 0 if happens and row.flags & Flag.hold else amount
+            debit_account.posted -= amount if happens and not row.flags & Flag.hold else 0
+            debit_account.held -= 0 if happens and row.flags & Flag.hold else amount
             if happens and row.flags & Flag.hold:
                 self.open_hold(row, elapsed_ns)
 
-    def end_voiding(self, row: Transfer, hold: dict[str, Any], giver: Account, ended: Status, happens: bool) -> None:
+    def end_voiding(
+        self, row: Transfer, hold: dict[str, Any], debit_account: Account, ended: Status, happens: bool
+    ) -> None:
         """What is left of the hold goes back, or stays."""
         hold["voiding"] = 0
         if happens:
-            giver.held -= hold["rest"]
+            debit_account.held -= hold["rest"]
             del self.holds[row.hold_id]
             self.ended[row.hold_id] = ended
         else:

@@ -41,26 +41,28 @@ def reversal_status(model: Model, row: Transfer) -> int:
     return Status.undecided if row.amount > left - others else 0
 
 
-def balance(model: Model, row: Transfer, giver: Account | None, taker: Account | None) -> int:
+def balance(model: Model, row: Transfer, debit_account: Account | None, credit_account: Account | None) -> int:
     """Finds what a balancing row moves, as long as no open round may change it; between shards it is what is asked for."""
     bounds: list[tuple[int, int, Status]] = []
-    if row.flags & Flag.balancing_debit and giver:
+    if row.flags & Flag.balancing_debit and debit_account:
         incoming, unsettled, _, returning = model.own.get(row.debit, [0, 0, 0, 0])
-        others = giver.incoming - incoming + giver.unsettled - unsettled
+        others = debit_account.incoming - incoming + debit_account.unsettled - unsettled
         if row.flags & Flag.capture and row.hold_id not in model.holds:
             return int(Status.undecided)
         if row.flags & Flag.capture:
             hold, captured = model.holds[row.hold_id], model.own_holds.get(row.hold_id, (0, 0))[0]
             bounds.append((hold["rest"], hold["undecided"] - captured, Status.hold_already_captured))
-        elif giver.minimum > -BOUND:
-            there = giver.posted - giver.held + incoming + returning - giver.minimum
-            bounds.append((min(there, giver.posted - giver.held + BOUND), others, Status.insufficient_funds))
+        elif debit_account.minimum > -BOUND:
+            there = debit_account.posted - debit_account.held + incoming + returning - debit_account.minimum
+            bounds.append(
+                (min(there, debit_account.posted - debit_account.held + BOUND), others, Status.insufficient_funds)
+            )
         elif not row.amount and not row.flags & Flag.balancing_credit:
             return int(Status.balancing_needs_limit)
-    if row.flags & Flag.balancing_credit and taker:
+    if row.flags & Flag.balancing_credit and credit_account:
         incoming, unsettled, leaving, _ = model.own.get(row.credit, [0, 0, 0, 0])
-        others = taker.incoming - incoming + taker.unsettled - unsettled
-        bounds.append((leaving - taker.posted - taker.incoming, others, Status.nothing_owed))
+        others = credit_account.incoming - incoming + credit_account.unsettled - unsettled
+        bounds.append((leaving - credit_account.posted - credit_account.incoming, others, Status.nothing_owed))
     limit = row.amount or BOUND - 1
     sure = min([limit, *(least for least, others, _ in bounds if not others)])
     if any(least < sure for least, others, _ in bounds if others):

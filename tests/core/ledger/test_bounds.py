@@ -34,8 +34,8 @@ def test_what_ever_moved_may_exceed_64_bits() -> None:
     """The books can still be saved, restored, digested and audited."""
     driver = opened("a", "b")
     for number in range(6):
-        giver, taker = ("a", "b") if number % 2 == 0 else ("b", "a")
-        assert driver.transfers([Transfer(100 + number, giver, taker, AMOUNT_MAX)]) == [0]
+        payer, payee = ("a", "b") if number % 2 == 0 else ("b", "a")
+        assert driver.transfers([Transfer(100 + number, payer, payee, AMOUNT_MAX)]) == [0]
     driver.save()
     other = driver.restored()
     assert other.ledger.digest(0) == driver.ledger.digest(0)

@@ -82,11 +82,11 @@ def a_reversible(draw: st.DrawFn, is_leg: bool = False) -> Transfer:
     side = draw(st.sampled_from([1, 2, 3])) if is_leg else 3
     is_reversal = draw(st.booleans())
     id = draw((st.integers(210, 250) if is_reversal else st.integers(200, 203)).map(lambda n: n << 80 | n))
-    taker = "far" if side < 3 else "c"
+    payee = "far" if side < 3 else "c"
     row = Transfer(
         id,
         "world",
-        taker,
+        payee,
         draw(st.sampled_from([5, 10, 10, 20] if is_reversal else [20])),
         draw(st.sampled_from([0, 0, 0, 1])),
     )

@@ -41,7 +41,7 @@ class Player:
         self.leader = Driver()
         self.leader.accounts(*((name, "EUR", *limits) for name, *limits in ACCOUNTS))
         for name in ("shop", "split"):
-            self.leader.command("part", [name, "EUR", 0, None, "", b""], 2, 4)
+            self.leader.command("share", [name, "EUR", 0, None, "", b""], 2, 4)
         self.leader.transfers([Transfer(1 << 127 | n, "world", name, 100) for n, name in enumerate("abc")])
         self.leader.save()
         self.follower = self.leader.restored()

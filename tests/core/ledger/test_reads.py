@@ -12,7 +12,7 @@ from node.core.ledger.queries import SEGMENTS_A_PAGE
 from node.core.ledger.settling import SEGMENTS_AT_ONCE
 from node.core.ledger.stored import SEGMENTS
 from node.core.machine import Answer, Body, Loaded, Need
-from node.core.machine.part import SPENT
+from node.core.machine.part import SEARCHED
 from protocol.columns import Flag
 from tests.core.ledger.driving import START_NS, Driver
 from tests.core.ledger.model import Transfer
@@ -161,7 +161,7 @@ def test_a_search_looks_through_a_few_segments_at_a_time() -> None:
             missing = answer.missing(loaded)
             assert len(missing) <= SEGMENTS_AT_ONCE and not set(missing) & set(loaded)
             loaded = answer.fill(loaded, {(table, key): books.driver.store[table].get(key) for table, key in missing})
-            assert sum(row != SPENT for row in loaded.values()) <= SEGMENTS_AT_ONCE
+            assert sum(row != SEARCHED for row in loaded.values()) <= SEGMENTS_AT_ONCE
             steps += 1
         row = answer.body[1]
         assert (None if row is None else row[:7]) == (wanted if id == wanted[0] else None)

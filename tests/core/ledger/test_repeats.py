@@ -21,9 +21,9 @@ HOLD, CAPTURE, LINKED = int(Flag.hold), int(Flag.capture), int(Flag.linked)
 
 def rows_of(side: int, credit: str) -> list[Transfer]:
     """Plain ones, texts, a refused one, a chain, a hold with a capture."""
-    rows = [Transfer(n, "giver", credit, 10, code=n, side=side) for n in range(1, 9)]
-    rows += [Transfer(n, "giver", credit, 10, reference=f"bill {n}", side=side) for n in range(9, 12)]
-    rows += [Transfer(20, "poor", credit, 10, side=side), Transfer(21, "giver", credit, 7, HOLD, ttl=60, side=side)]
+    rows = [Transfer(n, "payer", credit, 10, code=n, side=side) for n in range(1, 9)]
+    rows += [Transfer(n, "payer", credit, 10, reference=f"bill {n}", side=side) for n in range(9, 12)]
+    rows += [Transfer(20, "poor", credit, 10, side=side), Transfer(21, "payer", credit, 7, HOLD, ttl=60, side=side)]
     return [replace(row, number=number) for number, row in enumerate(rows)]
 
 
@@ -45,7 +45,7 @@ def opened() -> Driver:
     """With accounts."""
     driver = Driver()
     driver.accounts(
-        *((id, "EUR", None, None) for id in ("giver", "other", "taker", "second")), ("poor", "EUR", 0, None)
+        *((id, "EUR", None, None) for id in ("payer", "other", "payee", "second")), ("poor", "EUR", 0, None)
     )
     return driver
 
@@ -63,19 +63,19 @@ def fill(driver: Driver, segments: int) -> None:
 def test_repeats_in_a_batch_are_told_what_they_are_told_alone(segments: int) -> None:
     """In the tail, in the window and before it."""
     driver = opened()
-    first = [*rows_of(3, "taker"), Transfer(30, "giver", "taker", 1, LINKED), Transfer(31, "giver", "taker", 2)]
+    first = [*rows_of(3, "payee"), Transfer(30, "payer", "payee", 1, LINKED), Transfer(31, "payer", "payee", 2)]
     told = driver.transfers(first)
     assert [status for status in told if status] == [Status.insufficient_funds]
     fill(driver, segments)
     for number in range(len(variants(first[0], "second"))):
-        again = [variants(row, "second")[number] for row in rows_of(3, "taker")]
-        again += [Transfer(100 + number, "giver", "taker", 1)]  # a new one among them
+        again = [variants(row, "second")[number] for row in rows_of(3, "payee")]
+        again += [Transfer(100 + number, "payer", "payee", 1)]  # a new one among them
         alone = opened()
         alone.transfers(first)
         fill(alone, segments)
         assert names(driver.transfers(again)) == names([alone.transfers([row])[0] for row in again])
     assert names(driver.transfers([*first[-2:], *first[:-2]])) == names([Status.exists] * 2 + told_again(told[:-2]))
-    assert driver.balances("giver")[0] == -(11 * 10 + 3) - len(variants(first[0], "second"))
+    assert driver.balances("payer")[0] == -(11 * 10 + 3) - len(variants(first[0], "second"))
 
 
 def told_again(told: list[int]) -> list[int]:
@@ -92,7 +92,7 @@ def test_repeated_legs_are_told_what_they_are_told_alone(segments: int) -> None:
         votes = np.array(one.prepare(1, first, len(first)), np.uint8)
         one.ledger.decide(1, votes, one.at())
         fill(one, segments)
-    before = driver.balances("giver")
+    before = driver.balances("payer")
     for number in range(len(variants(first[0], "farther"))):
         again = [variants(row, "farther")[number] for row in first]
         expected = []
@@ -105,14 +105,14 @@ def test_repeated_legs_are_told_what_they_are_told_alone(segments: int) -> None:
         told, extra = prepare(driver.ledger, 10 + number, body, len(again), driver.at())
         assert list(zip(told, extra[2 * len(again) :], strict=True)) == expected
         driver.ledger.decide(10 + number, np.frombuffer(told, np.uint8), driver.at())
-    assert driver.balances("giver") == before
+    assert driver.balances("payer") == before
 
 
 def test_plain_repeats_leave_the_exact_path_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of them come at once when a leader has died, and one by one they would hold up everybody else."""
     driver = opened()
-    local = [Transfer(n, "giver", "taker", 5) for n in range(1, 4 * SMALL_BATCH)]
-    legs = [Transfer(1000 + n, "giver", "far", 5, side=1, number=n) for n in range(4 * SMALL_BATCH)]
+    local = [Transfer(n, "payer", "payee", 5) for n in range(1, 4 * SMALL_BATCH)]
+    legs = [Transfer(1000 + n, "payer", "far", 5, side=1, number=n) for n in range(4 * SMALL_BATCH)]
     driver.transfers(local)
     driver.ledger.decide(1, np.array(driver.prepare(1, legs, len(legs)), np.uint8), driver.at())
 
@@ -128,7 +128,7 @@ def test_plain_repeats_leave_the_exact_path_alone(monkeypatch: pytest.MonkeyPatc
 def test_names_that_are_all_empty_survive_a_restart() -> None:
     """No account has such a name, but a client may give it; the record of what it was refused can be read for ever."""
     driver = opened()
-    rows = [Transfer(n, "giver", "", 5, side=1, number=n - 1) for n in (1, 2)]
+    rows = [Transfer(n, "payer", "", 5, side=1, number=n - 1) for n in (1, 2)]
     assert driver.prepare(1, rows, 2) == [0, 0]
     refused = np.full(2, Status.credit_account_not_found, np.uint8)
     driver.ledger.decide(1, refused, driver.at())

@@ -85,10 +85,10 @@ class Shard:
         over: tuple[int, ...] = (0, 0),
         protocol: str = "2pc",
         groups: tuple[int, ...] = (1, 2),
-        place: bytes = b"",
+        leg_layout: bytes = b"",
     ) -> Body:
         """A PREPARE without decisions; its answer."""
-        prepare = self.prepared(round_id, count, command, protocol=protocol, groups=groups, place=place)
+        prepare = self.prepared(round_id, count, command, protocol=protocol, groups=groups, leg_layout=leg_layout)
         (answer,) = self.entry(self.round([Kind.round, epoch, list(over), [], [], prepare]))
         return answer
 
@@ -103,10 +103,10 @@ class Shard:
         command: tuple[str, Body],
         protocol: str = "2pc",
         groups: tuple[int, ...] = (1, 2),
-        place: bytes = b"",
+        leg_layout: bytes = b"",
     ) -> Body:
         """A PREPARE as the coordinator sends it."""
-        return [round_id, count, protocol, list(groups), place, *command]
+        return [round_id, count, protocol, list(groups), leg_layout, [list(command)]]
 
     def precommit(
         self,

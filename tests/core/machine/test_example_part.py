@@ -184,17 +184,17 @@ def test_replaying_the_log_behind_any_checkpoint_gives_the_same_shard(seed: int)
 
 def step_at_random(shard: Shard, generator: random.Random, number: int, opened: list[int]) -> None:
     """One entry of any kind."""
-    giver, taker = generator.sample(["world", "a", "b", "c"], 2)
+    payer, payee = generator.sample(["world", "a", "b", "c"], 2)
     amount = generator.randint(1, 60)
     match generator.randrange(5):
         case 0 | 1:
-            shard.transfers(Transfer(number, giver, taker, amount))
+            shard.transfers(Transfer(number, payer, payee, amount))
         case 2:
-            shard.prepare(number, 1, buy(Transfer(number, giver, "far", amount, side=1)))
+            shard.prepare(number, 1, buy(Transfer(number, payer, "far", amount, side=1)))
             opened.append(number)
         case 3 if opened:
             round_id = opened.pop(generator.randrange(len(opened)))
             answer = shard.machine.rounds[round_id].answer
             shard.decide((round_id, decision(*votes(answer))), over=(min(opened, default=number), 0))
         case _:
-            shard.command(*buy(Transfer(number, giver, taker, amount)))
+            shard.command(*buy(Transfer(number, payer, payee, amount)))

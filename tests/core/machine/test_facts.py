@@ -78,8 +78,8 @@ class World:
         self.expected += [("account_opened", name) for name in names]
 
     def pair(self) -> tuple[str, str]:
-        giver, taker = self.generator.choice(self.accounts), self.generator.choice(self.accounts)
-        return giver, taker
+        payer, payee = self.generator.choice(self.accounts), self.generator.choice(self.accounts)
+        return payer, payee
 
     def pay(self) -> None:
         """A batch of all kinds of rows; some are refused."""
@@ -156,10 +156,10 @@ class World:
 
     def prepare(self) -> None:
         """A round of one transaction in which this shard pays, and one in which it is paid."""
-        round_id, (giver, taker) = self.next_id(), self.pair()
+        round_id, (payer, payee) = self.next_id(), self.pair()
         rows = [
-            Transfer(self.next_id(), giver, "elsewhere", 5, side=1, number=0),
-            Transfer(self.next_id(), "elsewhere", taker, 5, side=2, number=1),
+            Transfer(self.next_id(), payer, "elsewhere", 5, side=1, number=0),
+            Transfer(self.next_id(), "elsewhere", payee, 5, side=2, number=1),
         ]
         self.shard.prepare(round_id, 2, ("ledger", legs(rows)))
         self.rounds[round_id] = rows

@@ -159,7 +159,7 @@ def finished(shard: Shard, epoch: int) -> list[int]:
 
 def test_a_lower_epoch_is_refused_when_applied(shard: Shard) -> None:
     """Whatever an old coordinator still has under way comes to nothing, whatever it is."""
-    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), epoch=3, place=b"p")
+    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), epoch=3, leg_layout=b"p")
     (answer,) = shard.entry([Kind.epoch, 4])
     assert answer == ["epoch", [[5, "2pc", [1, 2], 1, 0, b"", b"p", voted]], []]
     stale = ["stale_epoch", 4]
@@ -210,7 +210,7 @@ def test_a_precommit_is_kept_with_the_epoch_that_proposed_it(shard: Shard) -> No
 
 
 @pytest.mark.parametrize(
-    "field", ["protocol", "groups", "place", "parts", "count", "answer", "opened_ns", "attempt", "precommitted"]
+    "field", ["protocol", "groups", "leg_layout", "parts", "count", "answer", "opened_ns", "attempt", "precommitted"]
 )
 def test_the_digest_covers_all_that_is_kept_of_an_open_round(shard: Shard, field: str) -> None:
     """What it proposes and what it was answered decide how it is finished: replicas that differ there differ."""
@@ -245,7 +245,7 @@ def test_a_precommit_behind_the_decision_opens_nothing(shard: Shard, is_over: bo
 
 def test_a_checkpoint_keeps_attempts_and_finished_decisions(shard: Shard) -> None:
     """A restart between PRECOMMIT and DECIDE, or behind it, forgets nothing that the next coordinator asks for."""
-    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc", groups=(1, 2, 3), place=b"p")
+    voted = shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])), protocol="3pc", groups=(1, 2, 3), leg_layout=b"p")
     shard.precommit(5, decision(0))
     shard.decide((6, decision(NO)), over=(3, 2))
     shard.save()

@@ -8,7 +8,7 @@ from random import Random
 import msgpack
 import pytest
 
-from node.core.machine.machine import ROUND_BITS
+from node.core.machine import ROUND_BITS
 from node.core.raft import Entry, EntryKind, Membership, Message, MessageKind, NodeId, SnapshotMeta
 from node.core.raft.types import TERM_MAX
 from protocol.errors import ProtocolError

@@ -57,13 +57,13 @@ def test_the_home_part_gets_all_there_is() -> None:
     st.lists(st.integers(1, 160), max_size=6),
 )
 def test_plans_are_sound(available: dict[int, int], wanted: list[int]) -> None:
-    """No part gives what it has not; afterwards each covered debit is there; what is not possible never could be."""
+    """No share gives what it has not; afterwards each covered debit is there; what is not possible never could be."""
     possible, moves = plan_moves(dict(available), 1, wanted)
     after = dict(available)
-    for giver, taker, amount in moves:
-        assert amount > 0 and giver != taker == 1
-        after[giver] -= amount
-        after[taker] += amount
+    for payer, payee, amount in moves:
+        assert amount > 0 and payer != payee == 1
+        after[payer] -= amount
+        after[payee] += amount
     total = left = sum(available.values())
     for amount, is_possible in zip(wanted, possible, strict=True):
         assert is_possible == (amount <= total)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from node.core.commit import Coordinator, Record, Ticket
-from node.core.commit.legs import CREDIT, DEBIT, cut_legs, number_transactions, place_legs
+from node.core.commit.legs import CREDIT, DEBIT, cut_legs, legs_of, number_transactions
 from node.core.commit.phases import Event
 from node.core.commit.recovery import Attempt, Poll, abort_all, find_in_votes
 from node.core.commit.rounds import Ask, Round
@@ -38,7 +38,7 @@ def random_batch(random: Random) -> tuple[Transfers, np.ndarray, np.ndarray]:
 
 def random_votes(random: Random, prepare: Body) -> Votes:
     """What a shard, or the locks, may answer to a PREPARE."""
-    _, count, _, _, _, part, body = prepare
+    _, count, _, _, _, ((part, body),) = prepare
     if part == "locks":
         objections = np.zeros(count, np.uint8)
         own = [random.choice((0, 0, int(Status.lock_not_held))) for _ in body[1]]
@@ -121,7 +121,7 @@ def test_a_place_says_where_its_legs_stand(seed: int) -> None:
     batch, debits, credits = random_batch(Random(seed))
     numbers = number_transactions(batch)
     legs = cut_legs(batch, numbers, debits, credits)
-    placed, again = place_legs({group: leg.place(numbers) for group, leg in legs.items()})
+    placed, again = legs_of({group: leg.layout(numbers) for group, leg in legs.items()})
     assert again.tolist() == numbers.tolist() and list(placed) == list(legs)
     for group, leg in legs.items():
         assert placed[group].part == leg.part and placed[group].rows.tolist() == leg.rows.tolist()
