@@ -328,8 +328,6 @@ class Exact:
             return Status.hold_has_different_debit_account
         if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
             return Status.hold_has_different_credit_account
-        if lines.flags[line] & VOID and lines.amount[line] not in (0, hold.amount):
-            return Status.hold_has_different_amount
         if hold.expired or hold.expiry_ns <= self.at.elapsed_ns:
             return Status.hold_expired
         return self._rest_status(line, hold)
@@ -345,12 +343,18 @@ class Exact:
         if own and not hold.rest and not others:
             return Status.hold_already_captured
         if self.lines.flags[line] & VOID:
-            return Status.undecided if others else 0
+            return self._void_status(hold, amount, others)
         if self.lines.flags[line] & BALANCING:
             return Status.undecided if others and self.lines.flags[line] & FINAL else 0
         if amount > hold.rest:
             return Status.undecided if amount <= hold.rest + others else Status.exceeds_hold_amount
         return Status.undecided if others and self.lines.flags[line] & FINAL else 0
+
+    def _void_status(self, hold: Hold, amount: int, others: int) -> int:
+        """Of an open hold, which open rounds may still capture from."""
+        if amount not in (0, hold.amount):
+            return Status.hold_has_different_amount
+        return Status.undecided if others else 0
 
     # -- reversals ------------------------------------------------------------------------------------------------
 

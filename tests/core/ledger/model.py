@@ -238,8 +238,6 @@ class Model:
             return Status.hold_has_different_debit_account
         if hold["credit"] != row.credit:
             return Status.hold_has_different_credit_account
-        if row.flags & Flag.void and row.amount not in (0, hold["amount"]):
-            return Status.hold_has_different_amount
         if hold["expired"] or hold["expiry_ns"] <= elapsed_ns:
             return Status.hold_expired
         captured, ended = self.own_holds.get(row.hold_id, (0, 0))
@@ -250,6 +248,8 @@ class Model:
             return Status.undecided
         if captured and not hold["rest"] + others:
             return Status.hold_already_captured
+        if row.flags & Flag.void and row.amount not in (0, hold["amount"]):
+            return Status.hold_has_different_amount
         if row.flags & Flag.void:
             return Status.undecided if others else 0
         if row.flags & BALANCING:
