@@ -14,7 +14,7 @@ from node.core.ledger.batch import Batch, pairs
 from node.core.ledger.books import Books
 from node.core.ledger.holds import Hold
 from node.core.ledger.limits import BOTH, CREDIT, DEBIT, NO_MINIMUM, NOT_HERE
-from node.core.ledger.origins import REVERSAL, Origin, origin_at, origins_of, others_named
+from node.core.ledger.origins import REVERSAL, Named, Origin, origin_at, origins_of
 from node.core.ledger.repeats import is_other_amount, recorded_status
 from node.core.ledger.reversals import Reversed
 from node.core.ledger.sheet import NOTHING_OWN, Cell, Own, Sheet
@@ -67,6 +67,8 @@ class Exact:
         self.is_share = books.accounts.is_share if books.accounts.has_shares else None
         self.hints = pairs(batch.hints)
         self.origins = origins_of(batch)
+        self.named: Named | None = None
+        self.line_at: dict[int, int] = {}  # by position in the batch, once it is asked for
         self.hold_hints = pairs(batch.hold_hints)
         self.sheet = Sheet(books.accounts)
         self.sheet.load(lines.debit + lines.credit)
@@ -380,18 +382,24 @@ class Exact:
             return self.origins[position]
         if (found := self.books.history.find(self.batch.hold_id(position), self.batch.through)) is not None:
             return origin_at(self.books, *found, self.batch, position)
-        is_open = self.books.find_prepared(self.batch.hold_id(position)) or any(
-            place not in self.hints and self._may_happen(place, position)
-            for place in others_named(self.batch, position)
-        )
+        id = self.batch.hold_id(position)
+        is_open = self.books.find_prepared(id) or self._may_be_here(id, position)
         return Origin(int(Status.undecided if is_open else Status.reversed_transfer_not_found))
 
-    def _may_happen(self, place: int, position: int) -> bool:
-        """Whether a row of another transaction has happened before this one, or in a round may happen with it."""
+    def _may_be_here(self, id: bytes, position: int) -> bool:
+        """Whether another transaction of the batch has made this transfer before, or in a round may make it with this one."""
+        if self.named is None:
+            self.named = Named(self.batch)
+            self.line_at = {position: line for line, position in enumerate(self.lines.positions)}
         if self.batch.sides:
-            return bool(self.batch.sides[place] & DEBIT)
-        line = self.lines.positions.index(place) if place in self.lines.positions else -1
-        return place < position and (line < 0 or not self.statuses[line])
+            sides = self.batch.sides
+            return self.named.beside(id, position, lambda row: row not in self.hints and bool(sides[row] & DEBIT))
+        return self.named.before(id, position, lambda row: row not in self.hints and self._has_happened(row))
+
+    def _has_happened(self, position: int) -> bool:
+        """Of a row before the one at hand; one that is no line here is judged by columns."""
+        line = self.line_at.get(position)
+        return line is None or not self.statuses[line]
 
     def note_reversal(self, line: int, *, is_decided: bool) -> None:
         """So much of a transfer is given back, or in an open round set aside to be."""

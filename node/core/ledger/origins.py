@@ -6,6 +6,7 @@ shard and in rounds. What was recorded never changes: of sealed segments the lea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgpack
@@ -119,10 +120,34 @@ def origins_of(batch: Batch) -> dict[int, Origin]:
     return {flat[start]: Origin(*flat[start + 1 : start + 5]) for start in range(0, len(flat), 5)}
 
 
-def others_named(batch: Batch, row: int) -> list[int]:
-    """Rows of other transactions of the batch whose id is the one that this row reverses."""
-    first, second = np.frombuffer(batch.hold_id(row), np.uint64)
-    ids = np.frombuffer(batch.ids, np.uint64).reshape(-1, 2)
-    places: list[int] = np.flatnonzero((ids[:, 0] == first) & (ids[:, 1] == second)).tolist()
-    numbers = batch.transactions() if places else None
-    return [place for place in places if place != row and (numbers is None or numbers[place] != numbers[row])]
+class Named:
+    """The rows of a batch whose ids its reversals name: each is looked at once for all reversals that name it."""
+
+    def __init__(self, batch: Batch) -> None:
+        reversals = np.flatnonzero((batch.flag_bits() & REVERSAL) != 0).tolist()
+        self._rows: dict[bytes, list[int]] = {batch.hold_id(row): [] for row in reversals}
+        for row in range(batch.count):
+            if (rows := self._rows.get(batch.id_at(row))) is not None:
+                rows.append(row)
+        numbers = batch.transactions()
+        self._numbers: Sequence[int] = range(batch.count) if numbers is None else numbers.tolist()
+        self._looked: dict[bytes, int] = {}  # how many of its rows were looked at
+        self._found: set[bytes] = set()  # ids of which one may have happened
+        self._among: dict[bytes, set[int]] = {}
+
+    def before(self, id: bytes, row: int, may_happen: Callable[[int], bool]) -> bool:
+        """Whether one of an earlier transaction than this row's may happen; those have been judged."""
+        rows, looked = self._rows[id], self._looked.get(id, 0)
+        while id not in self._found and looked < len(rows) and self._numbers[rows[looked]] < self._numbers[row]:
+            if may_happen(rows[looked]):
+                self._found.add(id)
+            looked += 1
+        self._looked[id] = looked
+        return id in self._found
+
+    def beside(self, id: bytes, row: int, may_happen: Callable[[int], bool]) -> bool:
+        """Whether one of another transaction than this row's may happen, in whatever order."""
+        if id not in self._among:
+            self._among[id] = {self._numbers[other] for other in self._rows[id] if may_happen(other)}
+        among = self._among[id]
+        return len(among) > (self._numbers[row] in among)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from node.core.ledger import history
+from node.core.ledger.origins import Named
 from node.core.machine import Need
 from protocol.columns import Flag
 from tests.core.ledger.driving import Driver, columns, names
@@ -207,3 +209,31 @@ def test_a_round_that_is_decided_long_after_counts_from_then_on(driver: Driver, 
     driver.ledger.decide(1, np.array([0], np.uint8), driver.at(), np.array([-1], np.int32))
     fill(driver, 60_000, segments)
     assert names(list(apply(driver, late)))[0] in ("transfer_already_reversed", "retry")
+
+
+@pytest.mark.parametrize("is_round", [False, True])
+def test_a_row_is_looked_at_once_however_many_name_it(
+    driver: Driver, is_round: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one request of a hostile client would keep all replicas of the shard busy for an hour."""
+    half, asked = 100, 0
+    before, beside = Named.before, Named.beside
+
+    def counted(may_happen: Callable[[int], bool]) -> Callable[[int], bool]:
+        def asks(row: int) -> bool:
+            nonlocal asked
+            asked += 1
+            return may_happen(row)
+
+        return asks
+
+    monkeypatch.setattr(Named, "before", lambda named, id, row, asks: before(named, id, row, counted(asks)))
+    monkeypatch.setattr(Named, "beside", lambda named, id, row, asks: beside(named, id, row, counted(asks)))
+    driver.accounts(("poor", "EUR", 0, None))
+    refused = [Transfer(7 << 80, "poor", "alice", 1, side=3, number=number) for number in range(half)]
+    backs = [
+        replace(reversal(100 + number, 1, of=7), number=half + number, side=2 if is_round else 3)
+        for number in range(half)
+    ]
+    told = driver.prepare(1, refused + backs, 2 * half) if is_round else driver.transfers(refused + backs)
+    assert len(told) == 2 * half and 0 < asked <= half
