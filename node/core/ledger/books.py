@@ -62,12 +62,12 @@ class Books:
         if not self.rounds:
             return False
         key = key_of(id)
-        return any(part.has(id, key) for parts in self.rounds.values() for part in parts)
+        return any(prepared.has(id, key) for legs in self.rounds.values() for prepared in legs)
 
     def suspects(self, batch_run: Run, through: int) -> Keys:
         """Keys of the batch that occur in the record or in an open round."""
         found = [self.history.suspects(batch_run, through)]
-        found.extend(part.run.common(batch_run) for parts in self.rounds.values() for part in parts)
+        found.extend(prepared.run.common(batch_run) for legs in self.rounds.values() for prepared in legs)
         found = [keys for keys in found if len(keys)]
         return np.concatenate(found) if found else NO_KEYS
 

@@ -41,8 +41,8 @@ class Saver:
         changes = [*_page_changes(books), *self._history_changes(books), *_hold_changes(books)]
         changes += _reversal_changes(books)
         for round_id in books.changed_rounds:
-            parts = books.rounds.get(round_id)
-            packed = None if parts is None else msgpack.packb([part.pack() for part in parts])
+            legs = books.rounds.get(round_id)
+            packed = None if legs is None else msgpack.packb([prepared.pack() for prepared in legs])
             changes.append(Change(ROUNDS, round_id, packed))
         books.changed_rounds.clear()
         changes.append(Change(COUNTERS, 0, _pack_counters(books)))
@@ -151,7 +151,7 @@ def restore(books: Books, rows: Rows) -> None:
     for _, value in rows(HOLDS):
         holds.load(value)
     for round_id, value in rows(ROUNDS):
-        books.rounds[round_id] = [Prepared.unpack(part) for part in msgpack.unpackb(value)]
+        books.rounds[round_id] = [Prepared.unpack(each) for each in msgpack.unpackb(value)]
 
 
 def _restore_accounts(books: Books, count: int, rows: Rows) -> None:
@@ -187,7 +187,7 @@ def digest(books: Books, seed: int) -> int:
         state.update(np.ascontiguousarray(getattr(accounts, name)[: accounts.count]).data)
     state.update(SEPARATOR.join(accounts.names).encode())
     holds = [books.holds.open[id].pack() for id in sorted(books.holds.open)]
-    rounds = [[round_id, [part.pack() for part in books.rounds[round_id]]] for round_id in sorted(books.rounds)]
+    rounds = [[round_id, [prepared.pack() for prepared in books.rounds[round_id]]] for round_id in sorted(books.rounds)]
     rest: list[Any] = [
         _pack_counters(books), history.tail.pack(), holds, rounds, sorted(accounts.owners.items()),
         sorted(accounts.metadata.items()), [[row, accounts.updates[row].pack()] for row in sorted(accounts.updates)],

@@ -101,11 +101,11 @@ def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
     if found is not None:
         row = TransferRow(*_row(books, *found))
         record = [row.status, row.timestamp_ns, row.debit, row.credit]
-    opened = ((round_id, [part.passed() for part in parts]) for round_id, parts in books.rounds.items())
+    opened = ((round_id, [prepared.passed() for prepared in legs]) for round_id, legs in books.rounds.items())
     sightings = [
         passed.sighting(round_id, row)
-        for round_id, parts in (*books.trail, *opened)
-        for passed in parts
+        for round_id, legs in (*books.trail, *opened)
+        for passed in legs
         if (row := passed.find(id)) >= 0
     ]
     return Answer(["trace", record, sightings])
@@ -113,7 +113,7 @@ def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
 
 def answer_ids(books: Books, round_id: int) -> Answer:
     """["ids", the first transfer ids of an open round]."""
-    ids = b"".join(part.batch.ids for part in books.rounds.get(round_id, ()))
+    ids = b"".join(prepared.batch.ids for prepared in books.rounds.get(round_id, ()))
     return Answer(["ids", ids[: 16 * IDS_MAX]])
 
 
@@ -229,7 +229,7 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
 
 def _has_undecided(books: Books, row: int) -> bool:
     """Whether an open round may yet add to the account's history."""
-    return any(prepared.names(row) for parts in books.rounds.values() for prepared in parts)
+    return any(prepared.names(row) for legs in books.rounds.values() for prepared in legs)
 
 
 Found = list[tuple[Columns, list[int]]]

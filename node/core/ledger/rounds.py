@@ -29,13 +29,13 @@ from protocol.status import Status
 
 def decide(books: Books, round_id: int, statuses: Statuses, at: At, failed: Int32s) -> None:
     """Carries out or releases every leg of the round; a round that is not open changes nothing."""
-    parts = books.rounds.pop(round_id, [])
-    for prepared in parts:
+    legs = books.rounds.pop(round_id, [])
+    for prepared in legs:
         books.changed_rounds[round_id] = None
         _settle(books, prepared, _final(prepared.batch, statuses, failed), at)
-    if parts and round_id > 0:  # a round between shards
-        rows = sum(prepared.batch.count for prepared in parts)
-        books.trail.keep(round_id, rows, [prepared.passed() for prepared in parts])
+    if legs and round_id > 0:  # a round between shards
+        rows = sum(prepared.batch.count for prepared in legs)
+        books.trail.keep(round_id, rows, [prepared.passed() for prepared in legs])
 
 
 def _final(batch: Batch, statuses: Statuses, failed: Int32s) -> Codes:
