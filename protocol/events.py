@@ -236,7 +236,9 @@ class Cursor:
             if zlib.crc32(packed).to_bytes(4, "little") != crc:
                 raise ValueError
             form, cluster, flat = msgpack.unpackb(packed)
-            if form != CURSOR_FORM or len(flat) % 3:
+            if form != CURSOR_FORM or len(flat) % 3 or not isinstance(cluster, str):
+                raise ValueError
+            if not all(type(number) is int for number in flat):
                 raise ValueError
             rows = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
             return cls(cluster, {shard: (row, fact) for shard, row, fact in rows})

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from protocol.client.arguments import wrong
+from protocol.client.arguments import check_text, wrong
 from protocol.client.calls import Calls, check_seconds
 from protocol.errors import Busy, CursorTooOld, ProtocolError
 from protocol.events import (
@@ -58,11 +58,11 @@ def check_kinds(kinds: object) -> tuple[EventKind, ...]:
 
 def check_prefix(prefix: object) -> str:
     """Raises ProtocolError(bad_request) for what no name begins with."""
-    if not isinstance(prefix, str) or len(prefix.encode(errors="replace")) > PREFIX_BYTES_MAX:
-        raise wrong(
-            f"prefix {prefix!r:.80}: expected the first letters of account ids or lock names, at most {PREFIX_BYTES_MAX} bytes"
-        )
-    return prefix
+    text = check_text(prefix, "prefix")
+    if len(text.encode()) > PREFIX_BYTES_MAX:
+        expected = f"the first letters of account ids or lock names, at most {PREFIX_BYTES_MAX} bytes"
+        raise wrong(f"prefix {text!r:.80}: expected {expected}")
+    return text
 
 
 def check_cursor(cursor: object) -> str | Cursor:
