@@ -23,13 +23,15 @@ def add_allowance(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     command.add_argument("account")
     command.add_argument("limit", nargs="?", metavar="AMOUNT|none", help="a day from now on; none: as much as there is")
-    command.add_argument("--zone", default="UTC", help="whose midnight ends the day, such as Europe/Berlin (UTC)")
+    command.add_argument("--zone", help="whose midnight ends the day, such as Europe/Berlin (as it is; UTC at first)")
     command.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")
 
 
 def read_limit(parser: Parser, options: argparse.Namespace) -> None:
     """Turns the amount into minor units, None for none; ends the program where that cannot be."""
     options.is_set = options.limit is not None
+    if options.zone is not None and not options.is_set:
+        fail_usage(parser, "--zone: expected an amount with it, or none")
     if options.limit in (None, "none"):
         options.limit = None
         return

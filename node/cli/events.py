@@ -13,7 +13,7 @@ from protocol import ids
 from protocol.client import Event, SyncClient, SyncSubscription
 from protocol.events import OLDEST, ROWS_MAX, EventKind
 
-IDS = ("id", "hold")  # of transfers: 32 hexadecimal digits, as every command has them
+IDS = ("id", "hold", "reverses")  # of transfers: 32 hexadecimal digits, as every command has them
 AMOUNTS = ("amount", "rest")
 NAMES = ("account", "lock")
 

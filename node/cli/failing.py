@@ -52,6 +52,8 @@ def tell(error: RingpayError, options: argparse.Namespace) -> int:
     complain(text)
     if options.form == "json":
         row |= {"message": str(error)} | repeat_of(error)
+        if isinstance(error, Refused) and error.leg is not None:
+            row["leg"] = error.leg
         if isinstance(error, CursorTooOld):
             row["oldest"] = error.oldest
     if is_shown:

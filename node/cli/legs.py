@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from node.cli import shown
 from node.cli.arguments import Parser, currency, fail_usage
 from node.cli.failing import changing
 from node.cli.output import show
@@ -16,7 +17,7 @@ from node.cli.payments import check_currency, debit_of_hold
 from protocol import ids, money
 from protocol.client import Hold, SyncClient, Transfer
 from protocol.client.legs import KINDS, Known, check_ids, pack_legs
-from protocol.errors import OutcomeUnknown, ProtocolError
+from protocol.errors import OutcomeUnknown, ProtocolError, RingpayError
 from protocol.status import TRANSFERS_MAX
 
 GUIDE = """LEGS is a file, or - for standard input, with a JSON list of 1 to 8,192 legs. A leg is an object with its kind:
@@ -77,7 +78,7 @@ def read_legs(parser: Parser, options: argparse.Namespace) -> None:
 def _rows(name: str) -> list[Any]:
     try:
         data = sys.stdin.buffer.read(BYTES_MAX + 1) if name == "-" else _file(name)
-        found = json.loads(data) if len(data) <= BYTES_MAX else None
+        found = json.loads(data, object_pairs_hook=_object) if len(data) <= BYTES_MAX else None
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror or error}: expected a file of legs, or -") from error
     except (ValueError, RecursionError) as error:
@@ -91,6 +92,15 @@ def _rows(name: str) -> list[Any]:
 def _file(name: str) -> bytes:
     with Path(name).open("rb") as file:
         return file.read(BYTES_MAX + 1)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a name that comes twice: nobody could tell which was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        doubled = next(name for place, (name, _) in enumerate(pairs) if name in [other for other, _ in pairs[:place]])
+        raise ValueError(f"{doubled!r:.40} is given twice: expected each name once")
+    return found
 
 
 def _leg(place: int, row: Any, currency: str | None) -> Read:
@@ -143,12 +153,37 @@ def transaction(client: SyncClient, options: argparse.Namespace) -> int:
         _check_currencies(client, options, legs)
     with changing(options, OutcomeUnknown(numbers, "interrupted", "transaction")):
         receipt = client.transaction(legs, ids=numbers, lock=options.lock, commit=options.commit)
+        amounts = _amounts(client, options, [leg.amount for leg in receipt.legs])
+        accepted = zip(options.legs, receipt.legs, amounts, strict=True)
         rows = [
-            {"leg": place, "kind": read.kind, "id": ids.format(id), "status": receipt.status.name}
-            for place, (read, id) in enumerate(zip(options.legs, receipt.ids, strict=True))
+            {"leg": place, "kind": read.kind, "id": ids.format(leg.id), "status": leg.status.name, "amount": amount}
+            for place, (read, leg, amount) in enumerate(accepted)
         ]
         show(rows, options.form)
     return 0
+
+
+def _amounts(client: SyncClient, options: argparse.Namespace, moved: list[int | None]) -> list[Any]:
+    """Minor units for programs, decimals for people; nothing for a void, and where nodes do not say in time."""
+    if options.form == "json":
+        return list(moved)
+    try:
+        currencies = _currencies(client, options)
+    except RingpayError:  # it has happened all the same
+        return [None] * len(moved)
+    return [
+        None if number is None else shown.amount(number, currency)
+        for number, currency in zip(moved, currencies, strict=True)
+    ]
+
+
+def _currencies(client: SyncClient, options: argparse.Namespace) -> list[str]:
+    if options.currency is not None:
+        return [options.currency] * len(options.legs)
+    debits = [read.leg.debit or _debit(client, read.leg) for read in options.legs]
+    named = list(dict.fromkeys(debits))
+    accounts = dict(zip(named, client.accounts(named), strict=True))
+    return ["" if (account := accounts[debit]) is None else account.currency for debit in debits]
 
 
 def _debit(client: SyncClient, leg: Known) -> str:

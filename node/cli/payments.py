@@ -102,7 +102,10 @@ class Collect(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, options: argparse.Namespace, values: Any, _: Any = None
     ) -> None:
-        setattr(options, self.dest, getattr(options, self.dest) | values)
+        given = getattr(options, self.dest)
+        if doubled := [name for name in values if name in given]:
+            raise argparse.ArgumentError(self, f"{doubled[0]!r:.60} is given twice: expected each key once")
+        setattr(options, self.dest, given | values)
 
 
 def transfer(client: SyncClient, options: argparse.Namespace) -> int:

@@ -9,22 +9,27 @@ from protocol.client.calls import Calls, Deed
 from protocol.errors import Refused
 from protocol.expected import EXPECTED_OF_ALLOWANCE
 from protocol.operations import Operation
+from protocol.rows import AllowanceRow
 from protocol.status import AllowanceStatus
 from protocol.views import Allowance
 
+FIRST_ZONE = "UTC"
 
-async def read(calls: Calls, account: str, deadline: float) -> tuple[Allowance | None, bytes]:
-    """The account's allowance, if it has one, and the id of the change that came last, empty for none."""
-    row = allowance_of(await calls.ask(Operation.allowance, [account], [account], calls.left(deadline)))
-    if row is None:
-        return None, b""
-    if row.amount is None:
-        return None, row.last_change
-    return Allowance(account, row.amount, row.paid, row.zone, row.ends_ns), row.last_change
+
+async def read(calls: Calls, account: str, deadline: float) -> Allowance | None:
+    """The account's allowance, if it has one."""
+    row = await _row(calls, account, deadline)
+    if row is None or row.amount is None:
+        return None
+    return Allowance(account, row.amount, row.paid, row.zone, row.ends_ns)
+
+
+async def _row(calls: Calls, account: str, deadline: float) -> AllowanceRow | None:
+    return allowance_of(await calls.ask(Operation.allowance, [account], [account], calls.left(deadline)))
 
 
 async def change(
-    calls: Calls, account: str, amount: int | None, zone: str, id: bytes, deadline: float
+    calls: Calls, account: str, amount: int | None, zone: str | None, id: bytes, deadline: float
 ) -> AllowanceStatus:
     """Follows whatever change came last, which it reads first, and again as long as it can not have happened.
 
@@ -32,8 +37,9 @@ async def change(
     """
     deed = Deed("allowance", id)
     while True:
-        _, after = await read(calls, account, deadline)
-        body: list[Any] = [account, amount, zone, id, after]
+        row = await _row(calls, account, deadline)
+        after, kept = (b"", FIRST_ZONE) if row is None else (row.last_change, row.zone)
+        body: list[Any] = [account, amount, kept if zone is None else zone, id, after]
         answer = await calls.ask(Operation.set_allowance, [account], body, calls.left(deadline), deed)
         status = AllowanceStatus(status_of(answer))
         if status == AllowanceStatus.set:

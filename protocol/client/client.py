@@ -171,21 +171,21 @@ class Client(Following):
         return await update(self._calls, check_text(id, "account"), packed, number, self._calls.deadline(timeout))
 
     async def set_allowance(
-        self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
+        self, account: str, amount: int | None, *, zone: str | None = None, timeout: float | None = None
     ) -> AllowanceStatus:
         """How much the account may pay out a day, in minor units, from now on; None: as much as it has.
 
-        A day ends at midnight in `zone`, a name of the tz database such as Europe/Berlin. What was paid out today under an earlier
-        allowance counts. Happens once. Raises Refused.
+        A day ends at midnight in `zone`, a name of the tz database such as Europe/Berlin; None leaves it as it is, at first UTC. What
+        was paid out today under an earlier allowance counts. Happens once. Raises Refused.
         """
         number, limit = id_bytes(self._ids.next()), check_limit(amount, "amount")
         name, deadline = check_text(account, "account"), self._calls.deadline(timeout)
-        return await allowances.change(self._calls, name, limit, check_text(zone, "zone"), number, deadline)
+        wanted = None if zone is None else check_text(zone, "zone")
+        return await allowances.change(self._calls, name, limit, wanted, number, deadline)
 
     async def allowance(self, account: str, *, timeout: float | None = None) -> Allowance | None:
         """What the account may pay out a day, and has paid out today; None if it has no allowance."""
-        found, _ = await allowances.read(self._calls, check_text(account, "account"), self._calls.deadline(timeout))
-        return found
+        return await allowances.read(self._calls, check_text(account, "account"), self._calls.deadline(timeout))
 
     async def account(self, id: str, *, timeout: float | None = None) -> Account:
         """One account, as of now. Raises Refused(account_not_found)."""

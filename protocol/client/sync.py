@@ -114,7 +114,7 @@ class SyncClient:
 
     @documented_as(Client.set_allowance)
     def set_allowance(
-        self, account: str, amount: int | None, *, zone: str = "UTC", timeout: float | None = None
+        self, account: str, amount: int | None, *, zone: str | None = None, timeout: float | None = None
     ) -> AllowanceStatus:
         return self._run(self._client.set_allowance(account, amount, zone=zone, timeout=timeout))
 

@@ -43,6 +43,9 @@ def test_an_allowance_is_set_shown_and_taken_back(cluster: LocalCluster) -> None
     row = json.loads(pay(cluster, "allowance", "alice", "-o", "json").stdout)[0]
     assert (row["amount"], row["paid"], row["available"], row["zone"]) == (2_550, 2_000, 550, "Europe/Berlin")
     assert row["ends_ns"] > 10**18
+    assert pay(cluster, "allowance", "alice", "2600").returncode == 0
+    row = json.loads(pay(cluster, "allowance", "alice", "-o", "json").stdout)[0]
+    assert (row["amount"], row["zone"]) == (2_600, "Europe/Berlin"), "the zone is as it was"
     assert pay(cluster, "allowance", "alice", "none").returncode == 0
     assert pay(cluster, "transfer", "alice", "world", 551).returncode == 0
 
@@ -52,6 +55,7 @@ def test_an_allowance_is_set_shown_and_taken_back(cluster: LocalCluster) -> None
     [
         (["alice", "-1"], 2, "expected"),
         (["alice", "1.5"], 2, "expected"),
+        (["alice", "--zone", "Europe/Berlin"], 2, "--zone: expected an amount with it"),
         (["alice", str(2**63)], 2, "at most"),
         (["alice", "5", "--zone", "Mars"], 1, "time_zone_unknown"),
         (["nobody", "5"], 1, "account_not_found"),

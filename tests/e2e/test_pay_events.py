@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from node.cli.events import plain
 from protocol import ids
 from protocol.client import connect
 from protocol.events import Cursor
@@ -130,3 +131,10 @@ def test_a_cursor_ahead_is_refused(cluster: LocalCluster) -> None:
     assert done.returncode == 1 and "ahead of row 1000000" in done.stderr, done
     (row,) = json.loads(done.stdout)
     assert row["status"] == "bad_request"
+
+
+def test_ids_are_hexadecimal_wherever_they_stand() -> None:
+    """128 bits are no number that programs can read."""
+    assert plain({"id": 1, "hold": 2, "reverses": 3, "amount": 4}) == {
+        "id": f"{1:032x}", "hold": f"{2:032x}", "reverses": f"{3:032x}", "amount": 4,
+    }  # fmt: skip

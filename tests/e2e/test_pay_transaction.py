@@ -142,3 +142,32 @@ def test_amounts_that_the_books_find(cluster: LocalCluster) -> None:
     assert done.returncode == 1 and "leg 0: insufficient_funds" in done.stderr
     assert pay(cluster, "transfer", "saver", "shop").returncode == 2
     assert pay(cluster, "transfer", "saver", "shop", 0, "--balancing", "debit").returncode == 2
+
+
+def test_what_has_moved_is_told(cluster: LocalCluster) -> None:
+    """Of every leg, those that the books found, too: decimals for people, minor units for programs; who refuses, by its place."""
+    with connect(cluster.addresses) as client:
+        client.create_account("jar", "EUR")
+        client.transfer("world", "jar", 700)
+        hold = ids.format(client.hold("jar", "shop", 200, ttl=600).id)
+    legs: list[dict[str, Any]] = [
+        {"kind": "capture", "hold": hold},
+        {"kind": "transfer", "debit": "jar", "credit": "fees", "balancing": "debit"},
+    ]
+    told = rows_of(pay(cluster, "transaction", "-", "-o", "json", stdin=json.dumps(legs)))
+    assert [row["amount"] for row in told] == [200, 500]
+    back = [{"kind": "transfer", "debit": "fees", "credit": "jar", "amount": 500}, PAY | {"amount": 3}]
+    shown = pay(cluster, "transaction", "-", stdin=json.dumps(back)).stdout
+    assert "5.00" in shown and "0.03" in shown
+    wrong = [PAY | {"amount": 1}, {"kind": "transfer", "debit": "jar", "credit": "shop", "amount": 501}]
+    (refused,) = rows_of(pay(cluster, "transaction", "-", "-o", "json", stdin=json.dumps(wrong)))
+    assert (refused["leg"], refused["status"]) == (1, "insufficient_funds")
+
+
+def test_a_name_that_comes_twice(cluster: LocalCluster) -> None:
+    """Nobody could tell which amount was meant."""
+    twice = '[{"kind": "transfer", "debit": "alice", "credit": "shop", "amount": 1, "amount": 2}]'
+    done = pay(cluster, "transaction", "-", stdin=twice)
+    assert done.returncode == 2 and "'amount' is given twice: expected each name once" in done.stderr
+    done = pay(cluster, "transfer", "alice", "shop", 1, "--metadata", "a=1", "--metadata", "a=2")
+    assert done.returncode == 2 and "'a' is given twice: expected each key once" in done.stderr
