@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from protocol import ids
 from protocol.client.arguments import clamp, wrong
 from protocol.client.calls import Calls
@@ -28,8 +30,10 @@ def amount_and_flags(amount: object, balancing: object) -> tuple[int, Flag]:
     return limit_of(amount), FLAGS[balancing]
 
 
-def capture_amount(amount: object, *, final: bool) -> tuple[int, Flag]:
+def capture_amount(amount: object, *, final: object) -> tuple[int, Flag]:
     """The same for a capture; None: all that is left of the hold."""
+    if not isinstance(final, (bool, np.bool_)):
+        raise wrong(f"final {final!r:.80}: expected true or false")
     ends = Flag.final if final else Flag.none
     if amount is None:
         return 0, Flag.capture | Flag.balancing_debit | ends

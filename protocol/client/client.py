@@ -314,11 +314,10 @@ class Client(Following):
 
         With `final` the rest is given back with it. `debit` and `credit`, where given, must be the hold's accounts.
         """
-        guards = pack_guards(1, if_version, lock, commit)
+        guards, (number, flags) = pack_guards(1, if_version, lock, commit), capture_amount(amount, final=final)
         deadline = self._calls.deadline(timeout)
         accounts = await self._holds.accounts(hold, debit, credit, timeout)
         given: dict[str, Any] = {"reference": reference, "guards": guards, "timeout": self._calls.left(deadline)}
-        number, flags = capture_amount(amount, final=final)
         return await self._one(*accounts, number, id, flags, names=hold, **given)
 
     async def void(

@@ -29,6 +29,9 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.hold("a", "b", 1, ttl=-1), "ttl -1: expected"),
     (lambda client: client.hold("a", "b", 1, ttl=1.5), "ttl 1.5: expected"),  # type: ignore[arg-type]
     (lambda client: client.capture("x", 1), "id 'x': expected"),  # type: ignore[arg-type]
+    (lambda client: client.capture(1, 1, final="no"), "final 'no': expected true or false"),  # type: ignore[arg-type]
+    (lambda client: client.capture(1, final=None), "final None: expected true or false"),  # type: ignore[arg-type]
+    (lambda client: client.capture(1, 1, final=1), "final 1: expected true or false"),  # type: ignore[arg-type]
     (lambda client: client.void(1, amount=-5), "amount -5: expected the amount that the hold was opened with"),
     (lambda client: client.transfer("a", "b"), "amount None: expected an integer of minor units"),
     (lambda client: client.transfer("a", "b", 1, balancing="all"), "balancing 'all': expected debit, credit or both"),  # type: ignore[arg-type]
@@ -45,6 +48,7 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
     (lambda client: client.transaction([Hold("a", "b\nc", 1, ttl=5)]), "leg 0: credit 'b\\nc': expected one line"),
     (lambda client: client.transaction([Hold("a", "b", 1, ttl=-5)]), "leg 0: ttl -5: expected"),
     (lambda client: client.transaction([LEG, Capture("x", 1)]), "leg 1: id 'x': expected an integer"),  # type: ignore[arg-type]
+    (lambda client: client.transaction([LEG, Capture(7, 1, final="false")]), "leg 1: final 'false': expected true or"),  # type: ignore[arg-type]
     (lambda client: client.transaction([Void(7, amount=0)]), "leg 0: amount 0: expected the amount that the hold was"),
     (lambda client: client.transaction([LEG], commit="4pc"), "commit protocol '4pc': expected 2pc or 3pc"),
     (lambda client: client.transaction([Transfer("a", "b", 1, if_version=0)]), "leg 0: if_version 0: expected"),
