@@ -163,6 +163,7 @@ class AllowanceStatus(IntEnum):
     amount_out_of_range = 11
     time_zone_unknown = 12
     version_conflict = 29  # somebody else has changed it since it was read
+    retry = 101  # its day was over when it came: found out again by the node, never the answer to a client
 
 
 @unique

@@ -17,7 +17,10 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 What happens where, as a guide to a part of your own:
 - `operations`, in `operations.py`: what clients may ask it for, how that is checked, and which account places it.
 - `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out (`days`). Time zones are
-  changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends.
+  changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends. A leader whose
+  tz database lacks a zone refuses changes that name it, and lets each day of those that are set last 24 hours from the last midnight.
+- `apply`: time has passed since `resolve`, so what was found out there is held against the entry's stamp: a day that is over by then ends
+  first, and a change that knows only of a day that is over is answered `retry`, which `waits` for another `resolve`.
 - `joins`: as soon as there is an allowance; before that, payments cost nothing here.
 - `accompany`, at the leader: a payment that comes behind a day's end brings the next one's end along.
 - `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
@@ -37,6 +40,7 @@ synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `op
 Invariants
 - 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since.
 - `spent` and `reserved` are those of the day that ends at `until_ns`; a round remembers for which day it has reserved.
+- Days go forward only: one begins where the last is over by the stamps of the log, whoever leads and whatever changes; none comes twice.
 - Behind `until_ns` nobody is judged: such a payment is answered `retry` and comes again with the next day.
 
 Left out: allowances over other spans than a day, and over several accounts of one owner.

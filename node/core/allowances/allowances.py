@@ -8,7 +8,7 @@ import numpy as np
 
 from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
-from node.core.allowances.days import end_of_day_ns, find_zone
+from node.core.allowances.days import end_after_whole_days_ns, end_of_day_ns, find_zone
 from node.core.allowances.docket import AllowancesDocket, counted_rows
 from node.core.allowances.facts import AllowanceSet
 from node.core.allowances.operations import OPERATIONS
@@ -87,8 +87,11 @@ class Allowances(BasePart):
         flat: list[int] = []
         for allowance in allowances.tolist():
             zone = find_zone(self._columns.terms[allowance].zone)
-            assert zone is not None, "every node has the same time zones"
-            flat += (allowance, end_of_day_ns(zone, asking.now_ns))
+            if zone is None:
+                ends_ns = end_after_whole_days_ns(self._columns.until_ns.item(allowance), asking.now_ns)
+            else:
+                ends_ns = end_of_day_ns(zone, asking.now_ns)
+            flat += (allowance, ends_ns)
         return flat
 
     def joins(self) -> bool:
@@ -109,15 +112,18 @@ class Allowances(BasePart):
         """Carries out a change, or begins days."""
         match body:
             case ["set", *change]:
-                return ["allowance", int(self._set(change))]
+                return ["allowance", int(self._set(change, at))]
             case ["renew", flat]:
                 self._begin_days(flat, at)
                 return ["renew"]
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
 
-    def _set(self, change: Body) -> AllowanceStatus:
-        """Once: a repeat of the change that came last is answered as that was, an earlier one conflicts."""
+    def _set(self, change: Body, at: At) -> AllowanceStatus:
+        """Once: a repeat of the change that came last is answered as that was, an earlier one conflicts.
+
+        When the day ends was found before this entry was stamped: if it is over by now, the leader is to look again.
+        """
         account, amount, zone, id, after, row, until_ns, status = change
         allowance = self._columns.find(account)
         last = b"" if allowance == NONE else self._columns.terms[allowance].last_change
@@ -127,6 +133,12 @@ class Allowances(BasePart):
             return AllowanceStatus(status)
         if after != last:
             return AllowanceStatus.version_conflict
+        if until_ns <= at.timestamp_ns:
+            return AllowanceStatus.retry
+        if allowance != NONE:
+            self._columns.begin_day(allowance, until_ns, at.timestamp_ns)
+            if zone == self._columns.terms[allowance].zone:
+                until_ns = self._columns.until_ns.item(allowance)
         self._columns.put(Terms(account, row, zone, amount is not None, id), amount or 0, until_ns)
         self._untold.append(AllowanceSet(account, amount, zone))
         return AllowanceStatus.set
@@ -161,6 +173,14 @@ class Allowances(BasePart):
                 match fact:
                     case HoldEnded(id, rest):
                         self._pending.end(id, rest)
+
+    def waits(self, answer: Body) -> bool:
+        """Also a change whose day was over when it came."""
+        match answer:
+            case ["allowance", status]:
+                return bool(status == AllowanceStatus.retry)
+            case _:
+                return super().waits(answer)
 
     # -- questions ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 NANOSECONDS = 1_000_000_000
+DAY_NS = 24 * 3_600 * NANOSECONDS
 ZONE_BYTES_MAX = 64  # twice the longest name there is
 
 
@@ -19,6 +20,11 @@ def find_zone(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # no name of a zone, or that of a folder of them
         return None
+
+
+def end_after_whole_days_ns(end_ns: int, now_ns: int) -> int:
+    """The first time behind this one that is some times 24 hours behind `end_ns`: for a zone that this node does not know."""
+    return end_ns + (max(0, now_ns - end_ns) // DAY_NS + 1) * DAY_NS
 
 
 def end_of_day_ns(zone: ZoneInfo, now_ns: int) -> int:

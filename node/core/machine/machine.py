@@ -249,7 +249,7 @@ class Machine:
 
     def resolve(self, part: str, body: Body, now_ns: int, loaded: Loaded) -> Body | Need:
         """At the leader: the request that is to be logged for a command."""
-        asking = Asking(now_ns, loaded, self.parts)
+        asking = self._asking(now_ns, loaded)
         resolved = self.parts[part].resolve(body, asking)
         match resolved:
             case Judged():
@@ -267,12 +267,16 @@ class Machine:
         if not isinstance(asked, RoundRequest) or asked.prepare is None:
             return request
         ((part, body),) = asked.prepare.commands
-        asking = Asking(now_ns, loaded, self.parts)
+        asking = self._asking(now_ns, loaded)
         resolved = self.parts[part].resolve(body, asking)
         if isinstance(resolved, Need):
             return resolved
         assert isinstance(resolved, Judged), f"a round brings transactions, not {body[0]}"
         return replace(asked, prepare=replace(asked.prepare, commands=self._accompanied(resolved, asking))).pack()
+
+    def _asking(self, now_ns: int, loaded: Loaded) -> Asking:
+        """A leader's clock may be behind the stamps of the log that it has taken over: what is over there is over here."""
+        return Asking(max(now_ns, self.timestamp_ns), loaded, self.parts)
 
     def _accompanied(self, judged: Judged, asking: Asking) -> list[Body]:
         """The commands, and what other parts log beside them."""

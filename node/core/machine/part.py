@@ -101,7 +101,7 @@ class Answer:
 class Asking:
     """What a leader hands to a part that resolves."""
 
-    now_ns: int  # the wall's time, about that of the entry
+    now_ns: int  # the wall's time, about that of the entry; never before the last entry applied
     loaded: Loaded
     parts: Mapping[str, Part]  # of the shard
 

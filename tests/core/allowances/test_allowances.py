@@ -300,6 +300,96 @@ def test_another_zone_ends_the_day_elsewhere(shard: Shard) -> None:
     assert pay(shard, 12, 100) == 0
 
 
+def midnight_ns(shard: Shard) -> int:
+    """When the day of a ends."""
+    return int(shard.query("allowances", "allowance", "a").body[1][3])
+
+
+def begin_day(shard: Shard, after_ns: int) -> None:
+    """By the timer, so long behind midnight."""
+    shard.now_ns = midnight_ns(shard) + after_ns
+    (due,) = shard.machine.due(shard.now_ns, 0)
+    shard.command(*due)
+
+
+def setting(amount: int, zone: str = ZONE) -> list[object]:
+    """The second change of a."""
+    return ["set", "a", amount, zone, id_bytes(2), id_bytes(1)]
+
+
+@pytest.mark.parametrize("zone", [ZONE, "Europe/Rome"])
+def test_a_leader_behind_the_log_gives_no_day_twice(shard: Shard, zone: str) -> None:
+    """Its wall still stands before a midnight that the log has passed: a change must not let that midnight come again."""
+    ends_ns = midnight_ns(shard)
+    begin_day(shard, 200_000_000)
+    assert pay(shard, 10, 100) == 0
+    request = shard.machine.resolve("allowances", setting(100, zone), ends_ns - 300_000_000, {})
+    assert isinstance(request, list)
+    assert shard.entry(request) == [["allowance", AllowanceStatus.set]]
+    assert midnight_ns(shard) == ends_ns + DAY_NS
+    shard.now_ns += 10**9
+    assert (pay(shard, 11, 1), paid(shard)) == (OVER, 100)
+
+
+@pytest.mark.parametrize("zone", [ZONE, "Europe/Rome"])
+def test_a_change_that_midnight_overtakes_is_resolved_again(shard: Shard, zone: str) -> None:
+    """What it says of the day's end is over, whether another day has begun by then or not."""
+    ends_ns = midnight_ns(shard)
+    shard.now_ns = ends_ns - 10**9
+    request = shard.request("allowances", setting(120, zone))
+    shard.now_ns = ends_ns
+    for has_begun in (False, True):
+        if has_begun:
+            begin_day(shard, shard.now_ns - ends_ns)
+        before = shard.query("allowances", "allowance", "a").body
+        (answer,) = shard.entry(request)
+        assert answer == ["allowance", AllowanceStatus.retry]
+        assert shard.machine.parts["allowances"].waits(answer)
+        assert shard.query("allowances", "allowance", "a").body == before
+    answer = shard.command("allowances", setting(120, zone))
+    assert answer == ["allowance", AllowanceStatus.set]
+    assert not shard.machine.parts["allowances"].waits(answer)
+    assert midnight_ns(shard) == ends_ns + DAY_NS
+
+
+@pytest.mark.parametrize("zone", [ZONE, "Pacific/Auckland"])
+def test_a_change_behind_midnight_begins_the_day(shard: Shard, zone: str) -> None:
+    """What was paid yesterday does not count for it, and what a round has reserved yesterday neither."""
+    assert pay(shard, 10, 60) == 0
+    assert votes(shard.prepare(5, 1, ("ledger", legs([Transfer(11, "a", "far", 40, side=1)])))) == [0]
+    shard.now_ns = midnight_ns(shard)
+    assert change(shard, 2, 120, zone=zone) == AllowanceStatus.set
+    assert (paid(shard), shard.machine.due(shard.now_ns, 0)) == (0, [])
+    shard.decide((5, decision(0)))
+    assert (pay(shard, 12, 120), pay(shard, 13, 1)) == (0, OVER)
+
+
+def test_a_change_leaves_the_day_under_way_its_end(shard: Shard) -> None:
+    """Also where the leader's wall is ahead of the log's stamps, and so behind midnight."""
+    ends_ns = midnight_ns(shard)
+    request = shard.machine.resolve("allowances", setting(120), ends_ns + 1, {})
+    assert isinstance(request, list)
+    assert pay(shard, 10, 100) == 0
+    assert shard.entry(request) == [["allowance", AllowanceStatus.set]]
+    assert (midnight_ns(shard), paid(shard)) == (ends_ns, 100)
+
+
+def test_a_zone_that_a_leader_does_not_know_stops_nobody(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its days last 24 hours then, from the last midnight, until somebody leads who knows it."""
+    ends_ns = midnight_ns(shard)
+    assert pay(shard, 10, 100) == 0
+    with monkeypatch.context() as patches:
+        patches.setattr(allowances, "find_zone", lambda name: None)
+        begin_day(shard, 5)
+        assert (paid(shard), midnight_ns(shard)) == (0, ends_ns + DAY_NS)
+        shard.now_ns = ends_ns + 3 * DAY_NS
+        assert (pay(shard, 11, 100), pay(shard, 12, 1)) == (0, OVER)
+        assert midnight_ns(shard) == ends_ns + 4 * DAY_NS
+        assert change(shard, 2, 120) == AllowanceStatus.time_zone_unknown
+    assert change(shard, 2, 120) == AllowanceStatus.set
+    assert paid(shard) == 100
+
+
 def test_what_is_wrong_with_a_form_comes_before_an_allowance(shard: Shard) -> None:
     """Also of a later row of the transaction, on the credit side: the ledger says the same without any allowance."""
     rows = [Transfer(10, "a", "b", 900, side=3), Transfer(11, "far", "b", 1, flags=256, side=2)]
