@@ -81,6 +81,7 @@ def served(cluster: LocalCluster) -> View:
 
 def test_a_killed_leader(cluster: LocalCluster) -> None:
     """By the survivors' logs alone: who led the shard, why that ended, who asked for votes, and who leads it now."""
+    asyncio.run(cluster.wait_until_at_home())
     victim = served(cluster).leaders[1]
     others = [number for number in cluster.numbers if number != victim]
     assert wait_for(lambda: all(leader_seen(cluster, number) == victim for number in others), SECONDS)
