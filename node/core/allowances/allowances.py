@@ -9,7 +9,7 @@ import numpy as np
 from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_after_whole_days_ns, end_of_day_ns, find_zone
-from node.core.allowances.docket import AllowancesDocket, counted_rows
+from node.core.allowances.docket import AllowancesDocket, counted_rows, ending_rows
 from node.core.allowances.facts import AllowanceSet
 from node.core.allowances.operations import OPERATIONS
 from node.core.machine import (
@@ -152,10 +152,11 @@ class Allowances(BasePart):
         if body is not None:
             self._begin_days(body, at)
         rows = counted_rows(self._columns, payments)
-        if not len(rows):
+        ending = NO_ROWS if round_id is None else ending_rows(self._columns, payments)
+        if not len(rows) and not len(ending):
             return None
         counted = Counted(self._pending, self._columns, round_id)
-        return AllowancesDocket(self._columns, payments, rows, at.timestamp_ns, counted)
+        return AllowancesDocket(self._columns, payments, rows, ending, at.timestamp_ns, counted)
 
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Reservations become payments, or are given back."""

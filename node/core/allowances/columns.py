@@ -13,10 +13,10 @@ from node.core.machine import Change, Int32s, Marks, Rows
 
 Int64s = NDArray[np.int64]
 
-PAGE_ROWS = 1_024  # a good size for one stored row: 32 kB
+PAGE_ROWS = 1_024  # a good size for one stored row: 56 kB
 NONE = -1  # of an account without an allowance
 NEVER_NS = 2**63 - 1
-NUMBERS = ("limit", "spent", "reserved", "until_ns", "day")
+NUMBERS = ("limit", "spent", "reserved", "held", "ending", "until_ns", "day")
 PAGES, TERMS = "allowance_pages", "allowance_terms"
 
 
@@ -45,6 +45,8 @@ class Columns:
         self.limit: Int64s = np.zeros(0, np.int64)  # minor units a day
         self.spent: Int64s = np.zeros(0, np.int64)  # of this day
         self.reserved: Int64s = np.zeros(0, np.int64)  # likewise, by open rounds
+        self.held: Int64s = np.zeros(0, np.int64)  # of `spent`, by holds that are open: as much as these opened with
+        self.ending: Int64s = np.zeros(0, np.int64)  # rows of open rounds that end holds of the account
         self.until_ns: Int64s = np.zeros(0, np.int64)  # since 1970; when the day ends
         self.day: Int64s = np.zeros(0, np.int64)  # counts the days, so that a reservation knows its own
         self.sums: Int64s = np.zeros(0, np.int64)  # scratch, zero between batches
@@ -99,7 +101,7 @@ class Columns:
         """The next day begins, unless it has already, or is over itself."""
         if not self.until_ns[allowance] <= now_ns < until_ns:
             return
-        self.spent[allowance] = self.reserved[allowance] = 0
+        self.spent[allowance] = self.reserved[allowance] = self.held[allowance] = 0
         self.until_ns[allowance] = until_ns
         self.day[allowance] += 1
         self.touch_one(allowance)

@@ -49,11 +49,12 @@ class Opened:
     serial: int  # of its checkpoint row
     id: bytes
     allowance: int
+    amount: int
     day: int
 
     def pack(self) -> list[Any]:
         """For a checkpoint and a digest."""
-        return [self.serial, self.id, self.allowance, self.day]
+        return [self.serial, self.id, self.allowance, self.amount, self.day]
 
 
 class Pending:
@@ -62,6 +63,7 @@ class Pending:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._rounds: dict[int, list[Reserved]] = {}
+        self._ending: dict[int, list[int]] = {}  # by round: the allowance of each of its rows that end a hold
         self._holds: dict[bytes, Opened] = {}
         self._last_serial = SERIAL_KEY
         self._changed_rounds: dict[int, None] = {}
@@ -77,6 +79,11 @@ class Pending:
         self._rounds.setdefault(round_id, []).append(reserved)
         self._changed_rounds[round_id] = None
 
+    def end_later(self, round_id: int, allowances: list[int]) -> None:
+        """A round ends holds of these, one each, if it is decided so: `Columns.ending` has them."""
+        self._ending.setdefault(round_id, []).extend(allowances)
+        self._changed_rounds[round_id] = None
+
     def decide(self, round_id: int, statuses: Statuses) -> None:
         """What happens is spent, all else is given back; of a day that is over, nobody counts any more."""
         columns = self._columns
@@ -90,17 +97,28 @@ class Pending:
             columns.touch(reserved.allowances)
             for place, id in reserved.holds:
                 if statuses[reserved.transactions[place]] == 0:
-                    self.open(id, reserved.allowances.item(place), reserved.days.item(place))
+                    self._open_of(reserved, place, id)
+        for allowance in self._ending.pop(round_id, []):
+            self._changed_rounds[round_id] = None
+            columns.ending[allowance] -= 1
+            columns.touch_one(allowance)
+
+    def _open_of(self, reserved: Reserved, place: int, id: bytes) -> None:
+        allowance, amount = reserved.allowances.item(place), reserved.amounts.item(place)
+        day = reserved.days.item(place)
+        if self._columns.day[allowance] == day:
+            self._columns.held[allowance] += amount
+        self.open(id, allowance, amount, day)
 
     def _assert_sound(self, allowances: Int32s) -> None:
         spent, reserved = self._columns.spent[allowances], self._columns.reserved[allowances]
         assert not (spent < 0).any() and not (reserved < 0).any(), "an allowance gives back more than it has counted"
 
-    def open(self, id: bytes, allowance: int, day: int) -> None:
-        """A hold exists; what it gives back counts on this day alone."""
+    def open(self, id: bytes, allowance: int, amount: int, day: int) -> None:
+        """A hold exists; what it gives back counts on this day alone. `Columns.held` has it already."""
         assert id not in self._holds, "a hold is opened twice"
         self._last_serial += 1
-        self._holds[id] = Opened(self._last_serial, id, allowance, day)
+        self._holds[id] = Opened(self._last_serial, id, allowance, amount, day)
         self._changed_holds[self._last_serial] = id
 
     def end(self, id: bytes, rest: int) -> None:
@@ -112,12 +130,15 @@ class Pending:
         columns, allowance = self._columns, opened.allowance
         if columns.day[allowance] == opened.day:
             columns.spent[allowance] -= rest
-            assert columns.spent[allowance] >= 0, "an allowance gives back more than it has counted"
+            columns.held[allowance] -= opened.amount
+            assert columns.spent[allowance] >= 0 and columns.held[allowance] >= 0, (
+                "an allowance gives back more than it has counted"
+            )
             columns.touch_one(allowance)
 
     def state(self) -> list[Any]:
         """Everything, for a digest."""
-        rounds = [[round_id, [each.pack() for each in self._rounds[round_id]]] for round_id in sorted(self._rounds)]
+        rounds = [[id, self._packed_round(id)] for id in sorted({*self._rounds, *self._ending})]
         return [rounds, [opened.pack() for opened in self._holds.values()], self._last_serial]
 
     def changes(self) -> list[Change]:
@@ -134,16 +155,20 @@ class Pending:
         return changes
 
     def _packed_round(self, round_id: int) -> bytes | None:
-        kept = self._rounds.get(round_id)
-        if kept is None:
+        kept, ending = self._rounds.get(round_id, []), self._ending.get(round_id, [])
+        if not kept and not ending:
             return None
-        packed: bytes = msgpack.packb([reserved.pack() for reserved in kept])
+        packed: bytes = msgpack.packb([[reserved.pack() for reserved in kept], ending])
         return packed
 
     def restore(self, rows: Rows) -> None:
         """Loads a checkpoint."""
         for round_id, value in rows(ROUNDS):
-            self._rounds[round_id] = [Reserved.unpack(packed) for packed in msgpack.unpackb(value)]
+            kept, ending = msgpack.unpackb(value)
+            if kept:
+                self._rounds[round_id] = [Reserved.unpack(packed) for packed in kept]
+            if ending:
+                self._ending[round_id] = ending
         for key, value in rows(HOLDS):
             if key == SERIAL_KEY:
                 self._last_serial = msgpack.unpackb(value)
@@ -162,6 +187,7 @@ class Counted:
     round_id: int | None
     _pieces: list[tuple[Int32s, Int32s, Int64s]] = field(default_factory=list)
     _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    _ending: list[int] = field(default_factory=list)
 
     def add(self, transactions: Int32s, allowances: Int32s, amounts: Int64s) -> None:
         """Rows that were taken by columns; none of them opens a hold."""
@@ -176,13 +202,28 @@ class Counted:
         """The row that was added last has been given back."""
         self._single.pop()
 
+    def end_holds(self, allowances: list[int]) -> None:
+        """Rows of a round that end a hold of each of these were taken."""
+        for allowance in allowances:
+            self.columns.ending[allowance] += 1
+            self.columns.touch_one(allowance)
+        self._ending += allowances
+
+    def keep_holds(self, allowances: list[int]) -> None:
+        """Those that were added last have been given back."""
+        for allowance in allowances:
+            self.columns.ending[allowance] -= 1
+            self._ending.pop()
+
     def close(self) -> None:
         """Hands on what was not given back."""
         if self.round_id is None:
-            for _, allowance, _, hold_id in self._single:
+            for _, allowance, amount, hold_id in self._single:
                 if hold_id:
-                    self.pending.open(hold_id, allowance, self.columns.day.item(allowance))
+                    self.pending.open(hold_id, allowance, amount, self.columns.day.item(allowance))
             return
+        if self._ending:
+            self.pending.end_later(self.round_id, self._ending)
         pieces = [*self._pieces, self._columns_of_single()]
         transactions = np.concatenate([piece[0] for piece in pieces])
         allowances = np.concatenate([piece[1] for piece in pieces])

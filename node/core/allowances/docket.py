@@ -8,12 +8,13 @@ import numpy as np
 
 from node.core.allowances.columns import NONE, Columns, Int64s
 from node.core.allowances.counted import Counted
-from node.core.machine import Failure, Int32s, Marks, Payments, Statuses
+from node.core.machine import NO_ROWS, Failure, Int32s, Marks, Payments, Statuses
 from protocol.columns import Flag
 from protocol.status import AMOUNT_MAX, Status
 
 DEBIT_SIDE = 1
 UNCOUNTED = int(Flag.capture | Flag.void)  # their hold has counted when it was opened
+ENDS = int(Flag.void | Flag.final)
 
 
 @dataclass(slots=True)
@@ -22,7 +23,8 @@ class Taken:
 
     transaction: int
     rows: list[int]  # of the docket
-    before: list[tuple[int, int, int]]  # allowance, and what was spent and reserved of it
+    before: list[tuple[int, int, int, int]]  # allowance, and what was spent, reserved and held of it
+    ending: list[int]  # the allowance of each row that ends a hold
 
 
 class AllowancesDocket:
@@ -31,8 +33,13 @@ class AllowancesDocket:
     What a round takes is reserved, and `closed` with it; what a local batch takes is spent.
     """
 
-    def __init__(self, columns: Columns, payments: Payments, rows: Int32s, now_ns: int, counted: Counted) -> None:
-        """`rows` are those of the batch that count. `counted` keeps what is taken, for a round's decision and for holds."""
+    def __init__(
+        self, columns: Columns, payments: Payments, rows: Int32s, ending: Int32s, now_ns: int, counted: Counted
+    ) -> None:
+        """`rows` are those of the batch that count, `ending` those of a round that end holds.
+
+        `counted` keeps what is taken, for a round's decision and for holds.
+        """
         self._columns = columns
         self._batch_rows = rows
         self._now_ns = now_ns
@@ -40,6 +47,10 @@ class AllowancesDocket:
         self._amounts: Int64s = payments.amounts[rows]
         self._of: Int32s = columns.of(payments.debit[rows])  # the allowance of each row
         self._transactions: Int32s = rows if payments.numbers is None else payments.numbers[rows]
+        self._ending: dict[int, list[int]] = {}  # by transaction: the allowance of each row that ends a hold
+        for row in ending.tolist():
+            number = row if payments.numbers is None else payments.numbers.item(row)
+            self._ending.setdefault(number, []).append(columns.of_account.item(payments.debit.item(row)))
         self._lines: dict[int, list[int]] | None = None  # of each transaction, once one is judged
         self._taken: Taken | None = None
         self._payments = payments
@@ -50,6 +61,8 @@ class AllowancesDocket:
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`: in question are the allowances that all of it would exceed, and those whose day is over."""
         columns, of, amounts = self._columns, self._of, self._amounts
+        if not len(of):
+            return None
         balancing = self._payments.is_open(self._batch_rows)
         if int(amounts.min()) < 0 or int(amounts.max()) * len(amounts) > AMOUNT_MAX:
             tight = np.ones(len(of), np.bool_)
@@ -76,17 +89,22 @@ class AllowancesDocket:
             np.add.at(column, of, self._amounts[lines])
             self._columns.touch(of)
             self._counted.add(self._transactions[lines], of, self._amounts[lines])
+        for number, ending in self._ending.items():
+            if chosen is None or chosen[number]:
+                self._counted.end_holds(ending)
 
     def judge(self, number: int, *, may_be_given_back: bool) -> Failure | None:
-        """See `Docket`. What open rounds have reserved of an allowance may come back, but for the transaction's own part."""
+        """See `Docket`. What open rounds have reserved may come back, and what they end holds of, but for the transaction's own part."""
         lines = self._lines_of(number)
-        self._taken = Taken(number, lines, [])
+        self._taken = Taken(number, lines, [], [])
         own: dict[int, int] = {}
         for line in lines:
             status = self._judge_line(line, own)
             if status:
                 self.give_back(number)
                 return int(self._batch_rows[line]), status
+        self._taken.ending = self._ending.get(number, [])
+        self._counted.end_holds(self._taken.ending)
         return None
 
     def _lines_of(self, transaction: int) -> list[int]:
@@ -107,18 +125,22 @@ class AllowancesDocket:
         limit, mine = int(columns.limit[allowance]), own.get(allowance, 0)
         if columns.until_ns[allowance] <= self._now_ns:
             return Status.retry
+        held = int(columns.held[allowance])
         if spent + mine + amount > limit:
-            return Status.exceeds_allowance
+            may_return = held if columns.ending[allowance] else 0
+            return Status.undecided if spent - may_return + mine + amount <= limit else Status.exceeds_allowance
         if spent + reserved + amount > limit:
             return Status.undecided
-        self._taken.before.append((allowance, spent, reserved))
+        self._taken.before.append((allowance, spent, reserved, held))
+        hold_id = self._hold_at(line)
         if self._counted.round_id is None:
             columns.spent[allowance] = spent + amount
+            columns.held[allowance] = held + (amount if hold_id else 0)
         else:
             columns.reserved[allowance] = reserved + amount
             own[allowance] = mine + amount
         columns.touch_one(allowance)
-        self._counted.add_one(self._transactions.item(line), allowance, amount, self._hold_at(line))
+        self._counted.add_one(self._transactions.item(line), allowance, amount, hold_id)
         return 0
 
     def _hold_at(self, line: int) -> bytes:
@@ -130,10 +152,12 @@ class AllowancesDocket:
     def give_back(self, number: int) -> None:
         """See `Docket`."""
         assert self._taken is not None and self._taken.transaction == number, "only the transaction judged last"
-        for allowance, spent, reserved in reversed(self._taken.before):
-            self._columns.spent[allowance], self._columns.reserved[allowance] = spent, reserved
+        columns = self._columns
+        for allowance, spent, reserved, held in reversed(self._taken.before):
+            columns.spent[allowance], columns.reserved[allowance], columns.held[allowance] = spent, reserved, held
             self._counted.forget_one()
-        self._taken.before = []
+        self._counted.keep_holds(self._taken.ending)
+        self._taken.before, self._taken.ending = [], []
 
     def refuse(self, number: int, failure: Failure) -> None:
         """See `Docket`."""
@@ -150,9 +174,22 @@ class AllowancesDocket:
 
 def counted_rows(columns: Columns, payments: Payments) -> Int32s:
     """The rows of a batch that pay out of accounts with an allowance."""
-    counts = columns.of(payments.debit) != NONE
-    if payments.sides is not None:
-        counts &= (payments.sides & DEBIT_SIDE) != 0
+    counts = _debits(columns, payments)
     if payments.flags is not None:
         counts &= (payments.flags & UNCOUNTED) == 0
     return np.flatnonzero(counts).astype(np.int32)
+
+
+def ending_rows(columns: Columns, payments: Payments) -> Int32s:
+    """The rows of a batch that end holds of accounts with an allowance, so that their rest comes back."""
+    if payments.flags is None or not (ends := (payments.flags & ENDS) != 0).any():
+        return NO_ROWS
+    return np.flatnonzero(ends & _debits(columns, payments)).astype(np.int32)
+
+
+def _debits(columns: Columns, payments: Payments) -> Marks:
+    """The rows whose debit account is here and has an allowance."""
+    marks: Marks = columns.of(payments.debit) != NONE
+    if payments.sides is not None:
+        marks &= (payments.sides & DEBIT_SIDE) != 0
+    return marks

@@ -17,7 +17,7 @@ from tests.core.machine.shards import Shard, decision, legs, votes
 ZONE = "Europe/Berlin"
 DAY_NS = 24 * 3_600 * 10**9
 OVER = int(Status.exceeds_allowance)
-HOLD, CAPTURE, VOID = int(Flag.hold), int(Flag.capture), int(Flag.void)
+HOLD, CAPTURE, VOID, FINAL = int(Flag.hold), int(Flag.capture), int(Flag.void), int(Flag.final)
 
 
 @pytest.fixture
@@ -298,6 +298,66 @@ def test_another_zone_ends_the_day_elsewhere(shard: Shard) -> None:
     assert pay(shard, 11, 11) == OVER
     shard.now_ns = shard.query("allowances", "allowance", "a").body[1][3]
     assert pay(shard, 12, 100) == 0
+
+
+ENDINGS = [
+    Transfer(20, "a", "far", 0, VOID, hold_id=10, side=1),
+    Transfer(20, "a", "far", 1, CAPTURE | FINAL, hold_id=10, side=1),
+]
+
+
+@pytest.mark.parametrize("row", ENDINGS, ids=["void", "final capture"])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_round_that_may_give_back_lets_no_refusal_be_final(
+    shard: Shard, row: Transfer, *, is_restarted: bool
+) -> None:
+    """What would fit then is judged again behind its decision; what would not either is refused at once."""
+    opened_in_a_round(shard, 5, 0)
+    assert pay(shard, 11, 60) == 0
+    assert votes(shard.prepare(6, 1, ("ledger", legs([row])))) == [0]
+    if is_restarted:
+        shard.save()
+        other = shard.restored(Ledger(), Allowances())
+        assert other.machine.digest() == shard.machine.digest()
+        shard = other
+    assert (pay(shard, 12, 25), pay(shard, 13, 41)) == (Status.undecided, OVER)
+    later = legs([Transfer(14, "a", "far", 25, side=1)])
+    assert votes(shard.prepare(7, 1, ("ledger", later))) == [Status.undecided]
+    shard.decide((7, decision(Status.undecided)), (6, decision(0)))
+    assert (pay(shard, 12, 25), pay(shard, 15, 25)) == (0, OVER)
+
+
+def test_a_round_that_ends_no_hold_in_the_end_gives_nothing_back(shard: Shard) -> None:
+    """Behind its decision the refusal is final."""
+    opened_in_a_round(shard, 5, 0)
+    assert pay(shard, 11, 60) == 0
+    assert votes(shard.prepare(6, 1, ("ledger", legs([ENDINGS[0]])))) == [0]
+    assert pay(shard, 12, 25) == Status.undecided
+    shard.decide((6, decision(Status.credit_account_closed)))
+    assert (pay(shard, 12, 25), paid(shard)) == (OVER, 90)
+
+
+def test_a_hold_of_yesterday_that_a_round_ends_lets_nobody_wait(shard: Shard) -> None:
+    """It gives nothing back today."""
+    assert shard.transfers(Transfer(10, "a", "b", 80, HOLD, ttl=10**6)) == [0]
+    begin_day(shard, 0)
+    ending = Transfer(20, "a", "b", 0, VOID, hold_id=10, side=1)
+    assert votes(shard.prepare(6, 1, ("ledger", legs([ending])))) == [0]
+    assert (pay(shard, 11, 90), pay(shard, 12, 20)) == (0, OVER)
+    shard.decide((6, decision(0)))
+    assert paid(shard) == 90
+
+
+def test_a_round_that_waits_for_itself_does_not(shard: Shard) -> None:
+    """What a transaction gives back is there when it is decided, so it cannot wait for that; another one of its round can."""
+    opened_in_a_round(shard, 5, 0)
+    assert pay(shard, 11, 60) == 0
+    alone = [ENDINGS[0], Transfer(21, "a", "far", 25, side=1)]
+    assert votes(shard.prepare(6, 1, ("ledger", legs(alone)))) == [OVER]
+    shard.decide((6, decision(OVER)))
+    assert pay(shard, 12, 25) == OVER
+    apart = [Transfer(30, "a", "far", 0, VOID, hold_id=10, side=1), Transfer(31, "a", "far", 25, side=1, number=1)]
+    assert votes(shard.prepare(7, 2, ("ledger", legs(apart)))) == [0, Status.undecided]
 
 
 def midnight_ns(shard: Shard) -> int:
