@@ -106,6 +106,14 @@ class Status(IntEnum):
             or Status.reversed_transfer_not_found <= self <= Status.split_account_must_not_balance
         )
 
+    @property
+    def is_of_amount(self) -> bool:
+        """Whether the same request with another amount, or behind one that has moved another, may not be refused so."""
+        return self in (
+            Status.overflows_debit_account, Status.overflows_credit_account, Status.insufficient_funds,
+            Status.exceeds_maximum_balance, Status.exceeds_allowance, Status.nothing_owed,
+        )  # fmt: skip
+
 
 REPEATED = 0x80  # in an answered status byte: the id was refused so before, and keeps that; see `split_status`
 

@@ -91,8 +91,11 @@ chain fails at one row, which the decision names; that shard records it, and the
 nowhere. A repeated chain fails at the row that is on record, so it gets the same statuses in the same places.
 
 Balancing rows. What moves follows from an account that one shard alone knows, so a round tries an amount: the limit, if there is one.
-The shards tell how far apart that is from what bounds the row there; the least must be 0, else the row is `undecided`, and its next
-round tries what was told, up to `ATTEMPTS_MAX` times. Decisions stay statuses: the amount that happens is that of the PREPARE.
+Each of the row's two shards tells how far apart that is from what the row can move for all that it knows; the least must be 0, else the
+row is `undecided`, and its next round tries what was told, up to `ATTEMPTS_MAX` times. A shard goes on behind such a row as if it had been
+tried with what it tells, so a chain finds all its amounts at once. As long as only one of the two has looked at the row (the other is
+silent, has stopped at an earlier row of the chain, or is not sure), the amount may be another one, and an objection to it, or to one behind
+it in the chain, is not final. Decisions stay statuses: the amount that happens is that of the PREPARE.
 
 Invariants: a decision is told only when all votes are in (2pc), it is recorded (2pc) or precommitted by a majority (3pc), or
 nothing; one decision a round; a vote `undecided` (funds held by another open round) is tried again in a later round, up to

@@ -31,6 +31,8 @@ TOLD_BYTES = (
 )
 UNDECIDED = int(Status.undecided)  # numpy is slow with members of an enum
 EXISTS, LINKED = int(Status.exists), int(Status.linked_event_failed)
+OF_AMOUNTS: Marks = np.isin(np.arange(256), [int(status) for status in Status if status.is_of_amount])
+"""Objections that another amount may not meet."""
 Vote = Votes | Superseded
 """Of a shard that is silent it is `Superseded`, too: nothing was reserved that counts."""
 ANSWERS: Statuses = np.arange(256, dtype=np.uint8)
@@ -62,15 +64,61 @@ class _Words:
     known: Marks  # whether that knew the id
     others: Statuses  # the smallest objection of anybody
     currencies: NDArray[np.uint16]  # of the debit and of the credit account, 0: not known
-    apart: NDArray[np.int64] | None = None  # of balancing rows, the least that any shard has told
+    tries: _Tries | None = None
 
-    def tell_apart(self, rows: NDArray[np.intp], told: NDArray[np.int64]) -> None:
-        """What a shard tells of its rows."""
-        if self.apart is None:
-            self.apart = np.full(len(self.debit), NOT_TOLD)
-        before = self.apart[rows]
-        least = np.where(told == NOT_TOLD, before, np.minimum(before, told))
-        self.apart[rows] = np.where(before == NOT_TOLD, told, least)
+
+@dataclass(slots=True)
+class _Tries:
+    """What the shards tell of the amounts that were tried for balancing rows, one a transfer."""
+
+    apart: NDArray[np.int64]  # the least that any shard has told
+    told: NDArray[np.uint8]  # how many shards have; two for a row whose accounts are in two
+
+    @classmethod
+    def of(cls, legs: dict[int, Legs], votes: Mapping[int, Vote], count: int) -> _Tries | None:
+        """None where no shard that has voted has a balancing row."""
+        told = [(leg.rows, _apart_of(leg, votes[group])) for group, leg in legs.items()]
+        if all(apart is None for _, apart in told):
+            return None
+        tries = cls(np.full(count, NOT_SURE), np.zeros(count, np.uint8))
+        for rows, apart in told:
+            if apart is not None:
+                tries.apart[rows] = np.minimum(tries.apart[rows], np.where(apart == NOT_TOLD, NOT_SURE, apart))
+                tries.told[rows] += _is_told(apart)
+        return tries
+
+    def waits(self, leg: Legs, vote: Votes, told: Statuses, numbers: NDArray[np.int32]) -> Marks:
+        """Which objections of a shard are to an amount that may still be another one: its own row's, or one before it in its chain.
+
+        It may where one of the two shards has told of it and the other has not. Whoever has not told objects to something else.
+        """
+        is_open = self.told == 1
+        latest = np.maximum.accumulate(np.where(is_open, np.arange(len(numbers)), -1))
+        before = np.concatenate(([-1], latest[:-1]))
+        is_behind = ((before >= 0) & (numbers[before] == numbers))[leg.rows]
+        apart = _apart_of(leg, vote)
+        is_at = is_open[leg.rows] & _is_told(apart) if apart is not None else np.zeros(len(leg.rows), np.bool_)
+        marks: Marks = OF_AMOUNTS[told] & (is_behind | is_at) | (told == UNDECIDED) & is_at
+        return marks
+
+    def settle(self, words: _Words) -> NDArray[np.int64]:
+        """Rows that were tried with another amount than they can move are undecided; by how much, as far as it is known."""
+        wrong = (self.told == 2) & (self.apart != 0) & ~words.known
+        words.debit[wrong & (words.debit < TRANSIENT)] = UNDECIDED
+        return np.where(words.known, 0, np.where(wrong, self.apart, np.minimum(self.apart, 0)))
+
+
+def _apart_of(leg: Legs, vote: Vote) -> NDArray[np.int64] | None:
+    """What a shard has told of each row's amount; None where it has no balancing row."""
+    extra = vote.told.get("ledger", b"") if isinstance(vote, Votes) else b""
+    if len(extra) <= TOLD_BYTES * len(leg.rows):
+        return None
+    return np.frombuffer(extra, "<i8", len(leg.rows), offset=TOLD_BYTES * len(leg.rows))
+
+
+def _is_told(apart: NDArray[np.int64]) -> Marks:
+    marks: Marks = (apart != NOT_TOLD) & (apart != NOT_SURE)
+    return marks
 
 
 def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[np.int32]) -> Verdict:
@@ -80,7 +128,7 @@ def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArr
     the word of the shards of all its debits: while one of them is silent (`Superseded`), cannot tell or must wait, that is the status.
     An id that was used before gets the outcome that it had or will have, whatever else is wrong by now. Else the first
     objection of anybody counts; between shards, the currencies must agree. Where the round has tried another amount for a balancing
-    row than it can move, the row waits for the next one.
+    row than it can move, the row waits for the next one. So does an objection to an amount that not both of its shards have looked at.
     """
     lone = _merge_one(legs, votes) if len(numbers) == 1 else None
     if lone is not None:
@@ -88,22 +136,13 @@ def merge_votes(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArr
         one = np.array([status], np.uint8)
         return Verdict(one, ANSWERS[one] if is_known else one, NO_ROWS)
     words = _gather(legs, votes, numbers)
-    apart = _settle_apart(words)
+    apart = None if words.tries is None else words.tries.settle(words)
     merged = first_failures(words.debit, words.others)
     merged = np.where(words.known | (words.debit >= TRANSIENT), words.debit, merged).astype(np.uint8)
     if int(numbers[-1]) + 1 == len(numbers):
         rows = np.where(words.known, ANSWERS[merged], merged) if words.known.any() else merged
         return Verdict(merged, rows, NO_ROWS, apart)
     return replace(_by_transaction(merged, words, numbers), apart=apart)
-
-
-def _settle_apart(words: _Words) -> NDArray[np.int64] | None:
-    """Rows that were tried with another amount than they can move are undecided; by how much, 0 where nobody can tell."""
-    if words.apart is None:
-        return None
-    wrong = (words.apart != 0) & (words.apart != NOT_TOLD) & ~words.known
-    words.debit[wrong & (words.debit < TRANSIENT)] = UNDECIDED
-    return np.where(wrong & (words.apart != NOT_SURE), words.apart, 0)
 
 
 def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, bool] | None:
@@ -141,7 +180,8 @@ def _merge_one(legs: dict[int, Legs], votes: Mapping[int, Vote]) -> tuple[int, b
 def _gather(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[np.int32]) -> _Words:
     count = len(numbers)
     debit, others = np.full(count, SILENT, np.uint8), np.zeros(count, np.uint8)
-    words = _Words(debit, np.zeros(count, np.bool_), others, np.zeros((2, count), np.uint16))
+    tries = _Tries.of(legs, votes, count)
+    words = _Words(debit, np.zeros(count, np.bool_), others, np.zeros((2, count), np.uint16), tries)
     for group, leg in legs.items():
         vote = votes[group]
         if isinstance(vote, Superseded):
@@ -149,7 +189,7 @@ def _gather(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[n
         elif leg.part != "ledger":
             own = np.frombuffer(vote.told[leg.part], np.uint8)
         else:
-            own = _gather_ledger(words, leg, vote, numbers[leg.rows])
+            own = _gather_ledger(words, leg, vote, numbers)
         if own.any():
             others[leg.rows] = first_failures(others[leg.rows], own)
     first, second = words.currencies
@@ -160,7 +200,7 @@ def _gather(legs: dict[int, Legs], votes: Mapping[int, Vote], numbers: NDArray[n
 
 
 def _gather_ledger(words: _Words, leg: Legs, vote: Votes, numbers: NDArray[np.int32]) -> Statuses:
-    """The objections of a shard to its legs."""
+    """The objections of a shard to its legs. Those to an amount that may be another one are no word yet, but something to wait for."""
     extra = vote.told["ledger"]
     seen = np.frombuffer(extra, "<u2", len(leg.rows))
     told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
@@ -168,14 +208,15 @@ def _gather_ledger(words: _Words, leg: Legs, vote: Votes, numbers: NDArray[np.in
     given = leg.rows[gives]
     words.currencies[0, given], words.currencies[1, leg.rows[takes]] = seen[gives], seen[takes]
     own = told & ~np.uint8(SETTLED)
-    if len(extra) > TOLD_BYTES * len(leg.rows):
-        apart = np.frombuffer(extra, "<i8", len(leg.rows), offset=TOLD_BYTES * len(leg.rows))
-        words.tell_apart(leg.rows, apart)
     if np.frombuffer(vote.statuses, np.uint8).any():
-        own = np.where(own != 0, own, _of_other_parts(own, vote.statuses, numbers)).astype(np.uint8)
+        own = np.where(own != 0, own, _of_other_parts(own, vote.statuses, numbers[leg.rows])).astype(np.uint8)
         words.known[given] = ((told >= SETTLED) | (told == EXISTS))[gives]
-    words.debit[given] = own[gives]
-    return own
+    if words.tries is None:
+        words.debit[given] = own[gives]
+        return own
+    waits = words.tries.waits(leg, vote, own, numbers) & (told < SETTLED)
+    words.debit[given] = np.where(waits, 0, own)[gives]
+    return np.where(waits, UNDECIDED, own).astype(np.uint8)
 
 
 def _of_other_parts(own: Statuses, votes: bytes, numbers: NDArray[np.int32]) -> Statuses:

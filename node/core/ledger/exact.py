@@ -223,8 +223,8 @@ class Exact:
     def _balance(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> int:
         """Fixes what a balancing row moves: what is there, or owed, up to its limit; else why it moves nothing.
 
-        What an open round may still change is waited for. Between shards the coordinator finds the amount: it tries one, and the shard
-        of the account that bounds it says how far apart that is from what it has, and reserves it if it has as much.
+        What an open round may still change is waited for. Between shards the coordinator finds the amount: it tries one, and each shard
+        says how far apart that is from what the row can move for all that it knows, and reserves it if that is as much.
         """
         limit, position = self.asked[line] or AMOUNT_MAX, self.lines.positions[line]
         self.amounts[position] = 0
@@ -240,14 +240,18 @@ class Exact:
             return next(bound.status for bound in bounds if bound.least <= 0 and not bound.others)
         if self.lines.sides[line] != BOTH:
             tried = self.asked[line] if self.tried is None else self.tried[position]
-            if bounds:
-                self.apart[position] = amount - tried
-                if not tried or tried > amount:
-                    return Status.undecided
+            self.apart[position] = amount - tried
+            if bounds and (not tried or tried > amount):
+                self.lines.amount[line] = amount
+                return Status.undecided
             amount = tried
         self.lines.amount[line] = self.moved[line] = amount
         self.amounts[position] = amount
         return 0
+
+    def may_try(self, line: int) -> bool:
+        """Whether a row that is undecided is so for its amount alone, which is found by now."""
+        return self.batch.is_balancing and self.apart[self.lines.positions[line]] not in (NOT_TOLD, NOT_SURE)
 
     def _bounds(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> list[Bound] | Status:
         """What bounds a balancing row here."""

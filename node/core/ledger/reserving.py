@@ -16,15 +16,21 @@ class Reserving(Exact):
     def transact(self, first: int, last: int, *, keeps_journal: bool) -> Failure | None:
         """Reserves what these rows need, or changes nothing and says at which of them the transaction fails here, and why.
 
-        What is known of its ids comes before what is found now.
+        What is known of its ids comes before what is found now. Behind a balancing row that is tried with another amount than it
+        can move, the others are judged as if it had been that, so that all that is wrong with a chain's amounts is told at once.
         """
         self.begin(keeps_journal=keeps_journal or last - first > 1)
         self.own, self.own_holds, self.own_reversed = {}, {}, {}
         line, status, self.has_happened = self.known_of_chain(first, last) if last - first > 1 else (first, 0, True)
+        goes_on = not status
         for one in range(first, last):
-            if not status:
-                line, status = one, int(self.judge(one))
-            if not status:
+            found = int(self.judge(one)) if goes_on else 0
+            if found and not status:
+                line, status = one, found
+            goes_on = goes_on and (
+                not found or (found == Status.undecided and self.journal is not None and self.may_try(one))
+            )
+            if goes_on:
                 self._reserve(one)
             if not self.known[one]:
                 self._note_waiting(one)
