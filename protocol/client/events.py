@@ -7,8 +7,9 @@ not asked for; whatever it has not been told stays where it is. A question at th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
 
 from protocol.client.arguments import check_text, wrong
 from protocol.client.calls import Calls, check_seconds
@@ -28,6 +29,8 @@ from protocol.events import (
 )
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, called
+
+Result = TypeVar("Result")
 
 WAIT_MS = 2_000  # for news, a question: shorter than an attempt of a call
 SETTLING_MS = 1_000  # that rounds may take to be decided which have been answered already: some milliseconds, usually
@@ -76,7 +79,7 @@ class Subscription:
     """Events of a cluster, in the order of each shard; `async for` gives them one by one, `batches` as they come, in columns.
 
     Each is told at least once, whatever node dies meanwhile: whoever keeps `cursor` with what an event has led to, and subscribes with it
-    again, misses nothing.
+    again, misses nothing. `close`, by any task, or the end of an `async with` ends the reading.
     """
 
     def __init__(
@@ -100,12 +103,34 @@ class Subscription:
         ] = {}  # of each shard: when it was asked last, or without `follow` at the beginning
         self._busy: dict[int, None] = {}  # shards with much to tell: what comes is gathered for a moment
         self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
+        self._under_way: set[asyncio.Task[Any]] = set()  # what `close` has to cancel
+        self._has_begun = False
+        self._closed = asyncio.Event()
+
+    async def __aenter__(self) -> Subscription:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the reading, for good, behind the event that was given last, where `cursor` stays; whoever waits for the next is woken."""
+        self._closed.set()
+        under_way = list(self._under_way)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     @property
     def cursor(self) -> str:
-        """Behind the event, or the batch, that was given last. Empty before the first one where no other cursor was given."""
-        if not self._positions:
-            return ""
+        """To go on from, in another subscription: behind the event, or the batch, that was given last, or where it has begun.
+
+        Before `begin`, or the first event, it is what was asked for: `newest` stands for a later place whenever it is asked for again.
+        """
+        if not self._has_begun:
+            return self._start if isinstance(self._start, str) else self._start.pack()
         return Cursor(self._calls.cluster_name, self._positions).pack()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -118,24 +143,29 @@ class Subscription:
         """The events of the batch that was given last; meanwhile the cursor goes along with them."""
         self._positions[batch.shard] = batch.start
         for event, position in batch.walk():
+            if self._closed.is_set():
+                return
             self._positions[batch.shard] = position
             yield event
         self._positions[batch.shard] = batch.end
 
     async def batches(self) -> AsyncIterator[EventBatch]:
         """What each answer tells, in columns."""
-        groups = await self.begin()
+        if (groups := await self._unless_closed(self._stand())) is None:
+            return
         asked: dict[asyncio.Task[EventBatch], int] = {}
         for group in groups:
             if self._follow or self._positions[group] != self._ends[group]:
-                asked[asyncio.create_task(self._next(group, self._positions[group]))] = group
+                asked[self._started(self._next(group, self._positions[group]))] = group
         try:
             while asked:
                 done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    if self._closed.is_set():
+                        return
                     group, batch = asked.pop(task), task.result()
                     if self._follow or _is_before(batch.end, self._ends[group]):
-                        asked[asyncio.create_task(self._next(group, batch.end))] = group
+                        asked[self._started(self._next(group, batch.end))] = group
                     self._positions[group] = batch.end
                     if len(batch):
                         yield batch
@@ -145,7 +175,17 @@ class Subscription:
             await asyncio.gather(*asked, return_exceptions=True)
 
     async def begin(self) -> list[int]:
-        """Finds out where each shard stands, and whether the cursor can be gone on from; the shards. Reading does so by itself."""
+        """Finds out where each shard stands, and whether the cursor can be gone on from; the shards that are read.
+
+        Reading does so by itself, with the first event that is asked for. To call it earlier is for whoever needs to know from when on
+        nothing is missed: what happens after it will be told, by this subscription, or by a later one from its `cursor` on, `newest` too.
+        Raises what reading would, and ProtocolError(bad_request) after `close`.
+        """
+        if (groups := await self._unless_closed(self._stand())) is None:
+            raise wrong("the subscription is closed: expected one that is open")
+        return groups
+
+    async def _stand(self) -> list[int]:
         table = await self._calls.table(self._timeout)
         if isinstance(self._start, Cursor):
             self._check_cursor(self._start, table.shards)
@@ -160,7 +200,28 @@ class Subscription:
         for group, (start, _, end, *_) in zip(groups, told, strict=True):
             self._positions.setdefault(group, (start[0], start[1]))
             self._ends[group] = end[0], end[1]
+        self._has_begun = True
         return groups
+
+    async def _unless_closed(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """Its result; None when `close` comes first."""
+        if self._closed.is_set():
+            work.close()
+            return None
+        task = self._started(work)
+        try:
+            await asyncio.wait([task])
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        return None if self._closed.is_set() else task.result()
+
+    def _started(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def _check_cursor(self, cursor: Cursor, shards: int) -> None:
         if cursor.cluster != self._calls.cluster_name:

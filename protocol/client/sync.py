@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -18,6 +19,7 @@ from protocol.client.locks import LockOwner
 from protocol.client.sync_events import SyncSubscription
 from protocol.client.sync_locks import SyncLock, documented_as
 from protocol.client.updates import Fields
+from protocol.errors import ProtocolError
 from protocol.events import OLDEST
 from protocol.ids import IdGenerator
 from protocol.metadata import Metadata
@@ -78,7 +80,8 @@ class SyncClient:
     @documented_as(Client.close)
     def close(self) -> None:
         if self._background.why_not() is None:
-            self._run(self._client.close())
+            with suppress(ProtocolError):  # another thread closes it, too
+                self._run(self._client.close())
             self._background.end()
 
     # -- accounts -------------------------------------------------------------------------------------------------

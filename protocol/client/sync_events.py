@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
 
 from protocol.client.events import Subscription
 from protocol.client.sync_locks import Run, documented_as
+from protocol.errors import ProtocolError
 from protocol.events import Event, EventBatch
 
 
@@ -13,12 +16,25 @@ class SyncSubscription:
     """Events of a cluster, in the order of each shard; `for` gives them one by one, `batches` as they come, in columns.
 
     Each is told at least once, whatever node dies meanwhile: whoever keeps `cursor` with what an event has led to, and subscribes with it
-    again, misses nothing.
+    again, misses nothing. `close`, by any thread, or the end of a `with` ends the reading.
     """
 
     def __init__(self, subscription: Subscription, run: Run) -> None:
         self._subscription = subscription
         self._run = run
+
+    def __enter__(self) -> SyncSubscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @documented_as(Subscription.close)
+    def close(self) -> None:
+        with suppress(ProtocolError):  # the client is closed: nothing is under way
+            self._run(self._subscription.close())
 
     @property
     @documented_as(Subscription.cursor)
@@ -44,7 +60,8 @@ class SyncSubscription:
             while (batch := self._run(_following(batches))) is not None:
                 yield batch
         finally:
-            self._run(_end(batches))
+            with suppress(ProtocolError):  # the client is closed: it has ended them
+                self._run(_end(batches))
 
 
 async def _following(batches: AsyncIterator[EventBatch]) -> EventBatch | None:

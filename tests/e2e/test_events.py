@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from protocol.client import Client, Event, connect
+from protocol.client import Client, Event, Subscription, SyncSubscription, connect
 from protocol.errors import Busy, CursorTooOld, OutcomeUnknown, ProtocolError, Refused, Unreachable
 from protocol.events import OLDEST, Cursor, EventKind, Series
 from protocol.status import Status
@@ -17,6 +20,7 @@ from scripts.local.cluster import LocalCluster
 from tests.e2e.nodes import running
 
 SHARDS = 4
+PATIENCE_SECONDS = 20.0  # of a test: it fails then instead of hanging
 KINDS = [kind.value for kind in EventKind]
 
 
@@ -235,6 +239,141 @@ def test_the_synchronous_twin(cluster: LocalCluster) -> None:
             event.data["id"] for event in other.subscribe("transfers", prefix="twin:", cursor=cursor, follow=False)
         ]
     assert told == paid
+
+
+# -- readers that are ended, and that keep their place ------------------------------------------------------------
+
+
+def reading(events: SyncSubscription) -> Future[list[int]]:
+    """The amounts that a thread has been told when its reading ends, or the error that it ends with."""
+    told = Future[list[int]]()
+
+    def read() -> None:
+        try:
+            told.set_result([event.data["amount"] for event in events])
+        except BaseException as error:
+            told.set_exception(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    return told
+
+
+def test_a_reader_whose_client_is_closed(cluster: LocalCluster) -> None:
+    """By another thread, while it waits for news, or for a lock: it is told so."""
+    with connect(cluster.addresses) as other, other.lock("ended:till"):
+        client = connect(cluster.addresses)
+        events = client.subscribe("transfers", cursor="newest")
+        idle = iter(client.subscribe("accounts"))
+        other.create_account("ended:any", "EUR")
+        next(idle)
+        events.begin()
+        told, claim = reading(events), Future[None]()
+
+        def acquire() -> None:
+            try:
+                claim.set_result(client.lock("ended:till").acquire())
+            except BaseException as error:
+                claim.set_exception(error)
+
+        threading.Thread(target=acquire, daemon=True).start()
+        time.sleep(0.5)
+        client.close()
+        for ended in (told, claim):
+            with pytest.raises(ProtocolError, match="the client is closed"):
+                ended.result(PATIENCE_SECONDS)
+        with pytest.raises(ProtocolError, match="the client is closed"):
+            next(idle)
+        events.close()
+
+
+async def test_a_reader_whose_client_is_closed_in_its_loop(cluster: LocalCluster) -> None:
+    """As in threads."""
+    async with client_of(cluster) as client:
+        events = client.subscribe("transfers", cursor="newest")
+        await events.begin()
+        told = asyncio.ensure_future(anext(aiter(events)))
+        await asyncio.sleep(0.5)
+        await client.close()
+        with pytest.raises(ProtocolError, match="the client is closed"):
+            await asyncio.wait_for(told, PATIENCE_SECONDS)
+
+
+def test_a_subscription_is_closed(cluster: LocalCluster) -> None:
+    """While a thread reads it, or by the end of its `with`: it ends there, its cursor goes on, and its client is as good as before."""
+    with connect(cluster.addresses) as client:
+        client.create_account("closed:a", "EUR", minimum_balance=None)
+        client.create_account("closed:b", "EUR")
+        for amount in (1, 2, 3):
+            client.transfer("closed:a", "closed:b", amount)
+        with client.subscribe("transfers", prefix="closed:") as events:
+            assert next(iter(events)).data["amount"] == 1
+        assert list(events) == [] and list(events.batches()) == []
+        with pytest.raises(ProtocolError, match="the subscription is closed: expected one that is open"):
+            events.begin()
+        with client.subscribe("transfers", prefix="closed:", cursor=events.cursor) as events:
+            amounts = []
+            for event in events:
+                amounts.append(event.data["amount"])
+                events.close()
+            assert amounts == [2]
+        events = client.subscribe("transfers", prefix="closed:", cursor=events.cursor)
+        events.begin()
+        told = reading(events)
+        time.sleep(0.5)
+        events.close()
+        events.close()
+        assert told.result(PATIENCE_SECONDS) == [3]
+        assert client.transfer("closed:a", "closed:b", 4).amount == 4
+
+
+async def test_a_subscription_is_closed_by_another_task(cluster: LocalCluster) -> None:
+    """While it begins, waits, or stands still at an event."""
+    async with client_of(cluster) as client:
+        for name in ("tasks:a", "tasks:b"):
+            await client.create_account(name, "EUR", minimum_balance=None)
+        await client.transfer("tasks:a", "tasks:b", 1)
+
+        async def read(events: Subscription, told: list[int]) -> None:
+            async for event in events:
+                told.append(event.data["amount"])
+
+        told: list[int] = []
+        for seconds in (0, 0.001, 0.5):
+            told.clear()
+            async with client.subscribe("transfers", prefix="tasks:") as events:
+                reader = asyncio.create_task(read(events, told))
+                await asyncio.sleep(seconds)
+            await asyncio.wait_for(reader, PATIENCE_SECONDS)
+        assert told == [1]
+        async with client.subscribe("transfers", prefix="tasks:") as events:
+            following = aiter(events)
+            await anext(following)
+        assert [event async for event in following] == [event async for event in events] == []
+
+
+async def test_a_place_is_kept_before_the_first_event(cluster: LocalCluster) -> None:
+    """What was asked for; then where it began, from which a later reader misses nothing."""
+    async with client_of(cluster) as client:
+        for name in ("kept:a", "kept:b", "{kept}:a", "{kept}:b"):
+            await client.create_account(name, "EUR", minimum_balance=None)
+        await client.transfer("kept:a", "kept:b", 1)
+        given = Cursor(client.cluster_name, {1: (0, 0)}).pack()
+        for asked in ("oldest", "newest", given, Cursor(client.cluster_name, {}).pack()):
+            assert client.subscribe("transfers", cursor=asked).cursor == asked
+            assert Client(cluster.addresses).subscribe("transfers", cursor=asked).cursor == asked
+            events = client.subscribe("transfers", cursor=asked)
+            await events.begin()
+            assert len(Cursor.unpack(events.cursor).positions) == SHARDS
+        events = client.subscribe("transfers", cursor="newest")
+        await events.begin()
+        kept = events.cursor
+        await client.transfer("kept:a", "kept:b", 2)
+        await client.transfer("{kept}:a", "{kept}:b", 3)
+        async with client_of(cluster, 2) as later:
+            told = await up_to_now(later, "transfers", cursor=kept)
+        assert sorted(event.data["amount"] for event in told) == [2, 3]
+        following = aiter(events)
+        assert sorted([(await anext(following)).data["amount"] for _ in range(2)]) == [2, 3]
 
 
 async def test_a_restart_loses_no_event(cluster: LocalCluster) -> None:
