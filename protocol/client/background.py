@@ -98,6 +98,7 @@ class Background:
         await _cancel(self._under_way)
         await self.loop.shutdown_asyncgens()
         await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
+        await asyncio.sleep(0)  # a connection lets its socket go in the turn behind its end
 
     def _soon(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: whoever waits sees that

@@ -367,7 +367,8 @@ class Calls:
         return found if found is not None and found.is_open else None
 
     def _connect(self, address: Address) -> asyncio.Task[Connection]:
-        """The attempt to connect that is under way; many callers share it."""
+        """The attempt to connect that is under way; many callers share it. Raises ProtocolError once the client is closed."""
+        self._check_open()
         if address not in self._connecting:
             task = asyncio.ensure_future(self._open(address))
             self._connecting[address] = task
