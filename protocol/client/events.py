@@ -103,7 +103,7 @@ class Subscription:
         ] = {}  # of each shard: when it was asked last, or without `follow` at the beginning
         self._busy: dict[int, None] = {}  # shards with much to tell: what comes is gathered for a moment
         self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
-        self._under_way: set[asyncio.Task[Any]] = set()  # what `close` has to cancel
+        self._under_way: dict[asyncio.Task[Any], None] = {}  # what `close` has to cancel
         self._has_begun = False
         self._closed = asyncio.Event()
 
@@ -160,7 +160,7 @@ class Subscription:
         try:
             while asked:
                 done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                for task in [task for task in asked if task in done]:
                     if self._closed.is_set():
                         return
                     group, batch = asked.pop(task), task.result()
@@ -219,8 +219,8 @@ class Subscription:
 
     def _started(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way[task] = None
+        task.add_done_callback(self._under_way.pop)
         return task
 
     def _check_cursor(self, cursor: Cursor, shards: int) -> None:
