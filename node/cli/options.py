@@ -90,7 +90,9 @@ def parse() -> argparse.Namespace:
     add_events(commands, shared)
     commands.add_parser("version", help="of this program", parents=[formed])
     arguments, program = split_program(sys.argv[1:])
-    options = parser.parse_args(arguments)
+    options = argparse.Namespace()
+    _, left = parser.parse_known_args(arguments, options)  # type: ignore[no-untyped-call]  # overloaded in argparse
+    take_amount(parser, options, left)
     if options.command == "version":
         return options
     options.program, options.token, options.cluster = program, token(parser), options.cluster or ""
@@ -133,3 +135,12 @@ def read_amounts(parser: Parser, options: argparse.Namespace) -> None:
         except ValueError as error:
             fail_usage(parser, str(error) if name == "amount" else f"{name.replace('_', ' ')}: {error}")
         setattr(options, f"has_{name}", True)
+
+
+def take_amount(parser: Parser, options: argparse.Namespace, left: list[str]) -> None:
+    """What is left over is the amount where one may be left out: argparse finds that only in front of the options."""
+    name = next((name for name in ("amount", "limit") if getattr(options, name, "") is None), None)
+    if name is not None and len(left) == 1 and not left[0].startswith("-"):
+        setattr(options, name, left.pop())
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")

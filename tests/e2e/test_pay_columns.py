@@ -65,10 +65,21 @@ def test_a_payment_is_reversed(cluster: LocalCluster) -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("order", "expected KEY=VALUE, or KEY:=VALUE"), ("=5", "expected text of 1 to 32 bytes"), ("count:=x", "an integer of 64 bits"),
+    [("order", "expected a pair KEY=VALUE, or KEY:=VALUE"), ("=5", "expected text of 1 to 32 bytes"), ("count:=x", "an integer of 64 bits"),
      ("count:=1.5", "an integer of 64 bits"), (f"a={'x' * 65}", "text of up to 64 bytes")],
 )  # fmt: skip
 def test_metadata_that_cannot_be(cluster: LocalCluster, given: str, expected: str) -> None:
     """Wrong usage says what would be right, and nothing is sent."""
     done = pay(cluster, "transfer", "alice", "world", 7, "--metadata", given)
     assert done.returncode == 2 and expected in done.stderr
+
+
+def test_an_amount_may_stand_behind_options(cluster: LocalCluster) -> None:
+    """Also where it may be left out; anything else that is left over is wrong usage."""
+    assert pay(cluster, "transfer", "alice", "world", "--code", 5, 7).returncode == 0
+    assert pay(cluster, "transfer", "--code", 5, "alice", "world", 7).returncode == 0
+    assert pay(cluster, "allowance", "alice", "--zone", "UTC", 5_000).returncode == 0
+    done = pay(cluster, "transfer", "alice", "world", 7, 8)
+    assert done.returncode == 2 and "unrecognized arguments: 8" in done.stderr
+    done = pay(cluster, "transfer", "alice", "world", "--code", 5, "--what")
+    assert done.returncode == 2 and "--what" in done.stderr
