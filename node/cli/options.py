@@ -58,6 +58,9 @@ class PayParser(Parser):
                 show([{"status": "usage", "message": message}], "json")
 
 
+OPTIONAL_AMOUNTS = {"transfer": "amount", "capture": "amount", "allowance": "limit"}  # the last word of a command
+
+
 def parse() -> argparse.Namespace:
     """Options, with amounts in minor units."""
     parser = make_parser(GUIDE.replace("scripts/pay", sys.argv[0]), PayParser)
@@ -139,8 +142,8 @@ def read_amounts(parser: Parser, options: argparse.Namespace) -> None:
 
 def take_amount(parser: Parser, options: argparse.Namespace, left: list[str]) -> None:
     """What is left over is the amount where one may be left out: argparse finds that only in front of the options."""
-    name = next((name for name in ("amount", "limit") if getattr(options, name, "") is None), None)
-    if name is not None and len(left) == 1 and not left[0].startswith("-"):
+    name = OPTIONAL_AMOUNTS.get(options.command)
+    if name is not None and getattr(options, name) is None and len(left) == 1 and not left[0].startswith("-"):
         setattr(options, name, left.pop())
     if left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")

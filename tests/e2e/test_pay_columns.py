@@ -81,5 +81,7 @@ def test_an_amount_may_stand_behind_options(cluster: LocalCluster) -> None:
     assert pay(cluster, "allowance", "alice", "--zone", "UTC", 5_000).returncode == 0
     done = pay(cluster, "transfer", "alice", "world", 7, 8)
     assert done.returncode == 2 and "unrecognized arguments: 8" in done.stderr
+    done = pay(cluster, "void", "0" * 31 + "1", 8)
+    assert done.returncode == 2 and "unrecognized arguments: 8" in done.stderr
     done = pay(cluster, "transfer", "alice", "world", "--code", 5, "--what")
     assert done.returncode == 2 and "--what" in done.stderr
