@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Terms
+from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Positions, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_after_whole_days_ns, end_of_day_ns, find_zone
-from node.core.allowances.docket import AllowancesDocket, counted_rows, ending_rows
+from node.core.allowances.docket import AllowancesDocket, counting_rows, ending_rows
 from node.core.allowances.facts import AllowanceSet
 from node.core.allowances.operations import OPERATIONS
 from node.core.machine import (
@@ -82,7 +82,7 @@ class Allowances(BasePart):
             status = AllowanceStatus.time_zone_unknown
         return -1 if row is None else row, 0 if known is None else end_of_day_ns(known, asking.now_ns), int(status)
 
-    def _following_days(self, allowances: Int32s, asking: Asking) -> list[int]:
+    def _following_days(self, allowances: Positions, asking: Asking) -> list[int]:
         """allowance, when its next day ends, ..."""
         flat: list[int] = []
         for allowance in allowances.tolist():
@@ -102,7 +102,7 @@ class Allowances(BasePart):
         """The days that begin with these payments."""
         if self._columns.earliest_ns() > asking.now_ns:
             return None
-        allowances = np.unique(self._columns.of(payments.debit[counted_rows(self._columns, payments)]))
+        allowances = np.unique(counting_rows(self._columns, payments).of)
         over = allowances[self._columns.until_ns[allowances] <= asking.now_ns]
         return self._following_days(over, asking) if len(over) else None
 
@@ -151,12 +151,12 @@ class Allowances(BasePart):
         """A say in what leaves accounts with an allowance."""
         if body is not None:
             self._begin_days(body, at)
-        rows = counted_rows(self._columns, payments)
+        counting = counting_rows(self._columns, payments)
         ending = NO_ROWS if round_id is None else ending_rows(self._columns, payments)
-        if not len(rows) and not len(ending):
+        if not len(counting.rows) and not len(ending):
             return None
         counted = Counted(self._pending, self._columns, round_id)
-        return AllowancesDocket(self._columns, payments, rows, ending, at.timestamp_ns, counted)
+        return AllowancesDocket(self._columns, payments, counting, ending, at.timestamp_ns, counted)
 
     def decide(self, round_id: int, statuses: Statuses, at: At, failed: Int32s = NO_ROWS) -> None:
         """Reservations become payments, or are given back."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from node.core.machine import Change, Int32s, Marks, Rows
 
 Int64s = NDArray[np.int64]
+Positions = NDArray[np.intp]
 
 PAGE_ROWS = 1_024  # a good size for one stored row: 56 kB
 NONE = -1  # of an account without an allowance
@@ -41,7 +42,7 @@ class Columns:
     def __init__(self) -> None:
         self.count = 0
         self.terms: list[Terms] = []
-        self.of_account: Int32s = np.zeros(0, np.int32)  # by the ledger's rows; `NONE` where there is no allowance
+        self._of_account: Int32s = np.full(2, NONE, np.int32)  # by the ledger's rows from -1 on; `NONE` at both ends
         self.limit: Int64s = np.zeros(0, np.int64)  # minor units a day
         self.spent: Int64s = np.zeros(0, np.int64)  # of this day
         self.reserved: Int64s = np.zeros(0, np.int64)  # likewise, by open rounds
@@ -52,7 +53,7 @@ class Columns:
         self.sums: Int64s = np.zeros(0, np.int64)  # scratch, zero between batches
         self.tight: Marks = np.zeros(0, np.bool_)
         self._allowances: dict[str, int] = {}  # by account
-        self._dirty_pages: dict[int, None] = {}
+        self._dirty_pages: Marks = np.zeros(0, np.bool_)
         self._dirty_terms: dict[int, None] = {}
         self._earliest_ns: int | None = None  # once it is asked for
 
@@ -60,12 +61,13 @@ class Columns:
         """An account's allowance, `NONE` if it has never had one."""
         return self._allowances.get(account, NONE)
 
-    def of(self, rows: Int32s) -> Int32s:
+    def of(self, rows: Int32s) -> Positions:
         """The allowance of each account, by the ledger's rows; `NONE` for those that have none, or are not here."""
-        found = np.full(len(rows), NONE, np.int32)
-        known = (rows >= 0) & (rows < len(self.of_account))
-        found[known] = self.of_account[rows[known]]
-        return found
+        return self._of_account.take(rows + 1, mode="clip").astype(np.intp)
+
+    def of_one(self, row: int) -> int:
+        """`of` for a single account that is here."""
+        return self._of_account.item(min(row + 1, len(self._of_account) - 1))
 
     def put(self, terms: Terms, limit: int, until_ns: int) -> None:
         """Sets an allowance, or (`terms.is_set` false) takes it back. What was paid out today still counts."""
@@ -86,16 +88,18 @@ class Columns:
             size = -(-max(self.count, self.count * 5 // 4) // PAGE_ROWS) * PAGE_ROWS
             for name in (*NUMBERS, "sums", "tight"):
                 setattr(self, name, _grown(getattr(self, name), size))
+            self._dirty_pages = _grown(self._dirty_pages, size // PAGE_ROWS)
         self._allowances[terms.account] = allowance
         self.terms.append(terms)
         return allowance
 
     def _link(self, terms: Terms, allowance: int) -> None:
-        if terms.row >= len(self.of_account):
-            before = len(self.of_account)
-            self.of_account = _grown(self.of_account, max(terms.row + 1, before * 2))
-            self.of_account[before:] = NONE
-        self.of_account[terms.row] = allowance if terms.is_set else NONE
+        place = terms.row + 1
+        if place + 1 >= len(self._of_account):
+            before = len(self._of_account)
+            self._of_account = _grown(self._of_account, max(place + 2, before * 2))
+            self._of_account[before:] = NONE
+        self._of_account[place] = allowance if terms.is_set else NONE
 
     def begin_day(self, allowance: int, until_ns: int, now_ns: int) -> None:
         """The next day begins, unless it has already, or is over itself."""
@@ -107,11 +111,11 @@ class Columns:
         self.touch_one(allowance)
         self._earliest_ns = None
 
-    def ended(self, now_ns: int) -> Int32s:
+    def ended(self, now_ns: int) -> Positions:
         """The allowances whose day is over."""
         if self.earliest_ns() > now_ns:
-            return np.zeros(0, np.int32)
-        return np.flatnonzero(self.until_ns[: self.count] <= now_ns).astype(np.int32)
+            return np.zeros(0, np.intp)
+        return np.flatnonzero(self.until_ns[: self.count] <= now_ns)
 
     def earliest_ns(self) -> int:
         """When the first of all days ends."""
@@ -119,13 +123,20 @@ class Columns:
             self._earliest_ns = int(self.until_ns[: self.count].min()) if self.count else NEVER_NS
         return self._earliest_ns
 
-    def touch(self, allowances: Int32s) -> None:
+    def with_all_rows(self, allowances: Positions, chosen: Marks) -> Marks:
+        """The chosen places, and all others of their allowances."""
+        self.tight[allowances[chosen]] = True
+        marks: Marks = self.tight[allowances]
+        self.tight[allowances[chosen]] = False
+        return marks
+
+    def touch(self, allowances: Positions) -> None:
         """Marks them as changed."""
-        self._dirty_pages.update(dict.fromkeys(np.unique(allowances // PAGE_ROWS).tolist()))
+        self._dirty_pages[allowances // PAGE_ROWS] = True
 
     def touch_one(self, allowance: int) -> None:
         """`touch` for a single one."""
-        self._dirty_pages[allowance // PAGE_ROWS] = None
+        self._dirty_pages[allowance // PAGE_ROWS] = True
 
     def state(self) -> list[Any]:
         """Everything, for a digest."""
@@ -137,12 +148,12 @@ class Columns:
         changes = [
             Change(TERMS, allowance, msgpack.packb(self.terms[allowance].pack())) for allowance in self._dirty_terms
         ]
-        for page in self._dirty_pages:
+        for page in np.flatnonzero(self._dirty_pages).tolist():
             rows = slice(page * PAGE_ROWS, min(self.count, (page + 1) * PAGE_ROWS))
             packed = [getattr(self, name)[rows].tobytes() for name in NUMBERS]
             changes.append(Change(PAGES, page, msgpack.packb(packed)))
         self._dirty_terms.clear()
-        self._dirty_pages.clear()
+        self._dirty_pages[:] = False
         return changes
 
     def restore(self, rows: Rows) -> None:

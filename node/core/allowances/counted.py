@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from node.core.allowances.columns import Columns, Int64s
+from node.core.allowances.columns import Columns, Int64s, Positions
 from node.core.machine import Change, Int32s, Rows, Statuses
 
 ROUNDS, HOLDS = "allowance_rounds", "allowance_holds"
@@ -89,12 +89,13 @@ class Pending:
         columns = self._columns
         for reserved in self._rounds.pop(round_id, []):
             self._changed_rounds[round_id] = None
-            is_today = columns.day[reserved.allowances] == reserved.days
+            allowances = reserved.allowances.astype(np.intp)
+            is_today = columns.day[allowances] == reserved.days
             happens = is_today & (statuses[reserved.transactions] == 0)
-            np.subtract.at(columns.reserved, reserved.allowances[is_today], reserved.amounts[is_today])
-            np.add.at(columns.spent, reserved.allowances[happens], reserved.amounts[happens])
-            self._assert_sound(reserved.allowances)
-            columns.touch(reserved.allowances)
+            np.subtract.at(columns.reserved, allowances[is_today], reserved.amounts[is_today])
+            np.add.at(columns.spent, allowances[happens], reserved.amounts[happens])
+            self._assert_sound(allowances)
+            columns.touch(allowances)
             for place, id in reserved.holds:
                 if statuses[reserved.transactions[place]] == 0:
                     self._open_of(reserved, place, id)
@@ -110,7 +111,7 @@ class Pending:
             self._columns.held[allowance] += amount
         self.open(id, allowance, amount, day)
 
-    def _assert_sound(self, allowances: Int32s) -> None:
+    def _assert_sound(self, allowances: Positions) -> None:
         spent, reserved = self._columns.spent[allowances], self._columns.reserved[allowances]
         assert not (spent < 0).any() and not (reserved < 0).any(), "an allowance gives back more than it has counted"
 
@@ -175,7 +176,7 @@ class Pending:
             else:
                 opened = Opened(*msgpack.unpackb(value))
                 self._holds[opened.id] = opened
-        self._assert_sound(np.arange(self._columns.count, dtype=np.int32))
+        self._assert_sound(np.arange(self._columns.count))
 
 
 @dataclass(slots=True)
@@ -189,10 +190,10 @@ class Counted:
     _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     _ending: list[int] = field(default_factory=list)
 
-    def add(self, transactions: Int32s, allowances: Int32s, amounts: Int64s) -> None:
+    def add(self, transactions: Int32s, allowances: Positions, amounts: Int64s) -> None:
         """Rows that were taken by columns; none of them opens a hold."""
         if self.round_id is not None:
-            self._pieces.append((transactions, allowances, amounts))
+            self._pieces.append((transactions, allowances.astype(np.int32), amounts))
 
     def add_one(self, transaction: int, allowance: int, amount: int, hold_id: bytes) -> None:
         """A row that was taken alone."""

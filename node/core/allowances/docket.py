@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.core.allowances.columns import NONE, Columns, Int64s
+from node.core.allowances.columns import NONE, Columns, Int64s, Positions
 from node.core.allowances.counted import Counted
 from node.core.machine import NO_ROWS, Failure, Int32s, Marks, Payments, Statuses
 from protocol.columns import Flag
@@ -34,23 +34,26 @@ class AllowancesDocket:
     """
 
     def __init__(
-        self, columns: Columns, payments: Payments, rows: Int32s, ending: Int32s, now_ns: int, counted: Counted
+        self, columns: Columns, payments: Payments, counting: Counting, ending: Int32s, now_ns: int, counted: Counted
     ) -> None:
-        """`rows` are those of the batch that count, `ending` those of a round that end holds.
-
-        `counted` keeps what is taken, for a round's decision and for holds.
-        """
+        """`ending` are the rows of a round that end holds; `counted` keeps what is taken, for a round's decision and for holds."""
+        rows = counting.rows
         self._columns = columns
         self._batch_rows = rows
         self._now_ns = now_ns
         self._counted = counted
-        self._amounts: Int64s = payments.amounts[rows]
-        self._of: Int32s = columns.of(payments.debit[rows])  # the allowance of each row
+        self._of = counting.of
+        self._amounts: Int64s = payments.amounts if counting.are_all else payments.amounts[rows]
         self._transactions: Int32s = rows if payments.numbers is None else payments.numbers[rows]
+        # What a local batch spends, and a round reserves: also with all rows of each account, once that is found to fit.
+        self._column, self._other = columns.spent, columns.reserved
+        if counted.round_id is not None:
+            self._column, self._other = columns.reserved, columns.spent
+        self._after: Int64s | None = None
         self._ending: dict[int, list[int]] = {}  # by transaction: the allowance of each row that ends a hold
         for row in ending.tolist():
             number = row if payments.numbers is None else payments.numbers.item(row)
-            self._ending.setdefault(number, []).append(columns.of_account.item(payments.debit.item(row)))
+            self._ending.setdefault(number, []).append(columns.of_one(payments.debit.item(row)))
         self._lines: dict[int, list[int]] | None = None  # of each transaction, once one is judged
         self._taken: Taken | None = None
         self._payments = payments
@@ -60,35 +63,43 @@ class AllowancesDocket:
 
     def sort(self, statuses: Statuses) -> Marks | None:
         """See `Docket`: in question are the allowances that all of it would exceed, and those whose day is over."""
-        columns, of, amounts = self._columns, self._of, self._amounts
+        of, amounts = self._of, self._amounts
         if not len(of):
             return None
-        balancing = self._payments.is_open(self._batch_rows)
         if int(amounts.min()) < 0 or int(amounts.max()) * len(amounts) > AMOUNT_MAX:
             tight = np.ones(len(of), np.bool_)
         else:
-            np.add.at(columns.sums, of, amounts)
-            over = columns.spent[of] + columns.reserved[of] > columns.limit[of] - columns.sums[of]
-            columns.sums[of] = 0
-            over |= (columns.until_ns[of] <= self._now_ns) | balancing
-            columns.tight[of[over]] = True
-            tight = columns.tight[of]
-            columns.tight[of[over]] = False
-        if not tight.any():
-            return None
+            over = self._over()
+            if not over.any():
+                return None
+            tight = self._columns.with_all_rows(of, over)
         marks = np.zeros(len(statuses), np.bool_)
         marks[self._transactions[tight]] = True
         return marks
 
+    def _over(self) -> Marks:
+        columns, of = self._columns, self._of
+        np.add.at(columns.sums, of, self._amounts)
+        self._after = self._column[of] + columns.sums[of]
+        columns.sums[of] = 0
+        over: Marks = self._after > columns.limit[of] - self._other[of]
+        if columns.earliest_ns() <= self._now_ns:
+            over |= columns.until_ns[of] <= self._now_ns
+        if self._payments.flags is not None:
+            over |= self._payments.is_open(self._batch_rows)
+        return over
+
     def take(self, chosen: Marks | None) -> None:
         """See `Docket`."""
-        lines = np.arange(len(self._of)) if chosen is None else np.flatnonzero(chosen[self._transactions])
-        if len(lines):
-            of = self._of[lines]
-            column = self._columns.spent if self._counted.round_id is None else self._columns.reserved
-            np.add.at(column, of, self._amounts[lines])
+        if chosen is None and self._after is not None:
+            self._column[self._of] = self._after
+            self._columns.touch(self._of)
+            self._counted.add(self._transactions, self._of, self._amounts)
+        elif chosen is not None and (lines := np.flatnonzero(chosen[self._transactions])).size:
+            of, amounts = self._of[lines], self._amounts[lines]
+            np.add.at(self._column, of, amounts)
             self._columns.touch(of)
-            self._counted.add(self._transactions[lines], of, self._amounts[lines])
+            self._counted.add(self._transactions[lines], of, amounts)
         for number, ending in self._ending.items():
             if chosen is None or chosen[number]:
                 self._counted.end_holds(ending)
@@ -172,24 +183,37 @@ class AllowancesDocket:
         return None
 
 
-def counted_rows(columns: Columns, payments: Payments) -> Int32s:
+@dataclass(frozen=True, slots=True)
+class Counting:
     """The rows of a batch that pay out of accounts with an allowance."""
-    counts = _debits(columns, payments)
+
+    rows: Int32s
+    of: Positions  # the allowance of each
+    are_all: bool  # of the batch
+
+
+def counting_rows(columns: Columns, payments: Payments) -> Counting:
+    """Those that count, in columns."""
+    of = columns.of(payments.debit)
+    counts = _debits(of, payments)
     if payments.flags is not None:
         counts &= (payments.flags & UNCOUNTED) == 0
-    return np.flatnonzero(counts).astype(np.int32)
+    if counts.all():
+        return Counting(np.arange(len(of), dtype=np.int32), of, are_all=True)
+    rows = np.flatnonzero(counts)
+    return Counting(rows.astype(np.int32), of[rows], are_all=False)
 
 
 def ending_rows(columns: Columns, payments: Payments) -> Int32s:
     """The rows of a batch that end holds of accounts with an allowance, so that their rest comes back."""
     if payments.flags is None or not (ends := (payments.flags & ENDS) != 0).any():
         return NO_ROWS
-    return np.flatnonzero(ends & _debits(columns, payments)).astype(np.int32)
+    return np.flatnonzero(ends & _debits(columns.of(payments.debit), payments)).astype(np.int32)
 
 
-def _debits(columns: Columns, payments: Payments) -> Marks:
+def _debits(of: Positions, payments: Payments) -> Marks:
     """The rows whose debit account is here and has an allowance."""
-    marks: Marks = columns.of(payments.debit) != NONE
+    marks: Marks = of != NONE
     if payments.sides is not None:
         marks &= (payments.sides & DEBIT_SIDE) != 0
     return marks
