@@ -23,11 +23,12 @@ What happens where, as a guide to a part of your own:
   first, and a change that knows only of a day that is over is answered `retry`, which `waits` for another `resolve`.
 - `joins`: as soon as there is an allowance; before that, payments cost nothing here.
 - `accompany`, at the leader: a payment that comes behind a day's end brings the next one's end along.
-- `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one.
+- `join`: payments are looked at in columns; those that could exceed an allowance in some order are judged one by one. A row
+  that ends a hold gives its rest (`Payments.rests`) back to the rows behind it; in a round to those of its own transaction alone.
 - `decide`, in `counted`: reservations of a round become payments, or are given back. Until then nobody is refused for good who may fit
   behind it: also where the round ends holds, of which the ledger alone knows what is left. So as long as one does, whoever would fit
   without all holds of the account's day is `undecided`.
-- `observe`: a hold that has ended gives its rest back.
+- `observe`: a hold that has ended otherwise, or with its round, gives its rest back.
 - `take_facts`: an allowance that was set is told to other parts and to whoever subscribes (`facts.py`, `kinds`; a new kind of events is one
   of `protocol/events.py`).
 - `due`: a day is over; the next one begins by an entry, which holds a bounded number of them.
@@ -40,16 +41,15 @@ synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `op
 - Credits of a split account land in the payer's shard, so what counts credits counts them there, share by share.
 
 Invariants
-- 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since.
+- 0 <= spent, 0 <= reserved, and spent + reserved <= limit, unless the limit has been lowered since, or a round pays what it gives back.
 - `held` is the part of `spent` that open holds have counted when they were opened; `ending` is 0 where no round is open.
 - `spent`, `reserved` and `held` are those of the day that ends at `until_ns`; a round remembers for which day it has reserved.
 - Days go forward only: one begins where the last is over by the stamps of the log, whoever leads and whatever changes; none comes twice.
 - Behind `until_ns` nobody is judged: such a payment is answered `retry` and comes again with the next day.
 
-Left out: allowances over other spans than a day, and over several accounts of one owner. What a void or a final capture gives back is
-there for the entry behind it (`observe`): a payment beside it, in the same request or the same transaction, is judged without it. A
-round that captures a part of a hold whose time passes meanwhile gives the rest back with its decision, and nobody waits for that;
-neither for a hold that a round has begun to end while the account had no allowance.
+Left out: allowances over other spans than a day, and over several accounts of one owner. A round that captures a part of a hold whose
+time passes meanwhile gives the rest back with its decision, and nobody waits for that; neither for a hold that a round has begun to end
+while the account had no allowance.
 """
 
 from node.core.allowances.allowances import Allowances

@@ -152,8 +152,8 @@ class Allowances(BasePart):
         if body is not None:
             self._begin_days(body, at)
         counting = counting_rows(self._columns, payments)
-        ending = NO_ROWS if round_id is None else ending_rows(self._columns, payments)
-        if not len(counting.rows) and not len(ending):
+        ending = ending_rows(self._columns, payments)
+        if not len(counting.rows) and (round_id is None or not len(ending)):
             return None
         counted = Counted(self._pending, self._columns, round_id)
         return AllowancesDocket(self._columns, payments, counting, ending, at.timestamp_ns, counted)

@@ -115,6 +115,10 @@ class Pending:
         spent, reserved = self._columns.spent[allowances], self._columns.reserved[allowances]
         assert not (spent < 0).any() and not (reserved < 0).any(), "an allowance gives back more than it has counted"
 
+    def find(self, id: bytes) -> Opened | None:
+        """A hold that has counted and is not over."""
+        return self._holds.get(id)
+
     def open(self, id: bytes, allowance: int, amount: int, day: int) -> None:
         """A hold exists; what it gives back counts on this day alone. `Columns.held` has it already."""
         assert id not in self._holds, "a hold is opened twice"
@@ -122,12 +126,18 @@ class Pending:
         self._holds[id] = Opened(self._last_serial, id, allowance, amount, day)
         self._changed_holds[self._last_serial] = id
 
+    def forget(self, id: bytes) -> Opened | None:
+        """A hold is over, and has given its rest back if it had counted."""
+        opened = self._holds.pop(id, None)
+        if opened is not None:
+            self._changed_holds[opened.serial] = id
+        return opened
+
     def end(self, id: bytes, rest: int) -> None:
         """A hold is over: its rest may be paid out again, if it is still the day on which it has counted."""
-        opened = self._holds.pop(id, None)
+        opened = self.forget(id)
         if opened is None:
             return
-        self._changed_holds[opened.serial] = id
         columns, allowance = self._columns, opened.allowance
         if columns.day[allowance] == opened.day:
             columns.spent[allowance] -= rest
@@ -189,6 +199,8 @@ class Counted:
     _pieces: list[tuple[Int32s, Int32s, Int64s]] = field(default_factory=list)
     _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     _ending: list[int] = field(default_factory=list)
+    _opening: dict[bytes, int] = field(default_factory=dict)  # amounts of the holds among `_single`
+    _ended: list[bytes] = field(default_factory=list)  # holds whose rest was given back, in a local batch
 
     def add(self, transactions: Int32s, allowances: Positions, amounts: Int64s) -> None:
         """Rows that were taken by columns; none of them opens a hold."""
@@ -198,10 +210,29 @@ class Counted:
     def add_one(self, transaction: int, allowance: int, amount: int, hold_id: bytes) -> None:
         """A row that was taken alone."""
         self._single.append((transaction, allowance, amount, hold_id))
+        if hold_id:
+            self._opening[hold_id] = amount
 
     def forget_one(self) -> None:
         """The row that was added last has been given back."""
-        self._single.pop()
+        *_, hold_id = self._single.pop()
+        if hold_id:
+            del self._opening[hold_id]
+
+    def held_today(self, hold_id: bytes, allowance: int) -> int | None:
+        """What a hold of the account was opened with, if it has counted for the day under way, in this batch or before; else None."""
+        opened = self.pending.find(hold_id)
+        if opened is None:
+            return self._opening.get(hold_id)
+        return opened.amount if opened.day == self.columns.day[allowance] else None
+
+    def end_now(self, hold_id: bytes) -> None:
+        """A hold that a local batch ends; what it gives back was taken off what is spent."""
+        self._ended.append(hold_id)
+
+    def reopen_one(self) -> None:
+        """The hold that was ended last is open again."""
+        self._ended.pop()
 
     def end_holds(self, allowances: list[int]) -> None:
         """Rows of a round that end a hold of each of these were taken."""
@@ -222,6 +253,8 @@ class Counted:
             for _, allowance, amount, hold_id in self._single:
                 if hold_id:
                     self.pending.open(hold_id, allowance, amount, self.columns.day.item(allowance))
+            for hold_id in self._ended:
+                self.pending.forget(hold_id)
             return
         if self._ending:
             self.pending.end_later(self.round_id, self._ending)

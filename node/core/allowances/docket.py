@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from protocol.status import AMOUNT_MAX, Status
 DEBIT_SIDE = 1
 UNCOUNTED = int(Flag.capture | Flag.void)  # their hold has counted when it was opened
 ENDS = int(Flag.void | Flag.final)
+NOTHING: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(slots=True)
@@ -22,9 +24,11 @@ class Taken:
     """What the transaction judged last counts for."""
 
     transaction: int
-    rows: list[int]  # of the docket
-    before: list[tuple[int, int, int, int]]  # allowance, and what was spent, reserved and held of it
-    ending: list[int]  # the allowance of each row that ends a hold
+    # Allowance, and what was spent, reserved and held of it; how to take the rest of the step back.
+    before: list[tuple[int, int, int, int, Callable[[], None]]] = field(default_factory=list)
+    ending: list[int] = field(default_factory=list)  # the allowance of each row of a round that ends a hold
+    reserved: dict[int, int] = field(default_factory=dict)  # by allowance, in a round
+    returning: dict[int, int] = field(default_factory=dict)  # likewise, what it gives back of holds of this day
 
 
 class AllowancesDocket:
@@ -36,7 +40,10 @@ class AllowancesDocket:
     def __init__(
         self, columns: Columns, payments: Payments, counting: Counting, ending: Int32s, now_ns: int, counted: Counted
     ) -> None:
-        """`ending` are the rows of a round that end holds; `counted` keeps what is taken, for a round's decision and for holds."""
+        """`ending` are the rows that end holds, all of them judged one by one.
+
+        `counted` keeps what is taken, for a round's decision and for holds.
+        """
         rows = counting.rows
         self._columns = columns
         self._batch_rows = rows
@@ -50,10 +57,12 @@ class AllowancesDocket:
         if counted.round_id is not None:
             self._column, self._other = columns.reserved, columns.spent
         self._after: Int64s | None = None
-        self._ending: dict[int, list[int]] = {}  # by transaction: the allowance of each row that ends a hold
+        self._ending: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # by transaction: each row that ends a hold, and its allowance
         for row in ending.tolist():
             number = row if payments.numbers is None else payments.numbers.item(row)
-            self._ending.setdefault(number, []).append(columns.of_one(payments.debit.item(row)))
+            self._ending.setdefault(number, []).append((row, columns.of_one(payments.debit.item(row))))
         self._lines: dict[int, list[int]] | None = None  # of each transaction, once one is judged
         self._taken: Taken | None = None
         self._payments = payments
@@ -100,22 +109,29 @@ class AllowancesDocket:
             np.add.at(self._column, of, amounts)
             self._columns.touch(of)
             self._counted.add(self._transactions[lines], of, amounts)
-        for number, ending in self._ending.items():
-            if chosen is None or chosen[number]:
-                self._counted.end_holds(ending)
 
     def judge(self, number: int, *, may_be_given_back: bool) -> Failure | None:
-        """See `Docket`. What open rounds have reserved may come back, and what they end holds of, but for the transaction's own part."""
-        lines = self._lines_of(number)
-        self._taken = Taken(number, lines, [], [])
-        own: dict[int, int] = {}
-        for line in lines:
-            status = self._judge_line(line, own)
+        """See `Docket`. What open rounds have reserved may come back, and what they end holds of, but for the transaction's own part.
+
+        What the transaction itself gives back is there for its rows behind that; within a shard also for all transactions behind it.
+        """
+        taken = self._taken = Taken(number)
+        ending = self._ending.get(number, NOTHING)
+        ended = 0
+        for line in self._lines_of(number):
+            row = self._batch_rows.item(line)
+            while ended < len(ending) and ending[ended][0] < row:
+                self._end(taken, *ending[ended])
+                ended += 1
+            status = self._judge_line(taken, line)
             if status:
                 self.give_back(number)
-                return int(self._batch_rows[line]), status
-        self._taken.ending = self._ending.get(number, [])
-        self._counted.end_holds(self._taken.ending)
+                return row, status
+        for row, allowance in ending[ended:]:
+            self._end(taken, row, allowance)
+        if self._counted.round_id is not None:
+            taken.ending = [allowance for _, allowance in ending]
+            self._counted.end_holds(taken.ending)
         return None
 
     def _lines_of(self, transaction: int) -> list[int]:
@@ -125,32 +141,49 @@ class AllowancesDocket:
                 self._lines.setdefault(number, []).append(line)
         return self._lines.get(transaction, [])
 
-    def _judge_line(self, line: int, own: dict[int, int]) -> int:
-        assert self._taken is not None
-        columns, allowance, amount = (
-            self._columns,
-            int(self._of[line]),
-            self._payments.amounts.item(self._batch_rows[line]),
-        )
-        spent, reserved = int(columns.spent[allowance]), int(columns.reserved[allowance])
-        limit, mine = int(columns.limit[allowance]), own.get(allowance, 0)
+    def _end(self, taken: Taken, row: int, allowance: int) -> None:
+        """The row ends a hold: what that gives back counts no more, if it has counted today."""
+        rest = self._payments.rests.get(row)
+        hold_id = self._payments.hold_ids[16 * row : 16 * row + 16]
+        amount = self._counted.held_today(hold_id, allowance)
+        if rest is None or amount is None:
+            return
+        if self._counted.round_id is not None:
+            taken.returning[allowance] = taken.returning.get(allowance, 0) + rest
+            return
+        columns = self._columns
+        self._note(taken, allowance, self._counted.reopen_one)
+        columns.spent[allowance] -= rest
+        columns.held[allowance] -= amount
+        self._counted.end_now(hold_id)
+
+    def _note(self, taken: Taken, allowance: int, undo: Callable[[], None]) -> None:
+        """An allowance is about to change."""
+        columns = self._columns
+        numbers = (columns.spent.item(allowance), columns.reserved.item(allowance), columns.held.item(allowance))
+        taken.before.append((allowance, *numbers, undo))
+        columns.touch_one(allowance)
+
+    def _judge_line(self, taken: Taken, line: int) -> int:
+        columns, allowance = self._columns, self._of.item(line)
+        amount = self._payments.amounts.item(self._batch_rows.item(line))
         if columns.until_ns[allowance] <= self._now_ns:
             return Status.retry
-        held = int(columns.held[allowance])
-        if spent + mine + amount > limit:
-            may_return = held if columns.ending[allowance] else 0
-            return Status.undecided if spent - may_return + mine + amount <= limit else Status.exceeds_allowance
-        if spent + reserved + amount > limit:
+        mine, returning = taken.reserved.get(allowance, 0), taken.returning.get(allowance, 0)
+        paid, limit = columns.spent.item(allowance) + amount, columns.limit.item(allowance)
+        if paid + mine - returning > limit:
+            may_return = columns.held.item(allowance) if columns.ending[allowance] else returning
+            return Status.undecided if paid + mine - may_return <= limit else Status.exceeds_allowance
+        if paid + columns.reserved.item(allowance) - returning > limit:
             return Status.undecided
-        self._taken.before.append((allowance, spent, reserved, held))
         hold_id = self._hold_at(line)
+        self._note(taken, allowance, self._counted.forget_one)
         if self._counted.round_id is None:
-            columns.spent[allowance] = spent + amount
-            columns.held[allowance] = held + (amount if hold_id else 0)
+            columns.spent[allowance] += amount
+            columns.held[allowance] += amount if hold_id else 0
         else:
-            columns.reserved[allowance] = reserved + amount
-            own[allowance] = mine + amount
-        columns.touch_one(allowance)
+            columns.reserved[allowance] += amount
+            taken.reserved[allowance] = mine + amount
         self._counted.add_one(self._transactions.item(line), allowance, amount, hold_id)
         return 0
 
@@ -164,11 +197,11 @@ class AllowancesDocket:
         """See `Docket`."""
         assert self._taken is not None and self._taken.transaction == number, "only the transaction judged last"
         columns = self._columns
-        for allowance, spent, reserved, held in reversed(self._taken.before):
+        for allowance, spent, reserved, held, undo in reversed(self._taken.before):
             columns.spent[allowance], columns.reserved[allowance], columns.held[allowance] = spent, reserved, held
-            self._counted.forget_one()
+            undo()
         self._counted.keep_holds(self._taken.ending)
-        self._taken.before, self._taken.ending = [], []
+        self._taken = None
 
     def refuse(self, number: int, failure: Failure) -> None:
         """See `Docket`."""
@@ -205,7 +238,7 @@ def counting_rows(columns: Columns, payments: Payments) -> Counting:
 
 
 def ending_rows(columns: Columns, payments: Payments) -> Int32s:
-    """The rows of a batch that end holds of accounts with an allowance, so that their rest comes back."""
+    """The rows of a batch that end holds of accounts with an allowance, so that their rest comes back. No part takes those by columns."""
     if payments.flags is None or not (ends := (payments.flags & ENDS) != 0).any():
         return NO_ROWS
     return np.flatnonzero(ends & _debits(columns.of(payments.debit), payments)).astype(np.int32)

@@ -43,6 +43,9 @@ class Batch:
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
     _metadata: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    rests: dict[int, int] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )  # of rows that `Exact` ends holds with
     _fixed: Int64s | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class Batch:
         """What it moves, for other parts."""
         return Payments(
             self.ids, self.debit_rows(), self.credit_rows(), self.fixed_amounts(), self.flag_bits() if self.flags else None,
-            self.side_bits() if self.sides else None, self.transactions(),
+            self.side_bits() if self.sides else None, self.transactions(), self.hold_ids, self.rests,
         )  # fmt: skip
 
     def debit_rows(self) -> Int32s:

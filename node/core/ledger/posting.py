@@ -93,7 +93,7 @@ class Posting(Exact):
         if kind == CAPTURE:
             hold = self.books.holds.open[self.batch.hold_id(lines.positions[line])]
             debit_cell.held -= hold.rest if lines.flags[line] & FINAL else amount
-            self._capture(hold, amount, is_final=bool(lines.flags[line] & FINAL))
+            self._capture(line, hold)
         elif lines.flags[line] & REVERSAL:
             self.note_reversal(line, is_decided=True)
         self.books.add_turnover(debit_cell.currency, amount, amount)
@@ -103,14 +103,17 @@ class Posting(Exact):
     def _void(self, line: int, debit_cell: Cell) -> None:
         hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
         debit_cell.held -= hold.rest
-        self.moved[line] = hold.rest
+        self.moved[line] = self.batch.rests[self.lines.positions[line]] = hold.rest
         self.books.holds.end(hold.id, Status.hold_already_voided)
         if self.journal is not None:
             self.journal.append(lambda: self.books.holds.reopen(hold))
 
-    def _capture(self, hold: Hold, amount: int, *, is_final: bool) -> None:
+    def _capture(self, line: int, hold: Hold) -> None:
         self.note_hold(hold)
-        hold.rest -= amount
+        hold.rest -= self.lines.amount[line]
+        is_final = bool(self.lines.flags[line] & FINAL)
+        if is_final:
+            self.batch.rests[self.lines.positions[line]] = hold.rest
         if is_final or (not hold.rest and not hold.undecided):
             self.books.holds.end(hold.id, Status.hold_already_captured)
             if self.journal is not None:

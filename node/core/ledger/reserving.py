@@ -56,6 +56,7 @@ class Reserving(Exact):
             returning = 0
             if kind in (CAPTURE, VOID):
                 amount, returning = self._reserve_hold(line, kind)
+                self.batch.rests[lines.positions[line]] = returning
             else:
                 debit_cell.held += amount
             debit_cell.unsettled += amount + returning

@@ -8,7 +8,7 @@ with those in question; then those in question are judged in order, each as a wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,10 @@ class Payments:
     flags: NDArray[np.uint16] | None  # `protocol.columns.Flag`; None: all are plain transfers
     sides: NDArray[np.uint8] | None  # which accounts live here, 1 debit, 2 credit; None: both
     numbers: Int32s | None  # the transaction of each row; None: each row is one
+    hold_ids: bytes  # 16 each: the hold that the row captures or voids; empty if none does
+    rests: Mapping[
+        int, int
+    ]  # by row, once the part that opens them has judged it: what it gives back of the hold that it ends
 
     def is_open(self, rows: Int32s) -> Marks:
         """Which rows are balancing: in `amounts` stands 0 until the part that opens them has judged them, then what they move."""

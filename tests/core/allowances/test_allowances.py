@@ -9,52 +9,25 @@ import pytest
 
 from node.core.allowances import Allowances, allowances
 from node.core.ledger import Ledger
-from protocol.columns import Flag
 from protocol.status import AllowanceStatus, Status
+from tests.core.allowances.driving import (
+    CAPTURE,
+    DAY_NS,
+    ENDINGS,
+    HOLD,
+    OVER,
+    VOID,
+    ZONE,
+    begin_day,
+    change,
+    id_bytes,
+    midnight_ns,
+    opened_in_a_round,
+    paid,
+    pay,
+)
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs, votes
-
-ZONE = "Europe/Berlin"
-DAY_NS = 24 * 3_600 * 10**9
-OVER = int(Status.exceeds_allowance)
-HOLD, CAPTURE, VOID, FINAL = int(Flag.hold), int(Flag.capture), int(Flag.void), int(Flag.final)
-
-
-@pytest.fixture
-def shard() -> Shard:
-    """Account a has 1,000 and may pay out 100 a day; it is noon."""
-    shard = Shard(Ledger(), Allowances())
-    shard.now_ns = int(datetime.fromisoformat("2026-05-04T10:00:00+00:00").timestamp()) * 10**9
-    shard.accounts("world", minimum=None)
-    shard.accounts("a", "b")
-    assert shard.transfers(Transfer(1, "world", "a", 1_000)) == [0]
-    assert change(shard, 1, 100) == AllowanceStatus.set
-    return shard
-
-
-def change(
-    shard: Shard, id: int, amount: int | None, *, account: str = "a", zone: str = ZONE, after: int | None = None
-) -> AllowanceStatus:
-    """By somebody who has read the last change, unless told."""
-    (row,) = shard.query("allowances", "allowance", account).body[1:]
-    follows = (b"" if row is None else row[4]) if after is None else id_bytes(after)
-    answer = shard.command("allowances", ["set", account, amount, zone, id_bytes(id), follows])
-    return AllowanceStatus(answer[1])
-
-
-def id_bytes(id: int) -> bytes:
-    """As on the wire; 0 for none."""
-    return id.to_bytes(16, "big") if id else b""
-
-
-def paid(shard: Shard, account: str = "a") -> int:
-    """Out of the allowance today."""
-    return int(shard.query("allowances", "allowance", account).body[1][1])
-
-
-def pay(shard: Shard, id: int, amount: int, credit: str = "b") -> int:
-    """One payment from a."""
-    return shard.transfers(Transfer(id, "a", credit, amount))[0]
 
 
 def test_payments_fill_it_to_the_cent(shard: Shard) -> None:
@@ -235,13 +208,6 @@ def test_a_restart_keeps_everything(shard: Shard) -> None:
     assert other.machine.digest() == shard.machine.digest()
 
 
-def opened_in_a_round(shard: Shard, round_id: int, verdict: int) -> None:
-    """A hold of 30 over shards."""
-    opening = Transfer(10, "a", "far", 30, HOLD, ttl=60, side=1)
-    assert votes(shard.prepare(round_id, 1, ("ledger", legs([opening])))) == [0]
-    shard.decide((round_id, decision(verdict)))
-
-
 def ended(shard: Shard) -> None:
     """A hold that was opened and voided: nothing is left of it."""
     assert shard.transfers(Transfer(10, "a", "b", 20, HOLD, ttl=60)) == [0]
@@ -300,12 +266,6 @@ def test_another_zone_ends_the_day_elsewhere(shard: Shard) -> None:
     assert pay(shard, 12, 100) == 0
 
 
-ENDINGS = [
-    Transfer(20, "a", "far", 0, VOID, hold_id=10, side=1),
-    Transfer(20, "a", "far", 1, CAPTURE | FINAL, hold_id=10, side=1),
-]
-
-
 @pytest.mark.parametrize("row", ENDINGS, ids=["void", "final capture"])
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_a_round_that_may_give_back_lets_no_refusal_be_final(
@@ -346,30 +306,6 @@ def test_a_hold_of_yesterday_that_a_round_ends_lets_nobody_wait(shard: Shard) ->
     assert (pay(shard, 11, 90), pay(shard, 12, 20)) == (0, OVER)
     shard.decide((6, decision(0)))
     assert paid(shard) == 90
-
-
-def test_a_round_that_waits_for_itself_does_not(shard: Shard) -> None:
-    """What a transaction gives back is there when it is decided, so it cannot wait for that; another one of its round can."""
-    opened_in_a_round(shard, 5, 0)
-    assert pay(shard, 11, 60) == 0
-    alone = [ENDINGS[0], Transfer(21, "a", "far", 25, side=1)]
-    assert votes(shard.prepare(6, 1, ("ledger", legs(alone)))) == [OVER]
-    shard.decide((6, decision(OVER)))
-    assert pay(shard, 12, 25) == OVER
-    apart = [Transfer(30, "a", "far", 0, VOID, hold_id=10, side=1), Transfer(31, "a", "far", 25, side=1, number=1)]
-    assert votes(shard.prepare(7, 2, ("ledger", legs(apart)))) == [0, Status.undecided]
-
-
-def midnight_ns(shard: Shard) -> int:
-    """When the day of a ends."""
-    return int(shard.query("allowances", "allowance", "a").body[1][3])
-
-
-def begin_day(shard: Shard, after_ns: int) -> None:
-    """By the timer, so long behind midnight."""
-    shard.now_ns = midnight_ns(shard) + after_ns
-    (due,) = shard.machine.due(shard.now_ns, 0)
-    shard.command(*due)
 
 
 def setting(amount: int, zone: str = ZONE) -> list[object]:

@@ -47,15 +47,16 @@ class BothModel(Model):
         return bool(row.side & 1) and row.debit in self.limits and not row.flags & ENDS and row.debit in self.accounts
 
     def allowance_status(self, row: Transfer) -> int:
-        """Paid, then pledged by rounds, but for the transaction's own part."""
+        """Paid, then pledged by rounds, but for the transaction's own part; what that gives back it may pay again."""
         if not self.counts(row):
             return 0
         account, limit = self.accounts[row.debit], self.limits[row.debit]
         own = self.own.get(f"pledge of {row.debit}", [0])[0]
-        if account.paid + own + self.moves > limit:
-            is_turned = account.paid - self.returning(row.debit) + own + self.moves <= limit
+        *_, back = self.own.get(row.debit, [0])
+        if account.paid - back + own + self.moves > limit:
+            is_turned = account.paid - max(back, self.returning(row.debit)) + own + self.moves <= limit
             return Status.undecided if is_turned else Status.exceeds_allowance
-        return Status.undecided if account.paid + account.pledged + self.moves > limit else 0
+        return Status.undecided if account.paid - back + account.pledged + self.moves > limit else 0
 
     def returning(self, debit: str) -> int:
         """What the account's holds were opened with, if a transaction that an open round has reserved ends one of them."""
@@ -217,11 +218,36 @@ AMOUNTS = st.sampled_from([20, 70, 90, 120])
 
 
 @st.composite
+def in_a_row(draw: st.DrawFn, id: int) -> tuple[str, list[Transfer]]:
+    """Holds that are opened and ended between payments, each alone or some as a whole."""
+    rows: list[Transfer] = []
+    for other in range(10 * id, 10 * id + draw(st.integers(2, 6))):
+        hold_id, amount = draw(HOLD_IDS), draw(AMOUNTS)
+        rows.append(draw(st.sampled_from([
+            Transfer(hold_id, "world", "c", amount, int(Flag.hold), ttl=60),
+            Transfer(other, "world", "c", amount),
+            Transfer(other, "world", "c", amount),
+            Transfer(other, "world", "c", 0, int(Flag.void), hold_id=hold_id),
+            Transfer(other, "world", "c", 5, int(Flag.capture | Flag.final), hold_id=hold_id),
+        ])))  # fmt: skip
+    if draw(st.booleans()):
+        numbers = sorted(draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows))))
+        return "prepare", [replace(row, side=1, number=number) for row, number in zip(rows, numbers, strict=True)]
+    linked = [
+        *draw(st.lists(st.sampled_from([0, int(Flag.linked)]), min_size=len(rows) - 1, max_size=len(rows) - 1)),
+        0,
+    ]
+    return "apply", [replace(row, flags=row.flags | flag) for row, flag in zip(rows, linked, strict=True)]
+
+
+@st.composite
 def of_holds(draw: st.DrawFn) -> list[tuple[str, Any]]:
     """Payments and holds of one account beside rounds that end holds of it."""
     opening = [Transfer(id, "world", "c", draw(AMOUNTS), int(Flag.hold), ttl=60) for id in (900, 901)]
     steps: list[tuple[str, Any]] = [("apply", opening)]
     for id in range(1_000, 1_000 + draw(st.integers(2, 8))):
+        if draw(st.booleans()):
+            steps.append(draw(in_a_row(id)))
         hold_id, amount = draw(HOLD_IDS), draw(AMOUNTS)
         row = draw(st.sampled_from([
             Transfer(hold_id, "world", "c", amount, int(Flag.hold), ttl=60),
@@ -233,9 +259,8 @@ def of_holds(draw: st.DrawFn) -> list[tuple[str, Any]]:
         beside = Transfer(id + 500, "world", "c", draw(AMOUNTS), number=draw(st.integers(0, 1)))
         rows = draw(st.sampled_from([[row], [row, beside]]))
         is_leg = draw(st.booleans())
-        if is_leg or len(rows) == 1:
-            rows = [replace(each, side=1 if is_leg else 3, number=each.number if is_leg else 0) for each in rows]
-            steps.append(("prepare" if is_leg else "apply", rows))
+        rows = [replace(each, side=1 if is_leg else 3, number=each.number if is_leg else 0) for each in rows]
+        steps.append(("prepare" if is_leg else "apply", rows))
         if draw(st.integers(0, 3)) == 3:
             steps.append(("decide", (draw(st.integers(0, 9)), draw(st.sampled_from([[0] * 4, [56] * 4])))))
         if draw(st.integers(0, 5)) == 5:
