@@ -63,6 +63,13 @@ def one_line(text: object, name: str) -> str:
     return check_text(text, name)
 
 
+def check_bool(value: object, name: str) -> bool:
+    """True or false, and nothing that only counts as one of them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise wrong(f"{name} {value!r:.80}: expected true or false")
+    return bool(value)
+
+
 def fixed(name: str, number: object, width: int) -> bytes:
     """An unsigned integer of `width` bytes, little-endian."""
     if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or not 0 <= number < 1 << 8 * width:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
 from protocol import ids
-from protocol.client.arguments import clamp, wrong
+from protocol.client.arguments import check_bool, clamp, wrong
 from protocol.client.calls import Calls
 from protocol.columns import Flag
 from protocol.errors import RingpayError
@@ -32,9 +30,7 @@ def amount_and_flags(amount: object, balancing: object) -> tuple[int, Flag]:
 
 def capture_amount(amount: object, *, final: object) -> tuple[int, Flag]:
     """The same for a capture; None: all that is left of the hold."""
-    if not isinstance(final, (bool, np.bool_)):
-        raise wrong(f"final {final!r:.80}: expected true or false")
-    ends = Flag.final if final else Flag.none
+    ends = Flag.final if check_bool(final, "final") else Flag.none
     if amount is None:
         return 0, Flag.capture | Flag.balancing_debit | ends
     return clamp(amount), Flag.capture | ends

@@ -17,6 +17,7 @@ from protocol.client import allowances
 from protocol.client.arguments import (
     account_ids,
     account_rows,
+    check_bool,
     check_limit,
     check_reversed,
     check_text,
@@ -135,7 +136,7 @@ class Client(Following):
         it has no maximum balance.
         """
         row = NewAccount(id, currency, minimum_balance, maximum_balance, owner, metadata)
-        if split:
+        if check_bool(split, "split"):
             (body,) = account_rows([row])
             deed = Deed("opening an account")
             answer = await self._calls.call(Operation.split_account, COORDINATOR, list(body), timeout, deed)
@@ -220,7 +221,8 @@ class Client(Following):
         acknowledgement, so that one within the shard that was sent later stands before it; balances show both from the acknowledgement on.
         """
         deadline = None if timeout is None else self._calls.deadline(timeout)
-        pages = Pages(check_text(id, "account"), newest_first, page, limit, page_timeout, deadline)
+        is_backward = check_bool(newest_first, "newest_first")
+        pages = Pages(check_text(id, "account"), is_backward, page, limit, page_timeout, deadline)
         count = 0
         async for entry in read_history(self._calls, pages):
             yield entry

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from protocol.client.arguments import check_text, wrong
+from protocol.client.arguments import check_bool, check_text, wrong
 from protocol.client.calls import Calls, check_seconds
 from protocol.errors import Busy, CursorTooOld, ProtocolError
 from protocol.events import (
@@ -307,5 +307,10 @@ class Following:
         """
         seconds = None if timeout is None else check_seconds(timeout)
         return Subscription(
-            self._calls, check_kinds(kinds), check_prefix(prefix), check_cursor(cursor), bool(follow), seconds
+            self._calls,
+            check_kinds(kinds),
+            check_prefix(prefix),
+            check_cursor(cursor),
+            check_bool(follow, "follow"),
+            seconds,
         )

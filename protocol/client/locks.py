@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from protocol.answers import LockTold
-from protocol.client.arguments import check_text, wrong
+from protocol.client.arguments import check_bool, check_text, wrong
 from protocol.client.calls import LAST_PART, RETRY_SECONDS, Calls
 from protocol.errors import Busy, Refused, RingpayError, Unreachable
 from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
@@ -54,7 +54,7 @@ class Lock:
         self._calls = calls
         self._wait = wait
         self._owner = owner or LockOwner()
-        self._must_hold = must_hold
+        self._must_hold = check_bool(must_hold, "must_hold")
         self._claim = b""
         self._ticket = 0
         self._holds_until = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,39 @@ async def test_an_argument_that_cannot_be(call: Callable[[Client], Awaitable[obj
     with pytest.raises(ProtocolError) as raised:
         await call(Client("127.0.0.1:1", timeout=0.2))
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
+
+
+@pytest.mark.parametrize("given", ["no", "", 1, 0, None], ids=repr)
+@pytest.mark.parametrize("name", ["split", "newest_first", "follow", "must_hold", "final"])
+async def test_true_or_false_takes_nothing_that_only_counts_as_one(name: str, given: Any) -> None:
+    """Every call that has such an argument; both values of numpy are taken as Python's are."""
+    calls: dict[str, Callable[[Client, Any], Any]] = {
+        "split": lambda client, value: client.create_account("a", "EUR", split=value),
+        "newest_first": lambda client, value: anext(client.history("a", newest_first=value)),
+        "follow": lambda client, value: client.subscribe("transfers", follow=value).begin(),
+        "must_hold": lambda client, value: client.lock("x", must_hold=value).acquire(),
+        "final": lambda client, value: client.capture(1, debit="a", credit="b", final=value),
+    }
+    client = Client("127.0.0.1:1", timeout=0.2)
+    with pytest.raises(ProtocolError, match=f"{name} {given!r}: expected true or false") as raised:
+        await calls[name](client, given)
+    assert raised.value.code is ErrorCode.bad_request
+    with pytest.raises(Unreachable):
+        await calls[name](client, np.True_)
+
+
+def test_every_argument_of_that_kind_is_tested_above() -> None:
+    """All bool parameters of the client's calls and of the legs of a transaction."""
+    calls: list[Callable[..., Any]] = [
+        call for name, call in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
+    ]
+    found = {
+        name
+        for call in (*calls, Transfer, Hold, Capture, Void)
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.annotation == "bool"
+    }
+    assert found == {"split", "newest_first", "follow", "must_hold", "final"}
 
 
 MANY: dict[str, Any] = {"debit": ["a", "b"], "credit": ["c", "d"], "amount": [1, 2]}
