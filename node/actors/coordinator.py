@@ -54,10 +54,10 @@ SOURCE_TRANSFERS_MAX = TRANSFERS_WAITING_MAX // 2  # of one connection, so that 
 
 DEPOSED = "{group} knows a later coordinator"
 REASONS = {
-    Event.decision_found: "a group in it had carried its decision out",
-    Event.votes_found: "every group in it had voted",
-    Event.no_decision_exists: "a group in it had not voted, and never will",
-    Event.majority_found: "a majority of its groups told its last attempt",
+    Event.decision_found: "a shard in it had carried its decision out",
+    Event.votes_found: "every shard in it had voted",
+    Event.no_decision_exists: "a shard in it had not voted, and never will",
+    Event.majority_found: "a majority of its shards told its last attempt",
 }
 
 

@@ -47,7 +47,7 @@ REASONS = {  # of all but those of the steps between a campaign and its end, whi
     Why.quorum_silent: "no majority has answered for an election timeout",
     Why.disk_stalled: "a write of its log stands still",
     Why.in_doubt: "the data folder is in doubt",
-    Why.removed: "it was removed from the group",
+    Why.removed: "it was removed from the shard",
 }
 
 

@@ -220,7 +220,7 @@ class Outgoing:
             if message.term != besides_term:
                 task.cancel()
                 del self._streams[node]
-                self._tell_end(message, ExportEnd(False, 0, 0.0, "this node leads the group no longer"))
+                self._tell_end(message, ExportEnd(False, 0, 0.0, "this node leads the shard no longer"))
         self._failures = {node: count for node, count in self._failures.items() if node in self._streams}
 
 

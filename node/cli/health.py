@@ -28,7 +28,7 @@ def health(
         {node: [group for group in groups if group not in leaderless] for node, groups in recovering.items()}
     )
     parts += [
-        f"node {node} has lost the end of its log, or may have, in {len(groups)} of its groups, which wait for a node that has all of "
+        f"node {node} has lost the end of its log, or may have, in {called(*groups)}; it waits for a node that has all of "
         "it: start the others, or put back the newest data folder of one that had, and of no other; a folder in doubt waits for all of "
         "them, and one that is gone for good leaves it waiting where the rest are no majority"
         for node, groups in stuck.items()
@@ -41,7 +41,5 @@ def health(
 def recoveries(recovering: Mapping[int, Sequence[int]]) -> list[str]:
     """A sentence for each node that gets back what its disk has lost."""
     return [
-        f"node {node} gets back what it lost, in {len(groups)} of its groups"
-        for node, groups in recovering.items()
-        if groups
+        f"node {node} gets back what it lost, in {called(*groups)}" for node, groups in recovering.items() if groups
     ]

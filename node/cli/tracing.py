@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from node.cli.arguments import parse_id
+from node.cli.arguments import account_id, parse_id
 from node.cli.output import EXIT_FAILED, complain, show, show_record
 from node.cli.shown import NANOSECONDS, moment, seconds
 from protocol import ids
@@ -20,7 +20,7 @@ def add_trace(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Declares `pay trace`; `shared` has the options of all commands."""
     trace = commands.add_parser("trace", help="phases of a transfer, or what is undecided", parents=[shared])
     trace.add_argument("id", type=parse_id, nargs="?", help="of a transfer; without it all undecided rounds are listed")
-    trace.add_argument("--debit", help="its debit account, where the id was used in several shards")
+    trace.add_argument("--debit", type=account_id, help="its debit account, where the id was used in several shards")
 
 
 def show_trace(client: SyncClient, options: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def phase_rows(participants: Sequence[Participant]) -> list[dict[str, Any]]:
         rows += known or [(None, shard, "nothing yet")]
     rows.sort(key=lambda row: (row[0] is None, row[0] or 0))
     return [
-        {"time": moment(stamp_ns), "group": shard.group, "leader": shard.node, "phase": phase}
+        {"time": moment(stamp_ns), "shard": shard.group, "leader": shard.node, "phase": phase}
         for stamp_ns, shard, phase in rows
     ]
 

@@ -50,7 +50,7 @@ class SteppedDown(Notice):
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged(Notice):
-    """Another node leads the group, as its replica here sees it; or the same one again, after a campaign that came to nothing."""
+    """Another node leads the shard, as its replica here sees it; or the same one again, after a campaign that came to nothing."""
 
     group: int
     term: int
@@ -66,12 +66,12 @@ class Leaderless(Notice):
     group: int
     term: int
     seconds: float
-    away: tuple[int, ...]  # voters of the group that do not answer this node
+    away: tuple[int, ...]  # voters of the shard that do not answer this node
 
 
 @dataclass(frozen=True, slots=True)
 class HandoverAsked(Notice):
-    """A leadership is to move from here; the group takes no work until it has moved, or that is given up."""
+    """A leadership is to move from here; the shard takes no work until it has moved, or that is given up."""
 
     group: int
     to: int
@@ -101,7 +101,7 @@ class HandoverGivenUp(Notice):
 
 @dataclass(frozen=True, slots=True)
 class MembershipChanged(Notice):
-    """Other nodes belong to the group."""
+    """Other nodes belong to the shard."""
 
     group: int
     voters: tuple[int, ...]
@@ -111,7 +111,7 @@ class MembershipChanged(Notice):
 
 @dataclass(frozen=True, slots=True)
 class StampsHeldBack(Notice):
-    """The group's timestamps are ahead of the time: they rise at half its pace until it has caught up. Lifetimes do not depend on them."""
+    """The shard's timestamps are ahead of the time: they rise at half its pace until it has caught up. Lifetimes do not depend on them."""
 
     level: ClassVar[Level] = Level.warning
     group: int
@@ -120,7 +120,7 @@ class StampsHeldBack(Notice):
 
 @dataclass(frozen=True, slots=True)
 class StampsTrue(Notice):
-    """The group's timestamps show the time again."""
+    """The shard's timestamps show the time again."""
 
     group: int
     seconds: float  # that it took
@@ -128,7 +128,7 @@ class StampsTrue(Notice):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWritten(Notice):
-    """The group's file holds its state up to this entry."""
+    """The shard's file holds its state up to this entry."""
 
     level: ClassVar[Level] = Level.debug
     group: int
@@ -157,11 +157,11 @@ class RoundRecovered(Notice):
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorReady(Notice):
-    """All groups have answered, so nothing of earlier coordinators is unknown any more."""
+    """All shards have answered, so nothing of earlier coordinators is unknown any more."""
 
     epoch: int
-    rounds_found: int  # that were open in some group, and without a recorded decision
-    rounds_recorded: int  # whose decision is in group 0, as some group may not have carried it out
+    rounds_found: int  # that were open in some shard, and without a recorded decision
+    rounds_recorded: int  # whose decision is in group 0, as some shard may not have carried it out
     seconds: float
 
 

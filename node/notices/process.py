@@ -50,14 +50,14 @@ class Starting(Notice):
 class NodeRestored(Notice):
     """All the node's replicas are read. What the logs have after the checkpoints is applied as soon as leaders say that it is committed."""
 
-    groups: int  # that have a replica here
+    replicas: int
     entries: int  # after their checkpoints
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRestored(Notice):
-    """One group's replica is read."""
+    """One shard's replica is read."""
 
     group: int
     checkpoint: int  # index that the checkpoint stands for

@@ -33,7 +33,7 @@ class FolderSound(Notice):
 
 @dataclass(frozen=True, slots=True)
 class LogCutShort(Notice):
-    """Stored entries of a group continue no chain: they are damaged, or others had taken their place."""
+    """Stored entries of a shard continue no chain: they are damaged, or others had taken their place."""
 
     level: ClassVar[Level] = Level.warning
     group: int
@@ -71,7 +71,7 @@ class NobodyHasWhatWasLost(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBegun(Notice):
-    """A peer is too far behind for the log: its replica is sent the group's checkpoint. Told once until it has one."""
+    """A peer is too far behind for the log: its replica is sent the shard's checkpoint. Told once until it has one."""
 
     group: int
     peer: int
@@ -104,7 +104,7 @@ class SnapshotGivenUp(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReceived(Notice):
-    """A leader's checkpoint of the group has come whole."""
+    """A leader's checkpoint of the shard has come whole."""
 
     group: int
     peer: int  # who sent it
@@ -115,7 +115,7 @@ class SnapshotReceived(Notice):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInstalled(Notice):
-    """The group's replica goes on from a leader's checkpoint."""
+    """The shard's replica goes on from a leader's checkpoint."""
 
     group: int
     index: int

@@ -130,7 +130,7 @@ def check_report(report: Report) -> list[Check]:
     replicas = [digest for shard in report.shards for digest in shard.digests.values()]
     equal = all(len(dict.fromkeys(shard.digests.values())) == 1 and shard.agrees for shard in report.shards)
     known = sum(digest is not None for digest in replicas)
-    text = f"{known} replicas of {len(report.shards)} groups, {'all equal' if equal else 'not all equal'}"
+    text = f"{known} of {len(replicas)} replicas, {'all equal' if equal else 'not all equal'}"
     return [*checks, Check("replicas agree by hash", text, equal)]
 
 

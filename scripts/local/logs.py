@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from node import notices
 from node.cli.output import OutputLost, say, visible
 from node.notices import HEAD, Level, Notice, event_of, names_of
+from protocol.placement import called
 
 POLL_SECONDS = 0.2  # between two looks at logs that are followed
 TIME_CHARACTERS = 23  # of a timestamp as it is shown: up to milliseconds
@@ -43,10 +44,18 @@ class Line:
         if not self.told:
             return f"{when:{TIME_CHARACTERS}}  node {self.node:<3} {visible(self.text)}"
         rest = {name: value for name, value in self.told.items() if name not in HEAD}
-        fields = " ".join(f"{name}={_value(value)}" for name, value in rest.items())
+        fields = " ".join(_field(name, value) for name, value in rest.items())
         event = visible(str(self.told["event"]))
         level = visible(str(self.told["level"]))
         return f"{when}  node {self.node:<3} {level:7}  {event:{EVENT_CHARACTERS}}  {visible(fields)}".rstrip()
+
+
+def _field(name: str, value: object) -> str:
+    """One word and its value; groups as people call them."""
+    groups = value if name == "groups" else [value] if name == "group" else None
+    if isinstance(groups, list) and all(type(group) is int for group in groups):
+        return called(*groups)
+    return f"{name}={_value(value)}"
 
 
 def _value(value: object) -> str:

@@ -38,20 +38,20 @@ async def replace(cluster: LocalCluster, number: int, say: Callable[[str], None]
     if state == MemberState.member or (state == MemberState.joining and is_other):
         _, state, _ = await _told(cluster, number, data_id)
     if state == MemberState.leaving:
-        await _watch(cluster, node, MemberState.vacant, "out", "let it go", say)
+        await _watch(cluster, node, MemberState.vacant, "out", "let go", say)
         state = MemberState.vacant
     belongs = identity_of(node.data)[1]  # a new folder belongs to no cluster yet
     if state == MemberState.vacant and belongs and node.data.exists():
         say(f"node {number}: the old data folder is kept as {_set_aside(node)}")
     with cluster.started([number]):
-        await _watch(cluster, node, MemberState.member, "voter", "taken it in", say)
+        await _watch(cluster, node, MemberState.member, "voter", "taken in", say)
     say(f"node {number} has its place again")
 
 
 async def _watch(
     cluster: LocalCluster, node: NodeProcess, wanted: int, standing: str, done: str, say: Callable[[str], None]
 ) -> None:
-    """Shows how many groups have done their part, until the cluster says that all have."""
+    """Shows how many replicas have done their part, until the cluster says that all have."""
     shown, deadline = -1, time.monotonic() + STUCK_SECONDS
     while True:
         _, state, groups = await _told(cluster, node.number, 0)
@@ -61,7 +61,7 @@ async def _watch(
         if state == wanted:
             ready = len(groups)
         if ready != shown:
-            say(f"node {node.number}: {ready} of {len(groups)} groups have {done}")
+            say(f"node {node.number}: {ready} of {len(groups)} replicas {done}")
             shown, deadline = ready, time.monotonic() + STUCK_SECONDS
         if state == wanted:
             return
@@ -96,7 +96,7 @@ def _remedy(cluster: LocalCluster, number: int) -> str:
     if down:
         return f"start nodes {', '.join(down)} first, then run the command again"
     return (
-        "all others run, but a majority of a group has to agree, and some cannot: scripts/cluster status says what they wait for; "
+        "all others run, but a majority of a shard has to agree, and some cannot: scripts/cluster status says what they wait for; "
         "where too many have lost the end of their log, only the newest data folder of one that had all of it, and of no other, helps"
     )
 

@@ -72,7 +72,7 @@ def test_a_life_from_start_to_stop() -> None:
         await world.until(lambda: not world.cluster.hosts[number].is_up, "it has stopped")
         (starting,), (restored,), (serving,) = (world.told(number, kind) for kind in (Starting, NodeRestored, Serving))
         assert isinstance(starting, Starting) and starting.cluster == world.client.cluster_name and not starting.is_new
-        assert isinstance(restored, NodeRestored) and restored.groups == 2 and restored.entries > 0
+        assert isinstance(restored, NodeRestored) and restored.replicas == 2 and restored.entries > 0
         assert isinstance(serving, Serving) and serving.address == f"127.0.0.1:{BASE_PORT + number - 1}"
         assert serving.seconds >= restored.seconds
         (mine,) = [one for one in world.told(number, ReplicaRestored) if one.group == 1]

@@ -20,7 +20,8 @@ CASES: dict[str, Case] = {
     ),
     "nobody has what two lost": (
         [1], [], {2: [1], 3: [1, 2]}, EXIT_FAILED,
-        ["no leader (shard 1)", "node 2 has lost the end of its log, or may have, in 1", "put back", "node 3 gets back what it lost, in 1"],
+        ["no leader (shard 1)", "node 2 has lost the end of its log, or may have, in shard 1;", "put back",
+         "node 3 gets back what it lost, in shard 2"],
     ),
 }  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_a_start_and_a_stop(cluster: LocalCluster) -> None:
     served(cluster)
     starting, restored, serving = (told(2, event)[-1] for event in ("starting", "node restored", "serving"))
     assert starting["folder"] == str(cluster.node(2).data) and starting["cluster"].startswith("under-test/")
-    assert starting["version"] and restored["groups"] == SHARDS + 1 and restored["entries"] > 0
+    assert starting["version"] and restored["replicas"] == SHARDS + 1 and restored["entries"] > 0
     assert serving["seconds"] >= restored["seconds"] > 0
     replicas = told(2, "replica restored")[-SHARDS - 1 :]
     assert sorted(line["group"] for line in replicas) == list(range(SHARDS + 1))

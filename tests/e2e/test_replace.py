@@ -81,7 +81,7 @@ def test_a_lost_folder_under_load() -> None:
             shutil.rmtree(cluster.node(2).data)
             ended = command(cluster, "replace", "2")
             assert ended.returncode == 0, ended.stdout + ended.stderr
-            assert "4 of 4 groups have let it go" in ended.stdout and "4 of 4 groups have taken it in" in ended.stdout
+            assert "4 of 4 replicas let go" in ended.stdout and "4 of 4 replicas taken in" in ended.stdout
         assert paid[0] > 10
         cluster.kill(1)
         asyncio.run(check(cluster, [2, 3]))
@@ -94,7 +94,7 @@ def test_an_interrupted_command_is_run_again() -> None:
         cluster.kill(3)
         shutil.rmtree(cluster.node(3).data)
         whole = [script("cluster"), "replace", "3", "--dir", str(cluster.folder)]
-        for seen in ("groups have let it go", "groups have taken it in"):
+        for seen in ("replicas let go", "replicas taken in"):
             with subprocess.Popen(whole, env=environment(), stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
                 next(line for line in process.stdout if seen in line)

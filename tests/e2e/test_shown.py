@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from node.cli.shown import amount, moment, seconds
+from node.cli.tracing import phase_rows
+from protocol.views import Participant
+from scripts.local.logs import Line
 
 
 def test_amounts_have_the_digits_of_their_currency() -> None:
@@ -22,3 +25,21 @@ def test_moments_are_cut_to_the_microsecond() -> None:
 def test_durations_are_in_seconds(ns: int, text: str) -> None:
     """Nothing is behind by zero."""
     assert seconds(ns) == text
+
+
+@pytest.mark.parametrize(("fields", "shown"), [
+    ({"group": 2, "leader": 3}, "shard 2 leader=3"),
+    ({"round": 7, "groups": [1, 4]}, "round=7 shards 1, 4"),
+    ({"group": 0, "term": 5}, "group 0 term=5"),
+    ({"group": "x y"}, 'group="x y"'),
+])  # fmt: skip
+def test_a_line_of_the_log_calls_shards_as_all_else_does(fields: dict[str, object], shown: str) -> None:
+    """For people; whatever else stands in such a field is shown as it is."""
+    told = {"timestamp": "2026-01-02T03:04:05.123456Z", "level": "info", "node": 1, "event": "leader changed", **fields}
+    assert Line("2026-01-02T03:04:05.123456Z", 1, "", told).shown().endswith(f"leader changed        {shown}")
+
+
+def test_the_phases_of_a_trace_name_shards() -> None:
+    """As a column."""
+    (row,) = phase_rows([Participant(2, 3, None, None, None, None)])
+    assert (row["shard"], row["leader"], row["phase"]) == (2, 3, "nothing yet")

@@ -24,7 +24,7 @@ def leading(state: State) -> Leader:
 def check_may_propose(state: State, role: Leader) -> None:
     """Raises ProposalDropped while the leader takes no proposals."""
     if state.id not in role.progress:
-        raise ProposalDropped("this leader was removed from the group")
+        raise ProposalDropped("this leader was removed from the shard")
     if role.transferee:
         raise ProposalDropped("leadership is being transferred", role.transferee)
 
