@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from node.cli.arguments import currency, positive
+from node.cli.arguments import account_id, currency, positive
 from node.cli.failing import changing
 from node.cli.output import EXIT_FAILED, complain, show
 from node.cli.shown import amount
@@ -21,17 +21,17 @@ def add_account(commands: Any, shared: argparse.ArgumentParser) -> None:
         dest="account_command", required=True, metavar="create|show|update"
     )
     create = account.add_parser("create", help="open an account", parents=[shared, limits("0", "none")])
-    create.add_argument("account")
+    create.add_argument("account", type=account_id)
     create.add_argument(
         "--currency", type=currency, default="EUR", help="ISO 4217 code (EUR); limits are in minor units"
     )
     create.add_argument("--split", action="store_true", help="one share a shard: for an account that everyone pays to")
     show_one = account.add_parser("show", help="balances of one or more accounts, each as of now", parents=[shared])
-    show_one.add_argument("account", nargs="+")
+    show_one.add_argument("account", type=account_id, nargs="+")
     update = account.add_parser(
         "update", help="change limits, owner or status", parents=[shared, limits("as it is", "as it is")]
     )
-    update.add_argument("account")
+    update.add_argument("account", type=account_id)
     update.add_argument("--status", choices=("open", "frozen", "closed"))
     update.add_argument("--if-version", type=positive, metavar="VERSION", help="only if the account is at this version")
 

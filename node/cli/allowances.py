@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from node.cli.arguments import Parser, currency, fail_usage
+from node.cli.arguments import Parser, account_id, currency, fail_usage
 from node.cli.failing import changing
 from node.cli.output import show
 from node.cli.payments import check_currency
@@ -21,7 +21,7 @@ def add_allowance(commands: Any, shared: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "allowance", help="show, or with an amount set, what an account may pay out a day", parents=[shared]
     )
-    command.add_argument("account")
+    command.add_argument("account", type=account_id)
     command.add_argument("limit", nargs="?", metavar="AMOUNT|none", help="a day from now on; none: as much as there is")
     command.add_argument("--zone", help="whose midnight ends the day, such as Europe/Berlin (as it is; UTC at first)")
     command.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from node.cli.output import program_name
 from protocol import ids, money
+from protocol.columns import SEPARATOR
+from protocol.status import ACCOUNT_ID_BYTES_MAX
 
 EXIT_USAGE = 2
 NUMBER_MAX = 2**63 - 1  # of counters, seeds, versions and tokens
@@ -88,6 +90,15 @@ def parse_id(text: str) -> int:
         return ids.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def account_id(text: str) -> str:
+    """An account id of a length that one can have; which characters it may have is judged where it is new."""
+    if not 1 <= len(text.encode()) <= ACCOUNT_ID_BYTES_MAX or SEPARATOR in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80}: expected an account id of 1 to {ACCOUNT_ID_BYTES_MAX} bytes, in one line"
+        )
+    return text
 
 
 def currency(text: str) -> str:

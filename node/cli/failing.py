@@ -12,14 +12,38 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from node.cli.arguments import EXIT_USAGE
 from node.cli.output import EXIT_FAILED, OutputLost, complain, program_name, show
 from node.cli.program import ENDS
 from protocol import ids
-from protocol.errors import Busy, CursorTooOld, OutcomeUnknown, ProtocolError, Refused, RingpayError, Unreachable
+from protocol.errors import (
+    Busy,
+    CursorTooOld,
+    ErrorCode,
+    OutcomeUnknown,
+    ProtocolError,
+    Refused,
+    RingpayError,
+    Unreachable,
+)
+from protocol.status import AccountStatus, AllowanceStatus, LockStatus, Status
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXIT_UNKNOWN = 3
 EXIT_REFUSED_BEFORE = 5
+MALFORMED = frozenset(
+    status.name
+    for status in (
+        Status.id_must_not_be_zero, Status.id_must_not_be_int_max, Status.hold_id_must_not_be_zero, Status.hold_id_must_be_different,
+        Status.accounts_must_be_different, Status.hold_must_have_ttl, Status.ttl_too_long, Status.reference_too_long,
+        AccountStatus.id_must_not_be_empty, AccountStatus.id_too_long, AccountStatus.id_has_invalid_characters,
+        AccountStatus.currency_unknown, AccountStatus.balance_limit_out_of_range, AccountStatus.owner_too_long,
+        AccountStatus.metadata_too_large, AllowanceStatus.amount_out_of_range, AllowanceStatus.time_zone_unknown,
+        LockStatus.lock_name_must_not_be_empty, LockStatus.lock_name_too_long, LockStatus.lock_name_has_invalid_characters,
+        LockStatus.lock_ttl_out_of_range,
+    )
+)  # fmt: skip
+"""Refusals of what no books would take: wrong usage, as what the command line refuses itself."""
 ADDRESSES = ",".join(f"127.0.0.1:{port}" for port in range(7101, 7106))
 
 
@@ -49,6 +73,8 @@ def tell(error: RingpayError, options: argparse.Namespace) -> int:
     elif isinstance(error, Refused) and error.is_repeat:
         command = shlex.join([sys.argv[0], *_without_id(sys.argv[1:])])
         code, text = EXIT_REFUSED_BEFORE, f"{row['id']}: {error}: {command}"
+    elif is_usage(error):
+        code = EXIT_USAGE
     complain(text)
     if options.form == "json":
         row |= {"message": str(error)} | repeat_of(error)
@@ -68,6 +94,19 @@ def subject_of(options: argparse.Namespace) -> dict[str, Any]:
         return {"account": account}
     id = options.change.id if options.change is not None else getattr(options, "id", None)
     return {} if id is None else {"id": ids.format(id)}
+
+
+def is_usage(error: RingpayError) -> bool:
+    """Whether the command could not be right, whatever the cluster holds."""
+    match error:
+        case CursorTooOld():
+            return False
+        case ProtocolError():
+            return error.code is ErrorCode.bad_request
+        case Refused():
+            return error.status in MALFORMED
+        case _:
+            return False
 
 
 def status_of(error: RingpayError) -> str:

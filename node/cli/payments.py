@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from node.cli import shown
-from node.cli.arguments import UINT32_MAX, currency, integer, parse_id, parse_lock, positive
+from node.cli.arguments import UINT32_MAX, account_id, currency, integer, parse_id, parse_lock, positive
 from node.cli.failing import changing
 from node.cli.output import show
 from protocol import ids, metadata
 from protocol.client import Receipt, SyncClient
 from protocol.columns import COMMIT_PROTOCOLS
-from protocol.errors import ErrorCode, OutcomeUnknown, ProtocolError, Refused
+from protocol.errors import OutcomeUnknown, ProtocolError, Refused
 from protocol.status import Status
 
 
@@ -43,8 +43,8 @@ def add_payments(commands: Any, guarded: argparse.ArgumentParser) -> None:
     priced.add_argument("--reference", default="", help="your own text")
     for name, text in (("transfer", "move money"), ("hold", "put money aside")):
         command = commands.add_parser(name, help=text, parents=[priced])
-        command.add_argument("debit")
-        command.add_argument("credit")
+        command.add_argument("debit", type=account_id)
+        command.add_argument("credit", type=account_id)
         command.add_argument("amount", nargs="?" if name == "transfer" else None)
         if name == "transfer":
             command.add_argument(
@@ -73,8 +73,10 @@ def add_payments(commands: Any, guarded: argparse.ArgumentParser) -> None:
     void.add_argument("--amount", help="that the hold must have been opened with")
     void.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")
     for command in (capture, void):
-        command.add_argument("--debit", dest="named_debit", metavar="ACCOUNT", help="that must be the hold's")
-        command.add_argument("--credit", dest="named_credit", metavar="ACCOUNT", help="that must be the hold's")
+        for name in ("debit", "credit"):
+            command.add_argument(
+                f"--{name}", dest=f"named_{name}", type=account_id, metavar="ACCOUNT", help="that must be the hold's"
+            )
 
 
 def parse_metadata(text: str) -> dict[str, str | int | bool]:
@@ -154,10 +156,10 @@ def debit_of_hold(client: SyncClient, hold: int) -> str:
 
 
 def check_currency(client: SyncClient, account: str, currency: str | None) -> None:
-    """Raises ProtocolError(bad_request) for an amount that was read as one of another currency than the account's."""
+    """Raises Refused for an amount that was read as one of another currency than the account's."""
     if currency and (kept_in := client.account(account).currency) != currency:
-        text = f"{account} is kept in {kept_in}: expected --currency {kept_in}"
-        raise ProtocolError(text, ErrorCode.bad_request)
+        status = Status.transfer_must_have_the_same_currency_as_accounts
+        raise Refused(status.name, f"--currency {kept_in}: {account} is kept in {kept_in}")
 
 
 def send(client: SyncClient, options: argparse.Namespace, call: Callable[..., Receipt]) -> int:
@@ -185,7 +187,7 @@ def add_outcome(commands: Any, shared: argparse.ArgumentParser) -> None:
         "outcome", help="settle what became of a transfer: one that has not happened never will", parents=[shared]
     )
     outcome.add_argument("id", type=parse_id)
-    outcome.add_argument("--debit", required=True, help="its debit account")
+    outcome.add_argument("--debit", type=account_id, required=True, help="its debit account")
 
 
 def outcome(client: SyncClient, options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from node.cli.arguments import positive
+from node.cli.arguments import account_id, positive
 from node.cli.health import health
 from node.cli.output import complain, show, show_pages
 from node.cli.shown import NANOSECONDS, amount, moment, seconds
@@ -19,7 +19,7 @@ from protocol.views import NodeClock
 def add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Declares `pay history`; `shared` has the options of all commands."""
     history = commands.add_parser("history", help="an account's transfers", parents=[shared])
-    history.add_argument("account")
+    history.add_argument("account", type=account_id)
     history.add_argument("--newest-first", action="store_true")
     history.add_argument("--limit", type=positive, help="of transfers to show (all)")
 

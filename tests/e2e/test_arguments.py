@@ -21,8 +21,8 @@ PROGRAMS = {
 }  # fmt: skip
 NO_NUMBERS = ("-1", "nan", "inf", "1e3", "1_000", "１２", "٣", " 1", "1 ", "+1", "", "0x10", str(2**64), "9" * 5_000)
 TEXTS = (
-    "addresses", "client_token", "cluster", "currency", "day", "dir", "faults", "groups", "hold", "id", "input", "lock", "metadata",
-    "reverses",
+    "account", "addresses", "client_token", "cluster", "credit", "currency", "day", "debit", "dir", "faults", "groups", "hold", "id",
+    "input", "lock", "metadata", "named_credit", "named_debit", "reverses",
 )  # what no numbers are; the last few are what pay reads in forms of their own  # fmt: skip
 
 

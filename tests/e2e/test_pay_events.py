@@ -108,13 +108,13 @@ def test_following_goes_on_until_it_is_interrupted(cluster: LocalCluster, tmp_pa
     ("arguments", "code", "words"),
     [
         (["--kind", "orders"], 2, "allowances"),
-        (["--cursor", "yesterday"], 1, "expected oldest, newest, or the cursor of an earlier subscription"),
+        (["--cursor", "yesterday"], 2, "expected oldest, newest, or the cursor of an earlier subscription"),
         (
             ["--cursor", Cursor("other/1", {1: (0, 0)}).pack()],
-            1,
+            2,
             "a cursor of cluster other/1: expected one of under-test/",
         ),
-        (["--prefix", "x" * 65], 1, "at most 64 bytes"),
+        (["--prefix", "x" * 65], 2, "at most 64 bytes"),
     ],
 )
 def test_bad_input_says_what_was_expected(cluster: LocalCluster, arguments: list[str], code: int, words: str) -> None:
@@ -128,7 +128,7 @@ def test_a_cursor_ahead_is_refused(cluster: LocalCluster) -> None:
     with connect(cluster.addresses) as client:
         name = client.cluster_name
     done = pay(cluster, "events", "-o", "json", "--cursor", Cursor(name, {1: (1_000_000, 0)}).pack())
-    assert done.returncode == 1 and "ahead of row 1000000" in done.stderr, done
+    assert done.returncode == 2 and "ahead of row 1000000" in done.stderr, done
     (row,) = json.loads(done.stdout)
     assert row["status"] == "bad_request"
 

@@ -266,7 +266,7 @@ def test_amounts_in_another_currency_than_the_holds(cluster: LocalCluster) -> No
     """A capture reads its amount as the hold's debit account is kept."""
     hold = pay(cluster, "hold", ALICE, SHOP, 10)["id"]
     wrong = refused(cluster, "capture", hold, "1", "--currency", "JPY")
-    assert wrong.returncode == 1 and f"{ALICE} is kept in EUR: expected --currency EUR" in wrong.stderr
+    assert wrong.returncode == 1 and f"expected --currency EUR: {ALICE} is kept in EUR" in wrong.stderr
     assert pay(cluster, "capture", hold, "0.10", "--currency", "EUR")["status"] == "created"
     unknown = refused(cluster, "void", f"{9:032x}")
     assert unknown.returncode == 1 and "hold_not_found" in unknown.stderr
