@@ -387,7 +387,7 @@ class Client(Following):
         `ids` are integers or packed 16-byte ids; without them, new ones are made. `currency` and `metadata` are one for all rows, or
         one a row, perhaps empty. Nothing is raised for refused rows. The guards are those of `transfer`, for all rows; `if_version`
         may also have one number a row, 0 for any version. Where a row is answered `version_conflict`, `accounts` reads the versions
-        that the accounts have now.
+        that the accounts have now. What a balancing row has moved is told by `find` of its id, which is to be given then.
         """
         deadline, count = self._calls.deadline(timeout), count_of(amount, "amount")
         guards = pack_guards(count, if_version, lock, commit)
@@ -412,6 +412,7 @@ class Client(Following):
 
         Raises Refused with the `.leg` that was refused and why, and OutcomeUnknown with the ids of all: `outcome` of the first one
         settles it for all. With `ids`, one a leg, the same legs can be sent again and happen once. The guards are those of `transfer`.
+        The receipt tells the amount of each leg, as `transfer` does.
         """
         deadline, checked = self._calls.deadline(timeout), check_legs(legs)
         guards = pack_guards(len(checked), None, lock, commit)
@@ -419,7 +420,7 @@ class Client(Following):
         return await transact(self._calls, self._holds, checked, numbers, guards, deadline)
 
     async def outcome(self, id: int, debit: str, *, timeout: float | None = None) -> Status:
-        """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`.
+        """Settles what became of a transfer: `created`, the reason why it was refused, or `cancelled`; `find` tells the amount.
 
         An id that no node has seen is cancelled by this call, so that a copy still on its way can never happen later. `debit` is
         the payment's own debit account: if the id happened with one of another shard, this raises

@@ -149,3 +149,13 @@ async def test_in_a_batch(client: Client) -> None:
     statuses = await client.transfer_many([payer] * 3, [far, far, near], [30, 0, 1], flags=flags)
     assert statuses[0] == Status.created and Status.insufficient_funds not in statuses[:2]
     assert await posted(client, payer) == 0
+
+
+async def test_the_amount_is_found_by_the_id(client: Client) -> None:
+    """Also where the answer has room for a status alone: in a batch, within a shard and between two, and when it is settled."""
+    payer, near, far = await opened(client, "{a}", 100), await opened(client, "{a}", 0), await opened(client, "{d}", 0)
+    ids, flags = [client.new_id(), client.new_id()], [int(Flag.balancing_debit)] * 2
+    assert await client.transfer_many([payer] * 2, [near, far], [30, 0], ids=ids, flags=flags) == [Status.created] * 2
+    assert [await client.outcome(id, payer) for id in ids] == [Status.created] * 2
+    found = [await client.find(id) for id in ids]
+    assert [entry and entry.amount for entry in found] == [30, 70]
