@@ -88,6 +88,7 @@ class TransferEvents:
     hold_ids: bytes = b""  # 16 a row, of what a capture, a void or a reversal names; empty: there is none
     ttl: bytes = b""  # 4 a row, seconds that a hold lives; empty: there is none
     metadata: str = ""  # as in `protocol.metadata`; empty: nobody has any
+    currency: str = ""  # three letters a row, or three for all rows; empty: the node does not tell
 
     def __len__(self) -> int:
         return len(self.amount) // 8
@@ -96,7 +97,7 @@ class TransferEvents:
         """For the wire."""
         return [
             self.first, self.offsets, self.ids, self.debit, self.credit, self.amount, self.timestamp_ns, self.flags,
-            self.code, self.reference, self.hold_ids, self.ttl, self.metadata,
+            self.code, self.reference, self.hold_ids, self.ttl, self.metadata, self.currency,
         ]  # fmt: skip
 
     def numbers(self) -> NDArray[np.int64]:
@@ -137,6 +138,12 @@ class TransferEvents:
         """Packed; empty where there is none."""
         return self.metadata.split(SEPARATOR) if self.metadata else [""] * len(self)
 
+    def currencies(self) -> list[str]:
+        """Of the accounts; empty where the node does not tell."""
+        if len(self.currency) <= 3:
+            return [self.currency] * len(self)
+        return [self.currency[place : place + 3] for place in range(0, len(self.currency), 3)]
+
     def id_at(self, row: int) -> int:
         """A transfer's id."""
         return int.from_bytes(self.ids[16 * row : 16 * row + 16], "big")
@@ -150,10 +157,18 @@ class TransferEvents:
             self.flag_bits(),
             self.codes(),
         )
-        texts = (self.debits(), self.credits(), self.references(), self.metadatas())
+        texts = (self.debits(), self.credits(), self.references(), self.metadatas(), self.currencies())
         rows = zip(*(column.tolist() for column in columns), *texts, strict=True)
-        for row, (number, amount, timestamp_ns, flags, code, debit, credit, reference, metadata) in enumerate(rows):
-            data: dict[str, Any] = {"id": self.id_at(row), "debit": debit, "credit": credit, "amount": amount}
+        for row, (number, amount, timestamp_ns, flags, code, debit, credit, reference, metadata, currency) in enumerate(
+            rows
+        ):
+            data: dict[str, Any] = {
+                "id": self.id_at(row),
+                "debit": debit,
+                "credit": credit,
+                "amount": amount,
+                "currency": currency,
+            }
             kind, name = EventKind.transfers, "transfer"
             if flags & KINDS_OF_ROWS:
                 kind, name = self._note_hold(row, flags, data)

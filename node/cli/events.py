@@ -5,17 +5,37 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from node.cli.output import Row, Table, write
-from node.cli.shown import amount, moment
+from node.cli.shown import amount, labels, moment
 from protocol import ids
 from protocol.client import Event, SyncClient, SyncSubscription
 from protocol.events import OLDEST, ROWS_MAX, EventKind
 
 IDS = ("id", "hold", "reverses")  # of transfers: 32 hexadecimal digits, as every command has them
-AMOUNTS = ("amount", "rest")
-NAMES = ("account", "lock")
+AMOUNTS = ("amount", "minimum", "maximum")  # minor units
+OWN = ("code", "reference", "metadata")  # the users'
+COLUMNS = {
+    EventKind.accounts: (
+        "status",
+        "currency",
+        "account",
+        "minimum",
+        "maximum",
+        "owner",
+        "version",
+        "split",
+        "metadata",
+    ),
+    EventKind.transfers: ("amount", "currency", "debit", "credit", "id", "hold", "reverses", *OWN),
+    EventKind.holds: ("amount", "currency", "debit", "credit", "hold", "id", "ttl", "reason", *OWN),
+    EventKind.allowances: ("amount", "account", "zone"),
+    EventKind.locks: ("token", "reason", "lock", "owner"),
+}
+"""Of a table, by kind, behind the time and the name of the event."""
+BREAKS = ("debit", "account", "lock")
 
 
 def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -45,11 +65,11 @@ def events(client: SyncClient, options: argparse.Namespace) -> int:
         for batch in told.batches():
             write("".join(_lines(told, told.events_of(batch))))
         return 0
-    table, currencies = Table(["about"]), dict[str, str]()
+    tables, currencies = Tables(), dict[str, str]()
     for batch in told.batches():
         rows = [*told.events_of(batch)]
         _learn(client, rows, currencies)
-        write(table.page([event_row(event, currencies) for event in rows]))
+        write(tables.page(rows, currencies))
     return 0
 
 
@@ -72,8 +92,8 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _learn(client: SyncClient, events: Sequence[Event], currencies: dict[str, str]) -> None:
-    """The currencies of accounts, which the events of their transfers do not repeat."""
-    named = (event.data.get("debit", event.data.get("account")) for event in events)
+    """The currencies of accounts whose events do not tell them."""
+    named = (event.data.get("account") for event in events if "currency" not in event.data)
     fresh = [name for name in dict.fromkeys(named) if name is not None and name not in currencies]
     for start in range(0, len(fresh), ROWS_MAX):
         part = fresh[start : start + ROWS_MAX]
@@ -81,23 +101,39 @@ def _learn(client: SyncClient, events: Sequence[Event], currencies: dict[str, st
             currencies[name] = "EUR" if account is None else account.currency
 
 
+class Tables:
+    """One a kind, as each has its own columns; in the order of the events, with a head wherever another kind follows."""
+
+    def __init__(self) -> None:
+        self._kind: EventKind | None = None
+        self._table = Table()
+
+    def page(self, events: Sequence[Event], currencies: Mapping[str, str]) -> str:
+        """The lines of these events."""
+        texts = []
+        for kind, run in groupby(events, key=lambda event: event.kind):
+            if kind is not self._kind:
+                texts.append("\n" if self._kind else "")
+                self._kind, self._table = kind, Table(BREAKS)
+            texts.append(self._table.page([event_row(event, currencies) for event in run]))
+        return "".join(texts)
+
+
 def event_row(event: Event, currencies: Mapping[str, str]) -> Row:
-    """For people: when, what, of whom, how much, and whatever else there is to it."""
-    data = event.data
-    about = next((data[name] for name in NAMES if name in data), None) or f"{data['debit']} > {data['credit']}"
-    currency = currencies.get(data.get("debit", data.get("account", "")), "")
-    minor = next((data[name] for name in AMOUNTS if name in data), None)
-    shown = {*NAMES, *AMOUNTS, "debit", "credit"}
-    more = [
-        f"{name} {_text(name, value, currency)}"
-        for name, value in data.items()
-        if name not in shown and value not in ("", None, b"", 0, False)
-    ]
-    return {
-        "time": moment(event.timestamp_ns), "event": event.name, "amount": None if minor is None else amount(minor, currency),
-        "about": about, "more": "; ".join(more),
-    }  # fmt: skip
+    """For people: the columns of its kind, empty where there is nothing to tell."""
+    data = dict(event.data)
+    if event.name == "hold":
+        data["hold"] = data.pop("id")
+    if "rest" in data:
+        data["amount"] = data.pop("rest")
+    currency = data.get("currency") or currencies.get(data.get("account", ""), "")
+    cells = {name: _cell(name, data.get(name), currency) for name in COLUMNS[event.kind]}
+    return {"time": moment(event.timestamp_ns), "event": event.name, **cells}
 
 
-def _text(name: str, value: Any, currency: str) -> Any:
-    return amount(value, currency) if name in ("minimum", "maximum") else _plain(name, value)
+def _cell(name: str, value: Any, currency: str) -> Any:
+    if name in AMOUNTS:
+        return amount(value, currency)
+    if name == "metadata" and isinstance(value, Mapping):
+        return labels(value)
+    return None if value is None else _plain(name, value)

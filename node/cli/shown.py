@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from protocol import money
@@ -25,3 +26,8 @@ def moment(stamp_ns: int | None) -> str | None:
 def seconds(duration_ns: int) -> str:
     """Such as 0.123 s."""
     return f"{round(duration_ns / NANOSECONDS, 3) + 0.0:.3f} s"  # with a zero that has no sign
+
+
+def labels(metadata: Mapping[str, str | int | bool]) -> str:
+    """A transfer's metadata, such as order=7, paid=true."""
+    return ", ".join(f"{key}={str(value).lower() if type(value) is bool else value}" for key, value in metadata.items())

@@ -130,9 +130,10 @@ class Ledger(BasePart):
         return [*others, *(self._ended(*each) for each in ended)]
 
     def _ended(self, hold: Hold, rest: int, status: Status) -> HoldEnded:
-        names = self.books.accounts.names
+        accounts = self.books.accounts
+        names = accounts.names
         credit = names[hold.credit] if hold.credit >= 0 else hold.other
-        return HoldEnded(hold.id, rest, END_REASONS[status], names[hold.debit], credit)
+        return HoldEnded(hold.id, rest, END_REASONS[status], names[hold.debit], credit, accounts.currency(hold.debit))
 
     def recorded(self) -> int:
         """Rows of the record."""

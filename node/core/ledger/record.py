@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.ledger.books import Books
-from node.core.ledger.limits import CREDIT_LEG, NOT_HERE, Int32s, Marks, Positions
+from node.core.ledger.limits import CREDIT_LEG, CURRENCY_MASK, NOT_HERE, Int32s, Marks, Positions, currency_text
 from node.core.ledger.segment import NO_ID, Columns, Texts
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
@@ -98,8 +98,17 @@ def _columns(books: Books, source: Columns, low: int, high: int, chosen: Marks, 
         SEPARATOR.join(_names(books, source, source.credit[rows])), source.amount[rows].tobytes(),
         source.timestamp_ns[rows].tobytes(), flags.tobytes() if flags.any() else b"",
         code.tobytes() if code.any() else b"", _texts(source.references, source.count, places), hold_ids, ttl,
-        _texts(source.metadata, source.count, places),
+        _texts(source.metadata, source.count, places), _currencies(books, source.debit[rows]),
     )  # fmt: skip
+
+
+def _currencies(books: Books, debits: Int32s) -> str:
+    """Of these accounts, which live here: three letters for all, or for each."""
+    codes = books.accounts.currency_and_state[debits] & CURRENCY_MASK
+    first = codes[0]
+    if (codes == first).all():
+        return currency_text(int(first))
+    return "".join(map(currency_text, codes.tolist()))
 
 
 def _texts(column: Texts, count: int, places: Positions) -> str:

@@ -37,6 +37,7 @@ class HoldEnded:
     reason: str  # captured, voided or expired
     debit: str
     credit: str
+    currency: str
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -51,4 +52,5 @@ class HoldEnded:
             "reason": self.reason,
             "debit": self.debit,
             "credit": self.credit,
+            "currency": self.currency,
         }

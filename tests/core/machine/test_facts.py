@@ -346,3 +346,27 @@ def test_bad_questions(body: Body, expected: str) -> None:
     """Each with what would have been valid."""
     with pytest.raises(ProtocolError, match=expected):
         decode_facts(body)
+
+
+def test_transfers_and_holds_are_told_with_their_currency() -> None:
+    """Of one currency or of several in one answer; also where a hold has ended."""
+    shard = Shard()
+    shard.accounts("a", "b", minimum=None)
+    shard.accounts("c", "d", minimum=None, currency="JPY")
+    assert shard.transfers(Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, int(Flag.hold), ttl=9)) == [0, 0]
+
+    def told(kinds: list[str]) -> list[tuple[str, str]]:
+        _, start, following, _, columns, facts = ask(shard, kinds, "", OLDEST, 100)
+        batch = EventBatch(1, tuple(start), tuple(following), TransferEvents(*columns), facts)
+        return [(event.name, event.data["currency"]) for event, _ in batch.walk()]
+
+    both = ["transfers", "holds"]
+    assert told(both) == [("transfer", "EUR"), ("hold", "EUR")]
+    assert shard.transfers(Transfer(3, "c", "d", 7), Transfer(4, "a", "b", 0, int(Flag.void), hold_id=2)) == [0, 0]
+    assert told(both) == [
+        ("transfer", "EUR"),
+        ("hold", "EUR"),
+        ("transfer", "JPY"),
+        ("void", "EUR"),
+        ("hold_ended", "EUR"),
+    ]
