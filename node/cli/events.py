@@ -14,9 +14,9 @@ from protocol import ids
 from protocol.client import Event, SyncClient, SyncSubscription
 from protocol.events import OLDEST, ROWS_MAX, EventKind
 
-IDS = ("id", "hold", "reverses")  # of transfers: 32 hexadecimal digits, as every command has them
+IDS = ("id", "hold", "reverses", "of")  # of transfers: 32 hexadecimal digits, as every command has them
 AMOUNTS = ("amount", "minimum", "maximum")  # minor units
-OWN = ("code", "reference", "metadata")  # the users'
+OWN = ("reference", "metadata")  # the users'
 COLUMNS = {
     EventKind.accounts: (
         "status",
@@ -29,12 +29,12 @@ COLUMNS = {
         "split",
         "metadata",
     ),
-    EventKind.transfers: ("amount", "currency", "debit", "credit", "id", "hold", "reverses", *OWN),
-    EventKind.holds: ("amount", "currency", "debit", "credit", "hold", "id", "ttl", "reason", *OWN),
+    EventKind.transfers: ("amount", "currency", "code", "debit", "credit", "id", "of", *OWN),
+    EventKind.holds: ("amount", "currency", "ttl", "reason", "debit", "credit", "hold", "id", "code", *OWN),
     EventKind.allowances: ("amount", "account", "zone"),
     EventKind.locks: ("token", "reason", "lock", "owner"),
 }
-"""Of a table, by kind, behind the time and the name of the event."""
+"""Of a table, by kind, behind the time and the name of the event. A capture is `of` a hold, a reversal of a transfer."""
 BREAKS = ("debit", "account", "lock")
 
 
@@ -124,6 +124,8 @@ def event_row(event: Event, currencies: Mapping[str, str]) -> Row:
     data = dict(event.data)
     if event.name == "hold":
         data["hold"] = data.pop("id")
+    if event.kind is EventKind.transfers:
+        data["of"] = data.get("hold", data.get("reverses"))
     if "rest" in data:
         data["amount"] = data.pop("rest")
     currency = data.get("currency") or currencies.get(data.get("account", ""), "")

@@ -125,8 +125,13 @@ class Table:
             fill = " " * (self._widths[name] - cell_len(row[name]))
             return fill + row[name] if name in self._numbers else row[name] + fill
 
-        texts = [GAP.join(filled(row, name) for name in line).rstrip() for row in cells for line in lines]
-        return "".join(f"{INDENT * (place % len(lines) > 0)}{text}\n" for place, text in enumerate(texts))
+        texts = []
+        for row in cells:
+            first, *rest = (GAP.join(filled(row, name) for name in line).rstrip() for line in lines)
+            while rest and not rest[-1]:  # nothing in its last lines
+                rest.pop()
+            texts += [first, *((INDENT + text).rstrip() for text in rest)]
+        return "".join(text + "\n" for text in texts)
 
     def _arranged(self) -> list[list[str]]:
         """The columns of each line."""

@@ -85,7 +85,8 @@ def test_people_read_a_table(cluster: LocalCluster) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
     heads = [line.split()[2:] for line in done.stdout.splitlines() if line.startswith("time ")]
     assert {tuple(head) for head in heads} == {
-        ("status", "currency"), ("amount", "currency"), ("amount", "account", "zone"), ("token", "reason"),
+        ("status", "currency"), ("amount", "currency", "code"), ("amount", "currency", "ttl", "reason"),
+        ("amount", "account", "zone"), ("token", "reason"),
     }, done.stdout  # fmt: skip
     alone = pay(cluster, "events", "--kind", "transfers").stdout
     assert [line for line in alone.splitlines() if line.startswith("time ")] == alone.splitlines()[:1], alone

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from node.cli.events import Tables
+from node.cli.output import COLUMNS_MAX
 from node.cli.shown import amount, moment, seconds
 from node.cli.tracing import phase_rows
+from protocol.events import Event, EventKind, Series
 from protocol.views import Participant
 from scripts.local.logs import Line
 
@@ -43,3 +46,24 @@ def test_the_phases_of_a_trace_name_shards() -> None:
     """As a column."""
     (row,) = phase_rows([Participant(2, 3, None, None, None, None)])
     assert (row["shard"], row["leader"], row["phase"]) == (2, 3, "nothing yet")
+
+
+def test_a_table_of_events_has_the_columns_of_each_kind() -> None:
+    """With a head wherever another kind follows; lines with nothing in them are left out at the end of a row."""
+    paid = {"debit": "world", "credit": "alice", "currency": "JPY", "code": 0, "reference": ""}
+
+    def event(kind: EventKind, name: str, **data: object) -> Event:
+        return Event(kind, name, 1, Series.record, 0, 10**18, data)
+
+    transfer = event(EventKind.transfers, "transfer", id=7, amount=1_000, **paid)
+    hold = event(EventKind.holds, "hold", id=9, amount=5, ttl=60, **paid)
+    capture = event(EventKind.transfers, "capture", id=8, amount=1_000, hold=9, **paid)
+    allowance = event(EventKind.allowances, "allowance_set", account="bob", amount=77, zone="UTC")
+    text = Tables().page([capture, transfer, hold, capture, allowance], {"bob": "EUR"})
+    heads = [block.splitlines()[0].split()[2:] for block in text.split("\n\n")]
+    transfers, holds = ["amount", "currency", "code"], ["amount", "currency", "ttl", "reason"]
+    assert heads == [transfers, holds, transfers, ["amount", "account", "zone"]]
+    first, set_aside, captured, allowed = text.split("\n\n")
+    assert f"{7:032x}" in first and len(first.splitlines()) == 3 + 3 + 2, first
+    assert "60" in set_aside and f"{9:032x}" in set_aside and f"{9:032x}" in captured and "0.77" in allowed
+    assert max(map(len, text.splitlines())) <= COLUMNS_MAX
