@@ -251,8 +251,11 @@ class Connection(Protocol):
         """Takes nothing from the other side for so long; what it sends waits in the network."""
         ...
 
-    def send(self, message: Message) -> None:
-        """Sends, in order; does nothing on a closed connection. Raises ProtocolError(frame_too_large), having sent nothing."""
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """Sends, in order; does nothing on a closed connection. Raises ProtocolError(frame_too_large), having sent nothing.
+
+        `at_once`: without waiting for what else this turn of the loop sends, for whoever has collected that.
+        """
         ...
 
     def refuse(self, error: ProtocolError) -> None:

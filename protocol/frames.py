@@ -7,6 +7,7 @@ bytes of body. Whatever a peer sends, reading it either works or raises Protocol
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final
 from zlib import crc32
 
@@ -50,21 +51,18 @@ def _refuse_extension(code: int, _data: bytes) -> object:
     raise ValueError(f"extension type {code}")
 
 
-def _check_depth(value: object) -> None:
-    level: list[Any] = [value]
-    for _ in range(DEPTH_MAX):
-        kinds = set(map(type, level))
-        if list not in kinds and dict not in kinds:
-            return
-        below: list[Any] = []
-        for item in level:
-            if type(item) is list:
-                below += item
-            elif type(item) is dict:
-                below += item.values()
-        level = below
-    if any(type(item) in (list, dict) for item in level):
+def _check_depth(value: object, levels: int = DEPTH_MAX) -> None:
+    if type(value) is list:
+        items: Iterable[object] = value
+    elif type(value) is dict:
+        items = value.values()
+    else:
+        return
+    if not levels:
         raise ProtocolError(f"body nests deeper than {DEPTH_MAX} levels")
+    for item in items:
+        if type(item) is list or type(item) is dict:  # a call for each number would cost more than all else
+            _check_depth(item, levels - 1)
 
 
 def header(body: Buffer, limit_bytes: int = FRAME_BYTES_MAX) -> bytes:

@@ -245,7 +245,8 @@ class Link:
     def _flush(self) -> None:
         if self._collected:
             collected, self._collected, self._collected_bytes = self._collected, [], 0
-            self.send(Raft(collected))
+            if self._is_welcome and self._connection is not None:
+                self._connection.send(Raft(collected), at_once=True)
 
     def call(self, operation: str, group: int, left_ms: int, version: int, body: list[Any], reply: Reply) -> None:
         """Asks the peer; `reply` is called once, at the latest when the connection breaks."""

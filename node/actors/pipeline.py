@@ -281,7 +281,9 @@ class Pipeline:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def applied(self, machine: Machine, index: int, term: int, answers: list[Body], not_leader: Failed) -> bool:
+    def applied(
+        self, machine: Machine, index: int, term: int, answers: list[Body], not_leader: Callable[[], Failed]
+    ) -> bool:
         """The entry at `index` has been applied: answers whoever waits for it here. Whether somebody waits for a decision now.
 
         `not_leader` is what those are told whose entry has been replaced by another one.
@@ -291,7 +293,7 @@ class Pipeline:
         entry = self._in_flight.popleft()
         if entry.term != term:
             for bundle in entry.bundles:
-                _fail(bundle, replace(not_leader, may_have_happened=True))
+                _fail(bundle, replace(not_leader(), may_have_happened=True))
             return False
         waits = False
         for bundle, answer in zip(entry.bundles, answers, strict=True):

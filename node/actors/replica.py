@@ -203,9 +203,8 @@ class Replica(Actor[ReplicaEvent]):
 
     def has_laggard(self) -> bool:
         """Whether a peer that is alive is so far behind that it would be of no use if another one died now."""
-        status = self.raft.status()
-        peers = [peer for peer in status.peers if peer.node != self._ports.node and self._ports.is_up(int(peer.node))]
-        return any(status.commit - peer.match > LAG_ENTRIES_MAX for peer in peers)
+        lagging = self.raft.peers_behind(LAG_ENTRIES_MAX)
+        return any(self._ports.is_up(int(node)) for node in lagging)
 
     def may_hand_over(self, node: int) -> bool:
         """Whether a peer has all that is committed and answers: a handover to one that lags or is silent stops the group."""
@@ -363,7 +362,7 @@ class Replica(Actor[ReplicaEvent]):
         for entry in entries:
             answers = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.normal else b"")
             self._log_bytes += len(entry.data) + ENTRY_BYTES
-            if self._pipeline.applied(self.machine, entry.index, entry.term, answers, self.not_leader()):
+            if self._pipeline.applied(self.machine, entry.index, entry.term, answers, self.not_leader):
                 self.hurry()
             if self.on_applied is not None:
                 self.on_applied()

@@ -152,19 +152,21 @@ class Wire(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing() and not self._is_paused:
             self._transport.resume_reading()
 
-    def send(self, message: Message) -> None:
-        """Sends, in order; what one turn of the loop sends is one write. Does nothing on a closed connection.
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """Sends, in order; what one turn of the loop sends is one write, but for `at_once`. Does nothing on a closed connection.
 
         Raises ProtocolError(frame_too_large), having sent nothing.
         """
         if self._transport is not None and self.is_open and self.peer not in self._muted:
             body = encode(message)
             head = header(body)
-            if not self._outgoing:
+            if not self._outgoing and not at_once:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._outgoing += (head, body)
             self._outgoing_bytes += len(head) + len(body)
             self._sent_bytes += len(head) + len(body)
+            if at_once:
+                self._flush()
 
     def _flush(self) -> None:
         outgoing, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0

@@ -21,7 +21,7 @@ class Told(Link):
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, at_once: bool = False) -> None:
         self.messages.append(message)
 
 

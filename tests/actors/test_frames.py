@@ -27,7 +27,7 @@ class Sent:
     def __init__(self) -> None:
         self.frames: list[Any] = []
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, *, at_once: bool = False) -> None:
         self.frames.append(message)
 
 

@@ -20,12 +20,12 @@ from node.core.ledger.limits import (
     Positions,
     currency_text,
 )  # fmt: skip
+from node.core.ledger.origins import REVERSAL
 from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
-from protocol.columns import Flag
 from protocol.errors import ProtocolError
 from protocol.rows import TransferRow
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
@@ -117,27 +117,14 @@ def answer_ids(books: Books, round_id: int) -> Answer:
     return Answer(["ids", ids[: 16 * IDS_MAX]])
 
 
-def _row(books: Books, source: Columns, position: int) -> list[Any]:
+def _row(books: Books, source: Columns, place: int) -> list[Any]:
     """The fields of a `TransferRow` but the last."""
-    return _rows(books, source, [position])[0]
-
-
-def _rows(books: Books, source: Columns, places: list[int]) -> list[list[Any]]:
-    """As `_row`, many at once."""
-    here = np.array(places, np.intp)
-    ids = source.ids[here].tobytes()
-    flags = (source.flags[here] & ~np.uint16(CREDIT_LEG)).tolist()
-    columns = (source.debit, source.credit, source.amount, source.code, source.timestamp_ns, source.status)
+    flags = source.flags.item(place)
     return [
-        [
-            ids[16 * number : 16 * number + 16], _name(books, source, debit), _name(books, source, credit),
-            amount, code, flags[number], source.references.at(places[number]), timestamp_ns, status,
-            source.metadata.at(places[number]),
-            source.extra_at(places[number])[0] if flags[number] & Flag.reversal else b"",
-        ]
-        for number, (debit, credit, amount, code, timestamp_ns, status) in enumerate(
-            zip(*(column[here].tolist() for column in columns), strict=True)
-        )
+        source.id_at(place), _name(books, source, source.debit.item(place)), _name(books, source, source.credit.item(place)),
+        source.amount.item(place), source.code.item(place), flags & ~CREDIT_LEG, source.references.at(place),
+        source.timestamp_ns.item(place), source.status.item(place), source.metadata.at(place),
+        source.extra_at(place)[0] if flags & REVERSAL else b"",
     ]  # fmt: skip
 
 
@@ -221,7 +208,7 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if page is None:
         return Need(tuple(dict.fromkeys(pages.used)))
     found, following = page
-    rows = [row for source, places in found for row in _rows(books, source, places)]
+    rows = [_row(books, source, place) for source, places in found for place in places]
     of_share = [True] if books.accounts.is_share[row] else []
     reaches_end = following is None and not is_newest_first
     return Answer(["history", rows, following, *of_share], is_undecided=is_undecided and reaches_end)

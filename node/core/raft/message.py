@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from node.core.raft.membership import SnapshotMeta
-from node.core.raft.types import Entry, NodeId, known_term, natural
+from node.core.raft.types import Entry, NodeId, check_naturals, known_term
 from protocol.errors import ProtocolError
 
 _REJECT, _FORCED, _RECOVERING = 1, 2, 4
@@ -80,15 +80,16 @@ class Message:
         if not isinstance(packed, (list, tuple)) or len(packed) != _FIELDS:
             raise ProtocolError(f"a raft message is a list of {_FIELDS}")
         kind, to, sender, term, log_term, index, commit, entries, flags, hint, context, snapshot = packed
-        if natural(kind) >= len(_KINDS) or natural(flags) > 7:
+        check_naturals((kind, to, sender, term, log_term, index, commit, flags, hint, context))
+        if kind >= len(_KINDS) or flags > 7:
             raise ProtocolError("unknown kind or flag of a raft message")
         if (snapshot is not None) != (kind == MessageKind.snapshot):
             raise ProtocolError("a snapshot's meta belongs into a snapshot message, and into no other")
-        if natural(to) == 0 or natural(sender) == 0 or known_term(term) == 0:
+        if to == 0 or sender == 0 or known_term(term) == 0:
             raise ProtocolError("a raft message has a sender, a receiver and a term")
         return Message(
-            _KINDS[kind], to, sender, term, known_term(log_term), natural(index), natural(commit),
-            _unpack_entries(entries, index), bool(flags & _REJECT), natural(hint), natural(context),
+            _KINDS[kind], to, sender, term, known_term(log_term), index, commit,
+            _unpack_entries(entries, index), bool(flags & _REJECT), hint, context,
             None if snapshot is None else SnapshotMeta.unpack(snapshot),
             bool(flags & _FORCED), bool(flags & _RECOVERING),
         )  # fmt: skip
@@ -97,6 +98,8 @@ class Message:
 def _unpack_entries(packed: object, index: int) -> tuple[Entry, ...]:
     if not isinstance(packed, (list, tuple)):
         raise ProtocolError("expected a list of entries")
+    if not packed:
+        return ()
     entries = tuple([Entry.unpack(entry) for entry in packed])
     for entry in entries:
         index += 1

@@ -313,21 +313,20 @@ class Raft:
 
     def _take_persist(self) -> Persist | None:
         state, log = self.state, self.state.log
-        term, vote, commit = self._hard
-        moved = state.term != term or state.vote != vote
-        hard_state = HardState(state.term, state.vote, log.commit) if moved or log.commit != commit else None
-        last = log.last_index
-        entries = tuple(log.entries[log.handed - log.base_index :]) if log.handed < last else ()
+        last, hard = log.last_index, (state.term, state.vote, log.commit)
         snapshot = log.pending_snapshot if log.pending_snapshot is not self._handed_snapshot else None
-        if hard_state is None and not entries and not state.responses and snapshot is None:
+        if hard == self._hard and log.handed >= last and snapshot is None and not state.responses:
             return None
+        moved = hard[:2] != self._hard[:2]
+        hard_state = HardState(*hard) if hard != self._hard else None
+        entries = tuple(log.entries[log.handed - log.base_index :]) if log.handed < last else ()
         self._handed += 1
         mark = (state.term, last, log.last_term) if log.stable < last else None
         must_sync = moved or bool(entries) or snapshot is not None
         persist = Persist(self._handed, hard_state, entries, snapshot, tuple(state.responses), mark, must_sync)
         state.responses = []
         log.handed = last
-        self._hard = (state.term, state.vote, log.commit)
+        self._hard = hard
         if snapshot is not None:
             self._handed_snapshot = snapshot
         return persist
@@ -365,6 +364,14 @@ class Raft:
             index = min([index, *pending])
         self.state.log.compact(index)
         return self.state.log.base_index
+
+    def peers_behind(self, entries: int) -> list[NodeId]:
+        """Which peers of this leader miss more than so many committed entries; none where it leads nothing."""
+        role, state = self.state.role, self.state
+        if not isinstance(role, Leader):
+            return []
+        least = state.log.commit - entries
+        return [node for node, peer in role.progress.items() if peer.match < least and node != state.id]
 
     def status(self) -> Status:
         """The replica at a glance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, unique
 from struct import Struct
-from typing import Final, NewType
+from typing import Any, Final, NewType
 from zlib import crc32
 
 from protocol.errors import ProtocolError
@@ -24,6 +24,7 @@ TERM_MAX: Final = 2**23 - 1
 ENTRY_OVERHEAD_BYTES: Final = 32
 """What an entry weighs in a message apart from its data: header fields and their framing, rounded up."""
 
+_ONLY_INT: Final = {int}
 _HEADER: Final = Struct(">QQB")
 
 
@@ -35,6 +36,9 @@ class EntryKind(IntEnum):
     """Opaque bytes for the machine above; empty for the entry that opens a term."""
     change = 1
     """An encoded `MembershipChange`."""
+
+
+_ENTRY_KINDS: Final = tuple(EntryKind)
 
 
 def chain_checksum(previous_checksum: int, term: int, index: int, kind: int, data: bytes) -> int:
@@ -71,7 +75,8 @@ class Entry:
             raise ProtocolError("unknown kind of entry")
         if type(data) is not bytes:
             raise ProtocolError("the data of an entry is bytes")
-        return Entry(known_term(term), natural(index), EntryKind(kind), data, natural(checksum))
+        check_naturals((term, index, checksum))
+        return Entry(known_term(term), index, _ENTRY_KINDS[kind], data, checksum)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,6 +106,13 @@ def natural(value: object) -> int:
     if type(value) is not int or not 0 <= value <= INTEGER_MAX:
         raise ProtocolError("expected a natural number of at most 63 bits")
     return value
+
+
+def check_naturals(values: tuple[Any, ...]) -> None:
+    """Raises ProtocolError unless each is what `natural` takes: one look at all of them is what a message of the log can afford."""
+    if set(map(type, values)) != _ONLY_INT or min(values) < 0 or max(values) > INTEGER_MAX:
+        for value in values:
+            natural(value)
 
 
 def known_term(value: object) -> int:
