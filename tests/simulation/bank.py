@@ -1,4 +1,4 @@
-"""The bank: payments in and across shards, chains, holds, retries, doubled submissions, reads, cuts, audits."""
+"""The bank: payments in and across shards, chains, transactions, holds, reversals, all of it sent again; reads, cuts, audits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import suppress
 from functools import partial
 from random import Random
 
-from protocol.client import Client, Report
+from protocol.client import Capture, Client, Hold, Leg, Report, Void
+from protocol.client import Transfer as Payment
 from protocol.columns import Flag
 from protocol.errors import Busy, OutcomeUnknown, Refused, RingpayError, Unreachable
-from tests.simulation.histories import check_times
+from tests.simulation.histories import LINKED, check_times
 from tests.simulation.loop import SimLoop
-from tests.simulation.records import BUSY, NOT_SENT, Attempt, Read, Records, Transfer
+from tests.simulation.records import ACCEPTED, BUSY, NOT_SENT, UNKNOWN, Attempt, Read, Records, Transfer
 from tests.simulation.snapshots import Row, Snapshot
 from tests.simulation.worker import CALL_SECONDS, Question, Work
 
@@ -29,6 +30,9 @@ SOURCES = ("world", "source")  # of all money: they never freeze
 SPENDER = "spender"  # one a currency has an allowance
 ALLOWANCE = 1_000  # a few payments fill it
 SPENDER_FUNDS = 20 * ALLOWANCE  # so that nothing else refuses
+DEBTOR = "debtor"  # one a currency is often below 0
+OVERDRAFT = 500
+UNBOUNDED = 0.2  # probability that a balancing payment has no limit
 ZONE = "Pacific/Auckland"  # where it is noon when a run begins
 
 
@@ -41,11 +45,13 @@ class Bank:
         self._records = records
         self._random = random
         self._batches: list[tuple[list[Transfer], list[int]]] = []
+        self._transactions: list[list[Transfer]] = []
         self._frozen: list[str] = []
         self.works: list[Work] = [
             (self._pay, 40), (self._pay_batch, 12), (self._hold, 8), (self._end_hold, 10), (self._read, 25),
             (self._again, 10), (self._ask, 4), (self._misuse, 4), (self._audit, 3), (self._history, 2),
             (self._snapshot, 10), (self._batch_again, 5), (self._freeze, 10), (self._spend, 4), (self._reverse, 8),
+            (self._balance, 8), (self._transact, 10), (self._transact_again, 4),
         ]  # fmt: skip
 
     async def open(self) -> None:
@@ -54,11 +60,14 @@ class Bank:
         for currency in CURRENCIES:
             rows.append([f"world:{currency}", currency, None, None, "", b""])
             rows += [[f"customer{number}:{currency}", currency, 0, None, "", b""] for number in range(CUSTOMERS)]
+            rows.append([f"{DEBTOR}:{currency}", currency, -OVERDRAFT, None, "", b""])
+            self._records.unlimited[f"world:{currency}"] = None
+            self._records.overdrafts[f"{DEBTOR}:{currency}"] = OVERDRAFT
         for row in rows:
             await self.client.create_account(str(row[0]), str(row[1]), minimum_balance=row[2])  # type: ignore[arg-type]
             self._records.accounts[str(row[0])] = str(row[1])
         for name, currency in self._records.accounts.items():
-            if not name.startswith("world"):
+            if not name.startswith(("world", DEBTOR)):
                 await self._send(Transfer(self.client.new_id(), f"world:{currency}", name, FUNDS))
         for currency in CURRENCIES:
             await self._open_spender(f"{SPENDER}:{currency}", currency)
@@ -101,19 +110,26 @@ class Bank:
                     timeout=CALL_SECONDS,
                 )
             case "capture":
-                call = client.capture(transfer.hold, transfer.amount, id=transfer.id, timeout=CALL_SECONDS)
+                amount = None if transfer.balancing else transfer.amount
+                call = client.capture(
+                    transfer.hold, amount, final=transfer.is_final, id=transfer.id, timeout=CALL_SECONDS
+                )
             case "void":
                 call = client.void(transfer.hold, id=transfer.id, timeout=CALL_SECONDS)
             case _:
+                amount = transfer.limit or None if transfer.balancing else transfer.amount
                 call = client.transfer(
-                    transfer.debit, transfer.credit, transfer.amount, id=transfer.id, timeout=CALL_SECONDS,
+                    transfer.debit, transfer.credit, amount, id=transfer.id, timeout=CALL_SECONDS,
                     currency=self._records.accounts[transfer.debit], reverses=transfer.reverses or None,
+                    balancing=transfer.balancing or None,  # type: ignore[arg-type]
                 )  # fmt: skip
         attempt = Attempt(self._loop.time())
         self._records.transfers[transfer.id] = transfer
         transfer.attempts.append(attempt)
         try:
-            attempt.outcome = (await call).status.name
+            receipt = await call
+            attempt.outcome = receipt.status.name
+            self._records.told(transfer, receipt.amount)
         except Refused as refused:
             attempt.outcome = refused.status
         except Busy:
@@ -204,46 +220,152 @@ class Bank:
         await self._send(self._new("hold"))
 
     async def _end_hold(self) -> None:
-        """Captures a part of an accepted hold, or voids it."""
-        holds = [
-            one
-            for one in self._records.transfers.values()
-            if one.kind == "hold" and one.accepted_at < self._loop.time()
-        ]
-        if not holds:
+        """Captures a part of an accepted hold, or what is left of it, for good or not; or voids it."""
+        if (transfer := self._new_end()) is None:
             return
-        hold = self._random.choice(holds[-10:])
-        kind = self._random.choice(("capture", "capture", "void"))
-        amount = self._random.randint(1, hold.amount) if kind == "capture" else 0
-        transfer = Transfer(self.client.new_id(), hold.debit, hold.credit, amount, kind, hold.id)
         try:
-            await self.client._holds.accounts(hold.id)
+            await self.client._holds.accounts(transfer.hold)
         except (Unreachable, Busy):
             return
         await self._send(transfer)
 
+    def _new_end(self, hold: Transfer | None = None) -> Transfer | None:
+        """Of this hold, or of one that was accepted; None where there is none."""
+        if hold is None:
+            now, known = self._loop.time(), self._records.transfers.values()
+            holds = [one for one in known if one.kind == "hold" and one.accepted_at < now]
+            if not holds:
+                return None
+            hold = self._random.choice(holds[-10:])
+        kind = self._random.choice(("capture", "capture", "capture", "void"))
+        end = Transfer(self.client.new_id(), hold.debit, hold.credit, 0, kind, hold.id)
+        if kind == "capture":
+            end.is_final = self._random.random() < 0.3
+            if self._random.random() < 0.3:
+                end.balancing = "rest"
+            else:
+                end.amount = self._random.randint(1, hold.amount)
+        return end
+
     async def _reverse(self) -> None:
         """Gives back parts of a payment that has happened, or may have, several at once, of which not all fit."""
-        paid = [one for one in self._records.transfers.values() if one.kind == "plain" and not one.reverses]
-        paid = [
-            one for one in paid if one.credit in self._records.accounts and one.credit not in self._records.allowances
-        ]
-        if not paid:
-            return
-        origin = self._random.choice(paid[-10:])
-        amounts = [self._random.randint(1, origin.amount) for _ in range(self._random.randint(1, 4))]
-        rows = [
-            Transfer(self.client.new_id(), origin.credit, origin.debit, amount, reverses=origin.id)
-            for amount in amounts
-        ]
-        await asyncio.gather(*map(self._send, rows))
+        if (origin := self._origin()) is not None:
+            rows = [self._new_reversal(origin) for _ in range(self._random.randint(1, 4))]
+            await asyncio.gather(*map(self._send, rows))
+
+    def _origin(self) -> Transfer | None:
+        """Something that can be given back."""
+        known, names = self._records.transfers.values(), self._records.accounts
+        paid = [one for one in known if one.kind in ("plain", "capture") and not one.reverses and one.amount]
+        paid = [one for one in paid if one.credit in names and one.credit not in self._records.allowances]
+        return self._random.choice(paid[-10:]) if paid else None
+
+    def _new_reversal(self, origin: Transfer) -> Transfer:
+        amount = self._random.randint(1, origin.amount)
+        return Transfer(self.client.new_id(), origin.credit, origin.debit, amount, reverses=origin.id)
+
+    async def _balance(self) -> None:
+        """Moves what is there or owed, perhaps from two sides at once."""
+        transfer = self._new_balancing()
+        times = 2 if self._random.random() < TWICE else 1
+        await asyncio.gather(*(self._send(transfer) for _ in range(times)))
+        if not transfer.attempts[-1].is_definite:
+            await self._send(transfer)
+
+    def _new_balancing(self) -> Transfer:
+        transfer = self._new()
+        transfer.amount, transfer.balancing = 0, self._random.choice(("debit", "credit", "both"))
+        debtor = f"{DEBTOR}:{self._records.accounts[transfer.debit]}"
+        if transfer.balancing != "debit" and debtor in self._records.accounts and debtor != transfer.debit:
+            transfer.credit = debtor
+        transfer.limit = 0 if self._random.random() < UNBOUNDED else self._random.randint(1, 2 * AMOUNT_MAX)
+        return transfer
+
+    # -- transactions ---------------------------------------------------------------------------------------------
+
+    async def _transact(self) -> None:
+        """Legs of all kinds, perhaps from two sides at once."""
+        rows: list[Transfer] = []
+        count = self._random.randint(2, 5)
+        while len(rows) < count:
+            match self._random.choice(("plain", "plain", "balancing", "hold", "both", "end", "reversal")):
+                case "plain":
+                    rows.append(self._new())
+                case "balancing":
+                    rows.append(self._new_balancing())
+                case "hold":
+                    rows.append(self._new("hold"))
+                case "both":
+                    rows.append(self._new("hold"))
+                    rows += filter(None, [self._new_end(rows[-1])])
+                case "end":
+                    rows += filter(None, [self._new_end()])
+                case "reversal":
+                    rows += [] if (origin := self._origin()) is None else [self._new_reversal(origin)]
+        self._records.chains += 1
+        for row in rows:
+            row.chain = self._records.chains
+        self._transactions.append(rows)
+        if self._random.random() < TWICE:
+            await asyncio.gather(self._send_legs(rows), self._send_legs_late(rows))
+        else:
+            await self._send_legs(rows)
+        if not rows[0].attempts[-1].is_definite and self._random.random() < 0.5:
+            await self._send_legs(rows)
+
+    async def _transact_again(self) -> None:
+        """An old transaction once more."""
+        if self._transactions:
+            await self._send_legs(self._random.choice(self._transactions[-8:]))
+
+    async def _send_legs_late(self, rows: list[Transfer]) -> None:
+        await asyncio.sleep(self._random.uniform(0, TWICE_SECONDS))
+        await self._send_legs(rows)
+
+    async def _send_legs(self, rows: list[Transfer]) -> None:
+        attempts = [Attempt(self._loop.time()) for _ in rows]
+        for transfer, attempt in zip(rows, attempts, strict=True):
+            self._records.transfers[transfer.id] = transfer
+            transfer.attempts.append(attempt)
+        try:
+            legs = [self._leg(one) for one in rows]
+            receipt = await self.client.transaction(legs, ids=[one.id for one in rows], timeout=CALL_SECONDS)
+            outcomes = [leg.status.name for leg in receipt.legs]
+            for transfer, leg in zip(rows, receipt.legs, strict=True):
+                self._records.told(transfer, leg.amount)
+        except Refused as refused:
+            outcomes = [refused.status if place == refused.leg else LINKED for place in range(len(rows))]
+        except Busy:
+            outcomes = [BUSY] * len(rows)
+        except Unreachable:
+            outcomes = [NOT_SENT] * len(rows)
+        except OutcomeUnknown:
+            outcomes = [UNKNOWN] * len(rows)
+        for attempt, outcome in zip(attempts, outcomes, strict=True):
+            attempt.outcome, attempt.returned = outcome, self._loop.time()
+
+    def _leg(self, one: Transfer) -> Leg:
+        match one.kind:
+            case "hold":
+                return Hold(one.debit, one.credit, one.amount, ttl=one.ttl)
+            case "capture":
+                return Capture(one.hold, None if one.balancing else one.amount, final=one.is_final)
+            case "void":
+                return Void(one.hold)
+            case _:
+                return Payment(
+                    one.debit, one.credit, one.limit or None if one.balancing else one.amount,
+                    balancing=one.balancing or None, reverses=one.reverses or None,  # type: ignore[arg-type]
+                )  # fmt: skip
+
+    # -- once more ------------------------------------------------------------------------------------------------
 
     async def _again(self) -> None:
         """An old transfer once more, perhaps from two sides at once."""
-        plain = [one for one in self._records.transfers.values() if one.kind == "plain" and not one.chain]
-        if not plain:
+        lone = [one for one in self._records.transfers.values() if not one.chain]
+        if not lone:
             return
-        transfer = self._random.choice(plain[-30:])
+        transfer = self._random.choice(lone[-30:])
         if self._random.random() < 0.5:
             await asyncio.gather(self._send(transfer), self._send(transfer))
         else:
@@ -253,6 +375,7 @@ class Bank:
         """The id of an accepted transfer with another amount, or to another account, must be refused."""
         accepted = [one for one in self._records.transfers.values() if one.accepted_at <= self._loop.time()]
         accepted = [one for one in accepted if one.kind == "plain" and not one.chain and not one.reverses]
+        accepted = [one for one in accepted if not one.balancing]
         if not accepted:
             return
         transfer = self._random.choice(accepted[-30:])
@@ -285,12 +408,22 @@ class Bank:
         """Asks for the outcome once; whether there was an answer."""
         try:
             status = await self.client.outcome(transfer.id, transfer.debit, timeout=CALL_SECONDS)
+            if transfer.balancing and status.name in ACCEPTED:
+                await self._find(transfer)
         except (Busy, OutcomeUnknown, Unreachable):
             return False
         if transfer.final not in ("", status.name):
             self._records.broken.append(f"transfer {transfer.id:032x}: outcome {transfer.final}, later {status.name}")
         transfer.final = status.name
         return True
+
+    async def _find(self, transfer: Transfer) -> None:
+        """What a balancing row has moved, out of the books."""
+        found = await self.client.find(transfer.id, timeout=CALL_SECONDS)
+        if found is None:
+            self._records.broken.append(f"transfer {transfer.id:032x} has happened, and is not found")
+        else:
+            self._records.told(transfer, found.amount)
 
     async def _read(self) -> None:
         await self.read(self._random.choice(list(self._records.accounts)))

@@ -15,11 +15,13 @@ from node.core.allowances.counted import Pending, Reserved
 from node.core.commit import Coordinator
 from node.core.ledger import ledger, legs
 from node.core.ledger.books import Books
-from node.core.ledger.exact import Exact
+from node.core.ledger.exact import Bound, Exact
 from node.core.ledger.reversals import Reversals, Reversed
+from node.core.ledger.sheet import Cell
 from node.core.machine import At, Body, Machine, Over, Prepare, Statuses
 from protocol import placement
 from protocol.client import batches
+from protocol.status import Status
 
 
 def pay_by_credit(patch: pytest.MonkeyPatch) -> None:
@@ -107,6 +109,26 @@ def count_reversals_late(patch: pytest.MonkeyPatch) -> None:
         return honest(self, id, replace(counter, undecided=0))
 
     patch.setattr(Reversals, "put", put)
+
+
+def count_failed_reversals(patch: pytest.MonkeyPatch) -> None:
+    """What a round that comes to nothing would have given back counts as given."""
+    honest = Reversals.settle
+
+    def settle(self: Reversals, id: bytes, amount: int, segment: int, *, happens: bool) -> None:
+        honest(self, id, amount, segment, happens=True)
+
+    patch.setattr(Reversals, "settle", settle)
+
+
+def leave_bounds_to_the_debit(patch: pytest.MonkeyPatch) -> None:
+    """The shard of a balancing row's credit account says nothing of what is owed there."""
+    honest = Exact._bounds
+
+    def bounds(self: Exact, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> list[Bound] | Status:
+        return [] if debit_cell is None else honest(self, line, debit_cell, credit_cell)
+
+    patch.setattr(Exact, "_bounds", bounds)
 
 
 def keep_what_is_given_back(patch: pytest.MonkeyPatch) -> None:

@@ -39,12 +39,15 @@ class Transfer:
     id: int
     debit: str
     credit: str
-    amount: int
+    amount: int  # where it is balancing: that it has moved, 0 as long as nobody knows
     kind: str = "plain"  # plain, hold, capture or void
     hold: int = 0
     reverses: int = 0  # the id of the transfer that it gives back, 0 for none
     ttl: int = 0
-    chain: int = 0  # number of its chain, 0 for none
+    balancing: str = ""  # up to what: debit, credit, both, or the rest of a hold
+    limit: int = 0  # likewise, 0 for none
+    is_final: bool = False  # of a capture: it gives back what is left of the hold
+    chain: int = 0  # number of its chain or transaction, 0 for none
     attempts: list[Attempt] = field(default_factory=list)
     final: str = ""  # what `outcome` said at the end
 
@@ -113,6 +116,8 @@ class Records:
     events: list[Told] = field(default_factory=list)  # all of them, in the end
     numbers: int = 0  # handed out, so that every value that is written is another one
     accounts: dict[str, str] = field(default_factory=dict)  # name -> currency
+    unlimited: dict[str, None] = field(default_factory=dict)  # accounts without a minimum
+    overdrafts: dict[str, int] = field(default_factory=dict)  # how far below 0 an account may go, where it may
     chains: int = 0
     audits: int = 0
     broken: list[str] = field(default_factory=list)  # promises that a call itself showed to be broken
@@ -121,6 +126,12 @@ class Records:
         """One that nobody else has."""
         self.numbers += 1
         return self.numbers
+
+    def told(self, transfer: Transfer, amount: int | None) -> None:
+        """A client was told that the transfer has moved so much; everybody is told the same."""
+        if amount is not None and transfer.amount not in (0, amount):
+            self.broken.append(f"transfer {transfer.id:032x}: told to have moved {transfer.amount}, and {amount}")
+        transfer.amount = amount or transfer.amount
 
     def created(self) -> list[Transfer]:
         """The transfers that happened."""

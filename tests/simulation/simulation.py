@@ -6,7 +6,7 @@ wrong, `swarm` which kinds of it a run has, `records` what clients saw. Behind t
 `links` that are cut, or break between nodes far apart, and that nobody may notice, a lost data folder (`folders`), clients that ask
 for too much (`greed`), `machines` that are put back, so many that a group may refuse for ever.
 What each node told its operator is kept, and the end of it is in the report of a seed that fails.
-Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`,
+Checkers look at the logs (`invariants`, `decisions`), at the disks (`checkpoints`) and at the records (`histories`, `amounts`,
 `linearizability`, `list_append`, `snapshots`, `fencing`, `times`, `events`); `mutants` are what they must find. A seed decides everything:
 the same seed gives the same run, down to the last byte on the network.
 
@@ -26,10 +26,10 @@ from random import Random
 from typing import Any, Protocol
 
 from node.actors import snapshots
-from protocol.client import Client, locks
+from protocol.client import Account, Client, locks
 from protocol.errors import Busy, Unreachable
 from protocol.placement import group_of
-from tests.simulation import events, fencing, histories, linearizability, list_append
+from tests.simulation import amounts, events, fencing, histories, linearizability, list_append
 from tests.simulation import snapshots as cuts
 from tests.simulation.bank import Bank
 from tests.simulation.cluster import BASE_PORT, SMALL_PIECE_BYTES, Cluster, Shape, small_limits
@@ -359,12 +359,15 @@ class Simulation:
             *histories.check_allowances(records),
             *events.check_events(records, {group: known.machine for group, known in self.invariants.groups.items()}),
             *histories.check_reversals(records),
+            *amounts.check_balancing(records),
+            *amounts.check_holds(records),
         ]
         for name in records.accounts:
             group = group_of(name, self.cluster.shape.shards)
             known = self.invariants.groups[group]
-            posted, listed = await self.loop.spawn(self.workers[0].owner, self._account(name))
-            broken += histories.check_account(name, posted, listed, records)
+            account, listed = await self.loop.spawn(self.workers[0].owner, self._account(name))
+            broken += histories.check_account(name, account.posted, listed, records)
+            broken += amounts.check_held(name, account.held, records)
             if name in records.split:
                 broken += histories.check_sums_of_parts(name, records)
             else:
@@ -386,10 +389,10 @@ class Simulation:
         broken += fencing.check_refused([one for one, _ in records.lapsed.values()], records.grants)
         return broken + list_append.check_lists(records.lists, is_real_time=False)
 
-    async def _account(self, name: str) -> tuple[int, list[int]]:
+    async def _account(self, name: str) -> tuple[Account, list[int]]:
         client = self.workers[0].client
-        posted = (await client.account(name)).posted
-        return posted, [entry.id async for entry in client.history(name, page=100)]
+        account = await client.account(name)
+        return account, [entry.id async for entry in client.history(name, page=100)]
 
 
 class _Secrets:

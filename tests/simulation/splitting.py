@@ -15,6 +15,7 @@ class SplitBank(Bank):
         """Opens the accounts and puts money on them."""
         for currency in CURRENCIES:
             await self.client.create_account(f"source:{currency}", currency, minimum_balance=None)
+            self._records.unlimited[f"source:{currency}"] = None
             names = [f"payer{number}:{currency}" for number in range(CUSTOMERS)]
             shops = [f"shop{number}:{currency}" for number in range(SHOPS)]
             for name in [*names, *shops]:

@@ -119,6 +119,8 @@ def test_a_planted_bug_of_rounds_is_found(
         (more_mutants.tell_nothing_over, "are not forgotten", plan("bank", "elections")),
         (more_mutants.pledge_nothing, "paid out of", plan("bank", "shards")),
         (more_mutants.count_reversals_late, "given back of", plan("bank", "shards")),
+        (more_mutants.count_failed_reversals, "not given back, and", plan("bank", "shards")),
+        (more_mutants.leave_bounds_to_the_debit, "balances credit with|balances both with", plan("bank", "elections")),
         (more_mutants.keep_what_is_given_back, "refused, and", plan("bank", "shards")),
         (mutants.give_up_pings, "far apart, does not come up", Plan(1.0, "note", spell="links")),
         (mutants.know_one_way, "while nothing but single links failed", Plan(1.0, "note", spell="links")),
