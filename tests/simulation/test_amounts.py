@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.simulation.amounts import check_balancing, check_held, check_holds
@@ -16,10 +18,10 @@ def records_of(*transfers: Transfer) -> Records:
     return Records({one.id: one for one in transfers}, unlimited={"world": None}, overdrafts={"dan": 50})
 
 
-def paid(id: int, debit: str, credit: str, amount: int, at: float, until: float = 0.0, **more: object) -> Transfer:
+def paid(id: int, debit: str, credit: str, amount: int, at: float, until: float = 0.0, **more: Any) -> Transfer:
     """One that has happened, between these times."""
     attempts = [Attempt(at, until or at + 0.5, "created")]
-    return Transfer(id, debit, credit, amount, attempts=attempts, final="created", **more)  # type: ignore[arg-type]
+    return Transfer(id, debit, credit, amount, attempts=attempts, final="created", **more)
 
 
 FUNDS = paid(1, "world", "alice", 100, 0.0)
@@ -61,7 +63,7 @@ def hold(*ends: Transfer, ttl: int = 3_600) -> Records:
     return records_of(FUNDS, paid(10, "alice", "bob", 60, 1.0, kind="hold", ttl=ttl), *ends)
 
 
-def end(id: int, amount: int, at: float, kind: str = "capture", **more: object) -> Transfer:
+def end(id: int, amount: int, at: float, kind: str = "capture", **more: Any) -> Transfer:
     return paid(id, "alice", "bob", amount, at, kind=kind, hold=10, **more)
 
 
@@ -89,9 +91,9 @@ def test_what_becomes_of_a_hold(found: Records, held: int, words: str) -> None:
     assert bool(broken) == bool(words)
 
 
-def refused(why: str, **more: object) -> Transfer:
+def refused(why: str, **more: Any) -> Transfer:
     attempts = [Attempt(5.0, 6.0, why)]
-    return Transfer(5, "alice", "bob", attempts=attempts, final=why, **more)  # type: ignore[arg-type]
+    return Transfer(5, "alice", "bob", attempts=attempts, final=why, **more)
 
 
 def test_what_is_left_may_be_given_back() -> None:

@@ -142,18 +142,18 @@ def test_a_planted_bug_is_found(
 
 
 @pytest.mark.parametrize(
-    ("plant", "found_by", "seed"),
+    ("plant", "found_by", "plan", "seed"),
     [
-        (mutants.refuse_without_the_debit, "in the end|accepted, and", 4),
-        (more_mutants.take_late_prepares, "is undecided for", 11),
+        (mutants.refuse_without_the_debit, "in the end|accepted, and", TARDY, 4),
+        (more_mutants.take_late_prepares, "is undecided for", replace(TARDY, seconds=4.0, spell="none"), 18),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_planted_bug_about_tardy_shards_is_found(
-    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, seed: int, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None], found_by: str, plan: Plan, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a seed that holds without it, or a few more."""
-    check_found(plant, found_by, TARDY, monkeypatch, first_seed=seed)
+    check_found(plant, found_by, plan, monkeypatch, first_seed=seed)
 
 
 def check_found(
