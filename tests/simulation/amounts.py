@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from protocol.status import Status
 from tests.simulation.records import Records, Transfer
 
 Bound = tuple[int, int]
 """The least and the most that may have been there, or owed."""
 
+NOT_FOUND = Status.hold_not_found.name
 LONG_SECONDS = 3_600  # a hold that lives so long has not ended by itself in a run
 
 
@@ -62,8 +64,14 @@ def _rest(one: Transfer, records: Records, created: list[Transfer]) -> Bound:
 
 
 def check_holds(records: Records) -> list[str]:
-    """Of none more is captured than was put aside; one void or final capture ends it, and nothing is captured behind that."""
+    """Of none more is captured than was put aside; one void or final capture ends it, and nothing is captured behind that.
+
+    One that somebody knows to be open is found.
+    """
     broken = []
+    for one in records.transfers.values():
+        if one.final == NOT_FOUND and records.transfers[one.hold].accepted_at < one.invoked_at:
+            broken.append(f"hold {one.hold:032x} was accepted, and then not found")
     for hold, ends in _ends_of(records):
         captured = sum(one.amount for one in ends if one.kind == "capture")
         if captured > hold.amount * hold.is_created:

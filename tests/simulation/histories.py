@@ -63,6 +63,9 @@ def check_reversals(records: Records) -> list[str]:
         if amount > moved:
             broken.append(f"transfer {id:032x}: {amount} given back of {moved}")
     for transfer in records.transfers.values():
+        is_lost = transfer.final == Status.reversed_transfer_not_found.name
+        if is_lost and records.transfers[transfer.reverses].accepted_at < transfer.invoked_at:
+            broken.append(f"transfer {transfer.reverses:032x} was accepted, and then not found")
         if transfer.final in REVERSED and not transfer.chain:
             paid, back = records.transfers[transfer.reverses].amount, given.get(transfer.reverses, 0)
             if back + transfer.amount <= paid:

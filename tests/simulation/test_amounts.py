@@ -109,6 +109,17 @@ def test_what_is_left_may_be_given_back() -> None:
     )
 
 
+@pytest.mark.parametrize(("at", "words"), [(4.0, "then not found"), (4.9, "")])
+def test_what_was_accepted_is_found(at: float, words: str) -> None:
+    """By captures and reversals that were sent when somebody knew of it; others may have come before it."""
+    held, origin = paid(10, "alice", "bob", 60, at, kind="hold", ttl=3_600), paid(1, "bob", "alice", 60, at)
+    capture = refused("hold_not_found", amount=1, kind="capture", hold=10)
+    reversal = refused("reversed_transfer_not_found", amount=1, reverses=1)
+    for broken in (check_holds(records_of(held, capture)), check_reversals(records_of(origin, reversal))):
+        assert words in "".join(broken)
+        assert bool(broken) == bool(words)
+
+
 @pytest.mark.parametrize(
     ("balancing", "limit", "holds"),
     [("debit", 0, False), ("both", 500, False), ("credit", 0, True), ("credit", 90, False)],

@@ -328,8 +328,8 @@ class Exact:
         hold = holds.open.get(id)
         if hold is None:
             ended = holds.ended_status(id) or self.hold_hints.get(position, int(Status.hold_not_found))
-            is_opening = ended == Status.hold_not_found and self.books.find_prepared(id)
-            return Status.undecided if is_opening else ended
+            is_opening = self.books.find_prepared(id) or self._may_open_here(id, position)
+            return Status.undecided if ended == Status.hold_not_found and is_opening else ended
         if hold.debit != lines.debit[line]:
             return Status.hold_has_different_debit_account
         if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
@@ -392,13 +392,24 @@ class Exact:
 
     def _may_be_here(self, id: bytes, position: int) -> bool:
         """Whether another transaction of the batch has made this transfer before, or in a round may make it with this one."""
+        named = self._named_rows()
+        if self.batch.sides:
+            sides = self.batch.sides
+            return named.beside(id, position, lambda row: row not in self.hints and bool(sides[row] & DEBIT))
+        return named.before(id, position, lambda row: row not in self.hints and self._has_happened(row))
+
+    def _may_open_here(self, id: bytes, position: int) -> bool:
+        """Whether another transaction of the round may open this hold with it; within a shard it would be open by now."""
+        if not self.batch.sides:
+            return False
+        flags, hints = self.batch.flag_bits(), self.hints
+        return self._named_rows().beside(id, position, lambda row: row not in hints and bool(flags[row] & HOLD))
+
+    def _named_rows(self) -> Named:
         if self.named is None:
             self.named = Named(self.batch)
             self.line_at = {position: line for line, position in enumerate(self.lines.positions)}
-        if self.batch.sides:
-            sides = self.batch.sides
-            return self.named.beside(id, position, lambda row: row not in self.hints and bool(sides[row] & DEBIT))
-        return self.named.before(id, position, lambda row: row not in self.hints and self._has_happened(row))
+        return self.named
 
     def _has_happened(self, position: int) -> bool:
         """Of a row before the one at hand; one that is no line here is judged by columns."""

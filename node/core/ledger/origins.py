@@ -27,6 +27,7 @@ REVERSED = "ledger_reversed"  # by place in the record: what was given back, 8 b
 NOTES = "ledger origins"  # no table: what was found in a segment that was looked through
 SEGMENTS_AT_ONCE = 4  # read in one step, a megabyte each
 REVERSAL = int(Flag.reversal)
+NAMING = int(Flag.reversal | Flag.capture | Flag.void)
 
 
 class Origin(NamedTuple):
@@ -121,11 +122,11 @@ def origins_of(batch: Batch) -> dict[int, Origin]:
 
 
 class Named:
-    """The rows of a batch whose ids its reversals name: each is looked at once for all reversals that name it."""
+    """The rows of a batch whose ids its reversals, captures and voids name: each is looked at once for all that name it."""
 
     def __init__(self, batch: Batch) -> None:
-        reversals = np.flatnonzero((batch.flag_bits() & REVERSAL) != 0).tolist()
-        self._rows: dict[bytes, list[int]] = {batch.hold_id(row): [] for row in reversals}
+        naming = np.flatnonzero((batch.flag_bits() & NAMING) != 0).tolist()
+        self._rows: dict[bytes, list[int]] = {batch.hold_id(row): [] for row in naming}
         for row in range(batch.count):
             if (rows := self._rows.get(batch.id_at(row))) is not None:
                 rows.append(row)

@@ -232,7 +232,9 @@ class Model:
         """Whether the hold that the row names allows it."""
         hold = self.holds.get(row.hold_id)
         if hold is None:
-            is_opening = row.hold_id not in self.ended and self.waits(row.hold_id, self.preparing)
+            beside = [leg for leg in self.preparing_rows if leg.id == row.hold_id and leg.number != row.number]
+            opens = any(leg.flags & Flag.hold and not self.shape(leg) for leg in beside)
+            is_opening = row.hold_id not in self.ended and (opens or self.waits(row.hold_id, self.preparing))
             return Status.undecided if is_opening else self.ended.get(row.hold_id, int(Status.hold_not_found))
         if hold["debit"] != row.debit:
             return Status.hold_has_different_debit_account

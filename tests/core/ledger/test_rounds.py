@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,20 @@ def test_a_hold_whose_decision_is_on_its_way_is_undecided(driver: Driver, flag: 
     assert driver.prepare(9, [end], 1) == [0]
     decide(driver, 9, 0)
     assert driver.balances("a") == (40 if flag is Flag.capture else 100, 0, 0)
+
+
+@pytest.mark.parametrize("flag", [Flag.capture, Flag.void])
+def test_a_hold_of_the_same_round_is_waited_for(driver: Driver, flag: Flag) -> None:
+    """Sent behind it in one request, as within a shard; where it comes to nothing, or is none, nothing is waited for any more."""
+    hold = Transfer(10, "a", "far", 60, flags=int(Flag.hold), ttl=60, side=1)
+    end = Transfer(11, "a", "far", 60 if flag is Flag.capture else 0, flags=int(flag), hold_id=10, side=1, number=1)
+    assert names(driver.prepare(7, [hold, end], 2)) == ["created", "undecided"]
+    decide(driver, 7, 0, Status.retry)
+    assert driver.prepare(8, [replace(end, number=0)], 1) == [0]
+    decide(driver, 8, 0)
+    assert driver.balances("a") == (40 if flag is Flag.capture else 100, 0, 0)
+    plain, other = replace(hold, id=20, flags=0, ttl=0, amount=1), replace(end, id=21, hold_id=20)
+    assert names(driver.prepare(9, [plain, other], 2)) == ["created", "hold_not_found"]
 
 
 def test_missing_money_that_may_still_come_is_undecided(driver: Driver) -> None:
