@@ -279,8 +279,7 @@ class Router:
     def _is_conflict(self, call: Call, answer: list[Any]) -> bool:
         served = self.operations.served(call.operation)
         if served is None:  # of the home share of a split account
-            kind, *_ = call.body
-            is_update = call.operation == PeerOperation.ledger and kind == Operation.update
+            is_update = call.operation == PeerOperation.ledger and call.body[:1] == [Operation.update]
             served = self.operations.served(Operation.update) if is_update else None
         return served is not None and served.is_conflict(answer)
 

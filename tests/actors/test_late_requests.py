@@ -260,6 +260,15 @@ def test_a_node_that_asks_again_does_not_call_a_conflict_a_refusal(operation: st
     assert answers[0].may_have_happened and answers[1] == [AccountStatus.updated, 7]
 
 
+@pytest.mark.parametrize("operation", ["audit", "undecided", "mark", "ledger"])
+def test_what_takes_no_argument_is_asked_again(operation: str) -> None:
+    """Whoever coordinates by then answers it, perhaps this very node: no body is taken apart that has nothing in it."""
+    answers: list[Any] = []
+    again = LocalRouter(1)._again(router.Call(0, operation, [], 1.0, answers.append))
+    again.reply([[], []])
+    assert answers == [[[], []]]
+
+
 @pytest.mark.parametrize("action", ["acquire", "try"])
 def test_a_late_copy_does_not_take_a_released_lock(action: str) -> None:
     """Nobody would know that it holds it, and the next one would wait for its whole time to live."""
