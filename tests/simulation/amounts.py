@@ -70,7 +70,7 @@ def check_holds(records: Records) -> list[str]:
     """
     broken = []
     for one in records.transfers.values():
-        if one.final == NOT_FOUND and records.transfers[one.hold].accepted_at < one.invoked_at:
+        if one.final == NOT_FOUND and one.hold and records.transfers[one.hold].accepted_at < one.invoked_at:
             broken.append(f"hold {one.hold:032x} was accepted, and then not found")
     for hold, ends in _ends_of(records):
         captured = sum(one.amount for one in ends if one.kind == "capture")

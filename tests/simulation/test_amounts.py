@@ -118,6 +118,9 @@ def test_what_was_accepted_is_found(at: float, words: str) -> None:
     for broken in (check_holds(records_of(held, capture)), check_reversals(records_of(origin, reversal))):
         assert words in "".join(broken)
         assert bool(broken) == bool(words)
+    for why in ("hold_not_found", "reversed_transfer_not_found", "exceeds_reversible_amount"):
+        plain = records_of(refused(why, amount=1))  # that this is wrong, others say
+        assert check_holds(plain) + check_reversals(plain) == []
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_planted_bug_of_rounds_is_found(
         (mutants.promise_before_log, "has lost nothing", plan("bank", "writes")),
         (mutants.believe_old_folder, "forgot that|voted for|lacks committed|on disk at", plan("note", "copies")),
         (mutants.name_older_checkpoint, "only applied entries|is taken for", plan("bank", "snapshots")),
-        (mutants.believe_own_log, "two entries|lacks committed|on disk at", Plan(1.0, "bank", spell="machines")),
+        (mutants.believe_own_log, "two entries|lacks committed|on disk at", Plan(1.0, "note", spell="machines")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "2pc")),
         (mutants.decide_on_timeout, AGAINST_VOTES, plan("bank", "shards", "3pc")),
         (mutants.cut_anywhere, "adds up|ahead|misses|in the log it is|balanced=False", plan("bank", "shards")),
@@ -144,7 +144,7 @@ def test_a_planted_bug_is_found(
 @pytest.mark.parametrize(
     ("plant", "found_by", "plan", "seed"),
     [
-        (mutants.refuse_without_the_debit, "in the end|accepted, and", TARDY, 4),
+        (mutants.refuse_without_the_debit, "in the end|accepted, and", replace(TARDY, seconds=6.0, spell="none"), 10),
         (more_mutants.take_late_prepares, "is undecided for", replace(TARDY, seconds=4.0, spell="none"), 18),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
