@@ -122,17 +122,15 @@ class PromiseFile:
     def write(self, promises: Mapping[int, Promise]) -> None:
         """Returns when they are on disk. Raises StorageFailed."""
         self._drain += 1
-        places: list[int] = []
-        for group, promise in promises.items():
-            half = self._half[group] = 1 - self._half.get(group, 1)
-            places.append(self._pack(group, half, promise))
-        blocks = sorted({place // BLOCK_BYTES * BLOCK_BYTES for place in places})
+        blocks = {self._pack(group, promise) // BLOCK_BYTES * BLOCK_BYTES for group, promise in promises.items()}
         try:
-            self._save(blocks)
+            self._save(sorted(blocks))
         except OSError as error:
             raise refused_by_system(self._path, error) from error
 
-    def _pack(self, group: int, half: int, promise: Promise) -> int:
+    def _pack(self, group: int, promise: Promise) -> int:
+        """Into the slot that does not count: where it lies."""
+        half = self._half[group] = 1 - self._half.get(group, 1)
         place = _place(group, half)
         lost = promise.lost or LogEnd()
         numbers = (promise.written, promise.index, promise.entry_term, lost.term, lost.index, promise.vote)

@@ -18,6 +18,8 @@ FLAGS: dict[str | None, Flag] = {
     "both": Flag.balancing_debit | Flag.balancing_credit,
 }  # fmt: skip
 
+_BALANCING = int(Flag.balancing_debit | Flag.balancing_credit)
+
 
 def amount_and_flags(amount: object, balancing: object) -> tuple[int, Flag]:
     """The amount as it travels, 0 where a balancing payment has no limit; a limit is above 0. Raises ProtocolError(bad_request)."""
@@ -47,7 +49,7 @@ def limit_of(amount: object) -> int:
 
 def is_balancing(flags: int) -> bool:
     """Whether only the books know what has moved."""
-    return bool(flags & (Flag.balancing_debit | Flag.balancing_credit))
+    return flags & _BALANCING != 0
 
 
 async def amount_moved(calls: Calls, id: int, debit: str, deadline: float) -> int | None:

@@ -267,9 +267,10 @@ class Client(Following):
         guards = pack_guards(1, if_version, lock, commit)
         given: dict[str, Any] = {"code": code, "reference": reference, "currency": currency, "metadata": metadata}
         number, flags = amount_and_flags(amount, balancing)
-        reversal, named = (Flag.none, 0) if reverses is None else (Flag.reversal, check_reversed(reverses))
-        given |= {"names": named, "guards": guards, "timeout": timeout}
-        return await self._one(debit, credit, number, id, flags | reversal, **given)
+        if reverses is not None:
+            flags |= Flag.reversal
+            given["names"] = check_reversed(reverses)
+        return await self._one(debit, credit, number, id, flags, **given, guards=guards, timeout=timeout)
 
     async def hold(
         self,
