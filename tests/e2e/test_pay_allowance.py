@@ -7,26 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocol.client import connect
 from scripts.local import LocalCluster
-from tests.e2e.nodes import running
-from tests.e2e.programs import Outcome, run
+from tests.e2e.paying import alice_has_100_eur, pay
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """One node; alice has 100.00 EUR."""
-    with running(1, 2) as made:
-        with connect(made.addresses) as client:
-            client.create_account("world", "EUR", minimum_balance=None)
-            client.create_account("alice", "EUR")
-            client.transfer("world", "alice", 10_000)
+    """Of all tests here."""
+    with alice_has_100_eur() as made:
         yield made
-
-
-def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
-    """A command of pay."""
-    return run("pay", *arguments, addresses=",".join(cluster.addresses))
 
 
 def test_an_allowance_is_set_shown_and_taken_back(cluster: LocalCluster) -> None:

@@ -17,7 +17,8 @@ from protocol.client import connect
 from protocol.events import Cursor
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
-from tests.e2e.programs import Outcome, environment, run, script
+from tests.e2e.paying import pay
+from tests.e2e.programs import Outcome, environment, script
 
 PAID = [10_000, 250, 50]
 
@@ -37,11 +38,6 @@ def cluster() -> Iterator[LocalCluster]:
             with client.lock("till"):
                 pass
         yield made
-
-
-def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
-    """A command of pay."""
-    return run("pay", *arguments, addresses=",".join(cluster.addresses))
 
 
 def lines(done: Outcome) -> list[dict[str, object]]:

@@ -18,7 +18,8 @@ from protocol import ids
 from protocol.client import connect
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
-from tests.e2e.programs import ROOT, RUN_SECONDS, Outcome, environment, run, script
+from tests.e2e.paying import pay
+from tests.e2e.programs import ROOT, RUN_SECONDS, environment, run, script
 
 RICH, POOR, STRANGE = "{till}rich", "{till}poor", "{till}[bold]x[/y]"
 SINKS = ("full", "closed", "broken")
@@ -35,11 +36,6 @@ def cluster() -> Iterator[LocalCluster]:
             for number in range(ROWS):
                 client.transfer(RICH, STRANGE, 100, reference="inv [/17] \u202e" + "x" * number)
         yield made
-
-
-def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
-    """A command of pay."""
-    return run("pay", *arguments, addresses=",".join(cluster.addresses))
 
 
 def pay_into(cluster: LocalCluster, sink: str, *arguments: object) -> tuple[int, str]:

@@ -12,27 +12,17 @@ import pytest
 from protocol import ids
 from protocol.client import connect
 from scripts.local import LocalCluster
-from tests.e2e.nodes import running
-from tests.e2e.programs import Outcome, run
+from tests.e2e.paying import alice_has_100_eur, pay
+from tests.e2e.programs import Outcome
 
 PAY = {"kind": "transfer", "debit": "alice", "credit": "shop", "amount": 100}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """One node; alice has 100.00 EUR."""
-    with running(1, 2) as made:
-        with connect(made.addresses) as client:
-            client.create_account("world", "EUR", minimum_balance=None)
-            for account in ("alice", "shop", "fees"):
-                client.create_account(account, "EUR")
-            client.transfer("world", "alice", 10_000)
+    """Of all tests here."""
+    with alice_has_100_eur("shop", "fees") as made:
         yield made
-
-
-def pay(cluster: LocalCluster, *arguments: object, stdin: str | None = None) -> Outcome:
-    """A command of pay."""
-    return run("pay", *arguments, addresses=",".join(cluster.addresses), stdin=stdin)
 
 
 def rows_of(done: Outcome) -> list[dict[str, Any]]:

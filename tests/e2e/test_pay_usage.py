@@ -11,7 +11,7 @@ from node.cli.arguments import EXIT_USAGE
 from protocol.client import connect
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
-from tests.e2e.programs import Outcome, run
+from tests.e2e.paying import pay
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,6 @@ def cluster() -> Iterator[LocalCluster]:
             client.create_account("rich", "EUR", minimum_balance=None)
             client.create_account("poor", "EUR")
         yield made
-
-
-def pay(cluster: LocalCluster, *arguments: object) -> Outcome:
-    """A command of pay."""
-    return run("pay", *arguments, addresses=",".join(cluster.addresses))
 
 
 LONG, ODD = "x" * 65, "a\u200bb"
