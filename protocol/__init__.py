@@ -16,7 +16,7 @@ hold the code against that document. The modules, each on its own and imported b
 - `client`: the client.
 
 Invariants: all but `client` is pure (no clock, randomness or I/O). Bytes from outside raise `ProtocolError` and nothing
-else. An amount is an integer in minor units. A change to what travels raises `messages.PROTOCOL_VERSION`.
+else. An amount is an integer in minor units. Once released, a change to what travels raises `messages.PROTOCOL_VERSION`.
 
 Left out on purpose: compression and encryption are the transport's; what an operation means is the node's.
 """

@@ -60,7 +60,7 @@ _WIDTHS = {
     "ids": 16, "amount": 8, "flags": 2, "code": 4, "hold_ids": 16, "ttl": 4, "if_version": 8, "token": 8, "currency": 3,
 }  # fmt: skip
 _TEXTS = ("debit", "credit", "reference", "lock", "metadata")
-_with_rows = attrgetter(*_TEXTS, *_WIDTHS)
+_all_columns = attrgetter(*_TEXTS, *_WIDTHS)
 _REQUIRED = ("ids", "debit", "credit", "amount")
 _COLUMNS = tuple(
     (name, _WIDTHS.get(name, 0))
@@ -153,7 +153,7 @@ class Transfers:
 
     def length(self) -> int:
         """Characters and bytes of all columns; on the wire a character takes up to four bytes."""
-        return sum(map(len, _with_rows(self)))
+        return sum(map(len, _all_columns(self)))
 
     def amounts(self) -> NDArray[np.int64]:
         """Minor units, one a row (a view)."""

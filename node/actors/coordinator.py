@@ -57,7 +57,7 @@ REASONS = {
     Event.decision_found: "a shard in it had carried its decision out",
     Event.votes_found: "every shard in it had voted",
     Event.no_decision_exists: "a shard in it had not voted, and never will",
-    Event.majority_found: "a majority of its shards told its last attempt",
+    Event.majority_found: "a majority of the shards in it told its last attempt",
 }
 
 

@@ -224,10 +224,10 @@ class Link:
             self._is_told_up, self._away_ticks = False, 0
             self._operator.tell(LinkLost(self.address.id, reason))
 
-    def send(self, message: Message) -> None:
-        """Sends if the link is up; else the message is lost, as on any network."""
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """Sends if the link is up, as its connection does; else the message is lost, as on any network."""
         if self._is_welcome and self._connection is not None:
-            self._connection.send(message)
+            self._connection.send(message, at_once=at_once)
 
     def collect(self, group: int, message: LogMessage) -> None:
         """Sends with all other messages of the log of this turn of the loop."""
@@ -245,8 +245,7 @@ class Link:
     def _flush(self) -> None:
         if self._collected:
             collected, self._collected, self._collected_bytes = self._collected, [], 0
-            if self._is_welcome and self._connection is not None:
-                self._connection.send(Raft(collected), at_once=True)
+            self.send(Raft(collected), at_once=True)
 
     def call(self, operation: str, group: int, left_ms: int, version: int, body: list[Any], reply: Reply) -> None:
         """Asks the peer; `reply` is called once, at the latest when the connection breaks."""

@@ -286,7 +286,7 @@ class Pipeline:
     ) -> bool:
         """The entry at `index` has been applied: answers whoever waits for it here. Whether somebody waits for a decision now.
 
-        `not_leader` is what those are told whose entry has been replaced by another one.
+        `not_leader` makes what those are told whose entry has been replaced by another one.
         """
         if not self._in_flight or self._in_flight[0].index != index:
             return False

@@ -9,33 +9,23 @@ from itertools import groupby
 from typing import Any
 
 from node.cli.output import Row, Table, write
-from node.cli.shown import amount, labels, moment
+from node.cli.shown import amount, metadata_text, moment
 from protocol import ids
 from protocol.client import Event, SyncClient, SyncSubscription
 from protocol.events import OLDEST, ROWS_MAX, EventKind
 
 IDS = ("id", "hold", "reverses", "of")  # of transfers: 32 hexadecimal digits, as every command has them
 AMOUNTS = ("amount", "minimum", "maximum")  # minor units
-OWN = ("reference", "metadata")  # the users'
+USERS_OWN = ("reference", "metadata")
 COLUMNS = {
-    EventKind.accounts: (
-        "status",
-        "currency",
-        "account",
-        "minimum",
-        "maximum",
-        "owner",
-        "version",
-        "split",
-        "metadata",
-    ),
-    EventKind.transfers: ("amount", "currency", "code", "debit", "credit", "id", "of", *OWN),
-    EventKind.holds: ("amount", "currency", "ttl", "reason", "debit", "credit", "hold", "id", "code", *OWN),
+    EventKind.accounts: ("status", "currency", "account", "minimum", "maximum", "owner", "version", "split", "metadata"),
+    EventKind.transfers: ("amount", "currency", "code", "debit", "credit", "id", "of", *USERS_OWN),
+    EventKind.holds: ("amount", "currency", "ttl", "reason", "debit", "credit", "hold", "id", "code", *USERS_OWN),
     EventKind.allowances: ("amount", "account", "zone"),
     EventKind.locks: ("token", "reason", "lock", "owner"),
-}
+}  # fmt: skip
 """Of a table, by kind, behind the time and the name of the event. A capture is `of` a hold, a reversal of a transfer."""
-BREAKS = ("debit", "account", "lock")
+BREAKS = ("debit", "account", "lock")  # before which a line that is too long goes on in the next
 
 
 def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -43,7 +33,8 @@ def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "events", parents=[shared], help="what has happened to accounts, transfers, holds, allowances and locks",
         description="Up to now, or with --follow from then on, too. In the order of each shard, at least once. -o json prints an object a "
-        "line: minor units, ns, bytes in hexadecimal, and the cursor by which --cursor goes on behind it.",
+        "line: minor units, ns, bytes in hexadecimal, and the cursor by which --cursor goes on behind it. A table has the columns of its "
+        "kind, with a head wherever another kind follows; of is the hold that a capture takes from, or what a reversal gives back.",
     )  # fmt: skip
     kinds = [kind.value for kind in EventKind]
     command.add_argument("--kind", action="append", choices=kinds, help="of these only, given once or often (all)")
@@ -137,5 +128,5 @@ def _cell(name: str, value: Any, currency: str) -> Any:
     if name in AMOUNTS:
         return amount(value, currency)
     if name == "metadata" and isinstance(value, Mapping):
-        return labels(value)
+        return metadata_text(value)
     return None if value is None else _plain(name, value)

@@ -43,7 +43,7 @@ MALFORMED = frozenset(
         LockStatus.lock_ttl_out_of_range,
     )
 )  # fmt: skip
-"""Refusals of what no books would take: wrong usage, as what the command line refuses itself."""
+"""Refusals of what a command says, not of what the books hold: wrong usage, as if the command line had refused it."""
 ADDRESSES = ",".join(f"127.0.0.1:{port}" for port in range(7101, 7106))
 
 
@@ -97,7 +97,7 @@ def subject_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_usage(error: RingpayError) -> bool:
-    """Whether the command could not be right, whatever the cluster holds."""
+    """Whether the command itself is wrong, and not what it met: a node may say so, too."""
     match error:
         case CursorTooOld():
             return False

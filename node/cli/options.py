@@ -42,9 +42,9 @@ Examples:
 
 An id keeps its outcome: a payment that was refused stays refused under its id, whatever has changed since. Leave --id out to pay anew.
 
-Exit codes: 0 done, 1 failed or refused, 2 usage, 3 whether it has happened is unknown (it says how to settle it),
-4 (status) all shards are led, but a node does not answer or a replica recovers; 5 refused before under
-this id; 6 done, but standard output did not take the words; 7 no environment to run in; 130 interrupted.
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage, also where a node finds it, 3 whether it has happened is unknown
+(it says how to settle it), 4 (status) all shards are led, but a node does not answer or a replica recovers; 5 refused
+before under this id; 6 done, but standard output did not take the words; 7 no environment to run in; 130 interrupted.
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from node.cli.arguments import account_id, positive
 from node.cli.health import health
 from node.cli.output import complain, show, show_pages
-from node.cli.shown import NANOSECONDS, amount, labels, moment, seconds
+from node.cli.shown import NANOSECONDS, amount, metadata_text, moment, seconds
 from protocol import ids
 from protocol.client import Entry, SyncClient
 from protocol.columns import Flag
@@ -44,7 +44,7 @@ def entry_row(entry: Entry, currency: str, form: str) -> Mapping[str, Any]:
     if form == "json":
         own |= {"metadata": dict(entry.metadata), "reverses": reverses, "timestamp_ns": entry.timestamp_ns}
         return about | {"amount": entry.amount} | parties | own
-    own["metadata"] = labels(entry.metadata)
+    own["metadata"] = metadata_text(entry.metadata)
     own["reverses"] = reverses
     return {"time": moment(entry.timestamp_ns)} | about | {"amount": amount(entry.amount, currency)} | parties | own
 

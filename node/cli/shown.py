@@ -28,6 +28,6 @@ def seconds(duration_ns: int) -> str:
     return f"{round(duration_ns / NANOSECONDS, 3) + 0.0:.3f} s"  # with a zero that has no sign
 
 
-def labels(metadata: Mapping[str, str | int | bool]) -> str:
+def metadata_text(metadata: Mapping[str, str | int | bool]) -> str:
     """A transfer's metadata, such as order=7, paid=true."""
     return ", ".join(f"{key}={str(value).lower() if type(value) is bool else value}" for key, value in metadata.items())

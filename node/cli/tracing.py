@@ -80,7 +80,7 @@ def trace_in_full(trace: Trace) -> dict[str, Any]:
 
 
 def show_undecided(client: SyncClient, form: str) -> int:
-    """Fails where a group did not answer, as the list may then lack something. Says how many rounds are not listed."""
+    """Fails where a shard did not answer, as the list may then lack something. Says how many rounds are not listed."""
     found = client.undecided()
     show([undecided_row(row, form) for row in found.rounds], form, ["participants"])
     if more := more_of(found):

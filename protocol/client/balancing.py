@@ -7,7 +7,7 @@ from typing import Literal
 from protocol import ids
 from protocol.client.arguments import check_bool, clamp, wrong
 from protocol.client.calls import Calls
-from protocol.columns import Flag
+from protocol.columns import BALANCING, Flag
 from protocol.errors import RingpayError
 from protocol.operations import Operation
 from protocol.rows import TransferRow
@@ -17,8 +17,6 @@ FLAGS: dict[str | None, Flag] = {
     None: Flag.none, "debit": Flag.balancing_debit, "credit": Flag.balancing_credit,
     "both": Flag.balancing_debit | Flag.balancing_credit,
 }  # fmt: skip
-
-_BALANCING = int(Flag.balancing_debit | Flag.balancing_credit)
 
 
 def amount_and_flags(amount: object, balancing: object) -> tuple[int, Flag]:
@@ -49,7 +47,7 @@ def limit_of(amount: object) -> int:
 
 def is_balancing(flags: int) -> bool:
     """Whether only the books know what has moved."""
-    return flags & _BALANCING != 0
+    return flags & BALANCING != 0
 
 
 async def amount_moved(calls: Calls, id: int, debit: str, deadline: float) -> int | None:

@@ -31,7 +31,7 @@ from protocol.metadata import pack as pack_metadata
 from protocol.status import Status, split_status
 from protocol.views import Receipt
 
-_VOID = int(Flag.void)  # bits of an enum take longer than all else of an answer
+_VOID = int(Flag.void)  # an integer: & of an enum costs more than all else of an answer
 
 
 def pack_payment(

@@ -101,7 +101,11 @@ def parse() -> argparse.Namespace:
     logs.add_argument(
         "-o", dest="form", choices=("text", "json"), default="text", help="as they stand in the files: json"
     )
-    logs.add_argument("--events", action="store_true", help="show instead which events there are, and what they mean")
+    logs.add_argument(
+        "--events",
+        action="store_true",
+        help="show instead which events there are, and what they mean; group N is shard N, 0 the cluster's own",
+    )
     parts = add("partition", "Cuts the network between groups of nodes; those not named form a group.")
     parts.add_argument("groups", nargs="+", type=group, metavar="NODE,NODE", help="nodes that hear each other")
     link = add("cut", "Cuts the link between two nodes in silence; no connection is closed.")

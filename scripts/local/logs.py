@@ -51,9 +51,9 @@ class Line:
 
 
 def _field(name: str, value: object) -> str:
-    """One word and its value; groups as people call them."""
+    """`name=value`, but `shard 2` for the number of a group, `shards 1, 4` for several."""
     groups = value if name == "groups" else [value] if name == "group" else None
-    if isinstance(groups, list) and all(type(group) is int for group in groups):
+    if isinstance(groups, list) and groups and all(type(group) is int for group in groups):
         return called(*groups)
     return f"{name}={_value(value)}"
 

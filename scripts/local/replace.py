@@ -51,7 +51,7 @@ async def replace(cluster: LocalCluster, number: int, say: Callable[[str], None]
 async def _watch(
     cluster: LocalCluster, node: NodeProcess, wanted: int, standing: str, done: str, say: Callable[[str], None]
 ) -> None:
-    """Shows how many replicas have done their part, until the cluster says that all have."""
+    """Shows how many of the node's replicas are `done`, until the cluster says that all are."""
     shown, deadline = -1, time.monotonic() + STUCK_SECONDS
     while True:
         _, state, groups = await _told(cluster, node.number, 0)

@@ -9,7 +9,7 @@ import numpy as np
 from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Positions, Terms
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_after_whole_days_ns, end_of_day_ns, find_zone
-from node.core.allowances.docket import AllowancesDocket, counting_rows, ending_rows
+from node.core.allowances.docket import AllowancesDocket, ending_rows, find_counting
 from node.core.allowances.facts import AllowanceSet
 from node.core.allowances.operations import OPERATIONS
 from node.core.machine import (
@@ -102,7 +102,7 @@ class Allowances(BasePart):
         """The days that begin with these payments."""
         if self._columns.earliest_ns() > asking.now_ns:
             return None
-        allowances = np.unique(counting_rows(self._columns, payments).of)
+        allowances = np.unique(find_counting(self._columns, payments).of)
         over = allowances[self._columns.until_ns[allowances] <= asking.now_ns]
         return self._following_days(over, asking) if len(over) else None
 
@@ -151,7 +151,7 @@ class Allowances(BasePart):
         """A say in what leaves accounts with an allowance."""
         if body is not None:
             self._begin_days(body, at)
-        counting = counting_rows(self._columns, payments)
+        counting = find_counting(self._columns, payments)
         ending = ending_rows(self._columns, payments)
         if not len(counting.rows) and (round_id is None or not len(ending)):
             return None

@@ -124,7 +124,7 @@ class Columns:
         return self._earliest_ns
 
     def with_all_rows(self, allowances: Positions, chosen: Marks) -> Marks:
-        """The chosen places, and all others of their allowances."""
+        """Marks the chosen places, and every other place of the same allowances."""
         self.tight[allowances[chosen]] = True
         marks: Marks = self.tight[allowances]
         self.tight[allowances[chosen]] = False

@@ -52,14 +52,13 @@ class AllowancesDocket:
         self._of = counting.of
         self._amounts: Int64s = payments.amounts if counting.are_all else payments.amounts[rows]
         self._transactions: Int32s = rows if payments.numbers is None else payments.numbers[rows]
-        # What a local batch spends, and a round reserves: also with all rows of each account, once that is found to fit.
+        # Where this batch counts, and the other of the two.
         self._column, self._other = columns.spent, columns.reserved
         if counted.round_id is not None:
             self._column, self._other = columns.reserved, columns.spent
-        self._after: Int64s | None = None
-        self._ending: dict[
-            int, list[tuple[int, int]]
-        ] = {}  # by transaction: each row that ends a hold, and its allowance
+        self._after: Int64s | None = None  # of `_column`, once all rows of the batch count
+        # By transaction: each row that ends a hold, and its allowance.
+        self._ending: dict[int, list[tuple[int, int]]] = {}
         for row in ending.tolist():
             number = row if payments.numbers is None else payments.numbers.item(row)
             self._ending.setdefault(number, []).append((row, columns.of_one(payments.debit.item(row))))
@@ -222,11 +221,11 @@ class Counting:
 
     rows: Int32s
     of: Positions  # the allowance of each
-    are_all: bool  # of the batch
+    are_all: bool  # whether these are all rows of the batch
 
 
-def counting_rows(columns: Columns, payments: Payments) -> Counting:
-    """Those that count, in columns."""
+def find_counting(columns: Columns, payments: Payments) -> Counting:
+    """The rows that count against an allowance: not captures and voids, whose hold has counted."""
     of = columns.of(payments.debit)
     counts = _debits(of, payments)
     if payments.flags is not None:

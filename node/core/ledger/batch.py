@@ -40,12 +40,11 @@ class Batch:
     origins: list[int] = field(default_factory=list)  # row, status, place, amount, reversed, ...: see `origins`
     tried: bytes = b""  # legs only: int64 amounts that a round tries for its balancing rows, 0: not known yet
     count: int = field(init=False, compare=False)  # rows
+    # By row, once it is judged: what a capture or void gives back of its hold, 0 for nothing.
+    rests: dict[int, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _references: list[str] = field(init=False, repr=False, compare=False, default_factory=list)  # split when asked for
     _metadata: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
     _others: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
-    rests: dict[int, int] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )  # of rows that `Exact` ends holds with
     _fixed: Int64s | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:

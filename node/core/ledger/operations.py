@@ -21,8 +21,8 @@ ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata
 ENTRY_BYTES = 592  # a row of history at its longest: two account ids, a reference, metadata and eight numbers
 SEARCH_BYTES = 64 << 10  # for which a look into the record counts beside what it finds: segments take their time
 SHARDS_ASKED = 4  # for so many searches one that goes through all shards is counted: most look into memory only
-_ACCOUNT_IDS = f"account ids of at most {ACCOUNT_ID_BYTES_MAX} bytes"
 LIGHT_ROWS = 64  # accounts that are read at once; more take longer than a payment does
+_EXPECTED_IDS = f"account ids of at most {ACCOUNT_ID_BYTES_MAX} bytes"
 
 
 def _is_limit(value: object) -> bool:
@@ -119,7 +119,7 @@ def decode_transfers(body: Body) -> Transfers:
     """`Transfers.pack()`. Names that no account can have would be kept in the record, so their length is bounded, if only in sum."""
     batch = Transfers.unpack(body)
     short = len(batch) * (ACCOUNT_ID_BYTES_MAX + 1)
-    expect(len(batch.debit) < short and len(batch.credit) < short, _ACCOUNT_IDS)
+    expect(len(batch.debit) < short and len(batch.credit) < short, _EXPECTED_IDS)
     for text in dict.fromkeys(batch.metadata.split(SEPARATOR)) if batch.metadata else ():
         check_metadata(text)
     return batch

@@ -45,9 +45,8 @@ class Payments:
     sides: NDArray[np.uint8] | None  # which accounts live here, 1 debit, 2 credit; None: both
     numbers: Int32s | None  # the transaction of each row; None: each row is one
     hold_ids: bytes  # 16 each: the hold that the row captures or voids; empty if none does
-    rests: Mapping[
-        int, int
-    ]  # by row, once the part that opens them has judged it: what it gives back of the hold that it ends
+    # By row, once the part that opens them has judged it: what a capture or void gives back of its hold, 0 for nothing.
+    rests: Mapping[int, int]
 
     def is_open(self, rows: Int32s) -> Marks:
         """Which rows are balancing: in `amounts` stands 0 until the part that opens them has judged them, then what they move."""
