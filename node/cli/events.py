@@ -84,12 +84,17 @@ def _plain(name: str, value: Any) -> Any:
 
 def _learn(client: SyncClient, events: Sequence[Event], currencies: dict[str, str]) -> None:
     """The currencies of accounts whose events do not tell them."""
-    named = (event.data.get("account") for event in events if "currency" not in event.data)
+    named = (_account_of(event) for event in events if not event.data.get("currency"))
     fresh = [name for name in dict.fromkeys(named) if name is not None and name not in currencies]
     for start in range(0, len(fresh), ROWS_MAX):
         part = fresh[start : start + ROWS_MAX]
         for name, account in zip(part, client.accounts(part), strict=True):
             currencies[name] = "EUR" if account is None else account.currency
+
+
+def _account_of(event: Event) -> str | None:
+    name: str | None = event.data.get("account", event.data.get("debit"))
+    return name
 
 
 class Tables:
@@ -119,7 +124,7 @@ def event_row(event: Event, currencies: Mapping[str, str]) -> Row:
         data["of"] = data.get("hold", data.get("reverses"))
     if "rest" in data:
         data["amount"] = data.pop("rest")
-    currency = data.get("currency") or currencies.get(data.get("account", ""), "")
+    currency = data.get("currency") or currencies.get(_account_of(event) or "", "")
     cells = {name: _cell(name, data.get(name), currency) for name in COLUMNS[event.kind]}
     return {"time": moment(event.timestamp_ns), "event": event.name, **cells}
 

@@ -82,6 +82,7 @@ class Exact:
             self.tried = batch.ints(batch.tried, "q") if batch.tried else None
             self.apart = dict.fromkeys(lines.positions, NOT_TOLD)
         self.has_happened = False  # whether `exists` is what all ids of the transaction judged last say
+        self.waiting_holds: set[bytes] = set()  # of earlier transactions of this command that are to be tried again
         self.journal: list[Callable[[], None]] | None = None
         self.own: dict[int, Own] = {}  # of the round's transaction at hand, by account
         self.own_reversed: dict[bytes, int] = {}  # what it gives back, by what it reverses
@@ -328,8 +329,12 @@ class Exact:
         hold = holds.open.get(id)
         if hold is None:
             ended = holds.ended_status(id) or self.hold_hints.get(position, int(Status.hold_not_found))
-            is_opening = self.books.find_prepared(id) or self._may_open_here(id, position)
-            return Status.undecided if ended == Status.hold_not_found and is_opening else ended
+            if ended != Status.hold_not_found:
+                return ended
+            is_opening = id in self.waiting_holds or self.books.find_prepared(id)
+            return (
+                Status.undecided if is_opening or (self.batch.sides and self._may_come(id, position, HOLD)) else ended
+            )
         if hold.debit != lines.debit[line]:
             return Status.hold_has_different_debit_account
         if (hold.other or self.books.accounts.names[hold.credit]) != self._credit_name(line):
@@ -392,18 +397,14 @@ class Exact:
 
     def _may_be_here(self, id: bytes, position: int) -> bool:
         """Whether another transaction of the batch has made this transfer before, or in a round may make it with this one."""
-        named = self._named_rows()
         if self.batch.sides:
-            sides = self.batch.sides
-            return named.beside(id, position, lambda row: row not in self.hints and bool(sides[row] & DEBIT))
-        return named.before(id, position, lambda row: row not in self.hints and self._has_happened(row))
+            return self._may_come(id, position, 0)
+        return self._named_rows().before(id, position, lambda row: row not in self.hints and self._has_happened(row))
 
-    def _may_open_here(self, id: bytes, position: int) -> bool:
-        """Whether another transaction of the round may open this hold with it; within a shard it would be open by now."""
-        if not self.batch.sides:
-            return False
-        flags, hints = self.batch.flag_bits(), self.hints
-        return self._named_rows().beside(id, position, lambda row: row not in hints and bool(flags[row] & HOLD))
+    def _may_come(self, id: bytes, position: int, flag: int) -> bool:
+        """Whether another transaction of the round may make this transfer, one with this flag."""
+        sides, hints = self.batch.sides, self.hints
+        return self._named_rows().beside(id, flag, position, lambda row: row not in hints and bool(sides[row] & DEBIT))
 
     def _named_rows(self) -> Named:
         if self.named is None:

@@ -125,7 +125,8 @@ class Named:
     """The rows of a batch whose ids its reversals, captures and voids name: each is looked at once for all that name it."""
 
     def __init__(self, batch: Batch) -> None:
-        naming = np.flatnonzero((batch.flag_bits() & NAMING) != 0).tolist()
+        self._flags = batch.flag_bits()
+        naming = np.flatnonzero((self._flags & NAMING) != 0).tolist()
         self._rows: dict[bytes, list[int]] = {batch.hold_id(row): [] for row in naming}
         for row in range(batch.count):
             if (rows := self._rows.get(batch.id_at(row))) is not None:
@@ -134,7 +135,7 @@ class Named:
         self._numbers: Sequence[int] = range(batch.count) if numbers is None else numbers.tolist()
         self._looked: dict[bytes, int] = {}  # how many of its rows were looked at
         self._found: set[bytes] = set()  # ids of which one may have happened
-        self._among: dict[bytes, set[int]] = {}
+        self._among: dict[tuple[bytes, int], set[int]] = {}
 
     def before(self, id: bytes, row: int, may_happen: Callable[[int], bool]) -> bool:
         """Whether one of an earlier transaction than this row's may happen; those have been judged."""
@@ -146,9 +147,11 @@ class Named:
         self._looked[id] = looked
         return id in self._found
 
-    def beside(self, id: bytes, row: int, may_happen: Callable[[int], bool]) -> bool:
-        """Whether one of another transaction than this row's may happen, in whatever order."""
-        if id not in self._among:
-            self._among[id] = {self._numbers[other] for other in self._rows[id] if may_happen(other)}
-        among = self._among[id]
+    def beside(self, id: bytes, flag: int, row: int, may_happen: Callable[[int], bool]) -> bool:
+        """Whether one with this `Flag`, 0 for any, of another transaction than this row's may happen, in whatever order."""
+        asked = id, flag
+        if asked not in self._among:
+            named = (other for other in self._rows[id] if self._flags[other] & flag == flag)
+            self._among[asked] = {self._numbers[other] for other in named if may_happen(other)}
+        among = self._among[asked]
         return len(among) > (self._numbers[row] in among)

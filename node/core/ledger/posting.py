@@ -48,9 +48,12 @@ class Posting(Exact):
         if status == Status.exists and last - first > 1 and self.has_happened:
             self.statuses[first:last] = [status] * (last - first)
             return
+        waits = status in (Status.undecided, Status.retry)
         for line in range(first, last):
             self.statuses[line] = int(Status.linked_event_failed)
             id = self.batch.id_at(self.lines.positions[line])
+            if waits and self.lines.flags[line] & HOLD:
+                self.waiting_holds.add(id)
             if self.lines.index.get(id) == line:
                 del self.lines.index[id]
         self.statuses[failing] = status

@@ -60,6 +60,7 @@ class Model:
     fresh: dict[int, int] = field(
         default_factory=dict
     )  # ids that happened in this command, and in which transaction of it
+    waiting_holds: set[int] = field(default_factory=set)  # of this command's transactions that are to be tried again
     own_reversed: dict[int, int] = field(default_factory=dict)  # of a transaction of a round
     rounds: dict[int, list[tuple[Transfer, bool, bool, int]]] = field(default_factory=dict)
     own: dict[str, list[int]] = field(
@@ -75,7 +76,7 @@ class Model:
 
     def apply(self, rows: list[Transfer], elapsed_ns: int, index: int) -> list[int]:
         """A batch of one shard."""
-        self.index, self.fresh = index, {}
+        self.index, self.fresh, self.waiting_holds = index, {}, set()
         statuses: list[int] = []
         while len(statuses) < len(rows):
             first = len(statuses)
@@ -86,7 +87,7 @@ class Model:
                 statuses += [Status.linked_event_failed] * (last - first - 1) + [Status.linked_event_chain_open]
                 break
             statuses += self.chain(rows[first : last + 1], elapsed_ns)
-        self.fresh = {}
+        self.fresh, self.waiting_holds = {}, set()
         return [int(status) for status in statuses]
 
     def chain(self, rows: list[Transfer], elapsed_ns: int) -> list[int]:
@@ -97,6 +98,7 @@ class Model:
         if failing := next((place for place, status in enumerate(told) if status), -1) + 1:
             statuses = [int(Status.linked_event_failed)] * len(rows)
             statuses[failing - 1] = told[failing - 1]
+            self.note_waiting(rows, statuses[failing - 1])
             return statuses
         before = deepcopy((self.accounts, self.record, self.holds, self.ended, self.reversed))
         self.chains += 1
@@ -108,6 +110,7 @@ class Model:
                 self.fresh = {id: chain for id, chain in self.fresh.items() if chain != self.chains}
                 if not known and Status(status).is_recorded:
                     self.record[row.id] = (status, row)
+                self.note_waiting(rows, status)
                 return [status if other == place else Status.linked_event_failed for other in range(len(rows))]
             row = replace(row, amount=self.moves)
             self.post(row, elapsed_ns)
@@ -116,6 +119,11 @@ class Model:
             changed += [row.debit] if row.flags & (Flag.hold | Flag.void) else [row.debit, row.credit]
         self.touch(*changed)
         return [0] * len(rows)
+
+    def note_waiting(self, rows: list[Transfer], status: int) -> None:
+        """Of a transaction that may be tried again, whoever names its holds waits, too."""
+        if status in (Status.undecided, Status.retry):
+            self.waiting_holds |= {row.id for row in rows if row.flags & Flag.hold}
 
     def touch(self, *names: str) -> None:
         """The entry at hand has changed these accounts, for whoever comes behind."""
@@ -233,7 +241,8 @@ class Model:
         hold = self.holds.get(row.hold_id)
         if hold is None:
             beside = [leg for leg in self.preparing_rows if leg.id == row.hold_id and leg.number != row.number]
-            opens = any(leg.flags & Flag.hold and not self.shape(leg) for leg in beside)
+            opens = any(leg.flags & Flag.hold and leg.side & 1 and not self.shape(leg) for leg in beside)
+            opens = opens or row.hold_id in self.waiting_holds
             is_opening = row.hold_id not in self.ended and (opens or self.waits(row.hold_id, self.preparing))
             return Status.undecided if is_opening else self.ended.get(row.hold_id, int(Status.hold_not_found))
         if hold["debit"] != row.debit:

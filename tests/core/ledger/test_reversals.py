@@ -228,7 +228,7 @@ def test_a_row_is_looked_at_once_however_many_name_it(
         return asks
 
     monkeypatch.setattr(Named, "before", lambda named, id, row, asks: before(named, id, row, counted(asks)))
-    monkeypatch.setattr(Named, "beside", lambda named, id, row, asks: beside(named, id, row, counted(asks)))
+    monkeypatch.setattr(Named, "beside", lambda named, id, flag, row, asks: beside(named, id, flag, row, counted(asks)))
     driver.accounts(("poor", "EUR", 0, None))
     refused = [Transfer(7 << 80, "poor", "alice", 1, side=3, number=number) for number in range(half)]
     backs = [

@@ -125,6 +125,29 @@ def test_a_hold_of_the_same_round_is_waited_for(driver: Driver, flag: Flag) -> N
     assert names(driver.prepare(9, [plain, other], 2)) == ["created", "hold_not_found"]
 
 
+@pytest.mark.parametrize("places", [(1, 2), (2, 1)])
+def test_a_payment_that_is_no_hold_is_one_that_can_be_reversed(driver: Driver, places: tuple[int, int]) -> None:
+    """A void and a reversal that name one id in a round ask different things of it, whoever asks first."""
+    pay = Transfer(10, "a", "far", 5, side=1)
+    void = Transfer(11, "a", "far", 0, flags=int(Flag.void), hold_id=10, side=1, number=places[0])
+    back = Transfer(12, "far", "a", 5, flags=int(Flag.reversal), hold_id=10, side=2, number=places[1])
+    told = names(driver.prepare(7, sorted([pay, void, back], key=lambda row: row.number), 3))
+    assert (told[places[0]], told[places[1]]) == ("hold_not_found", "undecided")
+
+
+def test_a_hold_that_waits_itself_is_waited_for(driver: Driver) -> None:
+    """A capture sent behind it, within a shard, keeps its id for when the hold has been opened."""
+    driver.prepare(7, [Transfer(10, "a", "far", 60, side=1)], 1)
+    rows = [
+        Transfer(21, "a", "b", 60, flags=int(Flag.hold), ttl=60),
+        Transfer(22, "a", "b", 60, flags=int(Flag.capture), hold_id=21),
+        Transfer(23, "a", "b", 60, flags=int(Flag.capture), hold_id=24),
+    ]
+    assert names(driver.transfers(rows)) == ["undecided", "undecided", "hold_not_found"]
+    decide(driver, 7, Status.retry)
+    assert names(driver.transfers(rows[:2])) == ["created", "created"]
+
+
 def test_missing_money_that_may_still_come_is_undecided(driver: Driver) -> None:
     """Only when no open round could help is the money insufficient."""
     driver.prepare(7, [Transfer(10, "far", "b", 50, side=2)], 1)
