@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from node.cli.events import Tables
@@ -67,3 +69,13 @@ def test_a_table_of_events_has_the_columns_of_each_kind() -> None:
     assert f"{7:032x}" in first and len(first.splitlines()) == 3 + 3 + 2, first
     assert "60" in set_aside and f"{9:032x}" in set_aside and f"{9:032x}" in captured and "0.77" in allowed
     assert max(map(len, text.splitlines())) <= COLUMNS_MAX
+
+
+def test_events_that_tell_no_currency_are_shown_in_that_of_their_account() -> None:
+    """As a node tells them that knows none: by the account of an event, or the one that is debited."""
+    ended = Event(EventKind.holds, "hold_ended", 1, Series.journal, 0, 10**18, {"hold": 9, "rest": 5, "debit": "alice"})
+    paid = Event(
+        EventKind.transfers, "transfer", 1, Series.record, 0, 10**18, {"amount": 7, "currency": "", "debit": "bob"}
+    )
+    text = Tables().page([ended, paid], {"alice": "JPY", "bob": "EUR"})
+    assert re.search(r"hold_ended +5\n", text) and re.search(r"transfer +0\.07\n", text), text
