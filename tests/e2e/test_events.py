@@ -89,9 +89,11 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
     transfer, reversal = sorted(named(events, "transfer"), key=lambda event: event.data["amount"], reverse=True)
     assert (reversal.data["reverses"], reversal.data["metadata"]) == (paid.id, noted)
     assert transfer.data == {
-        "id": paid.id, "debit": "all:world", "credit": "all:alice", "amount": 5_000, "code": 7, "reference": "salary",
+        "id": paid.id, "debit": "all:world", "credit": "all:alice", "amount": 5_000, "currency": "EUR", "code": 7,
+        "reference": "salary",
     }  # fmt: skip
     assert [event.data["hold"] for event in named(events, "capture", "void")] == [first.id, first.id, second.id]
+    assert {event.data["currency"] for event in named(events, "hold", "capture", "void", "hold_ended")} == {"EUR"}
     ended = [(event.data["hold"], event.data["rest"], event.data["reason"]) for event in named(events, "hold_ended")]
     assert ended == [(first.id, 600, "voided"), (second.id, 0, "captured"), (third.id, 200, "expired")]
     opened = {event.data["account"]: event.data for event in named(events, "account_opened")}
