@@ -156,7 +156,7 @@ def debit_of_hold(client: SyncClient, hold: int) -> str:
 
 
 def check_currency(client: SyncClient, account: str, currency: str | None) -> None:
-    """Raises Refused for an amount that was read as one of another currency than the account's."""
+    """Raises Refused, though nothing was sent, for an amount that was read in another currency than the account's."""
     if currency and (kept_in := client.account(account).currency) != currency:
         status = Status.transfer_must_have_the_same_currency_as_accounts
         raise Refused(status.name, f"--currency {kept_in}: {account} is kept in {kept_in}")

@@ -99,11 +99,14 @@ class AllowancesDocket:
 
     def take(self, chosen: Marks | None) -> None:
         """See `Docket`."""
-        if chosen is None and self._after is not None:
+        if chosen is None:
+            if not len(self._of):
+                return
+            assert self._after is not None, "rows are taken that nobody has summed"
             self._column[self._of] = self._after
             self._columns.touch(self._of)
             self._counted.add(self._transactions, self._of, self._amounts)
-        elif chosen is not None and (lines := np.flatnonzero(chosen[self._transactions])).size:
+        elif (lines := np.flatnonzero(chosen[self._transactions])).size:
             of, amounts = self._of[lines], self._amounts[lines]
             np.add.at(self._column, of, amounts)
             self._columns.touch(of)

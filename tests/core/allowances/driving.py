@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from protocol.columns import Flag
 from protocol.status import AllowanceStatus, Status
+from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs, votes
 
@@ -24,14 +25,11 @@ def change(
 ) -> AllowanceStatus:
     """By somebody who has read the last change, unless told."""
     (row,) = shard.query("allowances", "allowance", account).body[1:]
-    follows = (b"" if row is None else row[4]) if after is None else id_bytes(after)
+    follows = b"" if row is None else row[4]
+    if after is not None:
+        follows = id_bytes(after) if after else b""
     answer = shard.command("allowances", ["set", account, amount, zone, id_bytes(id), follows])
     return AllowanceStatus(answer[1])
-
-
-def id_bytes(id: int) -> bytes:
-    """As on the wire; 0 for none."""
-    return id.to_bytes(16, "big") if id else b""
 
 
 def paid(shard: Shard, account: str = "a") -> int:

@@ -20,12 +20,12 @@ from tests.core.allowances.driving import (
     ZONE,
     begin_day,
     change,
-    id_bytes,
     midnight_ns,
     opened_in_a_round,
     paid,
     pay,
 )
+from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs, votes
 
