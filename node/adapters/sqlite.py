@@ -15,7 +15,7 @@ import aiosqlite
 
 from node.ports import Damaged, DiskFull, StorageFailed
 
-FORMAT = 2  # raised when the layout changes; a file of another one is refused
+FORMAT = 3  # raised when the layout changes; a file of another one is refused
 PAGE_BYTES = 8_192  # measured best for both a lone transfer and a batch of 8,192
 CACHE_KIB = 512  # a file; rows are large and read once, so a cache would only hold memory
 WAL_PAGES = 2_048  # 16 MiB between checkpoints of the write-ahead log: few copies of pages that are soon deleted anyway

@@ -1,10 +1,16 @@
-"""A group's checkpoint in a SQLite file of its own."""
+"""A group's checkpoint in a SQLite file of its own.
+
+A flipped bit can change a value, and also a key: then a row is missing where it belongs, which means something (nothing given back, no
+such segment). So each row's CRC covers its table and key, and each table's count and sums of keys and CRCs stand in a table of their own,
+are changed in every transaction and compared at each start. SQLite itself notices neither.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from node.adapters.sqlite import SqliteFile
@@ -12,10 +18,19 @@ from node.core.machine import Change
 from node.ports import Damaged
 
 Row = tuple[str, int, bytes]
+Sums = tuple[int, int, int, int]
+"""Of a table's rows: how many, and the sums of their CRCs, of the lower halves of their keys, of the upper halves."""
+
+NO_ROWS: Sums = (0, 0, 0, 0)
+LOWER_BITS = 32
+LOWER = (1 << LOWER_BITS) - 1
+SUMS_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS sums(name TEXT PRIMARY KEY, rows INTEGER, crcs INTEGER, lower INTEGER, upper INTEGER);"
+)
 
 
 class SqliteShard:
-    """Implements `ShardStore`: a table a checkpoint table, each row with its CRC."""
+    """Implements `ShardStore`: a table a checkpoint table."""
 
     def __init__(self, path: Path, stamp: str) -> None:
         self._path = path
@@ -23,11 +38,25 @@ class SqliteShard:
         self._file = SqliteFile(path, stamp)
         self._tables: tuple[str, ...] = ()
         self._sequences: tuple[str, ...] = ()
+        self._sums: dict[str, Sums] = {}  # as they are on disk
 
     async def open(self, tables: Sequence[str], sequences: Sequence[str] = ()) -> None:
         """Opens the file and makes sure that the tables are there; an import that was cut short is dropped."""
         self._tables, self._sequences = tuple(tables), tuple(sequences)
-        await self._file.open("".join(_create("rows", table) + _drop(table) for table in self._tables))
+        await self._file.open(SUMS_SCHEMA + "".join(_create("rows", table) + _drop(table) for table in self._tables))
+        try:
+            await self._file.run(self._compare_sums)
+        except BaseException:
+            await self._file.close()
+            raise
+
+    def _compare_sums(self, connection: sqlite3.Connection) -> None:
+        told = {name: tuple(sums) for name, *sums in connection.execute("SELECT * FROM sums")}
+        for table in self._tables:
+            found = _sums(connection, table)
+            if told.get(table, NO_ROWS) != found:
+                raise Damaged(f"{self._path}: the rows of {table} are not those that were written")
+            self._sums[table] = found
 
     async def load(self, table: str) -> list[tuple[int, bytes]]:
         """All rows in key order. Raises StorageFailed on a damaged row."""
@@ -38,7 +67,7 @@ class SqliteShard:
         return [(key, self._checked(table, key, crc, value)) for key, crc, value in rows]
 
     def _checked(self, table: str, key: int, crc: int, value: object) -> bytes:
-        if not isinstance(value, bytes) or zlib.crc32(value) != crc:
+        if not isinstance(value, bytes) or _crc(table, key, value) != crc:
             raise Damaged(f"{self._path}: row {key} of {table} is damaged (its checksum does not match)")
         return value
 
@@ -58,7 +87,16 @@ class SqliteShard:
 
     async def write(self, changes: Sequence[Change]) -> None:
         """One durable transaction."""
-        await self._file.run(_write_changes, changes)
+        await self._file.run(self._write, changes)
+
+    def _write(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+        sums = dict(self._sums)
+        with _transaction(connection):
+            for change in changes:
+                sums[change.table] = _summed(sums[change.table], _crc_of(connection, change), change)
+                _put(connection, "rows", change)
+            _save_sums(connection, {table: sums[table] for table in {change.table for change in changes}})
+        self._sums = sums
 
     async def archived(self) -> int:
         """How many rows every sequence holds, from key 0 on."""
@@ -97,26 +135,23 @@ class SqliteShard:
 
     async def add_import(self, rows: Sequence[Row]) -> None:
         """Keeps received rows beside the live ones."""
-        await self._file.run(_write_changes, [Change(*row) for row in rows], "incoming")
+        await self._file.run(_add_import, rows)
 
     async def finish_import(self) -> None:
         """In one transaction: the received rows replace the live ones, and lengthen the sequences."""
         await self._file.run(self._finish_import)
 
     def _finish_import(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(connection):
             for table in self._tables:
                 if table not in self._sequences:
                     connection.execute(f'DELETE FROM "rows_{table}"')  # noqa: S608  # own name
                 copy = f'INSERT OR REPLACE INTO "rows_{table}" SELECT * FROM "incoming_{table}"'  # noqa: S608  # own name
                 connection.execute(copy)
                 connection.execute(_drop(table))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+            sums = {table: _sums(connection, table) for table in self._tables}
+            _save_sums(connection, sums)
+        self._sums = sums
 
     async def close(self) -> None:
         """Closes the file."""
@@ -131,18 +166,60 @@ def _drop(table: str) -> str:
     return f'DROP TABLE IF EXISTS "incoming_{table}";'
 
 
-def _write_changes(connection: sqlite3.Connection, changes: Sequence[Change], prefix: str = "rows") -> None:
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for change in changes:
-            table = f'"{prefix}_{change.table}"'
-            if change.value is None:
-                connection.execute(f"DELETE FROM {table} WHERE key = ?", (change.key,))  # noqa: S608  # own name
-            else:
-                row = (change.key, zlib.crc32(change.value), change.value)
-                connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", row)
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _add_import(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    with _transaction(connection):
+        for row in rows:
+            _put(connection, "incoming", Change(*row))
+
+
+def _put(connection: sqlite3.Connection, prefix: str, change: Change) -> None:
+    table = f'"{prefix}_{change.table}"'
+    if change.value is None:
+        connection.execute(f"DELETE FROM {table} WHERE key = ?", (change.key,))  # noqa: S608  # own name
+    else:
+        row = (change.key, _crc(change.table, change.key, change.value), change.value)
+        connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", row)
+
+
+def _crc(table: str, key: int, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(f"{table} {key}".encode()))
+
+
+def _crc_of(connection: sqlite3.Connection, change: Change) -> int | None:
+    """Of the row that stands where the change goes."""
+    query = f'SELECT crc FROM "rows_{change.table}" WHERE key = ?'  # noqa: S608  # own name
+    row = connection.execute(query, (change.key,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _sums(connection: sqlite3.Connection, table: str) -> Sums:
+    sums = ", ".join(
+        f"coalesce(sum({column}), 0)" for column in (f"crc & {LOWER}", f"key & {LOWER}", f"key >> {LOWER_BITS}")
+    )
+    rows, crcs, lower, upper = connection.execute(f'SELECT count(*), {sums} FROM "rows_{table}"').fetchone()  # noqa: S608  # own name
+    return rows, crcs, lower, upper
+
+
+def _summed(before: Sums, crc_before: int | None, change: Change) -> Sums:
+    rows, crcs, lower, upper = before
+    sign = (change.value is not None) - (crc_before is not None)
+    crc = 0 if change.value is None else _crc(change.table, change.key, change.value)
+    crcs += crc - (crc_before or 0)
+    return rows + sign, crcs, lower + sign * (change.key & LOWER), upper + sign * (change.key >> LOWER_BITS)
+
+
+def _save_sums(connection: sqlite3.Connection, sums: Mapping[str, Sums]) -> None:
+    rows = [(table, *each) for table, each in sums.items()]
+    connection.executemany("INSERT OR REPLACE INTO sums VALUES(?, ?, ?, ?, ?)", rows)

@@ -6,16 +6,18 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from node.adapters.memory import Disk, MemoryShard
 from node.adapters.sqlite_shard import SqliteShard
 from node.core.machine import Change
-from node.ports import ShardStore, StorageFailed
+from node.ports import Damaged, ShardStore, StorageFailed
 
 STAMP = "test node 1"
 TABLES = ("first", "second")
+FLIPS = 60
 Open = Callable[[], ShardStore]
 
 
@@ -145,6 +147,78 @@ async def test_a_damaged_row_is_named(tmp_path: Path, value: str) -> None:
         with pytest.raises(StorageFailed, match="row 4 of first is damaged"):
             await work
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rows_first SET key = 5 WHERE key = 4",
+        "UPDATE rows_first SET key = key + 4294967296 WHERE key = 4",
+        "DELETE FROM rows_first WHERE key = 4",
+        "INSERT INTO rows_second SELECT * FROM rows_first WHERE key = 4",
+        "UPDATE rows_first SET crc = crc + 1 WHERE key = 4",
+        "DELETE FROM sums",
+        "UPDATE sums SET rows = rows + 1",
+        "UPDATE sums SET name = 'third' WHERE name = 'first'",
+    ],
+)
+async def test_a_row_that_is_not_where_it_was_written_is_noticed_at_the_start(tmp_path: Path, statement: str) -> None:
+    """What is missing means something, and nobody would ever look at the row under another key."""
+    path = tmp_path / "shard.db"
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    await store.write([Change("first", 4, b"four"), Change("first", 9, b"nine"), Change("second", -3, b"below")])
+    await store.write([Change("first", 4, b"four again"), Change("first", 9, None), Change("first", 10, None)])
+    await store.close()
+    spoil(path, statement)
+    with pytest.raises(Damaged, match="are not those that were written"):
+        await opened(lambda: SqliteShard(path, STAMP))
+
+
+async def test_a_row_that_has_come_under_another_key_is_damaged(tmp_path: Path) -> None:
+    """Should it be looked at before the next start."""
+    path = tmp_path / "shard.db"
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    await store.write([Change("first", 4, b"four"), Change("first", 5, b"five")])
+    await store.close()
+    spoil(path, "UPDATE rows_first SET key = -key WHERE key = 4")
+    spoil(path, "UPDATE rows_first SET key = 4 WHERE key = 5")
+    spoil(path, "UPDATE rows_first SET key = 5 WHERE key = -4")
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    with pytest.raises(Damaged, match="row 4 of first is damaged"):
+        await store.read([("first", 4)])
+    await store.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path, seed: int) -> None:
+    """Rows short and long, in both tables, some changed and some deleted."""
+    random = Random(seed)
+    path = tmp_path / "shard.db"
+    store = await opened(lambda: SqliteShard(path, STAMP))
+    rows = [
+        Change(table, 7 * key, random.randbytes(random.choice((4, 60, 9_000))))
+        for table in ("first", "second")
+        for key in range(40)
+    ]
+    await store.write(rows)
+    await store.write([Change("first", 7, b"anew"), *(Change("second", 7 * key, None) for key in range(20, 30))])
+    whole = await contents(store)
+    await store.close()
+    spoil(path, "VACUUM")
+    data, refused = path.read_bytes(), 0
+    for _ in range(FLIPS):
+        flipped = bytearray(data)
+        flipped[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            store = await opened(lambda: SqliteShard(path, STAMP))
+            try:
+                assert await contents(store) == whole
+            finally:
+                await store.close()
+        except StorageFailed:
+            refused += 1
+    assert refused > 0.5 * FLIPS
 
 
 async def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:

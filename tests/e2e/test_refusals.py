@@ -107,7 +107,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "shard no database": (overwrite("shard-0001.db", b"nothing of the kind" * 900), "shard-0001.db: file is not a database"),
     "shard newer": (run_sql("shard-0000.db", "UPDATE stamp SET format = 99"), "shard-0000.db: written by a newer"),
     "shard with a damaged row": (
-        run_sql("shard-0001.db", "INSERT INTO rows_machine VALUES(0, 1, x'00')"), "row 0 of machine is damaged"),
+        run_sql("shard-0001.db", "INSERT INTO rows_machine VALUES(0, 1, x'00')"), "the rows of machine are not those that were written"),
 }  # fmt: skip
 
 
