@@ -114,6 +114,10 @@ class Pipeline:
     def _now_ns(self) -> int:
         return int(self._clock.monotonic() * 1e9)
 
+    def _log_ns(self) -> int:
+        """By which an entry would be stamped now: what is due by true time, the log may not know yet."""
+        return self._stamps.now(self._now_ns(), self._true_ns()).timestamp_ns
+
     def stamped(self, machine: Machine) -> None:
         """Entries have been applied: what this replica knows of its log's time, should it lead next."""
         self._stamps.applied(Stamp(machine.timestamp_ns, machine.elapsed_ns), self._now_ns())
@@ -136,7 +140,7 @@ class Pipeline:
         self._has_laggard, self._has_ticked = has_laggard, True
         self._unblock()
         now_ns = self._now_ns()
-        for part, body in machine.due(self._true_ns(), self._stamps.elapsed_ns(now_ns)):
+        for part, body in machine.due(self._log_ns(), self._stamps.elapsed_ns(now_ns)):
             if part not in self._due:
                 self._due[part] = None
                 self._waiting.append(Command(part, body, partial(self._end_due, part), math.inf))
@@ -259,7 +263,7 @@ class Pipeline:
             assert first.merging is not None
             body = first.merging.merge([command.body for command in commands])
         try:
-            resolved = machine.resolve(first.part, body, self._true_ns(), first.loaded)
+            resolved = machine.resolve(first.part, body, self._log_ns(), first.loaded)
         except ProtocolError as error:
             for command in commands:
                 command.fail(malformed(error))
@@ -274,7 +278,7 @@ class Pipeline:
 
     def _resolve_round(self, machine: Machine, event: Propose) -> Bundle | list[Load]:
         """The bodies inside a PREPARE are resolved too."""
-        request = machine.resolve_round(event.request, self._true_ns(), event.loaded)
+        request = machine.resolve_round(event.request, self._log_ns(), event.loaded)
         if isinstance(request, Need):
             return [(event, request)]
         return Bundle(request, [], event.reply)

@@ -74,15 +74,16 @@ def play(story: Callable[[Incoming, MemoryShard], Awaitable[None]], store: Memor
     asyncio.run(whole())
 
 
-def test_a_snapshot_of_another_form_never_lies_ready() -> None:
+@pytest.mark.parametrize("form", [FORM - 1, FORM + 1])
+def test_a_snapshot_of_another_form_never_lies_ready(form: int) -> None:
     """Nothing of it comes in place of what is there: the node stops at the row that says so."""
 
     async def story(incoming: Incoming, store: MemoryShard) -> None:
         row = machine_row(META.index)
-        row[2] = msgpack.packb([FORM + 1, *msgpack.unpackb(row[2])[1:]])
+        row[2] = msgpack.packb([form, *msgpack.unpackb(row[2])[1:]])
         first, second, _ = attempt(7, [raft_row(META), row])
         assert await incoming.take(first)
-        with pytest.raises(UnknownForm, match=f"form {FORM + 1} of entries, this one knows {FORM}"):
+        with pytest.raises(UnknownForm, match=f"form {form} of entries, this one knows {FORM}"):
             await incoming.take(second)
         assert not incoming.holds(NAMING)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from node.actors import pipeline, replica, session
+from node.actors.events import Lead
 from node.core.commit import Ask
 from node.core.machine import RoundRequest, unpack_entry
 from protocol.columns import Flag
@@ -151,6 +152,29 @@ def test_a_payment_out_of_undecided_money_waits_for_the_round() -> None:
         assert (await paying).status == Status.created
         assert (await world.client.account(third)).posted == 90
         assert (await world.client.audit()).balanced
+
+    play(story, shards=2)
+
+
+def test_who_waits_and_has_happened_in_part_is_not_told_that_nothing_has() -> None:
+    """Leadership moves while a batch waits for a round, and one of its rows has been created."""
+
+    async def story(world: World) -> None:
+        held, paying, poor = await open_a_round(world)
+        (other, third) = world.name_in(2, "other"), world.name_in(2, "third")
+        await world.open(other, funds=10)
+        await world.open(third)
+        connection = await world.dial(world.leader(2))
+        batch = columns([Transfer(1001, other, third, 10), Transfer(1002, poor, third, 50)])
+        asked = asyncio.ensure_future(world.ask(connection, "transfers", 2, batch.pack()))
+        while (await world.client.account(other)).posted:
+            pass
+        assert not asked.done()
+        world.replica(world.leader(2), 2).inbox.push(Lead(world.followers(2)[0]))
+        answer = await asked
+        assert isinstance(answer, Failure) and answer.may_have_happened, answer
+        held.release()
+        await asyncio.wait([paying])
 
     play(story, shards=2)
 

@@ -202,7 +202,8 @@ class Allowances(BasePart):
             columns.limit.item(allowance) if terms.is_set else None, columns.spent.item(allowance), terms.zone,
             columns.until_ns.item(allowance), terms.last_change,
         ]  # fmt: skip
-        return Answer(["allowance", row], is_undecided=bool(columns.reserved[allowance]))
+        is_undecided = bool(columns.reserved[allowance] or columns.ending[allowance])
+        return Answer(["allowance", row], is_undecided=is_undecided)
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """Days begin by an entry."""

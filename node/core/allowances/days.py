@@ -9,12 +9,21 @@ from zoneinfo import ZoneInfo
 NANOSECONDS = 1_000_000_000
 DAY_NS = 24 * 3_600 * NANOSECONDS
 ZONE_BYTES_MAX = 64  # twice the longest name there is
+MACHINES_OWN = (
+    "localtime",
+    "posixrules",
+    "Factory",
+)  # whatever each machine makes of them: an account's days would hang on who leads
+OTHERS = (
+    "right/",
+    "posix/",
+)  # copies of all zones, one of them with leap seconds, which are not there on every machine
 
 
 @lru_cache(maxsize=1_024)
 def find_zone(name: str) -> ZoneInfo | None:
     """The time zone of that name (`Europe/Berlin`, `UTC`); None if there is none."""
-    if not name or len(name) > ZONE_BYTES_MAX or not name.isascii():
+    if not name or len(name) > ZONE_BYTES_MAX or not name.isascii() or name.startswith(OTHERS) or name in MACHINES_OWN:
         return None
     try:
         return ZoneInfo(name)

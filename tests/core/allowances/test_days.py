@@ -68,8 +68,12 @@ def test_days_are_of_23_to_25_hours_and_leave_no_gap(name: str, second: int) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "Europe/", "x" * 65, "Zürich", "UTC\0"]
-)
+    "name",
+    [
+        "", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "Europe/", "x" * 65, "Zürich", "UTC\0",
+        "localtime", "posixrules", "Factory", "right/UTC", "posix/Europe/Berlin",
+    ],
+)  # fmt: skip
 def test_a_name_of_no_zone(name: str) -> None:
     """Whatever it is, no error and no file but the tz database's."""
     assert find_zone(name) is None

@@ -93,3 +93,21 @@ def test_a_hold_of_yesterday_gives_nothing_to_the_row_behind_its_end(shard: Shar
     assert shard.transfers(Transfer(12, "a", "b", 0, VOID, hold_id=10), Transfer(13, "a", "b", 101)) == [0, OVER]
     rows = [Transfer(14, "a", "b", 0, VOID, hold_id=11, side=1), Transfer(15, "a", "far", 101, side=1)]
     assert votes(shard.prepare(6, 1, ("ledger", legs(rows)))) == [OVER]
+
+
+def test_a_transaction_of_a_round_may_pay_what_two_holds_give_back(shard: Shard) -> None:
+    """All that they were opened with."""
+    holds = [Transfer(id, "a", "b", 50, HOLD, ttl=60) for id in (10, 11)]
+    assert shard.transfers(*holds) == [0, 0]
+    ends = [Transfer(id + 10, "a", "b", 0, VOID, hold_id=id, side=3) for id in (10, 11)]
+    assert votes(shard.prepare(8, 1, ("ledger", legs([*ends, Transfer(22, "a", "far", 100, side=1)])))) == [0]
+
+
+@pytest.mark.parametrize("row", ENDINGS, ids=["void", "final capture"])
+def test_who_asks_while_a_round_ends_a_hold_waits_for_it(shard: Shard, row: Transfer) -> None:
+    """A client may know already that it is decided."""
+    assert shard.transfers(Transfer(10, "a", "b", 30, HOLD, ttl=60)) == [0]
+    assert votes(shard.prepare(8, 1, ("ledger", legs([replace(row, credit="b", side=3)])))) == [0]
+    assert shard.query("allowances", "allowance", "a").is_undecided
+    shard.decide((8, decision(0)))
+    assert not shard.query("allowances", "allowance", "a").is_undecided

@@ -48,14 +48,22 @@ class World:
             answer = shard.command("ledger", ["accounts", [[name, "EUR", minimum, maximum, "", b""]]])
             assert answer[1] == b"\0"
 
-    def pay(self, rows: Sequence[Transfer], *, silent: Sequence[int] = ()) -> list[str]:
-        """One chain, nothing else under way. The shards in `silent` do not vote in its first round."""
+    def submit(self, rows: Sequence[Transfer]) -> None:
+        """The next ticket."""
         self.tickets += 1
-        batch = columns(chain(rows))
+        batch = columns(rows)
         groups = [
             np.array([self.homes[name] for name in names], np.int32) for names in (batch.debits(), batch.credits())
         ]
         self.bench.take(self.bench.core.submit(Ticket(self.tickets), batch, *groups))
+
+    def pay(self, rows: Sequence[Transfer], *, silent: Sequence[int] = ()) -> list[str]:
+        """One chain, nothing else under way. The shards in `silent` do not vote in its first round."""
+        self.submit(chain(rows))
+        return self.settle(silent)
+
+    def settle(self, silent: Sequence[int] = ()) -> list[str]:
+        """What the last ticket is told."""
         self.rounds = 0
         while self.tickets not in self.bench.answers:
             self.bench.tick()
@@ -121,6 +129,22 @@ def test_two_shards_move_what_one_would(first: int, is_silent: bool) -> None:
             expected = world.expected(rows)
             assert balances == expected[1], (seed, rows)
             assert is_silent or statuses == expected[0], (seed, rows)
+
+
+def test_a_balancing_row_finds_its_amount_beside_others() -> None:
+    """Plain payments stand before it in its round: what it lacks is its own."""
+    world = World()
+    world.open("world", 1)
+    world.open("payer", 1, 0)
+    world.open("debtor", 2, -100)
+    world.open("shop", 2)
+    assert (
+        world.pay([Transfer(1, "world", "payer", 70)]) == world.pay([Transfer(2, "debtor", "shop", 50)]) == ["created"]
+    )
+    world.submit([Transfer(10 + number, "world", "shop", 1) for number in range(3)])
+    world.submit([Transfer(20, "payer", "debtor", 60, CREDITS)])
+    assert (world.settle(), world.rounds) == (["created"], 2)
+    assert world.balances()["debtor"] == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
