@@ -4,11 +4,12 @@ PROTOCOL.md in this folder specifies it with test vectors, well enough to write 
 hold the code against that document. The modules, each on its own and imported by its own name:
 
 - `frames`: length, checksum and body; strict msgpack.
-- `messages`: the ten messages and the handshake.
+- `messages`: the twelve messages and the handshake.
 - `clocks`: until when a request is good, by the clock of whoever gets it.
 - `columns`: a batch of transfers, `metadata` what one may carry; `status`: what becomes of each; `errors`: why a request was not
   carried out; `expected`: what would have been.
-- `operations`: what can be asked for; `answers` and `rows`: what comes back, by name; `views`: what a client makes of it.
+- `operations`: what can be asked for, `requests`: with which words; `answers` and `rows`: what comes back, by name; `views`: what a client
+  makes of it.
 - `events`: what subscribers are told, and their cursors.
 - `names`: what an account or a lock may be called.
 - `ids`, `money`: transfer ids, currencies and exact amounts.

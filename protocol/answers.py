@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from protocol.operations import Body
 from protocol.rows import AccountRow, AllowanceRow, TransferRow
 from protocol.status import AccountStatus, LockStatus, Status
-
-Body = list[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
-"""The operations that a request can ask for; PROTOCOL.md gives their bodies."""
+"""The operations that a request can ask for; `requests` has their bodies."""
 
 from __future__ import annotations
 
 from enum import StrEnum, unique
+from typing import Any
+
+Body = list[Any]
+"""Of a request or an answer, as msgpack takes and gives it."""
 
 
 @unique

@@ -15,6 +15,7 @@ from node.ports import Clock
 from protocol.answers import accounts_of
 from protocol.operations import PeerOperation
 from protocol.placement import groups_of
+from protocol.requests import SnapshotRequest
 from protocol.rows import AccountRow
 
 POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
@@ -64,7 +65,8 @@ class Auditor:
 
     def snapshot(self, call: Call) -> None:
         """Reads accounts at one cut over their shards; a split account is the sum of its shares."""
-        ids: list[str] = call.request
+        asked: SnapshotRequest = call.request
+        ids = asked.accounts
         known = dict.fromkeys(id for id in ids if id in self._router.split)  # as of now: others may learn meanwhile
 
         def marked(found: list[list[AccountRow]] | Failed) -> None:

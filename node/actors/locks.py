@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.waiters import ABSENT_MS, GONE_MS, Key, Waiters
-from node.core.locks import Claim, ClaimState, LockAction, LockAnswer, Locks, LockWord, unpack_answers, words_command
+from node.core.locks import Claim, ClaimState, LockAnswer, Locks, refusal_of, unpack_answers, words_command
 from node.core.machine import Body, apply_request
 from node.ports import Clock
 from protocol.errors import ErrorCode
+from protocol.requests import LockAction, LockWord
 from protocol.status import LockStatus
 
 ROUND_WORDS_MAX = 1_024  # bounds what one entry makes every replica do at once
@@ -102,7 +103,7 @@ class LockDesk:
         if not self._term:
             reply(self._not_leader())
             return
-        if (status := said.refusal()) is not None:
+        if (status := refusal_of(said)) is not None:
             self._answer(reply, LockAnswer(status))
             return
         word = Word(said, deadline, reply, source)

@@ -26,7 +26,6 @@ from typing import Any
 from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.events import ChangeMembership, MembershipQuery
 from node.actors.members import MemberDesk
-from node.actors.operations import Replacement
 from node.actors.replica import Replica
 from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState
@@ -35,6 +34,7 @@ from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
 from protocol.placement import COORDINATOR, called
+from protocol.requests import ReplaceRequest
 
 TICKS_BETWEEN = 4  # two looks: a change takes a round of its group, and a fifth of a second a group is soon enough
 CALL_SECONDS = 1.0  # for a leader's answer
@@ -145,7 +145,7 @@ class Replacing:
 
     def replace(self, call: Call) -> None:
         """`[node, data id of the lost folder, or 0 to ask only]`: `[data id, state, [[group, standing], ...]]`."""
-        asked: Replacement = call.request
+        asked: ReplaceRequest = call.request
         node, data_id = asked.node, asked.data_id
         row = self._members.table.rows.get(node)
         if not self._leads():

@@ -242,9 +242,9 @@ class Router:
 
         gather = Gather(len(places), merge, call.reply)
         for number, mine in enumerate(places):
-            part = [call.body[place] for place in mine]
+            part = call.request.take(mine)
             group = int(groups[mine[0]])
-            self.call(replace(call, group=group, body=part, request=part, reply=gather.part(number)))
+            self.call(replace(call, group=group, body=part.pack(), request=part, reply=gather.part(number)))
 
     # -- calls ----------------------------------------------------------------------------------------------------
 

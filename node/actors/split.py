@@ -20,7 +20,7 @@ from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, Spawn, ove
 from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
-from node.core.ledger.operations import Update
+from node.core.ledger.operations import update_command
 from node.core.machine import Body, apply_request
 from node.core.splits import Splits, add_command, moves_home, plan_moves
 from node.core.splits import status_of as listing_of
@@ -31,6 +31,7 @@ from protocol.columns import FINAL_VERSION, SEPARATOR, Flag, Transfers
 from protocol.errors import ErrorCode
 from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, group_of
+from protocol.requests import BalancesRequest, SnapshotRequest, SplitRequest, UpdateRequest
 from protocol.rows import AccountRow, NewAccount
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
 
@@ -118,9 +119,9 @@ class SplitAccounts:
         call.reply(await work())
 
     async def _ask(self, call: Call, group: int, operation: str, body: Body, request: Any = None) -> Outcome:
-        """A call of its own, within the deadline of `call`; `request` is the body decoded, where it is no list of ids."""
+        """A call of its own, within the deadline of `call`; `request` is the body unpacked, where it is a client's."""
         answer, reply = promised()
-        asked = Call(group, operation, body, call.deadline, reply, call.source, request=request or body)
+        asked = Call(group, operation, body, call.deadline, reply, call.source, request=request)
         if group < 0:
             self._router.route(asked)
         else:
@@ -145,7 +146,8 @@ class SplitAccounts:
     async def _learn(self, call: Call, accounts: Iterable[str]) -> Failed | None:
         """Finds out which of these accounts are split: their home shares know."""
         unknown = [account for account in dict.fromkeys(accounts) if account not in self._router.split]
-        rows = await self._ask(call, -1, Operation.balances, unknown) if unknown else []
+        asked = BalancesRequest(unknown)
+        rows = await self._ask(call, -1, Operation.balances, asked.pack(), asked) if unknown else []
         if isinstance(rows, Failed):
             return rows
         self._router.learn(account for account, row in zip(unknown, rows, strict=True) if _is_split(row))
@@ -154,9 +156,10 @@ class SplitAccounts:
     async def _balances(self, call: Call, rows: list[Any]) -> Outcome:
         """Split accounts are read at a cut, all of this request at one."""
         places = [place for place, row in enumerate(rows) if _is_split(row)]
-        ids = [call.request[place] for place in places]
-        self._router.learn(ids)
-        whole = await self._ask(call, COORDINATOR, Operation.snapshot, ids)
+        read: BalancesRequest = call.request
+        asked = SnapshotRequest([read.accounts[place] for place in places])
+        self._router.learn(asked.accounts)
+        whole = await self._ask(call, COORDINATOR, Operation.snapshot, asked.pack(), asked)
         if isinstance(whole, Failed):
             return whole
         for place, row in zip(places, whole, strict=True):
@@ -165,9 +168,9 @@ class SplitAccounts:
 
     async def _update(self, call: Call, _: Body) -> Outcome:
         """The home share takes the whole of it, or refuses it; the others then follow its state."""
-        asked: Update = call.request
+        asked: UpdateRequest = call.request
         home = self._home(asked.account)
-        answer = await self._ask(call, home, PeerOperation.ledger, [*asked.command(), True])
+        answer = await self._ask(call, home, PeerOperation.ledger, [*update_command(asked), True])
         if isinstance(answer, Failed) or "status" not in asked.fields:
             return answer
         told = Updated.unpack(answer)
@@ -241,8 +244,8 @@ class SplitAccounts:
 
     async def _open(self, call: Call) -> Outcome:
         """The home share first, which may refuse it for all; then the others; then it is listed. All may be repeated."""
-        account: NewAccount = call.request
-        id = account.id
+        asked: SplitRequest = call.request
+        account, id = asked.account, asked.account.id
         if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
             return [int(AccountStatus.too_many_split_accounts)]
         home, count = self._home(id), self._router.placement.shards

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, not_done, promised
 from node.actors.router import Call, Router
 from node.core.commit import Found, describe, find_transfer, undecided_rounds
-from node.core.ledger.operations import TransferOf
 from node.core.machine import Body
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
 from protocol.placement import COORDINATOR, called, group_of
+from protocol.requests import TraceRequest
 
 ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
 ANSWER_SECONDS = 0.6  # all questions of a step; two steps are well within an attempt of a client
@@ -43,7 +43,7 @@ class Tracer:
         self._spawn(self._undecided(call))
 
     async def _trace(self, call: Call) -> None:
-        asked: TransferOf = call.request
+        asked: TraceRequest = call.request
         id, debit = asked.id, asked.debit
         home = self._group_of(debit) if debit else 0
         shards = range(1, self._router.placement.shards + 1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from protocol.answers import allowance_of, status_of
 from protocol.client.calls import Calls, Deed
 from protocol.errors import Refused
 from protocol.expected import EXPECTED_OF_ALLOWANCE
 from protocol.operations import Operation
+from protocol.requests import AllowanceRequest, SetAllowanceRequest
 from protocol.rows import AllowanceRow
 from protocol.status import AllowanceStatus
 from protocol.views import Allowance
@@ -25,7 +24,8 @@ async def read(calls: Calls, account: str, deadline: float) -> Allowance | None:
 
 
 async def _row(calls: Calls, account: str, deadline: float) -> AllowanceRow | None:
-    return allowance_of(await calls.ask(Operation.allowance, [account], [account], calls.left(deadline)))
+    asked = AllowanceRequest(account)
+    return allowance_of(await calls.ask(Operation.allowance, [account], asked.pack(), calls.left(deadline)))
 
 
 async def change(
@@ -39,8 +39,8 @@ async def change(
     while True:
         row = await _row(calls, account, deadline)
         after, kept = (b"", FIRST_ZONE) if row is None else (row.last_change, row.zone)
-        body: list[Any] = [account, amount, kept if zone is None else zone, id, after]
-        answer = await calls.ask(Operation.set_allowance, [account], body, calls.left(deadline), deed)
+        asked = SetAllowanceRequest(account, amount, kept if zone is None else zone, id, after)
+        answer = await calls.ask(Operation.set_allowance, [account], asked.pack(), calls.left(deadline), deed)
         status = AllowanceStatus(status_of(answer))
         if status == AllowanceStatus.set:
             return status

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from protocol import ids
+from protocol.answers import transfer_of
 from protocol.client.arguments import check_bool, clamp, wrong
 from protocol.client.calls import Calls
 from protocol.columns import BALANCING, Flag
 from protocol.errors import RingpayError
 from protocol.operations import Operation
-from protocol.rows import TransferRow
+from protocol.requests import TransferRequest
 
 Balancing = Literal["debit", "credit", "both"]
 FLAGS: dict[str | None, Flag] = {
@@ -53,7 +54,9 @@ def is_balancing(flags: int) -> bool:
 async def amount_moved(calls: Calls, id: int, debit: str, deadline: float) -> int | None:
     """What an accepted payment has moved; None where the books do not say in time."""
     try:
-        (row,) = await calls.ask(Operation.transfer, [debit], [ids.pack(id), debit], calls.left(deadline))
+        asked = TransferRequest(ids.pack(id), debit)
+        answer = await calls.ask(Operation.transfer, [debit], asked.pack(), calls.left(deadline))
     except RingpayError:
         return None
-    return None if row is None else TransferRow(*row).amount
+    row = transfer_of(answer)
+    return None if row is None else row.amount

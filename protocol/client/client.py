@@ -47,6 +47,7 @@ from protocol.messages import PROTOCOL_VERSION, Hello, Role, split_full_name
 from protocol.metadata import Metadata
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
+from protocol.requests import EmptyRequest, SnapshotRequest, SplitRequest, TraceRequest
 from protocol.rows import NewAccount
 from protocol.status import REPEATED, AccountStatus, AllowanceStatus, Status
 from protocol.views import (
@@ -137,9 +138,9 @@ class Client(Following):
         """
         row = NewAccount(id, currency, minimum_balance, maximum_balance, owner, metadata)
         if check_bool(split, "split"):
-            (body,) = account_rows([row])
-            deed = Deed("opening an account")
-            answer = await self._calls.call(Operation.split_account, COORDINATOR, list(body), timeout, deed)
+            (checked,) = account_rows([row])
+            body, deed = SplitRequest(checked).pack(), Deed("opening an account")
+            answer = await self._calls.call(Operation.split_account, COORDINATOR, body, timeout, deed)
             status = AccountStatus(status_of(answer))
             if status <= AccountStatus.exists:
                 self._calls.split[id] = None
@@ -439,15 +440,15 @@ class Client(Following):
         `debit` tells apart what was paid from different shards under the same id. Records last, rounds are remembered for a while.
         Raises Refused(transfer_not_found), and Busy where a shard that may have seen the id does not answer.
         """
-        body = [id_bytes(id), check_text(debit or "", "debit account")]
-        (row,) = await self._calls.call(Operation.trace, -1, body, timeout)
+        asked = TraceRequest(id_bytes(id), check_text(debit or "", "debit account"))
+        (row,) = await self._calls.call(Operation.trace, -1, asked.pack(), timeout)
         if row is None:
             raise Refused("transfer_not_found", "the id of a transfer that some shard has seen")
         return Trace.unpack(id, row)
 
     async def undecided(self, *, timeout: float | None = None) -> Undecided:
         """The rounds between shards that are not decided now, the oldest first."""
-        return Undecided.unpack(await self._calls.call(Operation.undecided, -1, [], timeout))
+        return Undecided.unpack(await self._calls.call(Operation.undecided, -1, EmptyRequest().pack(), timeout))
 
     # -- locks ----------------------------------------------------------------------------------------------------
 
@@ -480,7 +481,7 @@ class Client(Following):
         if not names:
             return []
         accounts = []
-        answer = await self._calls.call(Operation.snapshot, COORDINATOR, names, timeout)
+        answer = await self._calls.call(Operation.snapshot, COORDINATOR, SnapshotRequest(names).pack(), timeout)
         for name, row in zip(names, accounts_of(answer), strict=True):
             if row is None:
                 raise Refused(AccountStatus.account_not_found.name, f"accounts that were created, unlike {name}")
@@ -490,7 +491,7 @@ class Client(Following):
     async def audit(self, *, timeout: float | None = None) -> Report:
         """Adds up all shards at one consistent cut and compares all replicas that answer, on the running cluster."""
         seconds = 3 * self._calls.timeout if timeout is None else timeout
-        return Report.unpack(await self._calls.call(Operation.audit, COORDINATOR, [], seconds))
+        return Report.unpack(await self._calls.call(Operation.audit, COORDINATOR, EmptyRequest().pack(), seconds))
 
     async def cluster(self, *, timeout: float | None = None) -> ClusterStatus:
         """Who answers, who leads, who recovers: asks every node, all at once. Raises Unreachable where none answers."""

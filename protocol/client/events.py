@@ -29,6 +29,7 @@ from protocol.events import (
 )
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, called
+from protocol.requests import FactsRequest
 
 Result = TypeVar("Result")
 
@@ -195,7 +196,7 @@ class Subscription:
         first = self._start if isinstance(self._start, str) else OLDEST
         settling_ms = 0 if self._follow else SETTLING_MS
         told = await asyncio.gather(
-            *(self._ask(group, list(self._positions.get(group, ())) or first, 0, settling_ms) for group in groups)
+            *(self._ask(group, self._positions.get(group, first), 0, settling_ms) for group in groups)
         )
         for group, (start, _, end, *_) in zip(groups, told, strict=True):
             self._positions.setdefault(group, (start[0], start[1]))
@@ -236,9 +237,9 @@ class Subscription:
             await asyncio.sleep(GATHERING_SECONDS)
         if is_behind or group in self._busy:
             async with self._whole:
-                told = await self._ask(group, [*position], ROWS_MAX, 0)
+                told = await self._ask(group, position, ROWS_MAX, 0)
         else:
-            told = await self._ask(group, [*position], WAITING_ROWS, WAIT_MS)
+            told = await self._ask(group, position, WAITING_ROWS, WAIT_MS)
         start, following, end, columns, facts = told
         if self._follow:
             self._ends[group] = end[0], end[1]
@@ -250,11 +251,10 @@ class Subscription:
             self._busy.pop(group, None)
         return batch
 
-    async def _ask(self, group: int, position: str | list[int], rows: int, wait_ms: int) -> list[Any]:
+    async def _ask(self, group: int, position: str | Position, rows: int, wait_ms: int) -> list[Any]:
         """Asks again while a node is busy or away, as long as a call may take."""
         kinds = [kind.value for kind in self._kinds if (kind in CLUSTER_KINDS) == (group == COORDINATOR)]
-        body = [group, kinds, self._prefix, position, rows, wait_ms]
-        answer = await self._answer(group, body)
+        answer = await self._answer(FactsRequest(group, kinds, self._prefix, position, rows, wait_ms))
         match answer:
             case ["told", *told]:
                 return told
@@ -269,11 +269,12 @@ class Subscription:
             case _:
                 raise ProtocolError(f"facts: expected told, too_old or ahead, not {answer[:1]}")
 
-    async def _answer(self, group: int, body: list[Any]) -> list[Any]:
+    async def _answer(self, asked: FactsRequest) -> list[Any]:
+        body, group = asked.pack(), asked.group or -1
         deadline = self._calls.deadline(self._timeout)
         while True:
             try:
-                return await self._calls.call_until(Operation.facts, group or -1, body, deadline, None)
+                return await self._calls.call_until(Operation.facts, group, body, deadline, None)
             except Busy as error:
                 if self._calls.left(deadline) <= error.retry_after:
                     raise

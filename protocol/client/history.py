@@ -11,6 +11,7 @@ from protocol.client.arguments import wrong
 from protocol.client.calls import Calls
 from protocol.errors import Refused
 from protocol.operations import Operation
+from protocol.requests import HistoryRequest
 from protocol.rows import TransferRow
 from protocol.status import HISTORY_ROWS_MAX, AccountStatus
 from protocol.views import Entry
@@ -43,7 +44,7 @@ async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
     """Raises Refused(account_not_found). Moves between the shares of a split account are no share of its history."""
     id = pages.id
     if id not in calls.split:
-        async for row in _rows(calls, pages, 0):
+        async for row in _rows(calls, pages, None):
             if row is None:
                 break
             yield Entry.of(row)
@@ -67,15 +68,15 @@ async def read_history(calls: Calls, pages: Pages) -> AsyncIterator[Entry]:
             heapq.heappop(waiting)
 
 
-async def _rows(calls: Calls, pages: Pages, share: int) -> AsyncIterator[TransferRow | None]:
-    """Rows of a share, or of an account that is not known to be split (0); a None says that it is."""
+async def _rows(calls: Calls, pages: Pages, share: int | None) -> AsyncIterator[TransferRow | None]:
+    """Rows of a share, or (None) of an account that is not known to be split; a None says that it is."""
     id = pages.id
     cursor: int | None = None
     while True:
-        body = [id, cursor, pages.rows, pages.newest_first]
+        body = HistoryRequest(id, cursor, pages.rows, pages.newest_first, share).pack()
         seconds = pages.seconds(calls)
-        if share:
-            page = Page.unpack(await calls.call(Operation.history, share, [*body, share], seconds))
+        if share is not None:
+            page = Page.unpack(await calls.call(Operation.history, share, body, seconds))
         else:
             page = Page.unpack(await calls.ask(Operation.history, [id], body, seconds))
             if page.is_share:

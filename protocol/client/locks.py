@@ -17,6 +17,7 @@ from protocol.errors import Busy, Refused, RingpayError, Unreachable
 from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
+from protocol.requests import LockAction, LockWord
 from protocol.status import LockStatus
 
 RENEWALS_PER_TTL = 3  # two may be lost before the lease is
@@ -113,7 +114,7 @@ class Lock:
         self._claim, self._ticket = secrets.token_bytes(16), self._calls.lock_ticket
 
     async def _stand_in_line(self) -> None:
-        action = "try" if self._wait == 0 else "acquire"
+        action = LockAction.get_at_once if self._wait == 0 else LockAction.acquire
         while True:
             told = await self._say(action)
             if told.status is LockStatus.claim_is_over:
@@ -129,7 +130,7 @@ class Lock:
         """Nobody waits for this claim any more. Whether it was heard; else it will come to its turn and expire."""
         try:
             async with asyncio.timeout(WITHDRAW_SECONDS):
-                await self._say("release")
+                await self._say(LockAction.release)
         except (RingpayError, TimeoutError):
             return False
         return True
@@ -143,7 +144,7 @@ class Lock:
     async def _renew(self, ttl: float | None, timeout: float | None) -> None:
         began = self._calls.now()
         ttl_ms = 0 if ttl is None else max(1, _milliseconds(ttl))
-        told = await self._say("renew", ttl_ms=ttl_ms, timeout=timeout)
+        told = await self._say(LockAction.renew, ttl_ms=ttl_ms, timeout=timeout)
         if told.status is LockStatus.renewed:
             self.ttl = self.ttl if ttl is None else ttl
             self._holds_until = began + self.ttl
@@ -196,7 +197,7 @@ class Lock:
     async def _give_back(self) -> bool:
         was_held, self._holds_until = self.is_held, 0.0
         try:
-            told = await self._say("release")
+            told = await self._say(LockAction.release)
         except RingpayError:
             return was_held
         return told.status is LockStatus.released
@@ -226,18 +227,19 @@ class Lock:
 
     # -- words ----------------------------------------------------------------------------------------------------
 
-    async def _say(self, action: str, *, ttl_ms: int | None = None, timeout: float | None = None) -> LockTold:
+    async def _say(self, action: LockAction, *, ttl_ms: int | None = None, timeout: float | None = None) -> LockTold:
         """One word, repeated until it is answered: the same claim again is a repetition."""
         ttl_ms = _milliseconds(self.ttl) if ttl_ms is None else ttl_ms
-        body = [action, self.name, self._claim, self._owner.id, ttl_ms, self.token, self._owner.age_ns, self._ticket]
+        owner = self._owner
+        word = LockWord(action, self.name, self._claim, owner.id, ttl_ms, self.token, owner.age_ns, self._ticket)
         deadline = self._calls.now() + (self._calls.timeout if timeout is None else timeout)
         while True:
             try:
-                told = LockTold.unpack(await self._calls.call(Operation.lock, COORDINATOR, body, timeout))
+                told = LockTold.unpack(await self._calls.call(Operation.lock, COORDINATOR, word.pack(), timeout))
                 self._calls.lock_ticket = max(told.ticket, self._calls.lock_ticket)
                 return told
             except Busy as busy:
-                if action != "acquire" and self._calls.now() + busy.retry_after > deadline:
+                if action is not LockAction.acquire and self._calls.now() + busy.retry_after > deadline:
                     raise
                 await asyncio.sleep(max(busy.retry_after, RETRY_SECONDS))
 

@@ -7,6 +7,7 @@ from protocol.client.arguments import check_text, id_bytes
 from protocol.client.calls import Calls
 from protocol.client.refusals import refused
 from protocol.operations import Operation
+from protocol.requests import FindRequest
 from protocol.status import TRANSFERS_MAX, Status
 from protocol.views import Entry
 
@@ -29,7 +30,7 @@ class OpenedHolds:
 
     async def find(self, id: int, timeout: float | None) -> Entry | None:
         """What happened under an id. Every shard is asked, and must answer."""
-        row = transfer_of(await self._calls.ask(Operation.find_by_id, [], [id_bytes(id)], timeout))
+        row = transfer_of(await self._calls.ask(Operation.find_by_id, [], FindRequest(id_bytes(id)).pack(), timeout))
         if row is None or row.status != Status.created:
             return None
         entry = Entry.of(row)

@@ -10,6 +10,7 @@ from protocol.answers import accounts_of
 from protocol.client.calls import Calls, Deed
 from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
+from protocol.requests import AccountsRequest, BalancesRequest
 from protocol.rows import AccountRow, NewAccount
 from protocol.status import BALANCES_MAX, TRANSFERS_MAX
 
@@ -37,7 +38,9 @@ async def _open_piece(calls: Calls, piece: list[NewAccount], deadline: float, *,
     names = [account.id for account in piece]
     while True:
         try:
-            return await calls.ask(Operation.accounts, names, piece, calls.left(deadline), OPENING)
+            return await calls.ask(
+                Operation.accounts, names, AccountsRequest(piece).pack(), calls.left(deadline), OPENING
+            )
         except Busy as busy:
             if not may_wait or calls.now() + busy.retry_after >= deadline:
                 raise
@@ -61,13 +64,17 @@ def _cut_by_bytes(rows: list[NewAccount]) -> Iterator[list[NewAccount]]:
 async def read_accounts(calls: Calls, ids: Sequence[str], timeout: float | None) -> list[AccountRow | None]:
     """A row each, or None."""
     if len(ids) <= BALANCES_MAX:
-        return accounts_of(await calls.ask(Operation.balances, list(ids), list(ids), timeout))
+        return await _read_piece(calls, list(ids), timeout)
     deadline = calls.deadline(timeout)
     pieces = [list(ids[start : start + BALANCES_MAX]) for start in range(0, len(ids), BALANCES_MAX)]
     rows: list[AccountRow | None] = []
     for start in range(0, len(pieces), PIECES_AT_ONCE):
         left = calls.left(deadline)
-        asked = [calls.ask(Operation.balances, piece, piece, left) for piece in pieces[start : start + PIECES_AT_ONCE]]
+        asked = [_read_piece(calls, piece, left) for piece in pieces[start : start + PIECES_AT_ONCE]]
         for answer in await asyncio.gather(*asked):
-            rows += accounts_of(answer)
+            rows += answer
     return rows
+
+
+async def _read_piece(calls: Calls, ids: list[str], timeout: float | None) -> list[AccountRow | None]:
+    return accounts_of(await calls.ask(Operation.balances, ids, BalancesRequest(ids).pack(), timeout))

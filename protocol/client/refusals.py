@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from protocol import ids
 from protocol.answers import accounts_of, transfer_of
 from protocol.client.calls import Calls
 from protocol.errors import Refused, RingpayError
 from protocol.expected import EXPECTED
-from protocol.operations import Operation
+from protocol.operations import Body, Operation
+from protocol.requests import BalancesRequest, TransferRequest
+from protocol.rows import AccountRow
 from protocol.status import Status
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,20 +34,20 @@ async def refusal(
     """
     expected, debit = EXPECTED.get(status, ""), accounts[0]
     if is_repeat:
-        answer = await _ask(calls, Operation.transfer, debit, [ids.pack(id), debit], deadline)
+        asked = TransferRequest(ids.pack(id), debit)
+        answer = await _ask(calls, Operation.transfer, debit, asked.pack(), deadline)
         recorded = None if answer is None else transfer_of(answer)
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
         return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg)
     if status == Status.transfer_must_have_the_same_currency_as_accounts:
-        answers = [await _ask(calls, Operation.balances, name, [name], deadline) for name in accounts]
-        rows = [row for answer in answers if answer is not None for row in accounts_of(answer) if row is not None]
+        found = [await _account(calls, name, deadline) for name in accounts]
+        rows = [row for row in found if row is not None]
         kept = ", ".join(f"{row.id} is kept in {row.currency}" for row in rows)
         return Refused(status.name, f"{expected}: {kept}" if kept else expected, leg=leg)
     if status != Status.version_conflict:
         return Refused(status.name, expected, leg=leg)
-    answer = await _ask(calls, Operation.balances, debit, [debit], deadline)
-    (account,) = (None,) if answer is None else accounts_of(answer)
+    account = await _account(calls, debit, deadline)
     return Refused(status.name, expected, None if account is None else account.version, leg=leg)
 
 
@@ -55,9 +56,15 @@ def refused(status: Status) -> Refused:
     return Refused(status.name, EXPECTED.get(status, ""))
 
 
-async def _ask(calls: Calls, operation: Operation, debit: str, body: list[Any], deadline: float) -> list[Any] | None:
+async def _account(calls: Calls, name: str, deadline: float) -> AccountRow | None:
+    answer = await _ask(calls, Operation.balances, name, BalancesRequest([name]).pack(), deadline)
+    (row,) = (None,) if answer is None else accounts_of(answer)
+    return row
+
+
+async def _ask(calls: Calls, operation: Operation, account: str, body: Body, deadline: float) -> Body | None:
     """The answer, None where there is none soon."""
     try:
-        return await calls.ask(operation, [debit], body, min(DETAIL_SECONDS, calls.left(deadline)))
+        return await calls.ask(operation, [account], body, min(DETAIL_SECONDS, calls.left(deadline)))
     except RingpayError:
         return None

@@ -8,14 +8,16 @@ from protocol.client.calls import Calls, Deed
 from protocol.client.opened import OpenedHolds
 from protocol.errors import OutcomeUnknown, Refused, RingpayError
 from protocol.operations import Operation
+from protocol.requests import OutcomeRequest
 from protocol.status import Status
 
 
 async def settle(calls: Calls, holds: OpenedHolds, id: int, debit: str, deadline: float) -> Status:
     """See `Client.outcome`."""
-    packed, name = id_bytes(id), check_text(debit, "debit account")
-    deed = Deed("transfer", packed)
-    status = outcome_of(await calls.ask(Operation.outcome, [name], [packed, name], calls.left(deadline), deed))
+    asked = OutcomeRequest(id_bytes(id), check_text(debit, "debit account"))
+    deed = Deed("transfer", asked.id)
+    answer = await calls.ask(Operation.outcome, [asked.debit], asked.pack(), calls.left(deadline), deed)
+    status = outcome_of(answer)
     if status == Status.cancelled and (other := await _debit_now(calls, holds, id, debit, deadline)) != debit:
         expected = f"{other}, the debit account that this id happened with; with {debit} it is cancelled"
         raise Refused(Status.exists_with_different_debit_account.name, expected)

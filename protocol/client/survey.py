@@ -9,6 +9,7 @@ from protocol.client.calls import Calls
 from protocol.errors import ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.placement import NodeAddress
+from protocol.requests import EmptyRequest
 from protocol.views import ClusterStatus, NodeClock, NodeState
 
 ASK_SECONDS = 1.0  # a node that works answers in milliseconds
@@ -17,7 +18,7 @@ ASK_SECONDS = 1.0  # a node that works answers in milliseconds
 async def survey(calls: Calls, timeout: float | None) -> ClusterStatus:
     """Asks one node, and then all others that it knows. Raises Unreachable where none answers."""
     deadline = calls.deadline(timeout)
-    first = NodeState.unpack(await calls.call(Operation.cluster, -1, [], timeout))
+    first = NodeState.unpack(await calls.call(Operation.cluster, -1, EmptyRequest().pack(), timeout))
     others = [node for node in first.placement.nodes if node.id != first.node]
     seconds = min(ASK_SECONDS, calls.left(deadline))
     answers = await asyncio.gather(*(_ask(calls, node, seconds) for node in others))
@@ -26,7 +27,7 @@ async def survey(calls: Calls, timeout: float | None) -> ClusterStatus:
 
 async def _ask(calls: Calls, node: NodeAddress, seconds: float) -> NodeState | None:
     try:
-        answer = await calls.ask_node((node.host, node.port), Operation.cluster, [], seconds)
+        answer = await calls.ask_node((node.host, node.port), Operation.cluster, EmptyRequest().pack(), seconds)
     except (OSError, ProtocolError, Unreachable):
         return None
     return NodeState.unpack(answer)

@@ -11,6 +11,7 @@ from protocol.client.guards import check_version
 from protocol.errors import Refused
 from protocol.expected import EXPECTED_OF_ACCOUNT
 from protocol.operations import Operation
+from protocol.requests import BalancesRequest, UpdateRequest
 from protocol.status import AccountStatus
 from protocol.views import ACCOUNT_STATES
 
@@ -58,8 +59,8 @@ async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, 
     deed = Deed("update", id)
     while True:
         after = None if "if_version" in fields else await _last_update(calls, account, deadline)
-        body = [account, fields, id, after]
-        told = Updated.unpack(await calls.ask(Operation.update, [account], body, calls.left(deadline), deed))
+        asked = UpdateRequest(account, fields, id, after)
+        told = Updated.unpack(await calls.ask(Operation.update, [account], asked.pack(), calls.left(deadline), deed))
         is_conflict = told.status is AccountStatus.version_conflict
         if told.status is AccountStatus.updated:
             return told.status
@@ -69,7 +70,8 @@ async def update(calls: Calls, account: str, fields: dict[str, Any], id: bytes, 
 
 
 async def _last_update(calls: Calls, account: str, deadline: float) -> bytes:
-    (row,) = accounts_of(await calls.ask(Operation.balances, [account], [account], calls.left(deadline)))
+    asked = BalancesRequest([account])
+    (row,) = accounts_of(await calls.ask(Operation.balances, [account], asked.pack(), calls.left(deadline)))
     if row is None:
         raise Refused(AccountStatus.account_not_found.name, "an account that was created")
     return row.last_update

@@ -15,6 +15,7 @@ from protocol.client.connection import Connection
 from protocol.errors import ProtocolError, error_code
 from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
 from protocol.operations import Operation
+from protocol.requests import EmptyRequest
 from protocol.views import NodeState
 from scripts.local.folder import ClusterError, ClusterFolder
 from scripts.local.processes import NodeProcess, uninterrupted, wait_for_port
@@ -172,7 +173,7 @@ class LocalCluster(ClusterFolder):
     async def _ask_state(self, number: int) -> NodeState | Waiting | None:
         """What a node says of itself; None if it does not answer."""
         try:
-            return NodeState.unpack(await self.ask(number, Operation.cluster, [], ATTEMPT_SECONDS))
+            return NodeState.unpack(await self.ask(number, Operation.cluster, EmptyRequest().pack(), ATTEMPT_SECONDS))
         except (OSError, TimeoutError, ProtocolError) as error:
             # By the node, not by the system.
             is_told = isinstance(error, ConnectionRefusedError) and error.errno is None

@@ -16,6 +16,7 @@ from node.core.members import MemberState
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.placement import called
+from protocol.requests import ReplaceRequest
 from scripts.local.cluster import LocalCluster
 from scripts.local.folder import DATA_SECONDS, ClusterError
 from scripts.local.processes import NodeProcess
@@ -79,7 +80,9 @@ async def _told(cluster: LocalCluster, number: int, data_id: int) -> list[Any]:
             if other == number or cluster.node(other).state() != "running":
                 continue
             try:
-                return await cluster.ask(other, Operation.replace_node, [number, data_id], ASK_SECONDS)
+                return await cluster.ask(
+                    other, Operation.replace_node, ReplaceRequest(number, data_id).pack(), ASK_SECONDS
+                )
             except ProtocolError as error:
                 if not error.code.is_transient:
                     raise ClusterError(str(error)) from error

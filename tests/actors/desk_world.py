@@ -8,9 +8,10 @@ from random import Random
 
 from node.actors.actor import Failed, Outcome, Reply
 from node.actors.locks import LockDesk, LockPorts
-from node.core.locks import Locks, LockWord
+from node.core.locks import Locks
 from node.core.machine import At, Body, Judged
 from protocol.errors import ErrorCode
+from protocol.requests import LockWord
 from protocol.status import LockStatus, Status
 from tests.core.machine.judging import prepare
 

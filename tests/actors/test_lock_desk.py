@@ -8,8 +8,8 @@ import pytest
 
 from node.actors import locks as desk_module
 from node.actors.actor import Failed, Outcome
-from node.core.locks import LockWord
 from protocol.errors import ErrorCode
+from protocol.requests import LockWord
 from protocol.status import LockStatus, Status
 from tests.actors.desk_world import Customer, DeskWorld
 

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from node.actors.operations import Replacement
 from node.actors.router import Call
 from node.core.members import MemberState
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR
+from protocol.requests import ReplaceRequest
 from tests.simulation.cluster import Cluster, Host
 from tests.simulation.disks import LOSABLE, Drive
 
@@ -115,7 +115,7 @@ class Folders:
                 [host.number, lost],
                 self._cluster.loop.time() + 1.0,
                 lambda _: None,
-                request=Replacement(host.number, lost),
+                request=ReplaceRequest(host.number, lost),
             )
 
             async def ask() -> None:

@@ -9,6 +9,7 @@ from random import Random
 
 from protocol.client import Client
 from protocol.errors import Busy, OutcomeUnknown, Refused, Unreachable
+from protocol.requests import LockAction
 from protocol.status import LockStatus
 from tests.simulation.fencing import Grant, Guarded
 from tests.simulation.loop import SimLoop
@@ -85,7 +86,7 @@ class Locking:
         """Stands in the queue and asks no more, as if it had been killed; what it is given by then it gives back."""
         lock = self.client.lock(self._random.choice(LOCKS), ttl=GIVEN_UP_TTL_SECONDS)
         lock._make_claim()
-        asking = asyncio.ensure_future(lock._say("acquire"))
+        asking = asyncio.ensure_future(lock._say(LockAction.acquire))
         await asyncio.wait([asking], timeout=self._random.uniform(0, 1.0))
         asking.cancel()
         try:

@@ -15,7 +15,7 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 | ["allowance", account] | ["allowance", [amount, paid out today, zone, until_ns, id of the last change] or None] |
 
 What happens where, as a guide to a part of your own:
-- `operations`, in `operations.py`: what clients may ask it for, how that is checked, and which account places it.
+- `operations`, in `operations.py`: what clients may ask it for (in the form of `protocol/requests/`), and which account places it.
 - `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out (`days`). Time zones are
   changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends. A leader whose
   tz database lacks a zone refuses changes that name it, and lets each day of those that are set last 24 hours from the last midnight.
@@ -34,8 +34,9 @@ What happens where, as a guide to a part of your own:
 - `due`: a day is over; the next one begins by an entry, which holds a bounded number of them.
 
 To add a part, write its package beside this one, name it in `SHARD_PARTS` of `node/daemon.py`, and give it what its clients see:
-operations, statuses and their words (`protocol/operations.py`, `status.py`, `expected.py`, `views.py`, `PROTOCOL.md`), methods with their
-synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `options.py`), tests, a workload of the simulator. Mind:
+operations, statuses and their words (`protocol/operations.py`, `requests/`, `status.py`, `expected.py`, `views.py`, `PROTOCOL.md`),
+methods with their synchronous twins (`protocol/client/`), commands (a file of `node/cli/`, its `options.py`), tests, a workload of the
+simulator. Mind:
 - A status that refuses a transfer is recorded only if `protocol.status.is_recorded` says so.
 - Another form of entries or checkpoints raises `FORM` of `node.core.machine.entry`.
 - Credits of a split account land in the payer's shard, so what counts credits counts them there, share by share.

@@ -7,7 +7,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 |---|---|
 | ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
 | ["share", row as above, shard, shards]: this shard's share of a split account | ["share", `AccountStatus`] |
-| ["update", account, {any of `operations.FIELDS`}, id, id of the update before it or None] | ["update", `AccountStatus`, version] |
+| ["update", account, {any of `requests.accounts.FIELDS`}, id, id of the update before it or None] | ["update", `AccountStatus`, version] |
 | ["follow", account, `AccountState`, version]: a share that follows its home share | ["follow", `AccountStatus`] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
 | ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |

@@ -18,12 +18,13 @@ from node.core.ledger.accounts import LastUpdate
 from node.core.ledger.books import Books
 from node.core.ledger.facts import AccountUpdated
 from node.core.ledger.limits import CURRENCY_MASK, NO_MAXIMUM, NO_MINIMUM, NOT_HERE, PAGE_ACCOUNTS, STATE_SHIFT
-from node.core.ledger.operations import check_fields, is_version
 from node.core.ledger.terms import ceiling_of, digest_of, floor_of, limits_status, terms_of, text_status
 from node.core.machine.operation import Body
 from node.core.machine.part import At
 from protocol.errors import ProtocolError
 from protocol.ids import ID_BYTES
+from protocol.requests.accounts import check_fields
+from protocol.requests.checks import is_version
 from protocol.status import AccountState, AccountStatus
 
 NEVER = LastUpdate(b"", AccountStatus.updated, 0, b"")  # of an account as it was opened

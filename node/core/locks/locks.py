@@ -15,7 +15,7 @@ from node.core.locks.ended import EndedClaims
 from node.core.locks.facts import LockGranted, LockReleased
 from node.core.locks.guards import GuardsDocket
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
-from node.core.locks.words import LockAction, LockAnswer, LockWord
+from node.core.locks.words import LockAnswer
 from node.core.machine import (
     NO_ROWS,
     Alone,
@@ -33,6 +33,7 @@ from node.core.machine import (
     digest_of,
 )
 from protocol.events import EventKind
+from protocol.requests import LockAction, LockWord
 from protocol.status import LockStatus, Status
 
 TABLE = "lock"
@@ -50,7 +51,7 @@ class Owner:
 
 
 class Locks(BasePart):
-    """Commands: `["words", [LockWord, ...]]`, each looked at by its `refusal` before, and `["expire"]`; both are answered by
+    """Commands: `["words", [LockWord, ...]]`, each looked at by `refusal_of` before, and `["expire"]`; both are answered by
     `["locks", [LockAnswer, ...]]`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
     """
 

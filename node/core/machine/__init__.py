@@ -80,7 +80,7 @@ from node.core.machine.entry import (
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.journal import FACTS_KEPT
 from node.core.machine.machine import TABLE, Machine
-from node.core.machine.operation import Body, Merging, Served, after_first, check_apart, expect, is_id
+from node.core.machine.operation import Body, Merging, Served, after_first, check_apart
 from node.core.machine.over import ROUND_BITS, Over
 from node.core.machine.part import (
     NO_ROWS,
@@ -116,7 +116,7 @@ __all__ = [
     "EpochRequest", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark",
     "MarkRequest", "Marks", "Merging", "Need", "Opened", "Over", "Part", "Payments", "Precommit", "Prepare",
     "RoundRequest", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes",
-    "after_first", "apply_request", "check_apart", "check_form", "digest_of", "expect", "first_failures", "is_id",
+    "after_first", "apply_request", "check_apart", "check_form", "digest_of", "first_failures",
     "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision",
     "unpack_entry", "unpack_failed", "unpack_request", "unpack_vote",
 ]  # fmt: skip

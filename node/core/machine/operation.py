@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from protocol.errors import ProtocolError
-
 Body = list[Any]
 """A command's or an answer's body: a list for msgpack whose first item names the command.
 
@@ -34,8 +32,8 @@ class Served(Generic[Request]):
 
     `decode` makes of a request's body what all other functions are given; it raises ProtocolError for a wrong form. `is_work` and
     `answer_bytes` are asked before, of the body as it came. A request goes to the shard of its accounts; where those are several,
-    it is a list with an item for each, decoded as it came, and the answer likewise. One that names no account goes to the group that
-    `group` gives, or to all shards, whose answers `merge_all` makes one.
+    body and answer have an item for each, and `take(places)` of the request makes one for some of them. One that names no account goes
+    to the group that `group` gives, or to all shards, whose answers `merge_all` makes one.
     """
 
     name: str  # as clients send it
@@ -64,21 +62,10 @@ class Served(Generic[Request]):
     )  # how long a question waits where there is no news to answer it with
 
 
-def expect(condition: bool, expected: str) -> None:
-    """Raises ProtocolError, saying what was expected, unless the condition holds."""
-    if not condition:
-        raise ProtocolError(f"expected {expected}")
-
-
 def check_apart(what: str, names: Sequence[str]) -> None:
     """Raises ValueError, naming it, if a name comes twice: a composition that is wrong, told at the start."""
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"two {what} of one name: {', '.join(doubled)}")
-
-
-def is_id(value: object) -> bool:
-    """16 bytes."""
-    return type(value) is bytes and len(value) == 16
 
 
 def after_first(answer: Body) -> Body:

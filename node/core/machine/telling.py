@@ -16,14 +16,13 @@ for a reader, however slow. All that is applied has been committed, so what was 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from node.core.machine.journal import Journal, Row
-from node.core.machine.operation import Body, Served, expect
+from node.core.machine.operation import Body, Served
 from node.core.machine.part import Answer, Loaded, Need, Part
-from protocol.events import CLUSTER_KINDS, FACTS_MAX, NEWEST, OLDEST, PREFIX_BYTES_MAX, ROWS_MAX, WAIT_MS_MAX, EventKind
+from protocol.events import FACTS_MAX, NEWEST, OLDEST, ROWS_MAX
 from protocol.operations import Operation
-from protocol.placement import COORDINATOR, SHARDS_MAX, called
+from protocol.requests import FactsRequest
 
 MACHINE = "machine"  # whom the question is for: no part
 ROW_BYTES = 320  # of the record at its longest: two account ids, a reference and seven numbers
@@ -75,56 +74,18 @@ def _is_chosen(fact: Row, kinds: Sequence[str], prefix: str) -> bool:
     return kind in kinds and any(subject.startswith(prefix) for subject in subjects)
 
 
-@dataclass(frozen=True, slots=True)
-class FactsRequest:
-    """What a reader asks for."""
-
-    group: int
-    kinds: list[str]
-    prefix: str
-    position: str | list[int]  # rows and facts; or oldest, or newest
-    most: int  # rows of the record
-    wait_ms: int  # for news
-
-    def question(self) -> Body:
-        """As the machine takes it."""
-        return ["facts", self.kinds, self.prefix, self.position, self.most]
-
-
-def decode_facts(body: Body) -> FactsRequest:
-    """`[shard, kinds, prefix, position, rows, wait_ms]`."""
-    expect(len(body) == 6, "[shard, kinds, prefix, position, rows, wait_ms]")
-    asked = FactsRequest(*body)
-    expect(type(asked.group) is int and 0 <= asked.group <= SHARDS_MAX, f"a shard of 0 to {SHARDS_MAX}")
-    known = [kind.value for kind in EventKind if (kind in CLUSTER_KINDS) == (asked.group == COORDINATOR)]
-    is_list = type(asked.kinds) is list and 0 < len(asked.kinds) <= len(EventKind)
-    is_known = is_list and all(kind in known for kind in asked.kinds)
-    expect(is_known, f"kinds of {called(asked.group)}, some of {', '.join(known)}")
-    is_prefix = type(asked.prefix) is str and len(asked.prefix.encode(errors="replace")) <= PREFIX_BYTES_MAX
-    expect(is_prefix, f"a prefix of at most {PREFIX_BYTES_MAX} bytes")
-    position = asked.position
-    is_position = type(position) is list and len(position) == 2 and all(map(_is_count, position))
-    expect(is_position or position in (OLDEST, NEWEST), f"[rows, facts] from 0, {OLDEST} or {NEWEST} as a position")
-    expect(_is_count(asked.most) and asked.most <= ROWS_MAX, f"0 to {ROWS_MAX} rows")
-    expect(_is_count(asked.wait_ms) and asked.wait_ms <= WAIT_MS_MAX, f"a wait of 0 to {WAIT_MS_MAX} ms")
-    return asked
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
 def _answer_bytes(body: Body) -> int:
-    """Of a body of which nothing has been checked."""
-    match body:
-        case [_, _, _, _, int(most), _] if _is_count(most):
-            rows = min(most, ROWS_MAX)
-            return ROW_BYTES * rows + FACT_BYTES * min(rows, FACTS_MAX)
-    return 0
+    rows = FactsRequest.rows_in(body)
+    return ROW_BYTES * rows + FACT_BYTES * min(rows, FACTS_MAX)
+
+
+def _question(asked: FactsRequest) -> Body:
+    position = asked.position if isinstance(asked.position, str) else [*asked.position]
+    return ["facts", asked.kinds, asked.prefix, position, asked.most]
 
 
 FACTS = Served(
-    Operation.facts, MACHINE, False, decode_facts, lambda _: [], FactsRequest.question, lambda answer: answer,
+    Operation.facts, MACHINE, False, FactsRequest.unpack, lambda _: [], _question, lambda answer: answer,
     answer_bytes=_answer_bytes, is_heavy=lambda _: True, group=lambda asked: asked.group,
     is_early=lambda asked: asked.most > 0, wait_ms=lambda asked: asked.wait_ms,
 )  # fmt: skip

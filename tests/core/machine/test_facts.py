@@ -13,9 +13,7 @@ from node.core.allowances import Allowances
 from node.core.ledger import Ledger, history, holds
 from node.core.machine import Answer, Body, Need, journal
 from node.core.machine.journal import Journal
-from node.core.machine.telling import decode_facts
 from protocol.columns import Flag
-from protocol.errors import ProtocolError
 from protocol.events import NEWEST, OLDEST, EventBatch, EventKind, TransferEvents
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs
@@ -328,24 +326,6 @@ def test_a_position_ahead_is_refused(world: World) -> None:
     for position in ([rows + 1, facts], [rows, facts + 1]):
         assert ask(world.shard, ALL, "", position, 9) == ["ahead", position, [rows, facts]]
     assert ask(world.shard, ALL, "", [rows, facts], 9)[0] == "told"
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ([], "shard, kinds"), ([-1, ["accounts"], "", OLDEST, 1, 0], "shard of 0"),
-        ([1, [], "", OLDEST, 1, 0], "kinds of shard 1"), ([1, ["locks"], "", OLDEST, 1, 0], "accounts, transfers, holds"),
-        ([0, ["accounts"], "", OLDEST, 1, 0], "kinds of group 0, some of locks"), ([1, [{}], "", OLDEST, 1, 0], "kinds"),
-        ([1, ["accounts"], "x" * 65, OLDEST, 1, 0], "prefix"), ([1, ["accounts"], 3, OLDEST, 1, 0], "prefix"),
-        ([1, ["accounts"], "", "now", 1, 0], "position"), ([1, ["accounts"], "", [1], 1, 0], "position"),
-        ([1, ["accounts"], "", [-1, 0], 1, 0], "position"), ([1, ["accounts"], "", [True, 0], 1, 0], "position"),
-        ([1, ["accounts"], "", OLDEST, 8_193, 0], "rows"), ([1, ["accounts"], "", OLDEST, 1, 10_001], "wait"),
-    ],
-)  # fmt: skip
-def test_bad_questions(body: Body, expected: str) -> None:
-    """Each with what would have been valid."""
-    with pytest.raises(ProtocolError, match=expected):
-        decode_facts(body)
 
 
 def test_transfers_and_holds_are_told_with_their_currency() -> None:
