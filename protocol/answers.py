@@ -1,4 +1,6 @@
-"""What nodes answer, by name: each body is read here alone, by clients and by nodes that ask each other for them."""
+"""What nodes answer, by name, and how it travels: a body is read here, by clients and by nodes that ask each other, and nowhere else.
+
+What a person reads as it is, of an audit or a trace say, is read by the `unpack` of its view, in `views`. Rows are `rows`."""
 
 from __future__ import annotations
 
@@ -61,9 +63,9 @@ class LockTold:
     """To `lock`."""
 
     status: LockStatus
-    token: int  # of the claim, 0 where it does not hold
-    age_ns: int  # of its owner, 0 where that is not known
-    ticket: int  # how many claims had ended
+    token: int = 0  # of the claim, where the one who speaks may know it
+    age_ns: int = 0  # of its owner, 0 where that is not known
+    ticket: int = 0  # how many claims had ended
 
     @staticmethod
     def unpack(body: Body) -> LockTold:
@@ -76,10 +78,34 @@ class LockTold:
         return [int(self.status), self.token, self.age_ns, self.ticket]
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """To `replace`."""
+
+    data_id: int  # of the node's folder, as the table of members has it
+    state: int  # a `MemberState`
+    standings: dict[int, str]  # by group what the node is in it: out, learner, voter; empty where nobody has said
+
+    @staticmethod
+    def unpack(body: Body) -> Replacement:
+        """From `[data id, state, [[group, standing], ...]]`."""
+        data_id, state, standings = body
+        return Replacement(data_id, state, dict(standings))
+
+    def pack(self) -> Body:
+        """As it travels."""
+        return [self.data_id, self.state, [[*each] for each in self.standings.items()]]
+
+
 def status_of(body: Body) -> int:
     """The number of the status, of whatever answer has one: it comes first."""
     number, *_ = body
     return int(number)
+
+
+def account_statuses_of(body: Body) -> list[AccountStatus]:
+    """To `accounts`: one an account."""
+    return [AccountStatus(number) for number in body]
 
 
 def outcome_of(body: Body) -> Status:

@@ -34,6 +34,7 @@ from node.core.machine import Body, apply_request
 from node.core.machine import Mark as MarkAnswer
 from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
 from node.ports import Clock, OperatorLog
+from protocol.answers import Transferred
 from protocol.columns import Transfers
 from protocol.errors import ErrorCode
 from protocol.placement import COORDINATOR, called
@@ -441,7 +442,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         waiting = statuses.count(Status.undecided) + statuses.count(Status.retry)
         too_long = self._too_long.pop(ticket, None)
         if not waiting:
-            submit.reply([statuses])
+            submit.reply(Transferred(statuses).pack())
         elif too_long is not None:
             submit.reply(replace(too_long, may_have_happened=waiting < len(statuses)))
         elif not is_begun:

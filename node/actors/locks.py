@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, not_done, overdue
 from node.actors.waiters import ABSENT_MS, GONE_MS, Key, Waiters
-from node.core.locks import Claim, ClaimState, LockAnswer, Locks, refusal_of, unpack_answers, words_command
+from node.core.locks import Claim, ClaimState, Locks, refusal_of, unpack_answers, words_command
 from node.core.machine import Body, apply_request
 from node.ports import Clock
+from protocol.answers import LockTold
 from protocol.errors import ErrorCode
 from protocol.requests import LockAction, LockWord
 from protocol.status import LockStatus
@@ -99,12 +100,12 @@ class LockDesk:
     # -- words ----------------------------------------------------------------------------------------------------
 
     def request(self, said: LockWord, deadline: float, reply: Reply, source: int = 0) -> None:
-        """Answers `[status, token, age_ns, ticket]`."""
+        """Answers a `LockTold`, packed."""
         if not self._term:
             reply(self._not_leader())
             return
         if (status := refusal_of(said)) is not None:
-            self._answer(reply, LockAnswer(status))
+            self._answer(reply, LockTold(status))
             return
         word = Word(said, deadline, reply, source)
         self._waiters.came(word.key)
@@ -159,8 +160,8 @@ class LockDesk:
         self._forget_leaving(late)
         return [word for word in words if word.deadline >= now] if late else words
 
-    def _answer(self, reply: Reply, answer: LockAnswer) -> None:
-        reply([*answer.pack(), self._ports.locks().ended.count])
+    def _answer(self, reply: Reply, answer: LockTold) -> None:
+        reply(LockTold(answer.status, answer.token, answer.age_ns, self._ports.locks().ended.count).pack())
 
     def _on_round(self, words: list[Word], outcome: Outcome) -> None:
         self._is_in_flight = False
@@ -202,7 +203,7 @@ class LockDesk:
         before = self._parked.pop(word.key, None)
         self._parked[word.key] = Parked(until, word.reply, word.source)
         if before is not None:
-            self._answer(before.reply, LockAnswer(LockStatus.waiting))
+            self._answer(before.reply, LockTold(LockStatus.waiting))
 
     def applied(self) -> None:
         """An entry of group 0 has been applied here."""
@@ -243,7 +244,7 @@ class LockDesk:
             self._ask_again(key, GONE_MS)
             return False
         del self._parked[key]
-        self._answer(parked.reply, LockAnswer(LockStatus.granted, claim.token, claim.age_ns))
+        self._answer(parked.reply, LockTold(LockStatus.granted, claim.token, claim.age_ns))
         return True
 
     # -- over time ------------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ class LockDesk:
 
     def _ask_again(self, key: Key, back_ms: int) -> None:
         self._waiters.left(key, back_ms)
-        self._answer(self._parked.pop(key).reply, LockAnswer(LockStatus.waiting))
+        self._answer(self._parked.pop(key).reply, LockTold(LockStatus.waiting))
 
     def _withdraw(self, key: Key) -> None:
         """Nobody waits for this claim any more, so the desk gives it back."""

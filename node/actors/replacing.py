@@ -21,7 +21,6 @@ A group of which no majority is left without the node cannot be helped; `standin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from node.actors.actor import Failed, Outcome, Reply, not_done
 from node.actors.events import ChangeMembership, MembershipQuery
@@ -31,8 +30,9 @@ from node.actors.router import Call, Router
 from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import Membership, MembershipChange, NodeId, Step
 from node.ports import Clock
+from protocol.answers import Replacement
 from protocol.errors import ErrorCode
-from protocol.operations import PeerOperation
+from protocol.operations import Body, PeerOperation
 from protocol.placement import COORDINATOR, called
 from protocol.requests import ReplaceRequest
 
@@ -144,7 +144,7 @@ class Replacing:
             known.clear()  # asked anew, in case the proposal is lost
 
     def replace(self, call: Call) -> None:
-        """`[node, data id of the lost folder, or 0 to ask only]`: `[data id, state, [[group, standing], ...]]`."""
+        """`[node, data id of the lost folder, or 0 to ask only]`: a `Replacement`."""
         asked: ReplaceRequest = call.request
         node, data_id = asked.node, asked.data_id
         row = self._members.table.rows.get(node)
@@ -165,14 +165,11 @@ class Replacing:
 
         return answered
 
-    def _told(self, node: int, row: Member) -> list[Any]:
+    def _told(self, node: int, row: Member) -> Body:
         asked, known = self._standings.get(node, (row, {}))
         known = known if asked == row else {}
-        return [
-            row.data_id,
-            int(row.state),
-            [[group, known.get(group, "")] for group in self._router.placement.groups_on(node)],
-        ]
+        standings = {group: known.get(group, "") for group in self._router.placement.groups_on(node)}
+        return Replacement(row.data_id, int(row.state), standings).pack()
 
 
 def _next_step(replica: Replica, node: int, row: Member) -> Step | None:

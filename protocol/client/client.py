@@ -158,8 +158,7 @@ class Client(Following):
         Raises Busy or Unreachable if none was opened, OutcomeUnknown where some may be; repeated, those that were opened alike are
         `exists`.
         """
-        statuses = await open_accounts(self._calls, account_rows(rows), timeout)
-        return [AccountStatus(status) for status in statuses]
+        return await open_accounts(self._calls, account_rows(rows), timeout)
 
     async def update_account(
         self, id: str, *, if_version: int | None = None, timeout: float | None = None, **fields: Unpack[Fields]

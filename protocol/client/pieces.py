@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from protocol import frames
-from protocol.answers import accounts_of
+from protocol.answers import account_statuses_of, accounts_of
 from protocol.client.calls import Calls, Deed
 from protocol.errors import Busy, ProtocolError, Unreachable
 from protocol.operations import Operation
 from protocol.requests import AccountsRequest, BalancesRequest
 from protocol.rows import AccountRow, NewAccount
-from protocol.status import BALANCES_MAX, TRANSFERS_MAX
+from protocol.status import BALANCES_MAX, TRANSFERS_MAX, AccountStatus
 
 PIECE_BYTES_MAX = frames.CLIENT_FRAME_BYTES_MAX // 2  # of the rows of one request, so that another one fits beside it
 OPENING = Deed("opening accounts")
 PIECES_AT_ONCE = 4  # reads of a thousand accounts; more would only wait in the node
 
 
-async def open_accounts(calls: Calls, rows: list[NewAccount], timeout: float | None) -> list[int]:
+async def open_accounts(calls: Calls, rows: list[NewAccount], timeout: float | None) -> list[AccountStatus]:
     """A status each. Raises Busy or Unreachable if nothing has happened, OutcomeUnknown where some accounts may be open."""
     deadline = calls.deadline(timeout)
-    statuses: list[int] = []
+    statuses: list[AccountStatus] = []
     for piece in _cut_by_bytes(rows):
         try:
             statuses += await _open_piece(calls, piece, deadline, may_wait=bool(statuses))
@@ -33,14 +33,13 @@ async def open_accounts(calls: Calls, rows: list[NewAccount], timeout: float | N
     return statuses
 
 
-async def _open_piece(calls: Calls, piece: list[NewAccount], deadline: float, *, may_wait: bool) -> list[int]:
+async def _open_piece(calls: Calls, piece: list[NewAccount], deadline: float, *, may_wait: bool) -> list[AccountStatus]:
     """Behind others that were opened, a busy shard is asked again."""
-    names = [account.id for account in piece]
+    asked, names = AccountsRequest(piece), [account.id for account in piece]
     while True:
         try:
-            return await calls.ask(
-                Operation.accounts, names, AccountsRequest(piece).pack(), calls.left(deadline), OPENING
-            )
+            answer = await calls.ask(Operation.accounts, names, asked.pack(), calls.left(deadline), OPENING)
+            return account_statuses_of(answer)
         except Busy as busy:
             if not may_wait or calls.now() + busy.retry_after >= deadline:
                 raise

@@ -10,9 +10,9 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from node.core.members import MemberState
+from protocol.answers import Replacement
 from protocol.errors import ProtocolError
 from protocol.operations import Operation
 from protocol.placement import called
@@ -34,10 +34,10 @@ async def replace(cluster: LocalCluster, number: int, say: Callable[[str], None]
         raise ClusterError(f"node {number} runs; stop it first (stop {number}, or kill {number})")
     if not node.wait_until_data_is_free(DATA_SECONDS):
         raise ClusterError(f"a process holds {node.data}; end it first: pgrep -f {node.data} finds it")
-    data_id, state, _ = await _told(cluster, number, 0)
-    is_other = identity_of(node.data)[0] != data_id
+    told = await _told(cluster, number, 0)
+    state, is_other = told.state, identity_of(node.data)[0] != told.data_id
     if state == MemberState.member or (state == MemberState.joining and is_other):
-        _, state, _ = await _told(cluster, number, data_id)
+        state = (await _told(cluster, number, told.data_id)).state
     if state == MemberState.leaving:
         await _watch(cluster, node, MemberState.vacant, "out", "let go", say)
         state = MemberState.vacant
@@ -55,34 +55,36 @@ async def _watch(
     """Shows how many of the node's replicas are `done`, until the cluster says that all are."""
     shown, deadline = -1, time.monotonic() + STUCK_SECONDS
     while True:
-        _, state, groups = await _told(cluster, node.number, 0)
+        told = await _told(cluster, node.number, 0)
+        state, standings = told.state, told.standings
         if wanted == MemberState.member and node.pid() is None:
             raise ClusterError(f"node {node.number} stopped; see {node.log}, then run the command again")
-        ready = sum(found == standing for _, found in groups)
+        ready = sum(found == standing for found in standings.values())
         if state == wanted:
-            ready = len(groups)
+            ready = len(standings)
         if ready != shown:
-            say(f"node {node.number}: {ready} of {len(groups)} replicas {done}")
+            say(f"node {node.number}: {ready} of {len(standings)} replicas {done}")
             shown, deadline = ready, time.monotonic() + STUCK_SECONDS
         if state == wanted:
             return
         if time.monotonic() > deadline:
-            rest = ", ".join(f"{called(group)}: {found or 'no answer'}" for group, found in groups if found != standing)
+            left = {group: found for group, found in standings.items() if found != standing}
+            rest = ", ".join(f"{called(group)}: {found or 'no answer'}" for group, found in left.items())
             raise ClusterError(f"node {node.number} does not get on ({rest}); {_remedy(cluster, node.number)}")
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _told(cluster: LocalCluster, number: int, data_id: int) -> list[Any]:
-    """Data id, state and groups; with a data id, the replacement of that folder begins. Raises ClusterError."""
+async def _told(cluster: LocalCluster, number: int, data_id: int) -> Replacement:
+    """How the node stands; with a data id, the replacement of that folder begins. Raises ClusterError."""
+    asked = ReplaceRequest(number, data_id)
     deadline, reason = time.monotonic() + ANSWER_SECONDS, "none of them runs"
     while time.monotonic() < deadline:
         for other in cluster.numbers:
             if other == number or cluster.node(other).state() != "running":
                 continue
             try:
-                return await cluster.ask(
-                    other, Operation.replace_node, ReplaceRequest(number, data_id).pack(), ASK_SECONDS
-                )
+                answer = await cluster.ask(other, Operation.replace_node, asked.pack(), ASK_SECONDS)
+                return Replacement.unpack(answer)
             except ProtocolError as error:
                 if not error.code.is_transient:
                     raise ClusterError(str(error)) from error

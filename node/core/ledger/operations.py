@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from node.core.machine.operation import Body, Merging, Served, after_first
-from protocol.answers import status_of
+from protocol.answers import status_of, transfer_of
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.metadata import check as check_metadata
 from protocol.operations import Operation
@@ -20,8 +20,7 @@ from protocol.requests import (
     UpdateRequest,
 )
 from protocol.requests.checks import expect
-from protocol.rows import TransferRow
-from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus
+from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus, Status
 
 LEDGER = "ledger"
 ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
@@ -66,8 +65,8 @@ def _both_sides(batch: Transfers) -> list[str]:
 
 def _first_found(answers: Sequence[Body]) -> Body:
     """What happened comes before what was refused or cancelled under the same id in another shard."""
-    found = [answer for answer in answers if answer != [None]]
-    return min(found, key=lambda answer: TransferRow(*answer[0]).status, default=[None])
+    found = [(row.status, answer) for answer in answers if (row := transfer_of(answer)) is not None]
+    return min(found, key=lambda each: each[0], default=(Status.created, [None]))[1]
 
 
 def _batch(command: Body) -> Transfers:

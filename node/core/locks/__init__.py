@@ -64,7 +64,7 @@ holds the lock: that claim expires.
 from node.core.locks.claims import TRANSITIONS, Claim, ClaimEvent, ClaimState, Queue, diagram
 from node.core.locks.ended import EndedClaims
 from node.core.locks.locks import Locks
-from node.core.locks.words import LockAnswer, refusal_of, unpack_answers, words_command
+from node.core.locks.words import refusal_of, unpack_answers, words_command
 
 __all__ = [
     "TRANSITIONS",
@@ -72,7 +72,6 @@ __all__ = [
     "ClaimEvent",
     "ClaimState",
     "EndedClaims",
-    "LockAnswer",
     "Locks",
     "Queue",
     "diagram",

@@ -15,7 +15,7 @@ from node.core.locks.ended import EndedClaims
 from node.core.locks.facts import LockGranted, LockReleased
 from node.core.locks.guards import GuardsDocket
 from node.core.locks.limits import CLAIMS_MAX, CLAIMS_PER_LOCK_MAX, EXPIRED_PER_ENTRY_MAX
-from node.core.locks.words import LockAnswer
+from node.core.locks.words import pack_answers
 from node.core.machine import (
     NO_ROWS,
     Alone,
@@ -32,6 +32,7 @@ from node.core.machine import (
     Statuses,
     digest_of,
 )
+from protocol.answers import LockTold
 from protocol.events import EventKind
 from protocol.requests import LockAction, LockWord
 from protocol.status import LockStatus, Status
@@ -52,7 +53,7 @@ class Owner:
 
 class Locks(BasePart):
     """Commands: `["words", [LockWord, ...]]`, each looked at by `refusal_of` before, and `["expire"]`; both are answered by
-    `["locks", [LockAnswer, ...]]`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
+    `pack_answers`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
     """
 
     name = "locks"
@@ -84,10 +85,10 @@ class Locks(BasePart):
         self._begin(at)
         match body:
             case ["words", words]:
-                return ["locks", [self._take(LockWord(*packed), at).pack() for packed in words]]
+                return pack_answers([self._take(LockWord(*packed), at) for packed in words])
             case ["expire"]:
                 self._expire(at)
-                return ["locks", []]
+                return pack_answers([])
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
 
@@ -96,7 +97,7 @@ class Locks(BasePart):
             self._moved_at = at.index
             self.moved.clear()
 
-    def _take(self, word: LockWord, at: At) -> LockAnswer:
+    def _take(self, word: LockWord, at: At) -> LockTold:
         match word.action:
             case LockAction.acquire | LockAction.get_at_once:
                 wish = Claim(word.name, word.claim, word.owner, 0, word.age_ns, word.ttl_ms)
@@ -108,21 +109,21 @@ class Locks(BasePart):
             case _:
                 raise AssertionError(f"unknown action {word.action}")
 
-    def _acquire(self, claim: Claim, ticket: int, at_once: bool, at: At) -> LockAnswer:
+    def _acquire(self, claim: Claim, ticket: int, at_once: bool, at: At) -> LockTold:
         """A claim that lives is told how it stands, one that is over that it is; any other begins, or is refused for good."""
         owner = self.owners.get(claim.owner)
         known = owner.claims.get(claim.name) if owner is not None else None
         if owner is not None and known is not None and known.id == claim.id:
             return _standing(known, owner.age_ns)
         if (ended := self.ended.find(claim.id)) is not None:
-            return LockAnswer(ended if ended in REFUSED_FOR_GOOD else LockStatus.claim_is_over)
+            return LockTold(ended if ended in REFUSED_FOR_GOOD else LockStatus.claim_is_over)
         if self.ended.is_too_old(ticket):
-            return LockAnswer(LockStatus.claim_is_over)
+            return LockTold(LockStatus.claim_is_over)
         claim.age_ns = owner.age_ns if owner is not None else self._age_of_new_owner(claim.age_ns, at)
         status = LockStatus.lock_already_claimed if known is not None else self._refusal(claim, at_once)
         if status is not None:
             self.ended.note(claim.id, status)
-            return LockAnswer(status, age_ns=claim.age_ns)
+            return LockTold(status, age_ns=claim.age_ns)
         self._last_token += 1
         claim.token = self._last_token
         self._begin_claim(claim, at)
@@ -157,27 +158,27 @@ class Locks(BasePart):
         if _wounds(claim, queue.holder):
             self._end(queue.holder, at)
 
-    def _renew(self, word: LockWord, at: At) -> LockAnswer:
+    def _renew(self, word: LockWord, at: At) -> LockTold:
         claim = self._speaks(word.name, word.token, at)
         if claim is None or not self._is_first(claim):
-            return LockAnswer(LockStatus.lock_not_held)
+            return LockTold(LockStatus.lock_not_held)
         claim.ttl_ms = word.ttl_ms or claim.ttl_ms
         if claim.state is ClaimState.holding:
             self._lease(claim, at)
-        return LockAnswer(LockStatus.renewed, claim.token, claim.age_ns)
+        return LockTold(LockStatus.renewed, claim.token, claim.age_ns)
 
-    def _release(self, word: LockWord, at: At) -> LockAnswer:
+    def _release(self, word: LockWord, at: At) -> LockTold:
         """Also of a claim that has not come yet: its late `acquire` finds that it is over."""
         claim = self.find(word.name, word.claim, word.owner)
         if claim is None:
             self.ended.note(word.claim, LockStatus.lock_not_held)
             if self.ended.find(word.claim) is LockStatus.released:
-                return LockAnswer(LockStatus.released, word.token)
-            return LockAnswer(LockStatus.lock_not_held)
+                return LockTold(LockStatus.released, word.token)
+            return LockTold(LockStatus.lock_not_held)
         if word.token == claim.token:
             self._prove(claim, at)
         self._end(claim, at, LockStatus.released)
-        return LockAnswer(LockStatus.released, word.token, claim.age_ns)
+        return LockTold(LockStatus.released, word.token, claim.age_ns)
 
     def _expire(self, at: At) -> None:
         for _ in range(EXPIRED_PER_ENTRY_MAX):
@@ -409,7 +410,7 @@ def _why_ended(claim: Claim, at: At, status: LockStatus) -> str:
     return "expired" if claim.expires_ns <= at.elapsed_ns else "taken"
 
 
-def _standing(claim: Claim, age_ns: int) -> LockAnswer:
+def _standing(claim: Claim, age_ns: int) -> LockTold:
     if claim.state is ClaimState.holding:
-        return LockAnswer(LockStatus.granted, claim.token, age_ns)
-    return LockAnswer(LockStatus.waiting, age_ns=age_ns)
+        return LockTold(LockStatus.granted, claim.token, age_ns)
+    return LockTold(LockStatus.waiting, age_ns=age_ns)

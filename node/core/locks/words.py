@@ -1,27 +1,14 @@
-"""What the locks answer, and which words are refused at sight."""
+"""Words and what they came to, as the locks take and give them; which words are refused at sight."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from node.core.machine import Body
+from protocol.answers import LockTold
 from protocol.names import is_shown
 from protocol.requests import LockAction, LockWord
 from protocol.status import LOCK_NAME_BYTES_MAX, LOCK_TTL_MS_MAX, LOCK_TTL_MS_MIN, LockStatus
-
-
-@dataclass(frozen=True, slots=True)
-class LockAnswer:
-    """What a word came to."""
-
-    status: LockStatus
-    token: int = 0  # of the claim, where the one who speaks may know it
-    age_ns: int = 0  # of its owner, 0 where it is not known
-
-    def pack(self) -> Body:
-        """For the answer to a command."""
-        return [int(self.status), self.token, self.age_ns]
 
 
 def refusal_of(word: LockWord) -> LockStatus | None:
@@ -43,7 +30,12 @@ def words_command(words: Sequence[LockWord]) -> Body:
     return ["words", [word.pack() for word in words]]
 
 
-def unpack_answers(answer: Body) -> list[LockAnswer]:
-    """To the words of one command, in their order: `["locks", [[status, token, age_ns], ...]]`."""
-    _, rows = answer
-    return [LockAnswer(LockStatus(status), token, age_ns) for status, token, age_ns in rows]
+def pack_answers(answers: Sequence[LockTold]) -> Body:
+    """To the words of one command, in their order; what is told of tickets the desk adds."""
+    return ["locks", [[int(answer.status), answer.token, answer.age_ns] for answer in answers]]
+
+
+def unpack_answers(packed: Body) -> list[LockTold]:
+    """From what `pack_answers` makes."""
+    _, rows = packed
+    return [LockTold(LockStatus(status), token, age_ns) for status, token, age_ns in rows]
