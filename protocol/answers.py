@@ -4,9 +4,11 @@ What a person reads as it is, of an audit or a trace say, is read by the `unpack
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from protocol.errors import ProtocolError
+from protocol.events import EventBatch, JournalFact, Position, TransferEvents
 from protocol.operations import Body
 from protocol.rows import AccountRow, AllowanceRow, TransferRow
 from protocol.status import AccountStatus, LockStatus, Status
@@ -76,6 +78,72 @@ class LockTold:
     def pack(self) -> Body:
         """As it travels."""
         return [int(self.status), self.token, self.age_ns, self.ticket]
+
+
+@dataclass(frozen=True, slots=True)
+class FactsTold:
+    """To `facts`: what has been chosen between two positions."""
+
+    start: Position
+    following: Position  # to ask from next
+    end: Position  # of all that there is
+    transfers: TransferEvents | None
+    facts: Sequence[JournalFact]
+
+    @staticmethod
+    def unpack(body: Body) -> FactsTold:
+        """From what `pack` gives."""
+        _, *positions, columns, facts = body
+        start, following, end = (Position.unpack(position) for position in positions)
+        transfers = None if columns is None else TransferEvents.unpack(columns)
+        return FactsTold(start, following, end, transfers, [JournalFact.unpack(fact) for fact in facts])
+
+    def pack(self) -> Body:
+        """`["told", start, next, end, columns or null, facts]`."""
+        positions = [position.pack() for position in (self.start, self.following, self.end)]
+        columns = None if self.transfers is None else self.transfers.pack()
+        return ["told", *positions, columns, [fact.pack() for fact in self.facts]]
+
+    def batch(self, shard: int) -> EventBatch:
+        """Of a shard, as a reader takes it."""
+        return EventBatch(shard, self.start, self.following, self.transfers, self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class FactsTooOld:
+    """To `facts`: what stands at the position is not kept any more."""
+
+    start: Position
+    oldest: Position  # from which on everything is
+
+    def pack(self) -> Body:
+        """`["too_old", start, oldest]`."""
+        return ["too_old", self.start.pack(), self.oldest.pack()]
+
+
+@dataclass(frozen=True, slots=True)
+class FactsAhead:
+    """To `facts`: nobody can have been told so much; the shard is an older one, put back."""
+
+    start: Position
+    end: Position  # of all that there is
+
+    def pack(self) -> Body:
+        """`["ahead", start, end]`."""
+        return ["ahead", self.start.pack(), self.end.pack()]
+
+
+def facts_of(body: Body) -> FactsTold | FactsTooOld | FactsAhead:
+    """To `facts`. Raises ProtocolError for anything else."""
+    match body:
+        case ["told", *_]:
+            return FactsTold.unpack(body)
+        case ["too_old", start, oldest]:
+            return FactsTooOld(Position.unpack(start), Position.unpack(oldest))
+        case ["ahead", start, end]:
+            return FactsAhead(Position.unpack(start), Position.unpack(end))
+        case _:
+            raise ProtocolError(f"facts: expected told, too_old or ahead, not {body[:1]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from protocol.columns import SEPARATOR, Flag
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.metadata import unpack as unpack_metadata
+from protocol.operations import Body
 
 ROWS_MAX = 8_192  # of the record in one answer: about what one segment has, milliseconds of work
 FACTS_MAX = 1_024  # of the journal in one answer
@@ -31,8 +32,27 @@ CURSOR_FORM = 1
 KINDS_OF_ROWS = int(Flag.hold | Flag.capture | Flag.void)
 NAMING = KINDS_OF_ROWS | int(Flag.reversal)  # rows with a hold id or a time to live
 
-Position = tuple[int, int]
-"""How far a shard has been read: rows of its record, facts of its journal."""
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a shard has been read."""
+
+    rows: int  # of its record
+    facts: int  # of its journal
+
+    def is_before(self, end: Position) -> bool:
+        """Whether something of either series is left to read up to there."""
+        return self.rows < end.rows or self.facts < end.facts
+
+    def pack(self) -> Body:
+        """`[rows, facts]`."""
+        return [self.rows, self.facts]
+
+    @classmethod
+    def unpack(cls, body: Body) -> Position:
+        """From what `pack` gives."""
+        rows, facts = body
+        return cls(rows, facts)
 
 
 @unique
@@ -93,12 +113,17 @@ class TransferEvents:
     def __len__(self) -> int:
         return len(self.amount) // 8
 
-    def pack(self) -> list[Any]:
-        """For the wire."""
+    def pack(self) -> Body:
+        """The columns, in this order."""
         return [
             self.first, self.offsets, self.ids, self.debit, self.credit, self.amount, self.timestamp_ns, self.flags,
             self.code, self.reference, self.hold_ids, self.ttl, self.metadata, self.currency,
         ]  # fmt: skip
+
+    @classmethod
+    def unpack(cls, body: Body) -> TransferEvents:
+        """From what `pack` gives."""
+        return cls(*body)
 
     def numbers(self) -> NDArray[np.int64]:
         """Of each row in the shard's record."""
@@ -191,6 +216,35 @@ class TransferEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalFact:
+    """A fact of a shard's journal."""
+
+    number: int
+    row: int  # of the record, that it stands before
+    timestamp_ns: int  # since 1970
+    kind: str  # an `EventKind`
+    name: str  # of the event
+    subjects: Sequence[str]  # account ids, or the lock's name
+    data: Mapping[str, Any]  # what is told of it
+
+    def pack(self) -> Body:
+        """`[number, row, timestamp_ns, kind, name, subjects, data]`."""
+        return [self.number, self.row, self.timestamp_ns, self.kind, self.name, self.subjects, self.data]
+
+    @classmethod
+    def unpack(cls, body: Body) -> JournalFact:
+        """From what `pack` gives."""
+        return cls(*body)
+
+    def event(self, shard: int) -> Event:
+        """As a reader is told."""
+        data = self.data
+        if "hold" in data:
+            data = {**data, "hold": int.from_bytes(data["hold"], "big")}
+        return Event(EventKind(self.kind), self.name, shard, Series.journal, self.number, self.timestamp_ns, data)
+
+
+@dataclass(frozen=True, slots=True)
 class EventBatch:
     """What one answer tells of a shard: its facts from one position to another, as far as they were asked for."""
 
@@ -198,34 +252,26 @@ class EventBatch:
     start: Position
     end: Position
     transfers: TransferEvents | None
-    facts: Sequence[
-        Sequence[Any]
-    ]  # of the journal: [number, row that it stands before, timestamp_ns, kind, name, subjects, data]
+    facts: Sequence[JournalFact]
 
     def __len__(self) -> int:
         return len(self.facts) + (0 if self.transfers is None else len(self.transfers))
 
     def walk(self) -> Iterator[tuple[Event, Position]]:
         """Each event in the shard's order, and the position behind it."""
-        row, fact = self.start
+        row, fact = self.start.rows, self.start.facts
         waiting = list(reversed(self.facts))
         for event in () if self.transfers is None else self.transfers.events(self.shard):
-            while waiting and waiting[-1][1] <= event.number:
+            while waiting and waiting[-1].row <= event.number:
                 told = waiting.pop()
-                row, fact = max(row, told[1]), told[0] + 1
-                yield self._event(told), (row, fact)
+                row, fact = max(row, told.row), told.number + 1
+                yield told.event(self.shard), Position(row, fact)
             row = event.number + 1
-            yield event, (row, fact)
+            yield event, Position(row, fact)
         while waiting:
             told = waiting.pop()
-            row, fact = max(row, min(told[1], self.end[0])), told[0] + 1
-            yield self._event(told), (row, fact)
-
-    def _event(self, fact: Sequence[Any]) -> Event:
-        number, _, timestamp_ns, kind, name, _, data = fact
-        if "hold" in data:
-            data = {**data, "hold": int.from_bytes(data["hold"], "big")}
-        return Event(EventKind(kind), name, self.shard, Series.journal, number, timestamp_ns, data)
+            row, fact = max(row, min(told.row, self.end.rows)), told.number + 1
+            yield told.event(self.shard), Position(row, fact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +283,7 @@ class Cursor:
 
     def pack(self) -> str:
         """As text that fits a line, a file name or a URL."""
-        flat = [number for shard, position in sorted(self.positions.items()) for number in (shard, *position)]
+        flat = [number for shard, at in sorted(self.positions.items()) for number in (shard, at.rows, at.facts)]
         packed: bytes = msgpack.packb([CURSOR_FORM, self.cluster, flat])
         checked = packed + zlib.crc32(packed).to_bytes(4, "little")
         return base64.urlsafe_b64encode(checked).decode().rstrip("=")
@@ -256,7 +302,7 @@ class Cursor:
             if not all(type(number) is int for number in flat):
                 raise ValueError
             rows = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
-            return cls(cluster, {shard: (row, fact) for shard, row, fact in rows})
+            return cls(cluster, {shard: Position(row, fact) for shard, row, fact in rows})
         except (ValueError, TypeError, binascii.Error, msgpack.UnpackException):
             expected = f"{OLDEST}, {NEWEST}, or the cursor of an earlier subscription, whole and unchanged"
             raise ProtocolError(f"cursor {text!r:.40}: expected {expected}", ErrorCode.bad_request) from None

@@ -30,7 +30,7 @@ from protocol.client.locks import Lock, LockOwner
 from protocol.client.sync import SyncClient, connect
 from protocol.client.sync_events import SyncSubscription
 from protocol.client.sync_locks import SyncLock
-from protocol.events import Event, EventBatch, TransferEvents
+from protocol.events import Event, EventBatch, JournalFact, Position, TransferEvents
 from protocol.rows import NewAccount
 from protocol.views import (
     Account,
@@ -59,11 +59,13 @@ __all__ = [
     "Event",
     "EventBatch",
     "Hold",
+    "JournalFact",
     "Leg",
     "Lock",
     "LockOwner",
     "NewAccount",
     "Participant",
+    "Position",
     "Receipt",
     "Report",
     "ShardDigest",

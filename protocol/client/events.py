@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
+from protocol.answers import FactsAhead, FactsTold, FactsTooOld, facts_of
 from protocol.client.arguments import check_bool, check_text, wrong
 from protocol.client.calls import Calls, check_seconds
-from protocol.errors import Busy, CursorTooOld, ProtocolError
+from protocol.errors import Busy, CursorTooOld
 from protocol.events import (
     CLUSTER_KINDS,
     NEWEST,
@@ -25,7 +26,6 @@ from protocol.events import (
     EventBatch,
     EventKind,
     Position,
-    TransferEvents,
 )
 from protocol.operations import Operation
 from protocol.placement import COORDINATOR, called
@@ -165,7 +165,7 @@ class Subscription:
                     if self._closed.is_set():
                         return
                     group, batch = asked.pop(task), task.result()
-                    if self._follow or _is_before(batch.end, self._ends[group]):
+                    if self._follow or batch.end.is_before(self._ends[group]):
                         asked[self._started(self._next(group, batch.end))] = group
                     self._positions[group] = batch.end
                     if len(batch):
@@ -198,9 +198,9 @@ class Subscription:
         told = await asyncio.gather(
             *(self._ask(group, self._positions.get(group, first), 0, settling_ms) for group in groups)
         )
-        for group, (start, _, end, *_) in zip(groups, told, strict=True):
-            self._positions.setdefault(group, (start[0], start[1]))
-            self._ends[group] = end[0], end[1]
+        for group, answer in zip(groups, told, strict=True):
+            self._positions.setdefault(group, answer.start)
+            self._ends[group] = answer.end
         self._has_begun = True
         return groups
 
@@ -232,7 +232,7 @@ class Subscription:
 
     async def _next(self, group: int, position: Position) -> EventBatch:
         """As much as there is where the shard is ahead of the position, as far as that is known; else what comes."""
-        is_behind = not self._follow or _is_before(position, self._ends[group])
+        is_behind = not self._follow or position.is_before(self._ends[group])
         if not is_behind and group in self._busy:
             await asyncio.sleep(GATHERING_SECONDS)
         if is_behind or group in self._busy:
@@ -240,34 +240,32 @@ class Subscription:
                 told = await self._ask(group, position, ROWS_MAX, 0)
         else:
             told = await self._ask(group, position, WAITING_ROWS, WAIT_MS)
-        start, following, end, columns, facts = told
         if self._follow:
-            self._ends[group] = end[0], end[1]
-        transfers = None if columns is None else TransferEvents(*columns)
-        batch = EventBatch(group, (start[0], start[1]), (following[0], following[1]), transfers, facts)
+            self._ends[group] = told.end
+        batch = told.batch(group)
         if len(batch) >= WAITING_ROWS:
             self._busy[group] = None
         else:
             self._busy.pop(group, None)
         return batch
 
-    async def _ask(self, group: int, position: str | Position, rows: int, wait_ms: int) -> list[Any]:
+    async def _ask(self, group: int, position: str | Position, rows: int, wait_ms: int) -> FactsTold:
         """Asks again while a node is busy or away, as long as a call may take."""
         kinds = [kind.value for kind in self._kinds if (kind in CLUSTER_KINDS) == (group == COORDINATOR)]
-        answer = await self._answer(FactsRequest(group, kinds, self._prefix, position, rows, wait_ms))
-        match answer:
-            case ["told", *told]:
-                return told
-            case ["too_old", start, oldest]:
-                positions = {**self._positions, group: (oldest[0], oldest[1])}
-                raise CursorTooOld(
-                    called(group), start[1], oldest[1], Cursor(self._calls.cluster_name, positions).pack()
+        body = await self._answer(FactsRequest(group, kinds, self._prefix, position, rows, wait_ms))
+        match answer := facts_of(body):
+            case FactsTold():
+                return answer
+            case FactsTooOld(start, oldest):
+                cursor = Cursor(self._calls.cluster_name, {**self._positions, group: oldest}).pack()
+                raise CursorTooOld(called(group), start.facts, oldest.facts, cursor)
+            case FactsAhead(start, end):
+                shown = (
+                    f"row {start.rows} and fact {start.facts}, of {called(group)}, which has {end.rows} and {end.facts}"
                 )
-            case ["ahead", start, end]:
-                shown = f"row {start[0]} and fact {start[1]}, of {called(group)}, which has {end[0]} and {end[1]}"
                 raise wrong(f"a cursor ahead of {shown}: expected an earlier one. Was older data put back?")
             case _:
-                raise ProtocolError(f"facts: expected told, too_old or ahead, not {answer[:1]}")
+                assert_never(answer)
 
     async def _answer(self, asked: FactsRequest) -> list[Any]:
         body, group = asked.pack(), asked.group or -1
@@ -279,10 +277,6 @@ class Subscription:
                 if self._calls.left(deadline) <= error.retry_after:
                     raise
                 await asyncio.sleep(error.retry_after)
-
-
-def _is_before(position: Position, end: Position) -> bool:
-    return position[0] < end[0] or position[1] < end[1]
 
 
 class Following:

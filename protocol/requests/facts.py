@@ -32,7 +32,7 @@ class FactsRequest:
 
     def pack(self) -> Body:
         """`[shard, kinds, prefix, position, rows, wait_ms]`."""
-        position = self.position if isinstance(self.position, str) else [*self.position]
+        position = self.position if isinstance(self.position, str) else self.position.pack()
         return [self.group, self.kinds, self.prefix, position, self.most, self.wait_ms]
 
     @classmethod
@@ -51,7 +51,7 @@ class FactsRequest:
         expect(is_position or position in (OLDEST, NEWEST), f"[rows, facts] from 0, {OLDEST} or {NEWEST} as a position")
         expect(is_count(most) and most <= ROWS_MAX, f"0 to {ROWS_MAX} rows")
         expect(is_count(wait_ms) and wait_ms <= WAIT_MS_MAX, f"a wait of 0 to {WAIT_MS_MAX} ms")
-        return cls(group, kinds, prefix, tuple(position) if is_position else position, most, wait_ms)
+        return cls(group, kinds, prefix, Position.unpack(position) if is_position else position, most, wait_ms)
 
     @staticmethod
     def rows_in(body: Body) -> int:

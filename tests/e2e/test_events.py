@@ -14,7 +14,7 @@ import pytest
 
 from protocol.client import Client, Event, Subscription, SyncSubscription, connect
 from protocol.errors import Busy, CursorTooOld, OutcomeUnknown, ProtocolError, Refused, Unreachable
-from protocol.events import OLDEST, Cursor, EventKind, Series
+from protocol.events import OLDEST, Cursor, EventKind, Position, Series
 from protocol.status import Status
 from scripts.local.cluster import LocalCluster
 from tests.e2e.nodes import running
@@ -359,7 +359,7 @@ async def test_a_place_is_kept_before_the_first_event(cluster: LocalCluster) -> 
         for name in ("kept:a", "kept:b", "{kept}:a", "{kept}:b"):
             await client.create_account(name, "EUR", minimum_balance=None)
         await client.transfer("kept:a", "kept:b", 1)
-        given = Cursor(client.cluster_name, {1: (0, 0)}).pack()
+        given = Cursor(client.cluster_name, {1: Position(0, 0)}).pack()
         for asked in ("oldest", "newest", given, Cursor(client.cluster_name, {}).pack()):
             assert client.subscribe("transfers", cursor=asked).cursor == asked
             assert Client(cluster.addresses).subscribe("transfers", cursor=asked).cursor == asked
@@ -414,18 +414,18 @@ async def test_cursors_that_lead_nowhere(cluster: LocalCluster) -> None:
         ):
             with pytest.raises(ProtocolError, match=expected):
                 client.subscribe(kinds)  # type: ignore[arg-type]  # as it may come
-        good = Cursor(client.cluster_name, {1: (0, 0)}).pack()
+        good = Cursor(client.cluster_name, {1: Position(0, 0)}).pack()
         for cursor in ("", "tomorrow", good[:-1], good[1:], good + "é", 7):
             with pytest.raises(ProtocolError, match="expected oldest, newest, or the cursor"):
                 client.subscribe("accounts", cursor=cursor)  # type: ignore[arg-type]  # as it may come
         for positions, expected in (
-            ({1: (10**9, 0)}, "ahead of row 1000000000 and fact 0, of shard 1"), ({1: (0, 10**9)}, "ahead of row 0"),
-            ({SHARDS + 1: (0, 0)}, f"shards of 0 to {SHARDS}"),
+            ({1: Position(10**9, 0)}, "ahead of row 1000000000 and fact 0, of shard 1"), ({1: Position(0, 10**9)}, "ahead of row 0"),
+            ({SHARDS + 1: Position(0, 0)}, f"shards of 0 to {SHARDS}"),
         ):  # fmt: skip
             with pytest.raises(ProtocolError, match=expected):
                 await up_to_now(client, cursor=Cursor(client.cluster_name, positions).pack())
         with pytest.raises(ProtocolError, match=f"of cluster other/1: expected one of {client.cluster_name}"):
-            await up_to_now(client, cursor=Cursor("other/1", {1: (0, 0)}).pack())
+            await up_to_now(client, cursor=Cursor("other/1", {1: Position(0, 0)}).pack())
 
 
 def keep_little(cluster: LocalCluster) -> None:
@@ -450,8 +450,8 @@ async def test_what_is_not_kept_is_told_by_name(forgetful: LocalCluster) -> None
             await client.create_accounts([(name, "EUR", None, None, "", b"") for name in names[start : start + 500]])
         paid = [(await client.transfer(names[0], names[1], 1)).id for _ in range(5)]
         with pytest.raises(CursorTooOld, match=r"shard 1 has forgotten fact 0 .* expected 2048 or later") as raised:
-            await up_to_now(client, "accounts", cursor=Cursor(client.cluster_name, {1: (0, 0)}).pack())
+            await up_to_now(client, "accounts", cursor=Cursor(client.cluster_name, {1: Position(0, 0)}).pack())
         told = [event.data["account"] for event in await up_to_now(client, "accounts", cursor=raised.value.oldest)]
         assert told == [event.data["account"] for event in await up_to_now(client, "accounts")] == names[2_048:]
-        cursor = Cursor(client.cluster_name, {1: (0, 0)}).pack()
+        cursor = Cursor(client.cluster_name, {1: Position(0, 0)}).pack()
         assert [event.data["id"] for event in await up_to_now(client, "transfers", cursor=cursor)] == paid

@@ -14,7 +14,7 @@ import pytest
 from node.cli.events import plain
 from protocol import ids
 from protocol.client import connect
-from protocol.events import Cursor
+from protocol.events import Cursor, Position
 from scripts.local import LocalCluster
 from tests.e2e.nodes import running
 from tests.e2e.paying import pay
@@ -112,7 +112,7 @@ def test_following_goes_on_until_it_is_interrupted(cluster: LocalCluster, tmp_pa
         (["--kind", "orders"], 2, "allowances"),
         (["--cursor", "yesterday"], 2, "expected oldest, newest, or the cursor of an earlier subscription"),
         (
-            ["--cursor", Cursor("other/1", {1: (0, 0)}).pack()],
+            ["--cursor", Cursor("other/1", {1: Position(0, 0)}).pack()],
             2,
             "a cursor of cluster other/1: expected one of under-test/",
         ),
@@ -129,7 +129,7 @@ def test_a_cursor_ahead_is_refused(cluster: LocalCluster) -> None:
     """An older copy of the data was put back."""
     with connect(cluster.addresses) as client:
         name = client.cluster_name
-    done = pay(cluster, "events", "-o", "json", "--cursor", Cursor(name, {1: (1_000_000, 0)}).pack())
+    done = pay(cluster, "events", "-o", "json", "--cursor", Cursor(name, {1: Position(1_000_000, 0)}).pack())
     assert done.returncode == 2 and "ahead of row 1000000" in done.stderr, done
     (row,) = json.loads(done.stdout)
     assert row["status"] == "bad_request"

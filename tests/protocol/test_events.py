@@ -11,7 +11,7 @@ import pytest
 
 from protocol.client.events import check_prefix
 from protocol.errors import ProtocolError
-from protocol.events import Cursor
+from protocol.events import Cursor, Position
 
 CLUSTER = "books/0123456789abcdef"
 
@@ -24,7 +24,7 @@ def cursor(*content: Any) -> str:
 
 def test_a_cursor_is_read_back() -> None:
     """By shard, rows and facts."""
-    made = Cursor(CLUSTER, {0: (0, 7), 3: (10**12, 5)})
+    made = Cursor(CLUSTER, {0: Position(0, 7), 3: Position(10**12, 5)})
     assert Cursor.unpack(made.pack()) == made == Cursor.unpack(cursor(1, CLUSTER, [0, 0, 7, 3, 10**12, 5]))
 
 

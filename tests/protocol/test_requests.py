@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protocol import frames
 from protocol.errors import ErrorCode, ProtocolError
-from protocol.events import NEWEST, OLDEST
+from protocol.events import NEWEST, OLDEST, Position
 from protocol.operations import Operation
 from protocol.requests import (
     AccountsRequest,
@@ -62,7 +62,7 @@ EXAMPLES: list[tuple[Operation, Packed, list[Any]]] = [
     (Operation.set_allowance, SetAllowanceRequest("a", None, "", ID, OTHER), ["a", None, "", ID, OTHER]),
     (Operation.allowance, AllowanceRequest("alice"), ["alice"]),
     (Operation.find_by_id, FindRequest(ID), [ID]),
-    (Operation.facts, FactsRequest(1, ["holds"], "a", (3, 4), 32, 9), [1, ["holds"], "a", [3, 4], 32, 9]),
+    (Operation.facts, FactsRequest(1, ["holds"], "a", Position(3, 4), 32, 9), [1, ["holds"], "a", [3, 4], 32, 9]),
     (Operation.facts, FactsRequest(0, ["locks"], "", NEWEST, 0, 0), [0, ["locks"], "", "newest", 0, 0]),
     (Operation.cluster, EmptyRequest(), []),
     (Operation.audit, EmptyRequest(), []),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.core.machine import Answer, Machine
+from protocol.answers import FactsTold
 from protocol.client import Event
-from protocol.events import OLDEST, ROWS_MAX, EventBatch, EventKind, TransferEvents
+from protocol.events import OLDEST, ROWS_MAX, EventKind
 from tests.simulation.records import Records, Transfer
 
 NAMES = {
@@ -53,13 +54,11 @@ def in_log(group: int, machine: Machine) -> list[Told]:
     while True:
         answer = machine.query("machine", ["facts", kinds, "", position, ROWS_MAX], {})
         assert isinstance(answer, Answer), "all is in memory"
-        _, start, following, _, columns, facts = answer.body
-        transfers = None if columns is None else TransferEvents(*columns)
-        batch = EventBatch(group, tuple(start), tuple(following), transfers, facts)
-        told += [told_of(event) for event, _ in batch.walk()]
-        if following == start:
+        answered = FactsTold.unpack(answer.body)
+        told += [told_of(event) for event, _ in answered.batch(group).walk()]
+        if answered.following == answered.start:
             return told
-        position = following
+        position = answered.following.pack()
 
 
 def check_reader(name: str, told: Sequence[Told], truth: Sequence[Told]) -> list[str]:

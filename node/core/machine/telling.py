@@ -1,16 +1,11 @@
 """What readers of facts are told: a question from a position on, answered from the record and the journal, in one order.
 
-`["facts", [record kinds and journal kinds], prefix, position, most]` is answered by one of
+`["facts", [record kinds and journal kinds], prefix, position, most]` is answered by `FactsTold`, what kinds and prefix choose between two
+positions; by `FactsTooOld` where the journal is read, and what stands at the position is not kept any more; or by `FactsAhead`.
 
-| answer | when |
-|---|---|
-| ["told", start, next, end, columns or None, facts] | what kinds and prefix choose between two positions; all ends at `end` |
-| ["too_old", start, oldest] | the journal is read, and what stands at the position is not kept any more |
-| ["ahead", start, end] | nobody can have been told so much: the shard is an older one, put back |
-
-A position is `[rows of the record, facts of the journal]` that have been told; it says of a series that is not read how far it was read
-before. Whoever asks from `next` on misses nothing and is told nothing twice: no answer depends on who has asked before, so nothing is kept
-for a reader, however slow. All that is applied has been committed, so what was told stays true.
+A position counts what has been told; it says of a series that is not read how far it was read before. Whoever asks from `following` on
+misses nothing and is told nothing twice: no answer depends on who has asked before, so nothing is kept for a reader, however slow. All
+that is applied has been committed, so what was told stays true.
 """
 
 from __future__ import annotations
@@ -20,7 +15,8 @@ from collections.abc import Collection, Sequence
 from node.core.machine.journal import Journal, Row
 from node.core.machine.operation import Body, Served
 from node.core.machine.part import Answer, Loaded, Need, Part
-from protocol.events import FACTS_MAX, NEWEST, OLDEST, ROWS_MAX
+from protocol.answers import FactsAhead, FactsTold, FactsTooOld
+from protocol.events import FACTS_MAX, NEWEST, ROWS_MAX, JournalFact, Position, TransferEvents
 from protocol.operations import Operation
 from protocol.requests import FactsRequest
 
@@ -33,27 +29,29 @@ def answer_facts(
     parts: Collection[Part], journal: Journal, is_settled: bool, body: Body, loaded: Loaded
 ) -> Answer | Need:
     """See the module. `is_settled`: no round is open here that may have been decided, and told of, elsewhere."""
-    _, kinds, prefix, position, most = body
+    _, kinds, prefix, at, most = body
     record = next((part for part in parts if part.record_kinds), None)
     recorded = record.recorded() if record is not None else 0
-    newest = [recorded, journal.count]
+    newest = Position(recorded, journal.count)
     reads_journal = any(kind in part.kinds for part in parts for kind in kinds)
     if record is not None and not any(kind in record.record_kinds for kind in kinds):
         record = None
-    if position in (OLDEST, NEWEST):
-        position = newest if position == NEWEST else [0, journal.oldest]
-    row, fact = position
-    if row > recorded or fact > journal.count:
-        return Answer(["ahead", position, newest], is_news=False)
+    if isinstance(at, str):
+        start = newest if at == NEWEST else Position(0, journal.oldest)
+    else:
+        start = Position.unpack(at)
+    row, fact = start.rows, start.facts
+    if newest.is_before(start):
+        return Answer(FactsAhead(start, newest).pack(), is_news=False)
     if reads_journal and fact < journal.oldest:
-        return Answer(["too_old", position, [row, journal.oldest]])
+        return Answer(FactsTooOld(start, Position(row, journal.oldest)).pack())
     facts: Sequence[Row] = ()
     if reads_journal and fact < journal.count and most:
         found = journal.read(fact, min(most, FACTS_MAX), loaded)
         if isinstance(found, Need):
             return found
         facts = found
-    columns, next_row = None, row
+    transfers, next_row = None, row
     if record is not None and most:
         is_all = fact + len(facts) == journal.count or not reads_journal
         stop = recorded if is_all else max(row, facts[-1][0])
@@ -61,12 +59,14 @@ def answer_facts(
         if isinstance(told, Need):
             return told
         _, next_row, columns = told.body
+        transfers = None if columns is None else TransferEvents.unpack(columns)
         facts = [each for each in facts if each[0] <= next_row]
-    end = [row if record is None else recorded, journal.count if reads_journal else fact]
-    following = [next_row, fact + len(facts)]
-    chosen = [[number, *each] for number, each in enumerate(facts, fact) if _is_chosen(each, kinds, prefix)]
-    is_news = following != position if most else is_settled
-    return Answer(["told", position, following, end, columns, chosen], not most and not is_settled, is_news)
+    end = Position(row if record is None else recorded, journal.count if reads_journal else fact)
+    following = Position(next_row, fact + len(facts))
+    chosen = [JournalFact(number, *each) for number, each in enumerate(facts, fact) if _is_chosen(each, kinds, prefix)]
+    is_news = following != start if most else is_settled
+    answer = FactsTold(start, following, end, transfers, chosen)
+    return Answer(answer.pack(), not most and not is_settled, is_news)
 
 
 def _is_chosen(fact: Row, kinds: Sequence[str], prefix: str) -> bool:
@@ -80,7 +80,7 @@ def _answer_bytes(body: Body) -> int:
 
 
 def _question(asked: FactsRequest) -> Body:
-    position = asked.position if isinstance(asked.position, str) else [*asked.position]
+    position = asked.position if isinstance(asked.position, str) else asked.position.pack()
     return ["facts", asked.kinds, asked.prefix, position, asked.most]
 
 

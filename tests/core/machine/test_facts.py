@@ -13,8 +13,9 @@ from node.core.allowances import Allowances
 from node.core.ledger import Ledger, history, holds
 from node.core.machine import Answer, Body, Need, journal
 from node.core.machine.journal import Journal
+from protocol.answers import FactsTold, facts_of
 from protocol.columns import Flag
-from protocol.events import NEWEST, OLDEST, EventBatch, EventKind, TransferEvents
+from protocol.events import NEWEST, OLDEST, EventKind
 from tests.core.ledger.model import Transfer
 from tests.core.machine.shards import Shard, decision, legs
 
@@ -182,20 +183,16 @@ class Reader:
 
     def read(self, shard: Shard, most: int) -> bool:
         """One question; whether there was more to go through."""
-        match ask(shard, self.kinds, self.prefix, self.position, most):
-            case ["told", start, following, _, columns, facts]:
-                transfers = None if columns is None else TransferEvents(*columns)
-                batch = EventBatch(1, tuple(start), tuple(following), transfers, facts)
-                behind = batch.start
-                for event, position in batch.walk():
-                    assert sum(behind) < sum(position), "a position leads on"
-                    behind = position
-                    self.told.append(shown(event.name, event.data))
-                assert behind <= batch.end
-                self.position = following
-                return bool(following != start)
-            case other:
-                raise AssertionError(other)
+        answer = facts_of(ask(shard, self.kinds, self.prefix, self.position, most))
+        assert isinstance(answer, FactsTold)
+        behind = answer.start
+        for event, position in answer.batch(1).walk():
+            assert sum(behind.pack()) < sum(position.pack()), "a position leads on"
+            behind = position
+            self.told.append(shown(event.name, event.data))
+        assert not answer.following.is_before(behind)
+        self.position = answer.following.pack()
+        return answer.following != answer.start
 
     def read_all(self, shard: Shard, most: int = 1_000) -> list[Told]:
         while self.read(shard, most):
@@ -336,9 +333,8 @@ def test_transfers_and_holds_are_told_with_their_currency() -> None:
     assert shard.transfers(Transfer(1, "a", "b", 5), Transfer(2, "a", "b", 5, int(Flag.hold), ttl=9)) == [0, 0]
 
     def told(kinds: list[str]) -> list[tuple[str, str]]:
-        _, start, following, _, columns, facts = ask(shard, kinds, "", OLDEST, 100)
-        batch = EventBatch(1, tuple(start), tuple(following), TransferEvents(*columns), facts)
-        return [(event.name, event.data["currency"]) for event, _ in batch.walk()]
+        answer = FactsTold.unpack(ask(shard, kinds, "", OLDEST, 100))
+        return [(event.name, event.data["currency"]) for event, _ in answer.batch(1).walk()]
 
     both = ["transfers", "holds"]
     assert told(both) == [("transfer", "EUR"), ("hold", "EUR")]
