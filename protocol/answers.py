@@ -4,14 +4,14 @@ What a person reads as it is, of an audit or a trace say, is read by the `unpack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import ProtocolError
 from protocol.events import EventBatch, JournalFact, Position, TransferEvents
-from protocol.operations import Body
+from protocol.operations import Body, Operation
 from protocol.rows import AccountRow, AllowanceRow, TransferRow
-from protocol.status import AccountStatus, LockStatus, Status
+from protocol.status import AccountStatus, AllowanceStatus, LockStatus, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,18 @@ def status_of(body: Body) -> int:
     """The number of the status, of whatever answer has one: it comes first."""
     number, *_ = body
     return int(number)
+
+
+CONFLICTS: Mapping[str, int] = {
+    Operation.update: AccountStatus.version_conflict,
+    Operation.set_allowance: AllowanceStatus.version_conflict,
+}
+
+
+def is_conflict(operation: str, body: Body) -> bool:
+    """Whether a change is answered that something else came in between: where it was sent twice, perhaps its own first copy."""
+    conflict = CONFLICTS.get(operation)
+    return conflict is not None and status_of(body) == conflict
 
 
 def account_statuses_of(body: Body) -> list[AccountStatus]:

@@ -21,6 +21,7 @@ from node.actors.replica import Replica
 from node.actors.routes import Routes
 from node.core.machine import Answer, Served, after_first
 from node.ports import Clock
+from protocol.answers import is_conflict
 from protocol.clocks import MILLISECONDS
 from protocol.columns import FINAL_VERSION, Transfers
 from protocol.errors import ErrorCode, ProtocolError
@@ -270,18 +271,11 @@ class Router:
         def answered(outcome: Outcome) -> None:
             if isinstance(outcome, Failed):
                 outcome = replace(outcome, may_have_happened=True)
-            elif self._is_conflict(call, outcome):
+            elif is_conflict(_changed_by(call), outcome):
                 outcome = Failed(ErrorCode.outcome_unknown, "it has been changed since, perhaps by this request")
             call.reply(outcome)
 
         return replace(call, reply=answered, is_repeated=True)
-
-    def _is_conflict(self, call: Call, answer: list[Any]) -> bool:
-        served = self.operations.served(call.operation)
-        if served is None:  # of the home share of a split account
-            is_update = call.operation == PeerOperation.ledger and call.body[:1] == [Operation.update]
-            served = self.operations.served(Operation.update) if is_update else None
-        return served is not None and served.is_conflict(answer)
 
     def call_once(self, call: Call, node: int = 0) -> None:
         """Asks the group's leader, or the given node, once."""
@@ -338,6 +332,12 @@ class Router:
             is_early=is_early,
             until=until,
         )
+
+
+def _changed_by(call: Call) -> str:
+    """The operation that a call is about; an update of a split account reaches its home share as a command."""
+    is_update = call.operation == PeerOperation.ledger and call.body[:1] == [Operation.update]
+    return Operation.update if is_update else call.operation
 
 
 def _event_of_peer(call: Call) -> ReplicaEvent:

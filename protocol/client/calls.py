@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocol.answers import status_of
+from protocol.answers import is_conflict
 from protocol.client.arguments import is_list, wrong
 from protocol.client.connection import Address, Connection
 from protocol.client.pace import Pace
@@ -19,7 +19,6 @@ from protocol.ids import ID_BYTES
 from protocol.messages import NEVER_MS, Failure, Hello, Reply, Request, full_name
 from protocol.operations import Operation
 from protocol.placement import Placement, groups_of
-from protocol.status import AccountStatus, AllowanceStatus
 
 CONNECT_SECONDS = 1.0  # a local node answers in milliseconds; a paused one not at all
 NEXT_SECONDS = 0.1  # then the next node is tried too: who stands still must not use up a short time limit
@@ -30,11 +29,6 @@ FULL_SECONDS = 0.05  # after which to try again what this client itself had no r
 LAST_PART = 10  # one part in so many of its time: what gets its turn then is not begun, as no answer would come
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
-CONFLICTS = {
-    Operation.update: AccountStatus.version_conflict,
-    Operation.set_allowance: AllowanceStatus.version_conflict,
-}
-"""What a change is answered where an earlier copy of it may be what it conflicts with."""
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
 
 
@@ -276,11 +270,7 @@ class Calls:
         limit = self.now() + seconds
         async with asyncio.timeout_at(limit):
             connection = await self._connection(address)
-            request = Request(next(self._numbers), operation, -1, connection.expires_ms(limit), 0, body)
-            answer = await connection.ask(request)
-        if isinstance(answer, Failure):
-            raise ProtocolError(answer.message, error_code(answer.code))
-        return answer.body
+            return await connection.answer_to(next(self._numbers), operation, body, limit)
 
     def _on_failure(self, attempts: Attempts, failure: Failure) -> None:
         """Raises what ends the call; else it is tried again."""
@@ -386,12 +376,10 @@ class Calls:
         return await asyncio.shield(self._connect(address)) if found is None else found
 
     async def _open(self, address: Address) -> Connection:
-        loop = asyncio.get_running_loop()
         connection = Connection(address, self._hello, self._on_placed)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.create_connection(lambda: connection, *address)
-                welcome = await connection.welcome
+                welcome = await connection.connect()
         except BaseException as error:  # cancelled, too, also in the moment in which it is let in
             connection.close()
             if isinstance(error, TimeoutError):
@@ -436,9 +424,7 @@ def _why(error: BaseException) -> str:
 
 def _is_ambiguous(attempts: Attempts, answer: Reply) -> bool:
     """Whether an update conflicts, perhaps with what has followed an earlier attempt of its own."""
-    conflict = CONFLICTS.get(attempts.operation)
-    is_conflict = conflict is not None and status_of(answer.body) == conflict
-    return is_conflict and attempts.may_have_happened
+    return is_conflict(attempts.operation, answer.body) and attempts.may_have_happened
 
 
 def check_seconds(seconds: object) -> float:

@@ -65,8 +65,8 @@ from protocol.views import (
 TIMEOUT_SECONDS = 10.0  # of a call: twenty times the longest fail-over
 LOCK_TTL_SECONDS = 10.0  # of a lease: renewed three times meanwhile; so long does a dead owner keep others waiting
 HISTORY_PAGE = 500  # rows of a request: an answer of some tens of kilobytes
-KNOWN = Status._value2member_map_
-STATUSES = [Status(answered) if (answered := number & ~REPEATED) in KNOWN else None for number in range(256)]
+_STATUS_OF = {status.value: status for status in Status}
+STATUSES = [_STATUS_OF.get(number & ~REPEATED) for number in range(256)]
 
 
 class Client(Following):

@@ -11,6 +11,7 @@ from protocol.clocks import RemoteClock
 from protocol.errors import ErrorCode, ProtocolError, error_code
 from protocol.frames import CLIENT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameDecoder, header
 from protocol.messages import (
+    ANY_GROUP,
     Failure,
     Goodbye,
     Hello,
@@ -23,6 +24,7 @@ from protocol.messages import (
     decode,
     encode,
 )
+from protocol.operations import Body, Operation
 from protocol.placement import Placement
 
 Address = tuple[str, int]
@@ -143,6 +145,18 @@ class Connection(asyncio.Protocol):
             return await waiter
         finally:
             self.forget(request.id)
+
+    async def connect(self) -> Welcome:
+        """Opens it; what the node lets it in with. Raises OSError or ProtocolError, and is to be closed then, too."""
+        await asyncio.get_running_loop().create_connection(lambda: self, *self.address)
+        return await self.welcome
+
+    async def answer_to(self, number: int, operation: Operation, body: Body, limit: float) -> Body:
+        """Asks this node, once, under a number that nobody has here; void at `limit`. Raises OSError or ProtocolError."""
+        answer = await self.ask(Request(number, operation, ANY_GROUP, self.expires_ms(limit), 0, body))
+        if isinstance(answer, Failure):
+            raise ProtocolError(answer.message, error_code(answer.code))
+        return answer.body
 
     def close(self) -> None:
         """Closes it; answers under way are lost."""

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from node.config import Config
 from protocol.client import Client
 from protocol.client.connection import Connection
-from protocol.errors import ProtocolError, error_code
-from protocol.messages import PROTOCOL_VERSION, Failure, Hello, Request, Role
-from protocol.operations import Operation
+from protocol.errors import ProtocolError
+from protocol.messages import PROTOCOL_VERSION, Hello, Role
+from protocol.operations import Body, Operation
 from protocol.requests import EmptyRequest
 from protocol.views import NodeState
 from scripts.local.folder import ClusterError, ClusterFolder
@@ -179,21 +178,18 @@ class LocalCluster(ClusterFolder):
             is_told = isinstance(error, ConnectionRefusedError) and error.errno is None
             return Waiting(str(error)) if is_told else None
 
-    async def ask(self, number: int, operation: Operation, body: list[Any], seconds: float) -> list[Any]:
-        """What this one node answers; a client would ask any. Raises OSError, TimeoutError or ProtocolError."""
-        node = self.config.cluster.addresses()[number - 1]
-        address = node.host, node.port
-        token = self.config.security.client_token
+    def connection(self, number: int) -> Connection:
+        """To this one node, to be opened; a client would take any."""
+        node, token = self.config.cluster.addresses()[number - 1], self.config.security.client_token
         hello = Hello(PROTOCOL_VERSION, self.config.cluster.name, Role.client, 0, token, 0)
-        connection = Connection(address, hello, lambda *_: None)
+        return Connection((node.host, node.port), hello, lambda *_: None)
+
+    async def ask(self, number: int, operation: Operation, body: Body, seconds: float) -> Body:
+        """What this one node answers. Raises OSError, TimeoutError or ProtocolError."""
+        connection, limit = self.connection(number), asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                await asyncio.get_running_loop().create_connection(lambda: connection, *address)
-                await connection.welcome
-                expires_ms = connection.expires_ms(asyncio.get_running_loop().time() + seconds)
-                answer = await connection.ask(Request(1, operation, -1, expires_ms, 0, body))
+            async with asyncio.timeout_at(limit):
+                await connection.connect()
+                return await connection.answer_to(1, operation, body, limit)
         finally:
             connection.close()
-        if isinstance(answer, Failure):
-            raise ProtocolError(answer.message, error_code(answer.code))
-        return answer.body

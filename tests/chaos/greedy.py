@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 
 from protocol.client.connection import Connection
 from protocol.errors import ProtocolError
-from protocol.messages import NEVER_MS, PROTOCOL_VERSION, Hello, Request, Role
+from protocol.messages import NEVER_MS, Request
 from protocol.operations import Operation
+from protocol.requests import BalancesRequest, HistoryRequest
 from protocol.status import BALANCES_MAX, HISTORY_ROWS_MAX
 from scripts.local import LocalCluster
 
@@ -43,7 +44,7 @@ async def _read(
 ) -> None:
     requests = _requests(accounts)
     while not is_over.is_set():
-        connection = _connection(cluster, number)
+        connection = cluster.connection(number)
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 transport = await _connect(connection)
@@ -64,18 +65,12 @@ async def _connect(connection: Connection) -> asyncio.Transport:
     return transport
 
 
-def _connection(cluster: LocalCluster, number: int) -> Connection:
-    node, settings = cluster.config.cluster.addresses()[number - 1], cluster.config
-    hello = Hello(PROTOCOL_VERSION, settings.cluster.name, Role.client, 0, settings.security.client_token, 0)
-    return Connection((node.host, node.port), hello, lambda *_: None)
-
-
 def _requests(accounts: Sequence[str]) -> Iterator[Request]:
     """Pages of history as long as they may be, and now and then many accounts."""
     many = [name for name, _ in zip(itertools.cycle(accounts), range(BALANCES_MAX), strict=False)]
     for number in itertools.count(1):
         if number % 10:
-            body = [accounts[number % len(accounts)], None, HISTORY_ROWS_MAX, bool(number % 2)]
-            yield Request(number, Operation.history, -1, NEVER_MS, 0, body)
+            page = HistoryRequest(accounts[number % len(accounts)], None, HISTORY_ROWS_MAX, bool(number % 2))
+            yield Request(number, Operation.history, -1, NEVER_MS, 0, page.pack())
         else:
-            yield Request(number, Operation.balances, -1, NEVER_MS, 0, many)
+            yield Request(number, Operation.balances, -1, NEVER_MS, 0, BalancesRequest(many).pack())

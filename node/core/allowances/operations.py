@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from node.core.machine.operation import Body, Served, after_first
-from protocol.answers import status_of
 from protocol.operations import Operation
 from protocol.requests import AllowanceRequest, SetAllowanceRequest
-from protocol.status import AllowanceStatus
 
 NAME = "allowances"
 ANSWER_BYTES = 256  # a zone's name and four numbers
@@ -21,7 +19,7 @@ def _set(asked: SetAllowanceRequest) -> Body:
 OPERATIONS: tuple[Served[Any], ...] = (
     Served(
         Operation.set_allowance, NAME, True, SetAllowanceRequest.unpack, lambda asked: [asked.account], _set,
-        after_first, is_work=True, is_conflict=lambda answer: status_of(answer) == AllowanceStatus.version_conflict,
+        after_first, is_work=True,
     ),
     Served(
         Operation.allowance, NAME, False, AllowanceRequest.unpack, lambda asked: [asked.account],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from node.core.machine.operation import Body, Merging, Served, after_first
-from protocol.answers import status_of, transfer_of
+from protocol.answers import transfer_of
 from protocol.columns import SEPARATOR, Flag, Transfers
 from protocol.metadata import check as check_metadata
 from protocol.operations import Operation
@@ -20,7 +20,7 @@ from protocol.requests import (
     UpdateRequest,
 )
 from protocol.requests.checks import expect
-from protocol.status import ACCOUNT_ID_BYTES_MAX, AccountStatus, Status
+from protocol.status import ACCOUNT_ID_BYTES_MAX, Status
 
 LEDGER = "ledger"
 ACCOUNT_BYTES = 1_280  # a row of an account at its longest: id, owner, metadata and a dozen numbers
@@ -92,7 +92,7 @@ OPERATIONS: tuple[Served[Any], ...] = (
     ),
     Served(
         Operation.update, LEDGER, True, UpdateRequest.unpack, lambda asked: [asked.account], update_command, after_first,
-        is_work=True, is_conflict=lambda answer: status_of(answer) == AccountStatus.version_conflict,
+        is_work=True,
     ),
     Served(
         Operation.transfers, LEDGER, True, decode_transfers, _both_sides, lambda batch: ["transfers", batch], after_first,

@@ -51,8 +51,6 @@ class Served(Generic[Request]):
     size: Callable[[Request], int] = lambda _: 1  # of a command, in transfers
     group: Callable[[Request], int] | None = None
     merge_all: Callable[[Sequence[Body]], Body] | None = None
-    # Whether a client's answer says that something else came in between.
-    is_conflict: Callable[[Body], bool] = lambda _: False
     merging: Merging | None = None
     is_early: Callable[[Request], bool] = lambda _: (
         False
