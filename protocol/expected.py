@@ -51,7 +51,7 @@ EXPECTED = {
     Status.hold_already_voided: "a hold that is open",
     Status.overflows_debit_account: "an amount that keeps the debit account above -2^62",
     Status.overflows_credit_account: "an amount that keeps the credit account below 2^62",
-    Status.exists: "an id of its own for each leg: this one has happened without the others",
+    Status.exists: "an id of its own for each leg, or all legs as they were sent: this one has happened, and not with all the others",
     Status.linked_event_failed: "all transfers of the chain to pass: another one of it was refused",
     Status.linked_event_chain_open: "a chain that ends with a transfer that is not linked",
     Status.reserved_flag: "no other flags than those of protocol.columns.Flag",

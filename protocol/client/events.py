@@ -196,9 +196,9 @@ class Subscription:
         first = self._start if isinstance(self._start, str) else OLDEST
         settling_ms = 0 if self._follow else SETTLING_MS
         told = await asyncio.gather(
-            *(self._ask(group, self._positions.get(group, first), 0, settling_ms) for group in groups)
+            *(self._look(group, self._positions.get(group, first), 0, settling_ms) for group in groups)
         )
-        for group, answer in zip(groups, told, strict=True):
+        for group, answer in zip(groups, self._all_kept(groups, told), strict=True):
             self._positions.setdefault(group, answer.start)
             self._ends[group] = answer.end
         self._has_begun = True
@@ -250,15 +250,28 @@ class Subscription:
         return batch
 
     async def _ask(self, group: int, position: str | Position, rows: int, wait_ms: int) -> FactsTold:
+        (told,) = self._all_kept([group], [await self._look(group, position, rows, wait_ms)])
+        return told
+
+    def _all_kept(self, groups: Sequence[int], answers: Sequence[FactsTold | FactsTooOld]) -> list[FactsTold]:
+        """Raises CursorTooOld where one has forgotten what is asked for, with a cursor that is too old for none of them."""
+        forgotten = {
+            group: answer for group, answer in zip(groups, answers, strict=True) if isinstance(answer, FactsTooOld)
+        }
+        if not forgotten:
+            return [answer for answer in answers if isinstance(answer, FactsTold)]
+        oldest = {group: answer.oldest for group, answer in forgotten.items()}
+        cursor = Cursor(self._calls.cluster_name, {**self._positions, **oldest}).pack()
+        group, answer = next(iter(forgotten.items()))
+        raise CursorTooOld(called(group), answer.start.facts, answer.oldest.facts, cursor)
+
+    async def _look(self, group: int, position: str | Position, rows: int, wait_ms: int) -> FactsTold | FactsTooOld:
         """Asks again while a node is busy or away, as long as a call may take."""
         kinds = [kind.value for kind in self._kinds if (kind in CLUSTER_KINDS) == (group == COORDINATOR)]
         body = await self._answer(FactsRequest(group, kinds, self._prefix, position, rows, wait_ms))
         match answer := facts_of(body):
-            case FactsTold():
+            case FactsTold() | FactsTooOld():
                 return answer
-            case FactsTooOld(start, oldest):
-                cursor = Cursor(self._calls.cluster_name, {**self._positions, group: oldest}).pack()
-                raise CursorTooOld(called(group), start.facts, oldest.facts, cursor)
             case FactsAhead(start, end):
                 shown = (
                     f"row {start.rows} and fact {start.facts}, of {called(group)}, which has {end.rows} and {end.facts}"

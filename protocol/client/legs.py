@@ -226,17 +226,21 @@ def _columns_of(rows: Sequence[Row], accounts: Sequence[Accounts], ids: Sequence
     )  # fmt: skip
 
 
-async def _accounts_of(
-    legs: Sequence[Known], ids: Sequence[int], holds: OpenedHolds, calls: Calls, deadline: float
-) -> list[Accounts]:
-    """The accounts of each leg, those of a hold that another leg opens, too. Raises Refused with the leg's place."""
-    opened = {id: (leg.debit, leg.credit) for leg, id in zip(legs, ids, strict=True) if isinstance(leg, Hold)}
+def _check_holds(legs: Sequence[Known], ids: Sequence[int]) -> None:
+    """Raises ProtocolError(bad_request) for a leg that ends a hold of the same transaction: it would be there in one shard only."""
+    opened = {id for leg, id in zip(legs, ids, strict=True) if isinstance(leg, Hold)}
+    for place, leg in enumerate(legs):
+        if isinstance(leg, Capture | Void) and leg.hold in opened:
+            text = "expected a hold that was there before; what is captured at once is a Transfer"
+            raise _at_leg(place, wrong(f"this transaction opens hold {leg.hold:032x} itself: {text}"))
+
+
+async def _accounts_of(legs: Sequence[Known], holds: OpenedHolds, calls: Calls, deadline: float) -> list[Accounts]:
+    """The accounts of each leg. Raises Refused with the leg's place."""
 
     async def find(place: int, leg: Known) -> Accounts:
         if isinstance(leg, Transfer | Hold):
             return leg.debit, leg.credit
-        if leg.hold in opened:
-            return leg.debit or opened[leg.hold][0], leg.credit or opened[leg.hold][1]
         try:
             return await holds.accounts(leg.hold, leg.debit, leg.credit, calls.left(deadline))
         except Refused as refused:
@@ -254,7 +258,8 @@ async def transact(
 ) -> TransactionReceipt:
     """Sends checked legs as one chain. Raises Refused with the place of the leg that refused."""
     rows = pack_legs(legs)
-    accounts = await _accounts_of(legs, ids, holds, calls, deadline)
+    _check_holds(legs, ids)
+    accounts = await _accounts_of(legs, holds, calls, deadline)
     answered = [
         split_status(status) for status in await send(calls, _columns_of(rows, accounts, ids, guards), deadline)
     ]

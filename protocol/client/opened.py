@@ -40,10 +40,13 @@ class OpenedHolds:
     async def accounts(
         self, hold: int, debit: str | None = None, credit: str | None = None, timeout: float | None = None
     ) -> Accounts:
-        """The hold's accounts. Raises Refused where there is none, or it has others than those that are named.
+        """The hold's accounts. Raises Refused where there is none, or it has others than those that are named; nothing has been sent then.
 
-        Nothing has been sent then: which shard judges a capture or void depends on its debit account.
+        Which shard judges a capture or void depends on its debit account. Who names both accounts of a hold that is not known here is
+        taken at its word, so that no other shard need answer: the shard that judges compares them.
         """
+        if hold not in self._known and debit is not None and credit is not None:
+            return check_text(debit, "debit account"), check_text(credit, "credit account")
         if hold not in self._known and await self.find(hold, timeout) is None:
             raise refused(Status.hold_not_found)
         found = self._known[hold]

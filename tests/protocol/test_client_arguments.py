@@ -337,3 +337,13 @@ async def test_a_client_that_is_closed(name: str) -> None:
     await client.close()
     with pytest.raises(ProtocolError, match="the client is closed"):
         await CALLS_OF_ALL[name](client)
+
+
+async def test_a_transaction_that_ends_its_own_hold() -> None:
+    """Before anything is sent, wherever its accounts are."""
+    client = Client("127.0.0.1:1")
+    for end in (Capture(7), Void(7, debit="a", credit="b")):
+        with pytest.raises(
+            ProtocolError, match=r"leg 1: this transaction opens hold 0+7 itself: expected a hold that was"
+        ):
+            await client.transaction([Hold("a", "b", 5, ttl=60), end], ids=[7, 8])
