@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from protocol.client import Client
@@ -38,7 +40,8 @@ def test_who_names_both_accounts_asks_no_other_shard(far: int) -> None:
         hold = (await world.client.hold(payer, shop, 80, ttl=600)).id
         async with stranger() as client:
             refuse_to_find(client)
-            for named in ({}, {"debit": payer}, {"credit": shop}):
+            halves: tuple[dict[str, Any], ...] = ({}, {"debit": payer}, {"credit": shop})
+            for named in halves:
                 with pytest.raises(RingpayError, match="had no leader"):
                     await client.capture(hold, 1, **named)
             with pytest.raises(Refused, match="hold_has_different_credit_account"):
