@@ -277,7 +277,7 @@ class Node:
     def _wire(self) -> None:
         router, clock, desk = self.router, self._adapters.clock, self._desk
         to_coordinator = self._to_coordinator
-        auditor = Auditor(router, clock, to_coordinator.mark, self._spawn_asking)
+        auditor = Auditor(router, clock, to_coordinator.make_cut, self._spawn_asking)
         split = SplitAccounts(
             router, clock, self._spawn_asking, auditor.shares, to_coordinator.submit, self._adapters.random
         )

@@ -29,7 +29,7 @@ from protocol.errors import ErrorCode
 
 REQUESTS_MAX = 16_384  # under way on a node: twice a full shard's queue; single transfers in it take about two seconds
 BYTES_MAX = 32 << 20  # of their frames: some 70 full batches, a second of work, and little beside a node's memory
-READS_PART = 4  # one part in so many of both is for reads, the rest for work
+READS_FRACTION = 4  # one in so many of both is for reads, the rest for work
 ANSWER_BYTES_MAX = 48 << 20  # of answers to reads: four greedy connections', a second of reading
 LONG_BYTES = 64 << 10  # an answer that may weigh more is of a read that leaves room for shorter ones
 RESERVED = 4  # one part in so many of the answers is for short reads
@@ -115,7 +115,7 @@ class Admission:
         self._clock = clock
         self._late_seconds = tick_seconds + LAG_SECONDS
         self._is_disk_slow = is_disk_slow
-        reads, read_bytes = REQUESTS_MAX // READS_PART, BYTES_MAX // READS_PART
+        reads, read_bytes = REQUESTS_MAX // READS_FRACTION, BYTES_MAX // READS_FRACTION
         self._work = Load(REQUESTS_MAX - reads, BYTES_MAX - read_bytes, 0)
         self._reads = Load(reads, read_bytes, ANSWER_BYTES_MAX)
         self._ticked: float | None = None

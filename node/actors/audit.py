@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
-from node.actors.coordinator import Mark
+from node.actors.coordinator import MakeCut
 from node.actors.router import Call, Router
-from node.core.machine import Mark as Cut
-from node.core.machine import unpack_answer
+from node.core.machine import Marker, unpack_answer
 from node.ports import Clock
 from protocol.answers import accounts_of
 from protocol.operations import PeerOperation
@@ -18,7 +17,7 @@ from protocol.placement import groups_of
 from protocol.requests import SnapshotRequest
 from protocol.rows import AccountRow
 
-POLL_SECONDS = 0.05  # a follower that has not applied the mark yet is asked again
+POLL_SECONDS = 0.05  # a follower that has not applied the marker yet is asked again
 REPLICA_SECONDS = 1.0  # a replica that has not answered by then is reported as unreachable, not waited for
 
 
@@ -30,10 +29,10 @@ class Auditor:
     and per group each replica's digest (null: not reachable), and whether it is getting back what its disk has lost.
     """
 
-    def __init__(self, router: Router, clock: Clock, mark: Callable[[Mark], None], spawn: Spawn) -> None:
+    def __init__(self, router: Router, clock: Clock, make_cut: Callable[[MakeCut], None], spawn: Spawn) -> None:
         self._router = router
         self._clock = clock
-        self._mark = mark
+        self._make_cut = make_cut
         self._spawn = spawn
         self._waiting: list[Call] = []  # audits that came while one was at work
         self._is_auditing = False
@@ -55,13 +54,13 @@ class Auditor:
             if self._waiting and not self._is_auditing:
                 self._begin_audit()
 
-        def marked(name: str, answers: dict[int, Cut] | Failed) -> None:
+        def marked(name: str, answers: dict[int, Marker] | Failed) -> None:
             if isinstance(answers, Failed):
                 reply(answers)
             else:
                 self._spawn(self._report(name, answers, max(call.deadline for call in calls), reply))
 
-        self._mark(Mark({}, marked))
+        self._make_cut(MakeCut({}, marked))
 
     def snapshot(self, call: Call) -> None:
         """Reads accounts at one cut over their shards; a split account is the sum of its shares."""
@@ -91,7 +90,7 @@ class Auditor:
             for group in range(1, shards + 1) if id in self._router.split else (home,):
                 asked.setdefault(group, []).append(id)
 
-        def marked(name: str, answers: dict[int, Cut] | Failed) -> None:
+        def marked(name: str, answers: dict[int, Marker] | Failed) -> None:
             if isinstance(answers, Failed):
                 reply(answers)
                 return
@@ -107,9 +106,9 @@ class Auditor:
                 for id, home in zip(ids, homes, strict=True)
             ])  # fmt: skip
 
-        self._mark(Mark({group: [["ledger", ["accounts", names]]] for group, names in asked.items()}, marked))
+        self._make_cut(MakeCut({group: [["ledger", ["accounts", names]]] for group, names in asked.items()}, marked))
 
-    async def _report(self, name: str, answers: dict[int, Cut], deadline: float, reply: Reply) -> None:
+    async def _report(self, name: str, answers: dict[int, Marker], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
         places = [(group, node) for group in sorted(answers) for node in self._router.placement.replicas[group]]
         asked = [self._digest(group, node, name, answers[group].index, limit) for group, node in places]
@@ -128,16 +127,16 @@ class Auditor:
             outcome = await answer
             if not isinstance(outcome, Failed):
                 *packed, is_recovering = outcome
-                mark = unpack_answer(packed)
-                if isinstance(mark, Cut) and mark.index == index:
-                    return mark.digest, is_recovering
+                marker = unpack_answer(packed)
+                if isinstance(marker, Marker) and marker.index == index:
+                    return marker.digest, is_recovering
             await asyncio.sleep(POLL_SECONDS)
         return None, is_recovering
 
 
-def _accounts_in(cut: Cut) -> list[AccountRow | None]:
-    """What it was asked for by `parts`."""
-    ((_, rows),) = cut.answers
+def _accounts_in(marker: Marker) -> list[AccountRow | None]:
+    """Those that `shares` has asked for."""
+    ((_, rows),) = marker.answers
     return accounts_of(rows)
 
 
@@ -163,7 +162,7 @@ def add_shares(rows: list[AccountRow]) -> list[Any] | None:
     )
 
 
-def add_totals(answers: list[Cut]) -> list[list[Any]]:
+def add_totals(answers: list[Marker]) -> list[list[Any]]:
     """The ledgers' totals of all groups, added up per currency; in text as they come, since sums may need more than 64 bits."""
     sums: dict[str, list[int]] = {}
     for answer in answers:

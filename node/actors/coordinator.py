@@ -18,11 +18,11 @@ from node.core.commit import (
     Ask,
     Coordinator,
     Cut,
+    CutMade,
     Decisions,
     Effect,
     Event,
     Forget,
-    Marked,
     Record,
     Ticket,
     begin_command,
@@ -30,8 +30,7 @@ from node.core.commit import (
     is_stale,
     records_of,
 )
-from node.core.machine import Body, apply_request
-from node.core.machine import Mark as MarkAnswer
+from node.core.machine import Body, Marker, apply_request
 from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
 from node.ports import Clock, OperatorLog
 from protocol.answers import Transferred
@@ -43,7 +42,7 @@ from protocol.status import Status
 EVENTS_MAX = 8_192  # submissions and answers; a full inbox answers `busy`
 DRAIN_MAX = 512  # gathered before the next round is cut
 VOTES_TIMEOUT_SECONDS = 2.0  # a shard without a majority must not hold up the others' transactions for longer
-MARK_TIMEOUT_SECONDS = 2.0  # shards hear of no decision before their marker, so a cut takes no longer than votes may
+CUT_TIMEOUT_SECONDS = 2.0  # shards hear of no decision before their marker, so a cut takes no longer than votes may
 CALL_SECONDS = 3.0  # a paused leader answers nobody; by then another one does
 RETRY_SECONDS = 0.02  # between two attempts of a call to a group that has no leader
 DECIDE_TICKS = 4  # a decision waits so long for a PREPARE to ride with when nobody asks for it: a fifth of a second
@@ -107,11 +106,11 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """Somebody wants a consistent cut; the reply gets each group's answer to the mark."""
+class MakeCut:
+    """Somebody wants a consistent cut; the reply gets each group's answer at its marker."""
 
     questions: dict[int, list[Body]]  # by group; empty: totals and digests of all groups
-    reply: Callable[[str, dict[int, MarkAnswer] | Failed], None]
+    reply: Callable[[str, dict[int, Marker] | Failed], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,23 @@ class Ticked:
     """The node's clock has ticked."""
 
 
-CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | Mark | Hurry | Finish | Wake | Ticked
+CoordinatorEvent = Leads | Begun | Submit | Asked | Recorded | MakeCut | Hurry | Finish | Wake | Ticked
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A call that has no answer yet."""
+
+    ask: Ask
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedCut:
+    """A cut that is asked for or being made."""
+
+    asked: MakeCut
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +192,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         self._tickets: dict[Ticket, Submit] = {}
         self._numbers = itertools.count(1)
         self._beginning = 0  # the epoch that group 0 is being told of
-        self._unanswered: dict[int, tuple[float, Ask]] = {}
+        self._unanswered: dict[int, Sent] = {}  # by the call's number
         self._voting: dict[int, float] = {}
-        self._marks: dict[str, tuple[Mark, float]] = {}
+        self._cuts: dict[str, UnfinishedCut] = {}
         self._too_long: dict[Ticket, Failed] = {}  # that fit no frame, until they are answered
         self._transfers: Counter[int] = Counter()  # under way, by connection
         self._rounds = 0
@@ -205,8 +220,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._on_asked(event)
                 case Recorded(record, outcome):
                     self._on_recorded(record, outcome)
-                case Mark():
-                    self._on_mark(event)
+                case MakeCut():
+                    self._on_make_cut(event)
                 case Hurry(group):
                     self.core.hurry(group)
                 case Finish(then):
@@ -280,9 +295,9 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         tickets, self._tickets = self._tickets, {}
         for ticket, submit in tickets.items():
             submit.reply(replace(failed, may_have_happened=ticket in begun))
-        marks, self._marks = self._marks, {}
-        for name, (mark, _) in marks.items():
-            mark.reply(name, failed)
+        cuts, self._cuts = self._cuts, {}
+        for name, cut in cuts.items():
+            cut.asked.reply(name, failed)
         self._voting.clear()
         self._unanswered.clear()
         self._too_long.clear()
@@ -346,14 +361,14 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         else:
             self._carry_out(self.core.recorded(record.round_id))
 
-    def _on_mark(self, mark: Mark) -> None:
+    def _on_make_cut(self, asked: MakeCut) -> None:
         name = f"{self._node}.{self.core.epoch}.{next(self._numbers)}"
         if not self.core.active:
-            mark.reply(name, not_done(ErrorCode.not_leader, "not the coordinator"))
+            asked.reply(name, not_done(ErrorCode.not_leader, "not the coordinator"))
             return
-        self._marks[name] = mark, self._ports.clock.monotonic()
-        groups = (COORDINATOR, *mark.questions) if mark.questions else ()  # group 0 refuses who has been deposed
-        self.core.mark(Cut(name, groups, not mark.questions, mark.questions))
+        self._cuts[name] = UnfinishedCut(asked, self._ports.clock.monotonic())
+        groups = (COORDINATOR, *asked.questions) if asked.questions else ()  # group 0 refuses who has been deposed
+        self.core.make_cut(Cut(name, groups, not asked.questions, asked.questions))
 
     def _on_finish(self, then: Callable[[], None]) -> None:
         self._finishing = then
@@ -381,19 +396,19 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                 del self._voting[round_id]
             elif now - since > VOTES_TIMEOUT_SECONDS:
                 self._carry_out(self.core.abandon(round_id))
-        for number, (since, ask) in list(self._unanswered.items()):
-            if now - since > CALL_SECONDS:
+        for number, sent in list(self._unanswered.items()):
+            if now - sent.since > CALL_SECONDS:
                 del self._unanswered[number]
-                self._again(ask, 0.0)
-        for name, (mark, since) in list(self._marks.items()):
-            if now - since > MARK_TIMEOUT_SECONDS:
-                del self._marks[name]
-                self.core.abandon_mark(name)
-                mark.reply(
+                self._again(sent.ask, 0.0)
+        for name, cut in list(self._cuts.items()):
+            if now - cut.since > CUT_TIMEOUT_SECONDS:
+                del self._cuts[name]
+                self.core.abandon_cut(name)
+                cut.asked.reply(
                     name,
                     not_done(
                         ErrorCode.busy,
-                        f"a shard did not reach the cut within {MARK_TIMEOUT_SECONDS:g} s",
+                        f"a shard did not reach the cut within {CUT_TIMEOUT_SECONDS:g} s",
                         RETRY_LATER_MS,
                     ),
                 )
@@ -411,8 +426,8 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
                     self._tell_decisions(effect.command(), lambda _: None)
                 case Answered(ticket, statuses, is_begun):
                     self._answer(ticket, statuses, is_begun=is_begun)
-                case Marked(name, answers):
-                    self._marks.pop(name)[0].reply(name, answers)
+                case CutMade(name, answers):
+                    self._cuts.pop(name).asked.reply(name, answers)
                 case _:
                     assert_never(effect)
 
@@ -423,7 +438,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
         if (prepare := ask.prepare) is not None:
             self._rounds += prepare.round_id not in self._voting
             self._voting.setdefault(prepare.round_id, now)
-        self._unanswered[number] = now, ask
+        self._unanswered[number] = Sent(ask, now)
         self._ports.call(ask.group, ask.request.pack(), lambda outcome: self.inbox.push(Asked(number, ask, outcome)))
 
     def _record(self, record: Record) -> None:

@@ -32,7 +32,7 @@ from protocol.rows import AccountRow
 from protocol.status import ACCOUNT_ID_BYTES_MAX
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
-WAITING_PART = 0.75  # of its time that a question may wait for news: the answer must be there before it is over
+WAITING_FRACTION = 0.75  # of its time that a question may wait for news: the answer must be there before it is over
 WAIT_SECONDS_MAX = 120.0  # a request never waits longer, whatever its client says
 
 
@@ -320,7 +320,7 @@ class Router:
         is_heavy, wait_ms, until = served.is_heavy(call.request), served.wait_ms(call.request), 0.0
         if wait_ms:
             now = self._clock.monotonic()
-            until = min(now + wait_ms / MILLISECONDS, now + (call.deadline - now) * WAITING_PART)
+            until = min(now + wait_ms / MILLISECONDS, now + (call.deadline - now) * WAITING_FRACTION)
         is_early = served.is_early(call.request)
         return Query(
             served.part,
@@ -350,7 +350,7 @@ def _event_of_peer(call: Call) -> ReplicaEvent:
         case PeerOperation.question, [str(part), list(question)]:
             return Query(part, question, reply, deadline, source=source)
         case PeerOperation.mark, [str(name)]:
-            return Query("machine", ["mark", name], reply, deadline, stale=True)
+            return Query("machine", ["marker", name], reply, deadline, stale=True)
         case ((PeerOperation.question | PeerOperation.mark), _):
             expected = "[part, question]" if call.operation == PeerOperation.question else "[name of a cut]"
             raise ProtocolError(f"{call.operation}: expected {expected}", ErrorCode.bad_request)

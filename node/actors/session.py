@@ -53,7 +53,7 @@ PEER_UNSENT_MAX = 64 << 20  # a peer that stands still for seconds must not lose
 REFUSALS_PER_PAUSE = 8  # of a connection that is full; then what it sends waits in the network, still packed
 CLIENTS_MAX = 1_000  # connected at once; each may hold some megabytes, and a descriptor
 STRANGERS_MAX = 200  # that have not said hello yet; the oldest makes room, so that a peer is always let in
-STRANGERS_PART = 4  # one connection in so many is for them, where the system allows fewer than that
+STRANGERS_FRACTION = 4  # one connection in so many is for them, where the system allows fewer than that
 LOOK_SECONDS = 0.25  # between two looks at what the clients take
 SILENT_SECONDS = 10.0  # in which a client takes nothing of what it was answered: it has stopped, and will come back
 HELD_BYTES_MAX = 256 << 20  # of all clients' connections together; beyond it those that hold most are cut off
@@ -349,7 +349,7 @@ class SessionHost:
         self.sessions: dict[Session, None] = {}  # that have said hello
         self.take_piece = take_piece
         self.placed = placed
-        self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_PART)
+        self._strangers_max = min(STRANGERS_MAX, connections_max // STRANGERS_FRACTION)
         self.clients_max = min(CLIENTS_MAX, connections_max - self._strangers_max)
         self._strangers: dict[Session, None] = {}  # the oldest first
         self._clients: dict[Session, None] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node.actors.actor import RETRY_AFTER_MS, Failed, Reply, not_done
-from node.actors.coordinator import CoordinatorEvent, Finish, Hurry, Mark, Submit
+from node.actors.coordinator import CoordinatorEvent, Finish, Hurry, MakeCut, Submit
 from node.actors.router import Call, Router
 from node.ports import Clock
 from protocol.columns import Transfers
@@ -37,9 +37,9 @@ class ToCoordinator:
         batch: Transfers = call.request
         self.submit(Submit(batch, *self._router.groups_of(batch), call.deadline, call.reply, call.source))
 
-    def mark(self, mark: Mark) -> None:
+    def make_cut(self, asked: MakeCut) -> None:
         """Asks for a consistent cut."""
-        self._offer_or_refuse(mark, lambda outcome: mark.reply("", outcome if isinstance(outcome, Failed) else {}))
+        self._offer_or_refuse(asked, lambda outcome: asked.reply("", outcome if isinstance(outcome, Failed) else {}))
 
     def finish(self, then: Callable[[], None]) -> None:
         """Group 0's leadership is about to move from here."""
@@ -59,6 +59,6 @@ class ToCoordinator:
             case _:
                 raise ProtocolError("hurry: expected [group]")
 
-    def _offer_or_refuse(self, event: Submit | Mark | Hurry, reply: Reply) -> None:
+    def _offer_or_refuse(self, event: Submit | MakeCut | Hurry, reply: Reply) -> None:
         if not self._offer(event):
             reply(not_done(ErrorCode.busy, "the coordinator's inbox holds all that it can", RETRY_AFTER_MS))

@@ -26,7 +26,7 @@ RETRY_SECONDS = 0.01  # between two attempts; a new leader is there within tenth
 ATTEMPT_SECONDS = 3.0  # with one node: a leader that is cut off never answers, and the others have elected one by then
 SILENT_SECONDS = 5.0  # who did not answer is asked last for so long: every call would wait for it anew
 FULL_SECONDS = 0.05  # after which to try again what this client itself had no room for
-LAST_PART = 10  # one part in so many of its time: what gets its turn then is not begun, as no answer would come
+LAST_FRACTION = 10  # one in so many of its time: what gets its turn then is not begun, as no answer would come
 SECONDS_MAX = 1e9  # of a time limit; more is as good as none
 PATIENT = (Operation.audit, Operation.snapshot)  # what may rightly take longer: never asked twice
 SAMPLE = 8  # accounts that are hashed to guess where a request belongs
@@ -211,7 +211,7 @@ class Calls:
         attempts.waits_for_turn, began = True, self.now()
         async with asyncio.timeout_at(deadline):
             await self._pace.begin()
-        if (deadline - self.now()) * LAST_PART < deadline - began:
+        if (deadline - self.now()) * LAST_FRACTION < deadline - began:
             self._pace.end()
             raise TimeoutError
         attempts.waits_for_turn = False

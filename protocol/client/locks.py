@@ -12,7 +12,7 @@ from types import TracebackType
 
 from protocol.answers import LockTold
 from protocol.client.arguments import check_bool, check_text, wrong
-from protocol.client.calls import LAST_PART, RETRY_SECONDS, Calls
+from protocol.client.calls import LAST_FRACTION, RETRY_SECONDS, Calls
 from protocol.errors import Busy, Refused, RingpayError, Unreachable
 from protocol.expected import EXPECTED_OF_LOCK, expected_of_name
 from protocol.operations import Operation
@@ -90,7 +90,7 @@ class Lock:
             raise wrong(f"lock {self.name!r}: expected to be acquired once")
         self._make_claim()
         wait = self._wait or 0.0
-        last = min(WITHDRAW_SECONDS, wait / LAST_PART)
+        last = min(WITHDRAW_SECONDS, wait / LAST_FRACTION)
         try:
             async with asyncio.timeout(wait - last if wait else None):
                 await self._stand_in_line()

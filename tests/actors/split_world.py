@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from node.actors.actor import Failed, Outcome
 from node.actors.audit import Auditor
-from node.actors.coordinator import Mark, Submit
+from node.actors.coordinator import MakeCut, Submit
 from node.actors.events import Command, Propose, Query
 from node.actors.router import Call, Router
 from node.actors.split import SplitAccounts
 from node.core.commit.legs import cut_legs, number_transactions
 from node.core.commit.votes import merge_votes
 from node.core.ledger import Ledger
-from node.core.machine import Body, unpack_answer, unpack_vote
-from node.core.machine import Mark as MarkAnswer
+from node.core.machine import Body, Marker, unpack_answer, unpack_vote
 from node.core.splits import Splits
 from node.daemon import make_operations
 from protocol.columns import Transfers
@@ -99,15 +98,15 @@ class LocalRouter(Router):
             self.shards[group].decide((self.rounds, verdict.pack()))
         return verdict.rows
 
-    def run_mark(self, mark: Mark) -> None:
+    def run_cut(self, asked: MakeCut) -> None:
         """A cut."""
         answers = {}
-        for group, questions in mark.questions.items():
+        for group, questions in asked.questions.items():
             name = f"cut {len(self.calls)}"
             told = unpack_answer(self.shards[group].mark(name, 1, tuple(questions), is_audit=False))
-            assert isinstance(told, MarkAnswer)
+            assert isinstance(told, Marker)
             answers[group] = told
-        mark.reply("cut", answers)
+        asked.reply("cut", answers)
 
 
 class World:
@@ -117,7 +116,7 @@ class World:
         self.router = router = LocalRouter(shards)
         self.tasks: list[asyncio.Task[None]] = []
         clock = Time()
-        auditor = Auditor(router, clock, router.run_mark, self._spawn)
+        auditor = Auditor(router, clock, router.run_cut, self._spawn)
         split = SplitAccounts(router, clock, self._spawn, auditor.shares, router.run_round, Random(seed))
         router.mend = split.mend
         router.services = {Operation.split_account: split.open}

@@ -15,7 +15,7 @@ def test_who_asks_while_an_audit_is_at_work_shares_the_next() -> None:
     async def story(world: World) -> None:
         await world.open("a", "b", funds=100)
         leader = world.leader(COORDINATOR)
-        marks = world.replica(leader, COORDINATOR).machine._marks
+        marks = world.replica(leader, COORDINATOR).machine._markers
         connections = [await world.dial(leader) for _ in range(MANY)]
         first = await together(*(world.ask(connection, "audit", 0, []) for connection in connections))
         assert len(marks) == 2 and all(isinstance(answer, Reply) for answer in first)

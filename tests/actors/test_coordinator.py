@@ -13,14 +13,13 @@ from node.actors.coordinator import (
     CoordinatorPorts,
     Finish,
     Leads,
-    Mark,
+    MakeCut,
     Submit,
     Ticked,
 )
 from node.adapters.operator_log import MemoryOperatorLog
 from node.core.commit import ROUNDS_IN_FLIGHT_MAX
-from node.core.machine import Body, Kind
-from node.core.machine import Mark as MarkAnswer
+from node.core.machine import Body, Kind, Marker
 from protocol.errors import ErrorCode
 from protocol.status import TRANSFERS_MAX
 from tests.actors.desk_world import Time
@@ -147,11 +146,11 @@ async def test_a_prepare_that_fits_no_frame_ends_with_that_answer() -> None:
 async def test_a_deposed_coordinator_reads_nothing_at_a_cut() -> None:
     """Shards may not have heard of the next one yet, which may have decided since; group 0 has."""
     desk = await Desk().lead()
-    heard: list[dict[int, MarkAnswer] | Failed] = []
-    await desk.step(Mark({2: [["ledger", ["accounts", ["a"]]]]}, lambda _, answers: heard.append(answers)))
+    heard: list[dict[int, Marker] | Failed] = []
+    await desk.step(MakeCut({2: [["ledger", ["accounts", ["a"]]]]}, lambda _, answers: heard.append(answers)))
     calls, desk.calls = desk.calls, []
     for group, (kind, *_), reply in calls:
-        assert kind == Kind.mark
-        reply(MarkAnswer(group, 0, 0, [], []).pack() if group else ["stale_epoch", 2])
+        assert kind == Kind.marker
+        reply(Marker(group, 0, 0, [], []).pack() if group else ["stale_epoch", 2])
     await desk.step()
     assert [type(answers) for answers in heard] == [Failed]

@@ -178,7 +178,7 @@ def test_a_graceful_stop_waits_for_no_audit() -> None:
         answers = machine.query
 
         def lags(part: str, body: Body, loaded: Loaded) -> Answer | Need:
-            return Answer(["mark", 0, 0, 0, [], []]) if body[0] == "mark" else answers(part, body, loaded)
+            return Answer(["marker", 0, 0, 0, [], []]) if body[0] == "marker" else answers(part, body, loaded)
 
         machine.query = lags  # type: ignore[method-assign]
         connection = await world.dial(leader)

@@ -51,7 +51,7 @@ class DecisionLog:
         """The entry is about to be applied to this machine."""
         epoch = machine.epoch
         for request in unpack_entry(data)[2]:
-            if request[0] not in (Kind.epoch, Kind.round, Kind.mark) or request[1] < epoch:
+            if request[0] not in (Kind.epoch, Kind.round, Kind.marker) or request[1] < epoch:
                 continue
             epoch = request[1]
             if request[0] == Kind.epoch:

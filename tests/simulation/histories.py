@@ -163,7 +163,7 @@ def check_refusals(records: Records) -> list[str]:
     return broken
 
 
-def check_sums_of_parts(name: str, records: Records) -> list[str]:
+def check_sums_of_shares(name: str, records: Records) -> list[str]:
     """The reads of a split account, whose shares' logs give no one order: by their versions, and by what was known when."""
     reads = [read for read in records.reads if read.account == name]
     created = [one for one in records.created() if name in (one.debit, one.credit)]

@@ -22,14 +22,14 @@ from node.adapters.memory import MemoryFolder, MemoryLog, MemoryStarts
 from node.core.commit import PROTOCOLS, Ask, CommitProtocol, Coordinator, Effect, votes
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.phases import Event, Phase
-from node.core.commit.recovery import Found, Orphan, Poll, abort_all
+from node.core.commit.recovery import Orphan, Outcome, Poll, abort_all
 from node.core.commit.rounds import Round
 from node.core.commit.votes import Vote
 from node.core.ledger import ledger, rounds, updates
 from node.core.ledger.books import Books
 from node.core.ledger.exact import Exact
 from node.core.locks import EndedClaims, Locks
-from node.core.machine import At, Body, Machine, MarkRequest, RoundRequest, Votes, pack_decision
+from node.core.machine import At, Body, Machine, MarkerRequest, RoundRequest, Votes, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import HardState, NodeId, Persist, Raft, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
@@ -128,7 +128,7 @@ def skip_fence(patch: pytest.MonkeyPatch) -> None:
     """Shards carry out what an old coordinator sends."""
     honest = Machine._enter
 
-    def enter(self: Machine, request: RoundRequest | MarkRequest, at: At) -> bool:
+    def enter(self: Machine, request: RoundRequest | MarkerRequest, at: At) -> bool:
         self.epoch = 0
         return honest(self, request, at)
 
@@ -177,11 +177,11 @@ def lose_decision(patch: pytest.MonkeyPatch) -> None:
     def lead(self: Coordinator, epoch: int, groups: tuple[int, ...], records: object) -> list[Effect]:
         return honest(self, epoch, groups, {})
 
-    def forget_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found:
-        return Event.no_decision_exists, abort_all(orphan.count)
+    def forget_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Outcome:
+        return Outcome(Event.no_decision_exists, abort_all(orphan.count))
 
-    def forget_attempts(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found:
-        return Event.majority_found, abort_all(orphan.count)
+    def forget_attempts(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Outcome:
+        return Outcome(Event.majority_found, abort_all(orphan.count))
 
     patch.setattr(Coordinator, "lead", lead)
     two, three = PROTOCOLS["2pc"], PROTOCOLS["3pc"]
@@ -194,17 +194,17 @@ def presume_commit(patch: pytest.MonkeyPatch) -> None:
     def commit_all(count: int) -> bytes:
         return pack_decision(np.zeros(count, np.uint8))
 
-    def presume(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
+    def presume(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Outcome | None:
         found = PROTOCOLS["2pc"].recover(orphan, polls, records)
-        is_missing = found is not None and found[0] == Event.no_decision_exists
-        return (Event.no_decision_exists, commit_all(orphan.count)) if is_missing else found
+        is_missing = found is not None and found.event == Event.no_decision_exists
+        return Outcome(Event.no_decision_exists, commit_all(orphan.count)) if is_missing else found
 
     def presume_without_attempt(
         orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]
-    ) -> Found | None:
+    ) -> Outcome | None:
         found = PROTOCOLS["3pc"].recover(orphan, polls, records)
-        is_missing = found is not None and found[1] == abort_all(orphan.count)
-        return (Event.decision_found, commit_all(orphan.count)) if is_missing else found
+        is_missing = found is not None and found.decision == abort_all(orphan.count)
+        return Outcome(Event.decision_found, commit_all(orphan.count)) if is_missing else found
 
     two, three = PROTOCOLS["2pc"], PROTOCOLS["3pc"]
     _recover_by(patch, replace(two, recover=presume), replace(three, recover=presume_without_attempt))
@@ -231,7 +231,7 @@ def cut_anywhere(patch: pytest.MonkeyPatch) -> None:
     def start_cut(self: Coordinator) -> list[Effect]:
         early: list[Effect] = []
         for ask in honest(self):
-            assert isinstance(ask, Ask) and isinstance(ask.request, MarkRequest)
+            assert isinstance(ask, Ask) and isinstance(ask.request, MarkerRequest)
             self._decisions.setdefault(ask.group, {}).update(dict.fromkeys(ask.request.decisions))
             early.append(replace(ask, request=replace(ask.request, decisions={})))
         return early

@@ -369,7 +369,7 @@ class Simulation:
             broken += histories.check_account(name, account.posted, listed, records)
             broken += amounts.check_held(name, account.held, records)
             if name in records.split:
-                broken += histories.check_sums_of_parts(name, records)
+                broken += histories.check_sums_of_shares(name, records)
             else:
                 broken += histories.check_reads(name, records, known.points.get(name, []), known.effects)
         for one in [*broken, *self._check_histories()]:

@@ -116,7 +116,7 @@ from node.core.commit.decisions import Decisions, begin_command, is_stale, recor
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import Event, diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
-from node.core.commit.rounds import Answered, Ask, Cut, Effect, Forget, Marked, Record, Recovered, Ticket, epoch_of
+from node.core.commit.rounds import Answered, Ask, Cut, CutMade, Effect, Forget, Record, Recovered, Ticket, epoch_of
 from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
 
 __all__ = [
@@ -132,7 +132,7 @@ __all__ = [
     "Event",
     "Forget",
     "Found",
-    "Marked",
+    "CutMade",
     "Record",
     "Recovered",
     "Ticket",

@@ -13,7 +13,7 @@ from node.core.commit.gathering import UNDECIDED, Gathering
 from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
 from node.core.commit.protocols import PROTOCOLS
-from node.core.commit.recovery import Attempt, Poll
+from node.core.commit.recovery import Attempt, Outcome, Poll
 from node.core.commit.rounds import (
     Ask,
     Cut,
@@ -35,8 +35,8 @@ from node.core.machine import (
     Decided,
     EpochBegun,
     EpochRequest,
-    Mark,
-    MarkRequest,
+    Marker,
+    MarkerRequest,
     Over,
     Precommit,
     Prepare,
@@ -94,7 +94,7 @@ class Coordinator:
         for round_id, (participants, decision) in records.items():
             found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, tuple(participants), 0, is_recorded=True)
             self.rounds[round_id] = found
-            self._found(found, Event.decision_found, decision)
+            self._found(found, Outcome(Event.decision_found, decision))
         return [Ask(group, EpochRequest(epoch)) for group in groups]
 
     def resign(self) -> list[Ticket]:
@@ -130,12 +130,12 @@ class Coordinator:
         for orphan in [opened for opened in self.rounds.values() if opened.phase == Phase.orphaned]:
             outcome = orphan.protocol.recover(orphan.orphan(), self._polls, self._records)
             if outcome is not None:
-                self._found(orphan, *outcome)
-                self._recovered.append(Recovered(orphan.round_id, orphan.groups, *outcome))
+                self._found(orphan, outcome)
+                self._recovered.append(Recovered(orphan.round_id, orphan.groups, outcome.event, outcome.decision))
 
-    def _found(self, orphan: Round, event: Event, decision: bytes) -> None:
-        orphan.decision = decision
-        effects = self._advance(orphan, event)
+    def _found(self, orphan: Round, outcome: Outcome) -> None:
+        orphan.decision = outcome.decision
+        effects = self._advance(orphan, outcome.event)
         assert not effects, "nobody of this epoch waits for an orphan"
 
     def take_recovered(self) -> list[Recovered]:
@@ -291,7 +291,7 @@ class Coordinator:
             case EpochRequest(), EpochBegun():
                 self._accepted(ask.group, told)
                 return []
-            case MarkRequest(decisions=decisions, name=name), Mark():
+            case MarkerRequest(decisions=decisions, name=name), Marker():
                 self._carried_out(ask.group, decisions)
                 return self._cuts.answered(name, ask.group, told)
             case RoundRequest(decisions=decisions, precommits=precommits, prepare=None), Decided():
@@ -345,7 +345,7 @@ class Coordinator:
         match ask.request:
             case EpochRequest():
                 return ask.group not in self._polls
-            case MarkRequest(name=name):
+            case MarkerRequest(name=name):
                 return self._cuts.is_under_way(name)
             case RoundRequest(decisions=decisions, precommits=precommits, prepare=prepare):
                 return (
@@ -464,11 +464,11 @@ class Coordinator:
 
     # -- cuts -----------------------------------------------------------------------------------------------------
 
-    def mark(self, cut: Cut) -> None:
+    def make_cut(self, cut: Cut) -> None:
         """Asks for a consistent cut over the groups that it names (none: all)."""
         self._cuts.ask(cut, self._groups)
 
-    def abandon_mark(self, name: str) -> None:
+    def abandon_cut(self, name: str) -> None:
         """Gives a cut up that some group does not answer; decisions may go there again."""
         for group in self._cuts.abandon(name):
             late = [opened.round_id for opened in self.rounds.values() if group in opened.waiting]
@@ -488,6 +488,6 @@ class Coordinator:
             self._decisions.pop(group, None)
             decisions = {r.round_id: r.decision for r in self.rounds.values() if group in r.waiting}
             questions = cut.questions.get(group, [])
-            request = MarkRequest(self.epoch, self._over(), decisions, cut.name, cut.wants_digest, questions)
+            request = MarkerRequest(self.epoch, self._over(), decisions, cut.name, cut.wants_digest, questions)
             effects.append(Ask(group, request))
         return effects

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from node.core.commit.rounds import Cut, Effect, Marked
-from node.core.machine import Mark
+from node.core.commit.rounds import Cut, CutMade, Effect
+from node.core.machine import Marker
 
 
 class Cuts:
@@ -35,7 +35,7 @@ class Cuts:
         """Whether markers of this cut are out."""
         return self._current is not None and self._current.name == name
 
-    def answered(self, name: str, group: int, answer: Mark) -> list[Effect]:
+    def answered(self, name: str, group: int, answer: Marker) -> list[Effect]:
         """A group has reached the marker. Only its first answer counts: behind it, later decisions go there."""
         cut = self._current
         if cut is None or cut.name != name:
@@ -44,7 +44,7 @@ class Cuts:
         if len(cut.answers) < len(cut.groups):
             return []
         self._current = None
-        return [Marked(name, cut.answers)]
+        return [CutMade(name, cut.answers)]
 
     def abandon(self, name: str) -> list[int]:
         """Gives a cut up; the groups that have not reached its marker."""

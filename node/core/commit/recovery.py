@@ -45,9 +45,16 @@ class Orphan:
     count: int  # transactions
 
 
-Found = tuple[Event, bytes]
-Recover = Callable[[Orphan, Mapping[int, Poll], Mapping[int, bytes]], Found | None]
-"""From the polls by group and group 0's records: what moves the orphan, and its packed decision. None: wait for more polls."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is found out of an orphan."""
+
+    event: Event  # that moves it
+    decision: bytes
+
+
+Recover = Callable[[Orphan, Mapping[int, Poll], Mapping[int, bytes]], Outcome | None]
+"""From the polls by group and group 0's records. None: wait for more polls."""
 
 
 def abort_all(count: int) -> bytes:
@@ -55,7 +62,7 @@ def abort_all(count: int) -> bytes:
     return pack_decision(np.full(count, Status.retry, np.uint8))
 
 
-def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
+def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Outcome | None:
     """2pc: a record in group 0 is the decision; without one it follows from the votes, and those of all must be heard.
 
     Group 0 has refused records of lower epochs since before it was read. A shard that has not voted by now never will, so then
@@ -63,22 +70,22 @@ def find_in_votes(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[in
     comes to the same decision (as in CockroachDB's parallel commits, RFC 20180324).
     """
     if orphan.round_id in records:
-        return Event.decision_found, records[orphan.round_id]
+        return Outcome(Event.decision_found, records[orphan.round_id])
     heard = {group: polls[group] for group in orphan.groups if group in polls}
     for poll in heard.values():
         if orphan.round_id in poll.finished:
-            return Event.decision_found, poll.finished[orphan.round_id]
+            return Outcome(Event.decision_found, poll.finished[orphan.round_id])
     if any(orphan.round_id not in poll.opened for poll in heard.values()):
-        return Event.no_decision_exists, abort_all(orphan.count)
+        return Outcome(Event.no_decision_exists, abort_all(orphan.count))
     if len(heard) < len(orphan.groups):
         return None
     opened = {group: poll.opened[orphan.round_id] for group, poll in heard.items()}
     legs, numbers = legs_of({group: attempt.leg_layout for group, attempt in opened.items()})
     verdict = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers)
-    return Event.votes_found, verdict.pack()
+    return Outcome(Event.votes_found, verdict.pack())
 
 
-def find_in_participants(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Found | None:
+def find_in_participants(orphan: Orphan, polls: Mapping[int, Poll], records: Mapping[int, bytes]) -> Outcome | None:
     """3pc, from participants alone: the decision rule of E3PC (Keidar and Dolev, PODS 1995) with majorities as quorums.
 
     A decision that was carried out anywhere is the decision. Else a majority must be heard. The attempt with the highest epoch
@@ -88,9 +95,9 @@ def find_in_participants(orphan: Orphan, polls: Mapping[int, Poll], records: Map
     heard = [polls[group] for group in orphan.groups if group in polls]
     for poll in heard:
         if orphan.round_id in poll.finished:
-            return Event.decision_found, poll.finished[orphan.round_id]
+            return Outcome(Event.decision_found, poll.finished[orphan.round_id])
     if 2 * len(heard) <= len(orphan.groups):
         return None
     attempts = [poll.opened[orphan.round_id] for poll in heard if orphan.round_id in poll.opened]
     last = max(attempts, key=lambda attempt: attempt.epoch, default=Attempt(0, b""))
-    return Event.majority_found, last.decision if last.epoch else abort_all(orphan.count)
+    return Outcome(Event.majority_found, last.decision if last.epoch else abort_all(orphan.count))

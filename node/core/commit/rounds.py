@@ -18,8 +18,8 @@ from node.core.machine import (
     ROUND_BITS,
     Body,
     EpochRequest,
-    Mark,
-    MarkRequest,
+    Marker,
+    MarkerRequest,
     Prepare,
     RoundRequest,
     Statuses,
@@ -43,7 +43,7 @@ class Ask:
     """Call a group until it answers or the epoch ends; the answer comes back to `asked`."""
 
     group: int
-    request: EpochRequest | RoundRequest | MarkRequest
+    request: EpochRequest | RoundRequest | MarkerRequest
 
     @property
     def prepare(self) -> Prepare | None:
@@ -86,14 +86,14 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
-    """A consistent cut: each asked group's answer to the mark."""
+class CutMade:
+    """A consistent cut: each asked group's answer at its marker."""
 
     name: str
-    answers: dict[int, Mark]
+    answers: dict[int, Marker]
 
 
-Effect = Ask | Record | Forget | Answered | Marked
+Effect = Ask | Record | Forget | Answered | CutMade
 
 
 # -- state --------------------------------------------------------------------------------------------------------
@@ -199,4 +199,4 @@ class Cut:
     groups: tuple[int, ...]
     wants_digest: bool
     questions: dict[int, list[Body]]  # part and question, by group; answered from the state at the cut
-    answers: dict[int, Mark] = field(default_factory=dict)
+    answers: dict[int, Marker] = field(default_factory=dict)

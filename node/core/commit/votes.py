@@ -204,18 +204,18 @@ def _gather_ledger(words: _Words, leg: Legs, vote: Votes, numbers: NDArray[np.in
     extra = vote.told["ledger"]
     seen = np.frombuffer(extra, "<u2", len(leg.rows))
     told = np.frombuffer(extra, np.uint8, len(leg.rows), offset=2 * len(leg.rows))
-    gives, takes = (leg.sides & DEBIT) != 0, (leg.sides & CREDIT) != 0
-    given = leg.rows[gives]
-    words.currencies[0, given], words.currencies[1, leg.rows[takes]] = seen[gives], seen[takes]
+    has_debit, has_credit = (leg.sides & DEBIT) != 0, (leg.sides & CREDIT) != 0
+    debit_rows, credit_rows = leg.rows[has_debit], leg.rows[has_credit]
+    words.currencies[0, debit_rows], words.currencies[1, credit_rows] = seen[has_debit], seen[has_credit]
     own = told & ~np.uint8(SETTLED)
     if np.frombuffer(vote.statuses, np.uint8).any():
         own = np.where(own != 0, own, _of_other_parts(own, vote.statuses, numbers[leg.rows])).astype(np.uint8)
-        words.known[given] = ((told >= SETTLED) | (told == EXISTS))[gives]
+        words.known[debit_rows] = ((told >= SETTLED) | (told == EXISTS))[has_debit]
     if words.tries is None:
-        words.debit[given] = own[gives]
+        words.debit[debit_rows] = own[has_debit]
         return own
     waits = words.tries.waits(leg, vote, own, numbers) & (told < SETTLED)
-    words.debit[given] = np.where(waits, 0, own)[gives]
+    words.debit[debit_rows] = np.where(waits, 0, own)[has_debit]
     return np.where(waits, UNDECIDED, own).astype(np.uint8)
 
 

@@ -131,18 +131,18 @@ class Exact:
         return status
 
     def known_of_chain(self, first: int, last: int) -> tuple[int, int, bool]:
-        """The first of these rows that has a `known_status`, and that; 0 where none has one. Whether all that give `exists`.
+        """The first of these rows that has a `known_status`, and that; 0 where none has one. Whether all whose debit is here give `exists`.
 
         It comes before what is judged now: a repeated chain fails where it failed before, whatever else has come in its way.
         """
         statuses = [self.known_status(line) for line in range(first, last)]
         line, status = next(((first + place, status) for place, status in enumerate(statuses) if status), (first, 0))
-        given = [status for place, status in enumerate(statuses) if self.lines.sides[first + place] & DEBIT]
-        return line, status, all(status == Status.exists for status in given)
+        debits = [status for place, status in enumerate(statuses) if self.lines.sides[first + place] & DEBIT]
+        return line, status, all(status == Status.exists for status in debits)
 
     def _first_status(self, line: int) -> int:
         """What is wrong before all else: that it is another share's, then with what it reverses, then with its currency."""
-        if status := self._part_first(line):
+        if status := self._other_share_status(line):
             return status
         is_judged = self.lines.flags[line] & REVERSAL and self.lines.sides[line] & CREDIT
         undecided = self._reversal_status(line) if is_judged else 0
@@ -150,7 +150,7 @@ class Exact:
             return undecided
         return self._currency_status(line) or undecided
 
-    def _part_first(self, line: int) -> int:
+    def _other_share_status(self, line: int) -> int:
         """Whether another share of a split account is to be asked: then this one records nothing."""
         if self.is_share is None:
             return 0
@@ -212,14 +212,15 @@ class Exact:
         if flags & BALANCING and (status := self._balance(line, debit_cell, credit_cell)):
             return status
         amount = self.lines.amount[line]
-        given = taken = 0
+        debit_status = credit_status = 0
         if debit_cell is not None and not flags & CAPTURE:
-            given = debit_cell.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
-            if given == Status.insufficient_funds and self._may_gather(line):
-                given = Status.share_short
+            debit_status = debit_cell.debit_status(amount, self.own.get(self.lines.debit[line], NOTHING_OWN))
+            if debit_status == Status.insufficient_funds and self._may_gather(line):
+                debit_status = Status.share_short
         if credit_cell is not None and not flags & HOLD:
-            taken = credit_cell.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
-        return min(given, taken) if given and taken else given or taken
+            credit_status = credit_cell.credit_status(amount, self.own.get(self.lines.credit[line], NOTHING_OWN))
+        both = debit_status and credit_status
+        return min(debit_status, credit_status) if both else debit_status or credit_status
 
     def _balance(self, line: int, debit_cell: Cell | None, credit_cell: Cell | None) -> int:
         """Fixes what a balancing row moves: what is there, or owed, up to its limit; else why it moves nothing.

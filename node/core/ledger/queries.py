@@ -219,12 +219,13 @@ def _has_undecided(books: Books, row: int) -> bool:
     return any(prepared.names(row) for legs in books.rounds.values() for prepared in legs)
 
 
-Found = list[tuple[Columns, list[int]]]
+Places = list[tuple[Columns, list[int]]]
+"""Rows of the record: their segments, and where they are there."""
 
 
 def _page(
     pages: Pages, cursor: int | None, limit: int, step: int, with_failed: bool
-) -> tuple[Found, int | None] | None:
+) -> tuple[Places, int | None] | None:
     """Up to `limit` places from the cursor on, and the next cursor; None if something must be loaded."""
     start = (0 if step > 0 else pages.books.history.sealed) if cursor is None else cursor >> POSITION_BITS
     start = min(start, pages.books.history.sealed)
@@ -233,7 +234,7 @@ def _page(
     if members is None:
         return None
     numbers, following = members
-    found: Found = []
+    found: Places = []
     left = limit
     for place, number in enumerate(numbers):
         source = pages.segment(number)

@@ -27,7 +27,7 @@ a greater token (an older owner was let in before it) gets a new one. So from ho
 remembers the greatest token it has seen can refuse whoever is late.
 
 Guards. A commit round asks for a vote: does this token hold its lock? A yes *pins* the claim: whatever ends it takes effect when
-the round is decided. So no next holder can come between the parts of a guarded transfer. The desk hurries decisions that
+the round is decided. So no next holder can come between the legs of a guarded transfer. The desk hurries decisions that
 somebody in a queue waits for.
 
 Telling ahead. A round of consensus for every hand-over would cap a lock at some hundred grants a second. So the leader's desk

@@ -12,7 +12,7 @@ independent of each other and applied in order:
 | judge | transactions of one part or several, each all or none | what the first part tells of them |
 | round | decisions of earlier rounds, PRECOMMITs, maybe a PREPARE | ["votes", votes, extras], ["superseded"]; ["decided"] without one |
 | epoch | a new coordinator: lower epochs are refused from here on | ["epoch", open rounds, decisions carried out] |
-| mark | decisions, then a consistent cut | ["mark", index, digest, count of open rounds, totals, answers to questions] |
+| marker | decisions, then a consistent cut | ["marker", index, digest, count of open rounds, totals, answers to questions] |
 
 The last three answer ["stale_epoch", epoch] where the epoch of the request is over; `answers.py` has all of these by name,
 `requests.py` what is asked.
@@ -41,7 +41,7 @@ from node.core.machine.answers import (
     SUPERSEDED,
     Decided,
     EpochBegun,
-    Mark,
+    Marker,
     Opened,
     StaleEpoch,
     Superseded,
@@ -99,7 +99,7 @@ from node.core.machine.part import (
 from node.core.machine.requests import (
     EpochRequest,
     Kind,
-    MarkRequest,
+    MarkerRequest,
     Precommit,
     Prepare,
     RoundRequest,
@@ -113,8 +113,8 @@ from node.core.machine.trail import Trail
 __all__ = [
     "FACTS", "FACTS_KEPT", "FORM", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE",
     "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun",
-    "EpochRequest", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Mark",
-    "MarkRequest", "Marks", "Merging", "Need", "Opened", "Over", "Part", "Payments", "Precommit", "Prepare",
+    "EpochRequest", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marker",
+    "MarkerRequest", "Marks", "Merging", "Need", "Opened", "Over", "Part", "Payments", "Precommit", "Prepare",
     "RoundRequest", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes",
     "after_first", "apply_request", "check_apart", "check_form", "digest_of", "first_failures",
     "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision",

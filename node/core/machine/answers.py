@@ -86,7 +86,7 @@ class EpochBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Marker:
     """The state at a cut's marker."""
 
     index: int  # of the marker's entry; 0 from a replica that has not applied it yet
@@ -98,13 +98,13 @@ class Mark:
     def pack(self) -> Body:
         """As it travels."""
         totals = [list(each) for each in self.totals]
-        return ["mark", self.index, self.digest, self.rounds, totals, list(self.answers)]
+        return ["marker", self.index, self.digest, self.rounds, totals, list(self.answers)]
 
 
-NOT_REACHED: Body = Mark(0, 0, 0, [], []).pack()
+NOT_REACHED: Body = Marker(0, 0, 0, [], []).pack()
 """Of a replica that has not applied the marker yet."""
 
-MachineAnswer = Votes | Superseded | StaleEpoch | Decided | EpochBegun | Mark
+MachineAnswer = Votes | Superseded | StaleEpoch | Decided | EpochBegun | Marker
 
 
 def unpack_answer(body: Body) -> MachineAnswer:
@@ -118,8 +118,8 @@ def unpack_answer(body: Body) -> MachineAnswer:
             return Decided()
         case ["epoch", opened, finished]:
             return EpochBegun([_unpack_opened(*row) for row in opened], dict(finished))
-        case ["mark", index, digest, rounds, totals, answers]:
-            return Mark(index, digest, rounds, [(part, total) for part, total in totals], answers)
+        case ["marker", index, digest, rounds, totals, answers]:
+            return Marker(index, digest, rounds, [(part, total) for part, total in totals], answers)
         case _:
             raise AssertionError(f"unknown answer {body[:1]}")
 

@@ -14,7 +14,7 @@ from node.core.machine.answers import (
     SUPERSEDED,
     Decided,
     EpochBegun,
-    Mark,
+    Marker,
     Opened,
     StaleEpoch,
     Votes,
@@ -32,7 +32,7 @@ from node.core.machine.requests import (
     CoordinatorRequest,
     EpochRequest,
     Kind,
-    MarkRequest,
+    MarkerRequest,
     Precommit,
     Prepare,
     RoundRequest,
@@ -45,7 +45,7 @@ from node.core.machine.telling import answer_facts
 from node.core.machine.trail import OpenRound, Trail
 
 TABLE = "machine"
-MARKS_MAX = 256  # an audit asks for its mark within seconds; so many come in that time, some hundred bytes each
+MARKERS_MAX = 256  # an audit asks for its marker within seconds; so many come in that time, some hundred bytes each
 
 
 class Machine:
@@ -69,7 +69,7 @@ class Machine:
         self.rounds: dict[int, OpenRound] = {}
         self._finished: dict[int, bytes] = {}  # decisions carried out here and perhaps not everywhere
         self._over = Over()
-        self._marks: dict[str, Body] = {}
+        self._markers: dict[str, Body] = {}
         self._trail: Trail[OpenRound] = Trail()
 
     @property
@@ -123,8 +123,8 @@ class Machine:
                 return Decided().pack() if request.prepare is None else self._prepare(request.prepare, at)
             case EpochRequest():
                 return self._begin_epoch(request.epoch)
-            case MarkRequest():
-                return self._mark(request) if self._enter(request, at) else StaleEpoch(self.epoch).pack()
+            case MarkerRequest():
+                return self._reach_marker(request) if self._enter(request, at) else StaleEpoch(self.epoch).pack()
             case _:
                 assert_never(request)
 
@@ -157,7 +157,7 @@ class Machine:
                     if other is not part:
                         other.observe(facts, at)
 
-    def _enter(self, request: RoundRequest | MarkRequest, at: At) -> bool:
+    def _enter(self, request: RoundRequest | MarkerRequest, at: At) -> bool:
         """The beginning of what a coordinator says: false if its epoch is over, else its decisions are carried out."""
         if request.epoch < self.epoch:
             return False
@@ -223,22 +223,22 @@ class Machine:
         ]
         return EpochBegun(opened, self._finished).pack()
 
-    def _mark(self, request: MarkRequest) -> Body:
+    def _reach_marker(self, request: MarkerRequest) -> Body:
         name = request.name
-        if name in self._marks:
-            return self._marks[name]
+        if name in self._markers:
+            return self._markers[name]
         answers = []
         for part, body in request.questions:
             answer = self.parts[part].query(body, {})
             assert isinstance(answer, Answer), "a cut asks only for what is in memory"
             answers.append(answer.body)
         if not request.wants_digest:
-            return Mark(self.applied, 0, len(self.rounds), [], answers).pack()
+            return Marker(self.applied, 0, len(self.rounds), [], answers).pack()
         totals = [(part.name, part.totals()) for part in self.parts.values()]
-        self._marks[name] = Mark(self.applied, self.digest(), len(self.rounds), totals, answers).pack()
-        while len(self._marks) > MARKS_MAX:
-            del self._marks[next(iter(self._marks))]
-        return self._marks[name]
+        self._markers[name] = Marker(self.applied, self.digest(), len(self.rounds), totals, answers).pack()
+        while len(self._markers) > MARKERS_MAX:
+            del self._markers[next(iter(self._markers))]
+        return self._markers[name]
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -296,8 +296,8 @@ class Machine:
         match body:
             case ["facts", *_]:
                 return answer_facts(self.parts.values(), self.journal, not self.rounds, body, loaded)
-            case ["mark", name]:
-                return Answer(self._marks.get(name, NOT_REACHED))
+            case ["marker", name]:
+                return Answer(self._markers.get(name, NOT_REACHED))
             case ["trace", of_part, id]:
                 return self._trace(of_part, id, loaded)
             case ["round", round_id, number, row]:

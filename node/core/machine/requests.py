@@ -21,7 +21,7 @@ class Kind(IntEnum):
     judge = 1
     round = 2
     epoch = 3
-    mark = 4
+    marker = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class EpochRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkRequest:
+class MarkerRequest:
     """The marker of a cut, behind these decisions."""
 
     epoch: int
@@ -96,10 +96,10 @@ class MarkRequest:
     def pack(self) -> Body:
         """As it is sent and logged."""
         decisions = _pack_decisions(self.decisions)
-        return [Kind.mark, self.epoch, self.over.pack(), decisions, self.name, self.wants_digest, self.questions]
+        return [Kind.marker, self.epoch, self.over.pack(), decisions, self.name, self.wants_digest, self.questions]
 
 
-CoordinatorRequest = RoundRequest | EpochRequest | MarkRequest
+CoordinatorRequest = RoundRequest | EpochRequest | MarkerRequest
 
 
 def apply_request(part: str, body: Body) -> Body:
@@ -121,8 +121,8 @@ def unpack_request(body: Body) -> CoordinatorRequest:
             return RoundRequest(epoch, Over.unpack(over), dict(decisions), held, asked)
         case [Kind.epoch, epoch]:
             return EpochRequest(epoch)
-        case [Kind.mark, epoch, over, decisions, name, wants_digest, questions]:
-            return MarkRequest(epoch, Over.unpack(over), dict(decisions), name, wants_digest, questions)
+        case [Kind.marker, epoch, over, decisions, name, wants_digest, questions]:
+            return MarkerRequest(epoch, Over.unpack(over), dict(decisions), name, wants_digest, questions)
         case _:
             raise AssertionError(f"unknown request {body[:1]}")
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import Answered, Ask, Coordinator, CutMade, Effect, Forget, Record, Ticket
 from node.core.commit.legs import DEBIT, Legs
 from node.core.machine import (
     Body,
     EpochRequest,
-    Mark,
-    MarkRequest,
+    Marker,
+    MarkerRequest,
     Prepare,
     RoundRequest,
     pack_decision,
@@ -50,9 +50,9 @@ def round_of(ask: Ask) -> RoundRequest:
     return ask.request
 
 
-def marker_of(ask: Ask) -> MarkRequest:
+def marker_of(ask: Ask) -> MarkerRequest:
     """The request of a marker."""
-    assert isinstance(ask.request, MarkRequest)
+    assert isinstance(ask.request, MarkerRequest)
     return ask.request
 
 
@@ -98,7 +98,7 @@ class Bench:
         self.forgets: list[Forget] = []
         self.answers: dict[int, list[int]] = {}
         self.untouched: list[int] = []  # of those that were answered: none of their rows was ever in a round
-        self.marks: dict[str, dict[int, Mark]] = {}
+        self.marks: dict[str, dict[int, Marker]] = {}
         self.take(self.core.lead(epoch, groups, records or {}))
 
     def take(self, effects: list[Effect]) -> None:
@@ -116,7 +116,7 @@ class Bench:
                     self.answers[ticket] = list(statuses)
                     if not is_begun:
                         self.untouched.append(ticket)
-                case Marked(name, answers):
+                case CutMade(name, answers):
                     self.marks[name] = answers
 
     def submit(
@@ -168,7 +168,7 @@ class Bench:
 
     def marked(self) -> list[Ask]:
         """Markers under way."""
-        return [ask for ask in self.asks if isinstance(ask.request, MarkRequest)]
+        return [ask for ask in self.asks if isinstance(ask.request, MarkerRequest)]
 
     def vote_all(self, statuses: dict[int, int] | None = None) -> None:
         """Every PREPARE under way is voted on."""

@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Decisions, Effect, Forget, Marked, Record, Ticket, epoch_of
+from node.core.commit import Answered, Ask, Coordinator, CutMade, Decisions, Effect, Forget, Record, Ticket, epoch_of
 from node.core.commit.phases import Phase
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
@@ -258,7 +258,7 @@ class CrashWorld:
                         self._step("answer")
                     told = [int(split_status(status)[0]) for status in statuses]
                     self.answers.append((seat.tickets.pop(ticket), told))
-                case Marked():
+                case CutMade():
                     raise AssertionError("nobody asks for a cut")
                 case _:
                     assert_never(effect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.core.commit import Cut
-from node.core.machine import ROUND_BITS, Body, EpochRequest, Mark, Over
+from node.core.machine import ROUND_BITS, Body, EpochRequest, Marker, Over
 from tests.core.commit.bench import GROUPS, Bench, decisions, marker_of, open_round, packed, ready, round_id, round_of
 
 OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
@@ -13,7 +13,7 @@ OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
 
 def audit(bench: Bench, name: str = "cut") -> None:
     """Somebody wants a cut over all groups."""
-    bench.core.mark(Cut(name, (), True, {}))
+    bench.core.make_cut(Cut(name, (), True, {}))
 
 
 def mark_of(bench: Bench, group: int) -> dict[int, list[int]]:
@@ -24,7 +24,7 @@ def mark_of(bench: Bench, group: int) -> dict[int, list[int]]:
 
 def reached(index: int) -> Body:
     """A group's answer to a mark."""
-    return Mark(index, 0, 0, [], []).pack()
+    return Marker(index, 0, 0, [], []).pack()
 
 
 def indexes(bench: Bench) -> dict[str, dict[int, int]]:
@@ -117,7 +117,7 @@ def test_a_cut_over_some_groups_asks_only_them() -> None:
     bench.submit(1, (1, 1, 2))
     bench.go_on()
     questions: dict[int, list[Body]] = {2: [["ledger", ["accounts", ["b"]]]]}
-    bench.core.mark(Cut("snapshot", (2,), False, questions))
+    bench.core.make_cut(Cut("snapshot", (2,), False, questions))
     bench.go_on()
     assert [ask.group for ask in bench.marked()] == [2]
     request = marker_of(bench.marked()[0])
@@ -148,7 +148,7 @@ def test_cuts_are_made_one_after_the_other() -> None:
     bench = ready()
     for name in ("a", "b", "c"):
         audit(bench, name)
-    bench.core.abandon_mark("b")
+    bench.core.abandon_cut("b")
     for name in ("a", "c"):
         bench.go_on()
         assert [marker_of(ask).name for ask in bench.marked()] == [name] * 3
@@ -214,7 +214,7 @@ def test_a_cut_that_is_given_up_loses_no_decision() -> None:
     first, *late = bench.marked()
     bench.answer(first, reached(1))
     assert all(bench.core.wants(ask) for ask in late)
-    bench.core.abandon_mark("cut")
+    bench.core.abandon_cut("cut")
     assert not any(bench.core.wants(ask) for ask in late)
     bench.tick()
     assert {ask.group: list(decisions(ask)) for ask in bench.decides()} == {1: [later], 2: [later, number]}

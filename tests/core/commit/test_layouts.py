@@ -10,7 +10,7 @@ import pytest
 from node.core.commit import Coordinator, Record, Ticket
 from node.core.commit.legs import CREDIT, DEBIT, cut_legs, legs_of, number_transactions
 from node.core.commit.phases import Event
-from node.core.commit.recovery import Attempt, Poll, abort_all, find_in_votes
+from node.core.commit.recovery import Attempt, Outcome, Poll, abort_all, find_in_votes
 from node.core.commit.rounds import Ask, Round
 from node.core.machine import SETTLED, Body, Votes, unpack_decision
 from protocol.columns import SEPARATOR, Flag, Transfers
@@ -90,7 +90,7 @@ def test_the_next_coordinator_adds_the_votes_up_to_the_same_decision(seed: int) 
     assert opened.phase == "deciding" and len(unpack_decision(opened.decision)) == opened.count
     groups = random.sample(list(prepares), len(prepares))
     polls = {group: poll(opened, prepares[group], answers[group]) for group in groups}
-    assert find_in_votes(opened.orphan(), polls, {}) == (Event.votes_found, opened.decision)
+    assert find_in_votes(opened.orphan(), polls, {}) == Outcome(Event.votes_found, opened.decision)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -107,12 +107,14 @@ def test_without_some_votes_the_decision_is_recorded_first(seed: int) -> None:
     assert isinstance(record, Record) and opened.phase == "recording"
     polls = {group: poll(opened, prepares[group], answers[group]) for group in prepares}
     orphan = opened.orphan()
-    assert find_in_votes(orphan, polls, {opened.round_id: record.decision}) == (Event.decision_found, record.decision)
+    assert find_in_votes(orphan, polls, {opened.round_id: record.decision}) == Outcome(
+        Event.decision_found, record.decision
+    )
     away = random.choice(missing)
     heard = {group: known for group, known in polls.items() if group != away}
     assert find_in_votes(orphan, heard, {}) is None
     never = heard | {away: Poll({}, {})}
-    assert find_in_votes(orphan, never, {}) == (Event.no_decision_exists, abort_all(opened.count))
+    assert find_in_votes(orphan, never, {}) == Outcome(Event.no_decision_exists, abort_all(opened.count))
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -28,7 +28,7 @@ def run(seed: int, count: int, protocol: str) -> World:
         elif chance < 0.13:
             world.mark()
         elif chance < 0.135 and world.marks:
-            world.abandon_mark()
+            world.abandon_cut()
         if world.pool:
             world.step()
     world.settle()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from node.core.commit.phases import Event
-from node.core.commit.recovery import Attempt, Orphan, Poll, abort_all, find_in_participants, find_in_votes
+from node.core.commit.recovery import Attempt, Orphan, Outcome, Poll, abort_all, find_in_participants, find_in_votes
 from node.core.machine import EpochRequest, Votes
 from tests.core.commit.bench import RETRY, Bench, decisions, open_round, packed, proposals
 
@@ -39,19 +39,19 @@ class Case:
     """Polls by group, and what is found; None: wait."""
 
     polls: dict[int, Poll]
-    found: tuple[Event, bytes] | None
+    found: Outcome | None
     groups: tuple[int, ...] = (1, 2, 3)
 
 
-def again(decision: bytes) -> tuple[Event, bytes]:
+def again(decision: bytes) -> Outcome:
     """The attempt is made again in the new epoch."""
-    return Event.majority_found, decision
+    return Outcome(Event.majority_found, decision)
 
 
 CASES: dict[str, Case] = {
-    "carried out anywhere is the decision": Case({3: done(COMMIT)}, (Event.decision_found, COMMIT)),
-    "also where others are only prepared": Case({1: prepared(), 2: prepared(), 3: done(ABORT)}, (Event.decision_found, ABORT)),
-    "also against a later attempt": Case({1: holding(5, HALF), 3: done(COMMIT)}, (Event.decision_found, COMMIT)),
+    "carried out anywhere is the decision": Case({3: done(COMMIT)}, Outcome(Event.decision_found, COMMIT)),
+    "also where others are only prepared": Case({1: prepared(), 2: prepared(), 3: done(ABORT)}, Outcome(Event.decision_found, ABORT)),
+    "also against a later attempt": Case({1: holding(5, HALF), 3: done(COMMIT)}, Outcome(Event.decision_found, COMMIT)),
     "nobody heard": Case({}, None),
     "a minority heard": Case({1: holding(4, COMMIT)}, None),
     "half is no majority": Case({1: holding(4, COMMIT), 2: prepared()}, None, (1, 2, 3, 4)),
@@ -100,14 +100,14 @@ VOTED: dict[str, Case] = {
     "nobody heard": Case({}, None),
     "one is missing": Case({1: YES, 2: YES}, None),
     "a missing one is waited for whatever the others say": Case({1: NO, 2: NO}, None),
-    "all yes": Case({1: YES, 2: YES, 3: YES}, (Event.votes_found, COMMIT)),
-    "one refuses": Case({1: YES, 2: NO, 3: YES}, (Event.votes_found, HALF)),
-    "one has finished": Case({2: done(HALF)}, (Event.decision_found, HALF)),
-    "one has finished what the others would not decide": Case({1: YES, 2: YES, 3: done(HALF)}, (Event.decision_found, HALF)),
-    "one has finished where another never prepared": Case({1: NOTHING, 3: done(HALF)}, (Event.decision_found, HALF)),
-    "one never prepared": Case({1: YES, 3: NOTHING}, (Event.no_decision_exists, ABORT)),
-    "all others have voted": Case({1: YES, 2: NOTHING, 3: YES}, (Event.no_decision_exists, ABORT)),
-    "other rounds say nothing of it": Case({1: UNRELATED}, (Event.no_decision_exists, ABORT)),
+    "all yes": Case({1: YES, 2: YES, 3: YES}, Outcome(Event.votes_found, COMMIT)),
+    "one refuses": Case({1: YES, 2: NO, 3: YES}, Outcome(Event.votes_found, HALF)),
+    "one has finished": Case({2: done(HALF)}, Outcome(Event.decision_found, HALF)),
+    "one has finished what the others would not decide": Case({1: YES, 2: YES, 3: done(HALF)}, Outcome(Event.decision_found, HALF)),
+    "one has finished where another never prepared": Case({1: NOTHING, 3: done(HALF)}, Outcome(Event.decision_found, HALF)),
+    "one never prepared": Case({1: YES, 3: NOTHING}, Outcome(Event.no_decision_exists, ABORT)),
+    "all others have voted": Case({1: YES, 2: NOTHING, 3: YES}, Outcome(Event.no_decision_exists, ABORT)),
+    "other rounds say nothing of it": Case({1: UNRELATED}, Outcome(Event.no_decision_exists, ABORT)),
     "a stranger is no participant": Case({1: YES, 2: YES, 4: YES, 5: done(COMMIT), 6: NOTHING}, None),
 }  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_2pc_is_recovered_from_the_votes_of_all(name: str) -> None:
     assert find_in_votes(orphan, case.polls, {OTHER: HALF}) == case.found
     for record in (HALF, ABORT):
         if not any(poll.finished for poll in case.polls.values()):
-            assert find_in_votes(orphan, case.polls, {ROUND: record}) == (Event.decision_found, record)
+            assert find_in_votes(orphan, case.polls, {ROUND: record}) == Outcome(Event.decision_found, record)
 
 
 # -- the new epoch acts on it -------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from node.core.commit import PROTOCOLS, Coordinator, Decisions, Effect
 from node.core.commit import coordinator as commit_coordinator
 from node.core.commit.legs import legs_of
 from node.core.commit.phases import Event, Phase
-from node.core.commit.recovery import Found, Orphan, Poll, find_in_votes
+from node.core.commit.recovery import Orphan, Outcome, Poll, find_in_votes
 from node.core.commit.rounds import Record, Round
 from node.core.commit.votes import Vote, merge_votes
-from node.core.machine import At, Body, Machine, MarkRequest, RoundRequest, Votes, pack_decision
+from node.core.machine import At, Body, Machine, MarkerRequest, RoundRequest, Votes, pack_decision
 from tests.core.commit.crash_world import Plan, played
 
 Polls = Mapping[int, Poll]
@@ -24,27 +24,27 @@ Records = Mapping[int, bytes]
 STEPS_MAX = 120  # no run is longer
 
 
-def _recover_by(patch: pytest.MonkeyPatch, find: Callable[[Orphan, Polls, Records], Found | None]) -> None:
+def _recover_by(patch: pytest.MonkeyPatch, find: Callable[[Orphan, Polls, Records], Outcome | None]) -> None:
     protocols = {**PROTOCOLS, "2pc": replace(PROTOCOLS["2pc"], recover=find)}
     patch.setattr(commit_coordinator, "PROTOCOLS", protocols)
 
 
-def _by_some(orphan: Orphan, polls: Polls) -> Found:
+def _by_some(orphan: Orphan, polls: Polls) -> Outcome:
     """What the votes that are known come to; the others count as yes."""
     known = {group: polls[group].opened for group in orphan.groups if group in polls}
     opened = {group: rounds[orphan.round_id] for group, rounds in known.items() if orphan.round_id in rounds}
     if not opened:
-        return Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8))
+        return Outcome(Event.votes_found, pack_decision(np.zeros(orphan.count, np.uint8)))
     legs, numbers = legs_of({group: attempt.leg_layout for group, attempt in opened.items()})
     statuses = merge_votes(legs, {group: attempt.vote for group, attempt in opened.items()}, numbers).transactions
     padded = np.concatenate([statuses, np.zeros(orphan.count, np.uint8)])
-    return Event.votes_found, pack_decision(padded[: orphan.count])
+    return Outcome(Event.votes_found, pack_decision(padded[: orphan.count]))
 
 
 def some_votes_decide(patch: pytest.MonkeyPatch) -> None:
     """The new coordinator adds up what it has heard and waits for nobody."""
 
-    def find(orphan: Orphan, polls: Polls, records: Records) -> Found | None:
+    def find(orphan: Orphan, polls: Polls, records: Records) -> Outcome | None:
         return find_in_votes(orphan, polls, records) or _by_some(orphan, polls)
 
     _recover_by(patch, find)
@@ -53,9 +53,9 @@ def some_votes_decide(patch: pytest.MonkeyPatch) -> None:
 def a_missing_vote_is_yes(patch: pytest.MonkeyPatch) -> None:
     """Who never prepared the round has nothing against it."""
 
-    def find(orphan: Orphan, polls: Polls, records: Records) -> Found | None:
+    def find(orphan: Orphan, polls: Polls, records: Records) -> Outcome | None:
         found = find_in_votes(orphan, polls, records)
-        return _by_some(orphan, polls) if found is not None and found[0] == Event.no_decision_exists else found
+        return _by_some(orphan, polls) if found is not None and found.event == Event.no_decision_exists else found
 
     _recover_by(patch, find)
 
@@ -73,7 +73,7 @@ def records_are_ignored(patch: pytest.MonkeyPatch) -> None:
 def what_is_finished_is_ignored(patch: pytest.MonkeyPatch) -> None:
     """A participant that has carried the round out looks like one that never heard of it."""
 
-    def find(orphan: Orphan, polls: Polls, records: Records) -> Found | None:
+    def find(orphan: Orphan, polls: Polls, records: Records) -> Outcome | None:
         return find_in_votes(orphan, {group: Poll(poll.opened, {}) for group, poll in polls.items()}, records)
 
     _recover_by(patch, find)
@@ -83,7 +83,7 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
     """Shards do what an earlier coordinator says."""
     honest = Machine._enter
 
-    def enter(self: Machine, request: RoundRequest | MarkRequest, at: At) -> bool:
+    def enter(self: Machine, request: RoundRequest | MarkerRequest, at: At) -> bool:
         self.epoch = min(self.epoch, request.epoch)
         return honest(self, request, at)
 

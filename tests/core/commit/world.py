@@ -12,9 +12,9 @@ from random import Random
 
 import numpy as np
 
-from node.core.commit import Answered, Ask, Coordinator, Cut, Decisions, Effect, Forget, Marked, Record, Ticket
+from node.core.commit import Answered, Ask, Coordinator, Cut, CutMade, Decisions, Effect, Forget, Record, Ticket
 from node.core.ledger import Ledger
-from node.core.machine import Body, EpochRequest, Kind, Mark, unpack_decision
+from node.core.machine import Body, EpochRequest, Kind, Marker, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status, split_status
 from tests.core.commit.bench import resolved
@@ -146,7 +146,7 @@ class World:
                     batch.answers.append(list(told))
                     if max(told) >= Status.undecided:
                         self.submit(batch)  # it was busy for too long
-                case Marked(name, answers):
+                case CutMade(name, answers):
                     self._check_cut(name, answers)
 
     def _tell_zero(self, request: Body) -> None:
@@ -201,7 +201,7 @@ class World:
                     assert self.decided.setdefault(round_id, decision) == decision, "with the same reasons"
                 self.ended[group].append((self.shards[group].machine.applied, round_id))
 
-    def _check_cut(self, name: str, answers: dict[int, Mark]) -> None:
+    def _check_cut(self, name: str, answers: dict[int, Marker]) -> None:
         """Money is neither made nor lost nor half moved at a mark, and each round is in the cut as a whole or not at all."""
         self.cuts += 1
         self.open_at_cuts += any(answer.rounds for answer in answers.values())
@@ -274,18 +274,18 @@ class World:
         name = f"m{len(self.marks)}"
         self.marks.append(name)
         if self.random.random() < 0.5:
-            self.leader.core.mark(Cut(name, (), True, {}))
+            self.leader.core.make_cut(Cut(name, (), True, {}))
             return
         questions: dict[int, list[Body]] = {}
         for group in self.groups:
             names = [f"{group}:world", f"{group}:usd", *(own for own in self._names() if own.startswith(f"{group}:"))]
             questions[group] = [["ledger", ["accounts", names]]]
-        self.leader.core.mark(Cut(name, self.groups, False, questions))
+        self.leader.core.make_cut(Cut(name, self.groups, False, questions))
 
-    def abandon_mark(self) -> None:
+    def abandon_cut(self) -> None:
         """A cut takes too long."""
         for leader in self.leaders:
-            leader.core.abandon_mark(self.random.choice(self.marks))
+            leader.core.abandon_cut(self.random.choice(self.marks))
 
     def local(self) -> None:
         """A payment inside one shard, which needs no coordinator."""

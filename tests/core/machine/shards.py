@@ -127,7 +127,7 @@ class Shard:
 
     def mark(self, name: str, epoch: int = 1, questions: tuple[Body, ...] = (), is_audit: bool = True) -> Body:
         """A marker without decisions; the answer."""
-        (answer,) = self.entry([Kind.mark, epoch, [0, 0], [], name, is_audit, list(questions)])
+        (answer,) = self.entry([Kind.marker, epoch, [0, 0], [], name, is_audit, list(questions)])
         return answer
 
     def query(self, part: str, *body: object) -> Answer:

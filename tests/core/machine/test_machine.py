@@ -7,7 +7,7 @@ import pytest
 
 from node.core.ledger import Ledger
 from node.core.machine import ROUND_BITS, Body, Kind, pack_decision, pack_entry, unpack_decision, unpack_entry
-from node.core.machine.machine import MARKS_MAX
+from node.core.machine.machine import MARKERS_MAX
 from protocol.columns import Flag
 from protocol.status import Status
 from tests.core.ledger.model import Transfer
@@ -33,7 +33,7 @@ def debit(id: int, amount: int, number: int = 0) -> Transfer:
 
 def mark(name: str) -> Body:
     """A marker's request."""
-    return [Kind.mark, 1, [0, 0], [], name, True, []]
+    return [Kind.marker, 1, [0, 0], [], name, True, []]
 
 
 # -- entries ------------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_an_entry_gives_one_answer_a_request_in_order(shard: Shard) -> None:
     body = shard.request("ledger", ["accounts", [["c", "EUR", 0, None, "", b""]]])
     bad = shard.request("ledger", ["accounts", [["c", "USD", 0, None, "", b""]]])
     answers = shard.entry(body, bad, mark("m"))
-    assert [answer[0] for answer in answers] == ["accounts", "accounts", "mark"]
+    assert [answer[0] for answer in answers] == ["accounts", "accounts", "marker"]
     assert [list(answer[1]) for answer in answers[:2]] == [[0], [20]]
 
 
@@ -262,27 +262,27 @@ def test_a_checkpoint_keeps_attempts_and_finished_decisions(shard: Shard) -> Non
 def test_a_mark_remembers_totals_and_digest(shard: Shard) -> None:
     """Asked later, it still tells of the moment it was set."""
     answer = shard.mark("cut")
-    assert answer[0] == "mark" and answer[1] == shard.machine.applied and answer[3] == 0
+    assert answer[0] == "marker" and answer[1] == shard.machine.applied and answer[3] == 0
     assert answer[4] == [["ledger", [["EUR", "0", "0", "0", "100", "100"]]]]
     shard.transfers(Transfer(2, "a", "b", 5))
-    assert shard.query("machine", "mark", "cut").body == answer
+    assert shard.query("machine", "marker", "cut").body == answer
 
 
 def test_a_repeated_mark_tells_of_the_first(shard: Shard) -> None:
     """The call was repeated: its answer must be the one that replicas are compared with."""
     answer = shard.mark("cut")
     shard.transfers(Transfer(2, "a", "b", 5))
-    assert shard.mark("cut") == answer == shard.query("machine", "mark", "cut").body
+    assert shard.mark("cut") == answer == shard.query("machine", "marker", "cut").body
 
 
 def test_only_the_latest_marks_are_kept(shard: Shard) -> None:
     """An unknown or forgotten mark has index 0."""
-    numbers = range(MARKS_MAX + 2)
+    numbers = range(MARKERS_MAX + 2)
     for number in numbers:
         shard.mark(f"m{number}")
-    known = [shard.query("machine", "mark", f"m{number}").body[1] > 0 for number in numbers]
-    assert known == [False] * 2 + [True] * MARKS_MAX
-    assert shard.query("machine", "mark", "never").body == ["mark", 0, 0, 0, [], []]
+    known = [shard.query("machine", "marker", f"m{number}").body[1] > 0 for number in numbers]
+    assert known == [False] * 2 + [True] * MARKERS_MAX
+    assert shard.query("machine", "marker", "never").body == ["marker", 0, 0, 0, [], []]
 
 
 def test_a_mark_counts_the_open_rounds(shard: Shard) -> None:
@@ -296,12 +296,12 @@ def test_a_mark_carries_decisions_out_first_and_answers_questions(shard: Shard) 
     """What is decided when the cut begins is in it, whether or not the shard had been told before."""
     shard.prepare(5, 1, ("ledger", legs([debit(10, 60)])))
     asked = [["ledger", ["accounts", ["a", "none"]]]]
-    request = [Kind.mark, 1, [0, 0], [[5, decision(0)]], "cut", False, asked]
+    request = [Kind.marker, 1, [0, 0], [[5, decision(0)]], "cut", False, asked]
     (answer,) = shard.entry(request)
-    assert answer[:5] == ["mark", shard.machine.applied, 0, 0, []]
+    assert answer[:5] == ["marker", shard.machine.applied, 0, 0, []]
     ((_, (found, missing)),) = answer[5]
     assert found[2:5] == [40, 0, 0] and missing is None
-    assert shard.query("machine", "mark", "cut").body[1] == 0, "only an audit asks its replicas afterwards"
+    assert shard.query("machine", "marker", "cut").body[1] == 0, "only an audit asks its replicas afterwards"
 
 
 def test_time_asks_for_expiry_as_a_command(shard: Shard) -> None:
