@@ -282,6 +282,11 @@ class Participant:
     precommitted_ns: int | None  # 3pc only
     carried_out_ns: int | None  # when it carried the decision out: with its next round, or a moment after the decision
 
+    def pack(self) -> list[Any]:
+        """As a node tells it."""
+        times = self.prepared_ns, self.precommitted_ns, self.carried_out_ns
+        return [self.group, self.node, _number(self.vote), *times]
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -325,6 +330,13 @@ class Trace:
         missing = len(self.participants) // 2  # to a majority, when only the first one has
         return times[missing] if len(times) > missing else None
 
+    def pack(self) -> list[Any]:
+        """As a node tells it; who has asked knows the id."""
+        return [
+            int(self.status), self.timestamp_ns, self.protocol, self.round_id, self.epoch, self.coordinator, self.recorded_ns,
+            _number(self.decision), [shard.pack() for shard in self.participants],
+        ]  # fmt: skip
+
     @staticmethod
     def unpack(id: int, row: list[Any]) -> Trace:
         """Reads the answer to `trace`."""
@@ -365,6 +377,10 @@ class Undecided:
             for (number, protocol, groups, prepared, age_ms, ids), size in zip(rows, transactions, strict=True)
         )
         return Undecided(rounds, tuple(silent), count)
+
+
+def _number(status: Status | None) -> int | None:
+    return None if status is None else int(status)
 
 
 def _status(number: int | None) -> Status | None:

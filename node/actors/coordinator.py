@@ -16,6 +16,7 @@ from node.core.commit import (
     ROUNDS_IN_FLIGHT_MAX,
     Answered,
     Ask,
+    Begin,
     Coordinator,
     Cut,
     CutMade,
@@ -25,7 +26,6 @@ from node.core.commit import (
     Forget,
     Record,
     Ticket,
-    begin_command,
     epoch_of,
     is_stale,
     records_of,
@@ -267,7 +267,7 @@ class CoordinatorActor(Actor[CoordinatorEvent]):
     def _begin(self, epoch: int) -> None:
         """A record of an earlier epoch that is still on its way must not arrive behind the reading of the records."""
         if epoch and epoch == self._beginning:
-            command = begin_command(epoch, self._node)
+            command = Begin(epoch, self._node).command()
             self._tell_decisions(command, lambda outcome: self.inbox.push(Begun(epoch, outcome)))
 
     def _on_begun(self, epoch: int, outcome: Outcome) -> None:

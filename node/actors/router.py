@@ -19,7 +19,7 @@ from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import Operations
 from node.actors.replica import Replica
 from node.actors.routes import Routes
-from node.core.machine import Answer, Served, after_first
+from node.core.machine import MACHINE, Answer, MarkerQuestion, Served, after_first
 from node.ports import Clock
 from protocol.answers import is_conflict
 from protocol.clocks import MILLISECONDS
@@ -350,7 +350,7 @@ def _event_of_peer(call: Call) -> ReplicaEvent:
         case PeerOperation.question, [str(part), list(question)]:
             return Query(part, question, reply, deadline, source=source)
         case PeerOperation.mark, [str(name)]:
-            return Query("machine", ["marker", name], reply, deadline, stale=True)
+            return Query(MACHINE, MarkerQuestion(name).pack(), reply, deadline, stale=True)
         case ((PeerOperation.question | PeerOperation.mark), _):
             expected = "[part, question]" if call.operation == PeerOperation.question else "[name of a cut]"
             raise ProtocolError(f"{call.operation}: expected {expected}", ErrorCode.bad_request)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from node.actors.actor import RETRY_LATER_MS, Failed, Spawn, not_done, promised
 from node.actors.router import Call, Router
-from node.core.commit import Found, describe, find_transfer, undecided_rounds
-from node.core.machine import Body
+from node.core.commit import NoteQuestion, RecordsQuestion, TracedTransfer, describe, find_transfer, undecided_rounds
+from node.core.machine import Body, OpenQuestion, Question, RoundQuestion, Sighting, TraceQuestion, VotesQuestion
 from node.ports import Clock
 from protocol.errors import ErrorCode
 from protocol.operations import PeerOperation
@@ -22,6 +23,8 @@ ATTEMPT_SECONDS = 0.3  # one question to a leader that may be dead
 ANSWER_SECONDS = 0.6  # all questions of a step; two steps are well within an attempt of a client
 RETRY_SECONDS = 0.02
 LEDGER = "ledger"
+
+Told = TypeVar("Told")
 
 
 class Tracer:
@@ -47,7 +50,7 @@ class Tracer:
         id, debit = asked.id, asked.debit
         home = self._group_of(debit) if debit else 0
         shards = range(1, self._router.placement.shards + 1)
-        answers = await self._ask(shards, "machine", ["trace", LEDGER, id])
+        answers = await self._ask(shards, TraceQuestion(LEDGER, id))
         found = find_transfer(answers, debit, home)
         if found is None:
             silent = [group for group, answer in answers.items() if answer is None]
@@ -55,36 +58,35 @@ class Tracer:
             call.reply(not_done(ErrorCode.busy, text, RETRY_LATER_MS) if silent else [None])
             return
         note = None
-        if found.round_id is not None:
+        if (place := found.place) is not None:
             others = [group for group in found.groups if group not in found.reports]
-            rows, notes = await asyncio.gather(
-                self._ask(others, "machine", ["round", found.round_id, found.number, found.row]),
-                self._ask([COORDINATOR], "decisions", ["trace", found.round_id]),
-            )
-            found = await self._with_votes(found.completed(rows), found.round_id)
+            reports_asked = self._ask(others, RoundQuestion(place.round_id, place.number, place.row))
+            notes_asked = self._ask([COORDINATOR], NoteQuestion(place.round_id))
+            reports, notes = await asyncio.gather(reports_asked, notes_asked)
+            found = await self._with_votes(found.completed(reports), place)
             note = notes[COORDINATOR]
         shard = found.group  # which has a share of every split account
-        call.reply([
-            describe(
-                found, note, self._router.leaders,
-                lambda account: shard if account in self._router.split else self._group_of(account),
-            )
-        ])  # fmt: skip
+        trace = describe(
+            int.from_bytes(id, "big"), found, note, self._router.leaders,
+            lambda account: shard if account in self._router.split else self._group_of(account),
+        )  # fmt: skip
+        call.reply([trace.pack()])
 
-    async def _with_votes(self, found: Found, round_id: int) -> Found:
+    async def _with_votes(self, found: TracedTransfer, place: Sighting) -> TracedTransfer:
         """Where the decision follows from the votes and nobody has heard of it yet."""
         if not found.is_decided_by_votes:
             return found
-        decided = found.decided_by(await self._ask(found.groups, "machine", ["votes", round_id]))
+        decided = found.decided_by(await self._ask(found.groups, VotesQuestion(place.round_id)))
         if decided is not None:
             return decided
-        return found.completed(await self._ask(found.groups, "machine", ["round", round_id, found.number, found.row]))
+        question = RoundQuestion(place.round_id, place.number, place.row)
+        return found.completed(await self._ask(found.groups, question))
 
     async def _undecided(self, call: Call) -> None:
         groups = range(self._router.placement.shards + 1)
         now_ns = self._true_ns()  # before a silent group is waited for
-        answers = await self._ask(groups, "machine", ["open", LEDGER])
-        records = await self._ask([COORDINATOR], "decisions", ["open"])
+        answers = await self._ask(groups, OpenQuestion(LEDGER))
+        records = await self._ask([COORDINATOR], RecordsQuestion())
         silent = [group for group in groups if answers[group] is None]
         found, count = undecided_rounds(answers, records[COORDINATOR])
         rows = [
@@ -96,12 +98,14 @@ class Tracer:
     def _group_of(self, account: str) -> int:
         return group_of(account, self._router.placement.shards)
 
-    async def _ask(self, groups: Iterable[int], part: str, question: Body) -> dict[int, Body | None]:
+    async def _ask(self, groups: Iterable[int], question: Question[Told]) -> dict[int, Told | None]:
         """The answers of the groups' leaders by group; None where there was none in time."""
         groups = list(groups)
         limit = self._clock.monotonic() + ANSWER_SECONDS
-        answers = await asyncio.gather(*(self._ask_one(group, [part, question], limit) for group in groups))
-        return dict(zip(groups, answers, strict=True))
+        body: Body = [question.asked, question.pack()]
+        answers = await asyncio.gather(*(self._ask_one(group, body, limit) for group in groups))
+        told = [None if answer is None else question.read(answer) for answer in answers]
+        return dict(zip(groups, told, strict=True))
 
     async def _ask_one(self, group: int, body: Body, limit: float) -> Body | None:
         while (now := self._clock.monotonic()) < limit:

@@ -75,10 +75,10 @@ class DecisionLog:
     def _look_at_records(self, name: str, machine: Machine) -> None:
         part = machine.parts["decisions"]
         assert isinstance(part, Decisions)
-        for round_id, (_, packed) in part.records.items():
+        for round_id, record in part.records.items():
             known = self.rounds.setdefault(round_id, Known())
             if known.recorded is None:
-                known.recorded = _commits(packed)
+                known.recorded = _commits(record.decision)
                 same = known.commits in (None, known.recorded)
                 self._expect(same, f"{name}: round {round_id:x} is recorded unlike it was decided")
 

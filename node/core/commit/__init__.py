@@ -112,31 +112,44 @@ Left out: time-outs of calls and their repetition (the coordinator actor repeats
 """
 
 from node.core.commit.coordinator import ROUNDS_IN_FLIGHT_MAX, Coordinator
-from node.core.commit.decisions import Decisions, begin_command, is_stale, records_of
+from node.core.commit.decisions import (
+    Begin,
+    DecisionRecord,
+    Decisions,
+    Note,
+    NoteQuestion,
+    RecordsQuestion,
+    is_stale,
+    records_of,
+)
 from node.core.commit.legs import number_transactions
 from node.core.commit.phases import Event, diagram
 from node.core.commit.protocols import PROTOCOLS, CommitProtocol
 from node.core.commit.rounds import Answered, Ask, Cut, CutMade, Effect, Forget, Record, Recovered, Ticket, epoch_of
-from node.core.commit.trace import Found, describe, find_transfer, undecided_rounds
+from node.core.commit.trace import TracedTransfer, describe, find_transfer, undecided_rounds
 
 __all__ = [
     "PROTOCOLS",
     "ROUNDS_IN_FLIGHT_MAX",
     "Answered",
     "Ask",
+    "Begin",
     "CommitProtocol",
     "Coordinator",
     "Cut",
+    "DecisionRecord",
     "Decisions",
     "Effect",
     "Event",
     "Forget",
-    "Found",
     "CutMade",
+    "Note",
+    "NoteQuestion",
     "Record",
+    "RecordsQuestion",
     "Recovered",
     "Ticket",
-    "begin_command",
+    "TracedTransfer",
     "describe",
     "diagram",
     "epoch_of",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.core.commit.cuts import Cuts
+from node.core.commit.decisions import Records
 from node.core.commit.gathering import UNDECIDED, Gathering
 from node.core.commit.legs import LOCKS_GROUP, cut_legs, number_transactions
 from node.core.commit.phases import Event, Phase
@@ -87,14 +88,14 @@ class Coordinator:
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
-    def lead(self, epoch: int, groups: tuple[int, ...], records: dict[int, tuple[list[int], bytes]]) -> list[Effect]:
+    def lead(self, epoch: int, groups: tuple[int, ...], records: Records) -> list[Effect]:
         """This node now leads group 0 with term `epoch`; `records` are group 0's decisions not yet carried out everywhere."""
         self._begin(epoch, groups)
-        self._records = {round_id: decision for round_id, (_, decision) in records.items()}
-        for round_id, (participants, decision) in records.items():
-            found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, tuple(participants), 0, is_recorded=True)
+        self._records = {round_id: record.decision for round_id, record in records.items()}
+        for round_id, record in records.items():
+            found = Round(round_id, PROTOCOLS["2pc"], Phase.orphaned, record.groups, 0, is_recorded=True)
             self.rounds[round_id] = found
-            self._found(found, Outcome(Event.decision_found, decision))
+            self._found(found, Outcome(Event.decision_found, record.decision))
         return [Ask(group, EpochRequest(epoch)) for group in groups]
 
     def resign(self) -> list[Ticket]:

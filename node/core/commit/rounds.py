@@ -64,6 +64,12 @@ class Record:
         """For `Decisions`."""
         return ["record", list(self.forgotten), self.round_id, list(self.groups), self.decision]
 
+    @staticmethod
+    def unpack(body: Body) -> Record:
+        """Reads `command`."""
+        _, forgotten, round_id, groups, decision = body
+        return Record(round_id, tuple(groups), decision, tuple(forgotten))
+
 
 @dataclass(frozen=True, slots=True)
 class Forget:
@@ -74,6 +80,12 @@ class Forget:
     def command(self) -> Body:
         """For `Decisions`."""
         return ["forget", list(self.round_ids)]
+
+    @staticmethod
+    def unpack(body: Body) -> Forget:
+        """Reads `command`."""
+        _, round_ids = body
+        return Forget(tuple(round_ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,63 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from node.core.commit.decisions import Note, Records
 from node.core.commit.legs import DEBIT, legs_of
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
-from node.core.machine import Body, status_of, unpack_vote
+from node.core.machine import HeldVote, OpenRounds, Report, ShardTrace, Sighting, TransferRecord, status_of
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
+from protocol.views import Participant, Trace
 
 ROUNDS_MAX = 64  # undecided ones that are told: a coordinator has ROUNDS_IN_FLIGHT_MAX at a time, the rest are orphans
 IDS_MAX = 1_000  # of each
 
-Answers = Mapping[int, Body | None]
+Told = TypeVar("Told")
+Answers = Mapping[int, Told | None]
 """By group; None: no answer in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A participant's trail of one transaction; times are stamps of its entries in ns."""
-
-    protocol: str
-    groups: list[int]  # the participants
-    vote: int | None
-    prepared_ns: int | None
-    precommitted_ns: int | None
-    carried_out_ns: int | None
-    decision: int | None
-    attempt: int  # epoch of its last PRECOMMIT, 0 for none
-    proposed: int | None  # what that proposed
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A shard's record of a transfer; accounts that it does not know are None."""
-
-    status: int
-    timestamp_ns: int
-    debit: str | None
-    credit: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A shard's answer to a trace: the record that it has, and the rounds in which it has seen the transfer."""
-
-    record: Recorded | None
-    sights: list[Sight]
-
-    @staticmethod
-    def unpack(group: int, answer: Body) -> Told:
-        """From `["trace", record or null, [[round id, transaction, row, sides, report], ...]]`."""
-        _, record, sightings = answer
-        sights = [
-            Sight(group, round_id, number, row, sides, Report(*report))
-            for round_id, number, row, sides, report in sightings
-        ]
-        return Told(None if record is None else Recorded(*record), sights)
 
 
 @dataclass(slots=True)
@@ -90,25 +51,20 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A transfer in a round."""
+    """A transfer in a round, as a shard has seen it."""
 
     group: int
-    round_id: int
-    number: int  # of the transaction
-    row: int  # of the round, -1 where each transaction is one transfer
-    sides: int
+    at: Sighting
     report: Report
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TracedTransfer:
     """What a transfer is known by."""
 
     group: int  # where its record is, else where it was seen
-    record: Recorded | None
-    round_id: int | None  # the round that decides it; None: one shard alone, or nobody remembers
-    number: int
-    row: int
+    record: TransferRecord | None
+    place: Sighting | None  # in the round that decides it; None: one shard alone, or nobody remembers
     reports: dict[int, Report]  # by participant, as far as they have told
     decision: int | None = None  # that follows from the votes, where that was looked at
 
@@ -117,11 +73,9 @@ class Found:
         """The participants of the round."""
         return next((report.groups for report in self.reports.values()), [])
 
-    def completed(self, answers: Answers) -> Found:
-        """With the answers of other participants to `["round", round id, number, row]`."""
-        told = {group: report for group, (_, report) in _heard(answers)}
-        more = {group: Report(*report) for group, report in told.items() if report is not None}
-        return replace(self, reports={**self.reports, **more})
+    def completed(self, answers: Answers[Report]) -> TracedTransfer:
+        """With what other participants remember of the round."""
+        return replace(self, reports={**self.reports, **_heard(answers)})
 
     @property
     def is_decided_by_votes(self) -> bool:
@@ -131,25 +85,26 @@ class Found:
         by_votes = all(PROTOCOLS[seen.protocol].decides_by_votes for seen in reports)
         return is_complete and by_votes and all(seen.carried_out_ns is None for seen in reports)
 
-    def decided_by(self, answers: Answers) -> Found | None:
-        """With the participants' answers to `["votes", round id]`; None if one has carried it out meanwhile, or does not answer."""
-        opened = {group: held for group, (_, held) in _heard(answers) if held is not None}
-        if len(opened) < len(self.groups):
+    def decided_by(self, answers: Answers[HeldVote]) -> TracedTransfer | None:
+        """With the participants' votes; None if one has carried it out meanwhile, or does not answer."""
+        held = _heard(answers)
+        if self.place is None or len(held) < len(self.groups):
             return None
-        legs, numbers = legs_of({group: layout for group, (layout, _) in opened.items()})
-        verdict = merge_votes(legs, {group: unpack_vote(packed) for group, (_, packed) in opened.items()}, numbers)
-        return replace(self, decision=status_of(verdict.pack(), self.number, self.row))
+        legs, numbers = legs_of({group: one.leg_layout for group, one in held.items()})
+        verdict = merge_votes(legs, {group: one.vote for group, one in held.items()}, numbers)
+        return replace(self, decision=status_of(verdict.pack(), self.place.number, self.place.row))
 
 
-def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
-    """From the shards' answers to `["trace", "ledger", id]`. `home` is the shard of `debit` where that is known, else 0.
+def find_transfer(answers: Answers[ShardTrace], debit: str, home: int) -> TracedTransfer | None:
+    """From what the shards tell of an id. `home` is the shard of `debit` where that is known, else 0.
 
     What happened comes before what was refused or cancelled under the same id in another shard, then the first one. A transfer can be
     in several rounds: it waits for others, or comes again. The one that made the record counts; without a record one that is open, else
     the last one.
     """
-    told = {group: Told.unpack(group, answer) for group, answer in _heard(answers)}
-    sights = [sight for each in told.values() for sight in each.sights if not home or home in sight.report.groups]
+    told = _heard(answers)
+    seen = [Sight(group, at, report) for group, each in told.items() for at, report in each.seen]
+    sights = [sight for sight in seen if not home or home in sight.report.groups]
     records = {group: each.record for group, each in told.items() if each.record is not None}
     if home:
         records = {group: record for group, record in records.items() if group == home and _is_of(record, debit)}
@@ -160,60 +115,67 @@ def find_transfer(answers: Answers, debit: str, home: int) -> Found | None:
         return _found(group, record, made[0] if made else None, sights)
     if not sights:
         return None
-    best = max(sights, key=lambda seen: (seen.report.carried_out_ns is None, seen.sides & DEBIT, seen.round_id))
+    best = max(sights, key=lambda seen: (seen.report.carried_out_ns is None, seen.at.sides & DEBIT, seen.at.round_id))
     return _found(best.group, None, best, sights)
 
 
-def _heard(answers: Answers) -> list[tuple[int, Body]]:
-    """The groups that have answered, with their answers."""
-    return [(group, answer) for group, answer in answers.items() if answer is not None]
+def _heard(answers: Answers[Told]) -> dict[int, Told]:
+    """What the groups have told that know anything."""
+    return {group: answer for group, answer in answers.items() if answer is not None}
 
 
-def _is_of(record: Recorded, debit: str) -> bool:
+def _is_of(record: TransferRecord, debit: str) -> bool:
     return record.debit is None or record.debit == debit
 
 
-def _found(group: int, record: Recorded | None, chosen: Sight | None, sights: Sequence[Sight]) -> Found:
+def _found(group: int, record: TransferRecord | None, chosen: Sight | None, sights: Sequence[Sight]) -> TracedTransfer:
     if chosen is None:
-        return Found(group, record, None, 0, -1, {})
-    reports = {seen.group: seen.report for seen in sights if seen.round_id == chosen.round_id}
-    return Found(group, record, chosen.round_id, chosen.number, chosen.row, reports)
+        return TracedTransfer(group, record, None, {})
+    reports = {seen.group: seen.report for seen in sights if seen.at.round_id == chosen.at.round_id}
+    return TracedTransfer(group, record, chosen.at, reports)
 
 
-def describe(found: Found, note: Body | None, leaders: Sequence[int], group_of: Callable[[str], int]) -> Body:
-    """A trace as it is answered.
-
-    `[status, timestamp_ns, protocol, round id, epoch, coordinator, recorded, decision, [[group, node, vote, prepared, precommitted,
-    carried out], ...]]`. `note` is group 0's `[recorded, decision, coordinator]`, None without its answer.
-    """
-    if found.round_id is None:
-        return _describe_record(found, leaders, group_of)
-    recorded_ns, decided, coordinator = note or [None, None, None]
-    decision = _decision(found, decided)
-    status = int(Status.undecided) if decision is None else decision
+def describe(
+    id: int, found: TracedTransfer, note: Note | None, leaders: Sequence[int], group_of: Callable[[str], int]
+) -> Trace:
+    """A trace as it is answered. `note` is group 0's, None without its answer."""
+    if found.place is None:
+        return _describe_record(id, found, leaders, group_of)
+    note = note or Note()
+    decision = _decision(found, found.place, note.decision)
+    status = Status.undecided if decision is None else decision
     participants = []
     for group in found.groups:
-        seen = found.reports.get(group)
-        known: Body = [None] * 4
-        if seen is not None:
-            known = [seen.vote, seen.prepared_ns, seen.precommitted_ns, seen.carried_out_ns]
-        participants.append([group, leaders[group], *known])
+        times: tuple[int | None, int | None, int | None] = None, None, None
+        vote = None
+        if (seen := found.reports.get(group)) is not None:
+            vote = None if seen.vote is None else Status(seen.vote)
+            times = seen.prepared_ns, seen.precommitted_ns, seen.carried_out_ns
+        participants.append(Participant(group, leaders[group], vote, *times))
     protocol = next(report.protocol for report in found.reports.values())
     timestamp_ns = None
     if found.record is not None:
-        status, timestamp_ns = found.record.status, found.record.timestamp_ns
-    epoch = epoch_of(found.round_id)
-    return [status, timestamp_ns, protocol, found.round_id, epoch, coordinator, recorded_ns, decision, participants]
+        status, timestamp_ns = Status(found.record.status), found.record.timestamp_ns
+    round_id = found.place.round_id
+    return Trace(
+        id, status, timestamp_ns, protocol, round_id, epoch_of(round_id), note.coordinator, note.recorded_ns, decision,
+        tuple(participants),
+    )  # fmt: skip
 
 
-def _decision(found: Found, recorded: bytes | None) -> int | None:
+def _decision(found: TracedTransfer, place: Sighting, recorded: bytes | None) -> Status | None:
     """What the round's decision says of the transfer, as soon as it stands."""
+    told = _told_decision(found, place, recorded)
+    return None if told is None else Status(told)
+
+
+def _told_decision(found: TracedTransfer, place: Sighting, recorded: bytes | None) -> int | None:
     reports = list(found.reports.values())
     for report in reports:
         if report.decision is not None:
             return report.decision
     if recorded is not None:
-        return status_of(recorded, found.number, found.row)
+        return status_of(recorded, place.number, place.row)
     if found.decision is not None:
         return found.decision
     for report in reports:
@@ -223,35 +185,38 @@ def _decision(found: Found, recorded: bytes | None) -> int | None:
     return None
 
 
-def _describe_record(found: Found, leaders: Sequence[int], group_of: Callable[[str], int]) -> Body:
+def _describe_record(id: int, found: TracedTransfer, leaders: Sequence[int], group_of: Callable[[str], int]) -> Trace:
     """No round, or none that is remembered: the accounts tell which shards it touched."""
     assert found.record is not None, "what has no record was seen in a round"
-    status, timestamp_ns = found.record.status, found.record.timestamp_ns
+    timestamp_ns = found.record.timestamp_ns
     accounts = [account for account in (found.record.debit, found.record.credit) if account is not None]
     groups = sorted({found.group, *map(group_of, accounts)})
     protocol = ONE_SHARD if groups == [found.group] else None
-    rows = [
-        [group, leaders[group], None, None, None, timestamp_ns if group == found.group else None] for group in groups
-    ]
-    return [status, timestamp_ns, protocol, None, None, None, None, None, rows]
+    participants = tuple(
+        Participant(group, leaders[group], None, None, None, timestamp_ns if group == found.group else None)
+        for group in groups
+    )
+    return Trace(id, Status(found.record.status), timestamp_ns, protocol, None, None, None, None, None, participants)
 
 
-def undecided_rounds(answers: Answers, records: Body | None) -> tuple[list[Open], int]:
+def undecided_rounds(answers: Answers[OpenRounds], records: Records | None) -> tuple[list[Open], int]:
     """The oldest ones, and how many there are in all.
 
-    From the groups' answers to `["open", "ledger"]` and then group 0's records. A round whose decision stands is left out, though some
-    shard may not have heard of it.
+    From what the groups hold open, and then group 0's records. A round whose decision stands is left out, though some shard may not
+    have heard of it.
     """
-    decided = {round_id: None for round_id, *_ in records or []}
+    decided = dict.fromkeys(records or ())
     merged: dict[int, Open] = {}
-    for group, (_, rows, finished) in _heard(answers):
-        decided.update(dict.fromkeys(finished))
-        for round_id, protocol, groups, opened_ns, has_prepared, attempt, ids, count in rows:
-            known = merged.setdefault(round_id, Open(round_id, protocol, groups, opened_ns, count))
-            known.opened_ns = min(known.opened_ns, opened_ns)
-            known.prepared += [group] if has_prepared else []
-            known.ids += ids
-            known.attempts.append(attempt)
+    for group, told in _heard(answers).items():
+        decided.update(dict.fromkeys(told.finished))
+        for row in told.rows:
+            known = merged.setdefault(
+                row.round_id, Open(row.round_id, row.protocol, row.groups, row.opened_ns, row.count)
+            )
+            known.opened_ns = min(known.opened_ns, row.opened_ns)
+            known.prepared += [group] if row.has_prepared else []
+            known.ids += row.ids
+            known.attempts.append(row.attempt)
     undecided = [known for known in merged.values() if known.round_id not in decided and not known.stands]
     undecided.sort(key=lambda known: known.opened_ns)
     for known in undecided[:ROUNDS_MAX]:

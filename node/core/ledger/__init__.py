@@ -18,9 +18,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 |---|---|
 | ["accounts", [id, ...]] | `queries.account_rows` or None each; the last: does an open round touch it, is it a share, its last update |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
-| ["trace", id] | `[status, timestamp_ns, debit, credit]` or None, and `[round, transaction, row, sides]` for each round that has seen it |
 | ["row", account] | ["row", its place in the columns, by which other parts know it, or None] |
-| ["ids", round] | the first ids of an open round |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
 The files, from the bottom, each of which knows only those before it: `operations` (what clients may ask for), `limits` (bounds),

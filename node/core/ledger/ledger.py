@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from node.core.ledger import checkpoint, rounds
+from node.core.ledger import checkpoint, queries, rounds
 from node.core.ledger.account_commands import apply_accounts, apply_share, resolve_accounts, resolve_share
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
@@ -14,7 +14,7 @@ from node.core.ledger.holds import Hold
 from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
 from node.core.ledger.operations import OPERATIONS
-from node.core.ledger.queries import answer_accounts, answer_history, answer_ids, answer_trace, answer_transfer
+from node.core.ledger.queries import answer_accounts, answer_history, answer_transfer
 from node.core.ledger.record import answer_record
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
@@ -24,6 +24,7 @@ from node.core.machine.docket import Int32s, Statuses
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.operation import Body
 from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart, Change, Judged, Loaded, Need, Rows
+from node.core.machine.questions import PartTrace
 from protocol.errors import ProtocolError
 from protocol.events import EventKind
 from protocol.status import AccountStatus, Status
@@ -165,16 +166,20 @@ class Ledger(BasePart):
                 return answer_transfer(self.books, body, loaded)
             case ["history", _, _, _, _] | ["history", _, _, _, _, _]:
                 return answer_history(self.books, body, loaded)
-            case ["trace", bytes(id)]:
-                return answer_trace(self.books, id, loaded)
-            case ["ids", int(round_id)]:
-                return answer_ids(self.books, round_id)
             case ["record", _, _, _, _, _]:
                 return answer_record(self.books, body, loaded)
             case ["row", str(account)]:
                 return Answer(["row", self.books.accounts.rows.get(account)])
             case _:
-                raise ProtocolError("ledger: expected accounts, transfer, history, trace, ids, record or row")
+                raise ProtocolError("ledger: expected accounts, transfer, history, record or row")
+
+    def trace(self, id: bytes, loaded: Loaded) -> PartTrace | Need:
+        """What is known of a transfer."""
+        return queries.trace(self.books, id, loaded)
+
+    def open_ids(self, round_id: int) -> bytes:
+        """Of the first legs of an open round."""
+        return queries.open_ids(self.books, round_id)
 
     def totals(self) -> Body:
         """`[code, posted, held, incoming, debits ever, credits ever]` a currency, sorted; numbers as text, as 64 bits may not do."""

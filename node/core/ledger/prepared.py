@@ -10,6 +10,7 @@ import numpy as np
 from node.core.ledger.batch import Batch
 from node.core.ledger.ids import Run, sorted_run
 from node.core.ledger.limits import DEBIT, Int64s, Marks
+from node.core.machine.questions import Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class Passed:
             place = self.ids.find(id, place + 1)
         return place // 16
 
-    def sighting(self, round_id: int, row: int) -> list[int]:
-        """`[round id, transaction, row of the round or -1, sides]`."""
+    def sighting(self, round_id: int, row: int) -> Sighting:
+        """What a trace tells of this leg."""
         number = int.from_bytes(self.numbers[4 * row : 4 * row + 4], "little")
         round_row = int.from_bytes(self.round_rows[4 * row : 4 * row + 4], "little") if self.round_rows else -1
-        return [round_id, number, round_row, self.sides[row]]
+        return Sighting(round_id, number, round_row, self.sides[row])
 
 
 @dataclass(slots=True)

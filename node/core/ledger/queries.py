@@ -26,6 +26,7 @@ from node.core.ledger.settling import find_anywhere
 from node.core.ledger.stored import SEGMENTS, stored_segment
 from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
+from node.core.machine.questions import PartTrace, TransferRecord
 from protocol.errors import ProtocolError
 from protocol.rows import TransferRow
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
@@ -89,18 +90,15 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]], is_undecided=is_settling)
 
 
-def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
-    """["trace", record or None, [[round id, transaction, row, sides], ...]]: what is known of a transfer, undecided or not.
-
-    The record is `[status, timestamp_ns, debit id, credit id]`; rounds that nobody remembers are left out.
-    """
+def trace(books: Books, id: bytes, loaded: Loaded) -> PartTrace | Need:
+    """What is known of a transfer, undecided or not; rounds that nobody remembers are left out."""
     found = find_anywhere(books, id, loaded)
     if isinstance(found, Need):
         return found
     record = None
     if found is not None:
         row = TransferRow(*_row(books, *found))
-        record = [row.status, row.timestamp_ns, row.debit, row.credit]
+        record = TransferRecord(row.status, row.timestamp_ns, row.debit, row.credit)
     opened = ((round_id, [prepared.passed() for prepared in legs]) for round_id, legs in books.rounds.items())
     sightings = [
         passed.sighting(round_id, row)
@@ -108,13 +106,13 @@ def answer_trace(books: Books, id: bytes, loaded: Loaded) -> Answer | Need:
         for passed in legs
         if (row := passed.find(id)) >= 0
     ]
-    return Answer(["trace", record, sightings])
+    return PartTrace(record, sightings)
 
 
-def answer_ids(books: Books, round_id: int) -> Answer:
-    """["ids", the first transfer ids of an open round]."""
+def open_ids(books: Books, round_id: int) -> bytes:
+    """The first ids of an open round."""
     ids = b"".join(prepared.batch.ids for prepared in books.rounds.get(round_id, ()))
-    return Answer(["ids", ids[: 16 * IDS_MAX]])
+    return ids[: 16 * IDS_MAX]
 
 
 def _row(books: Books, source: Columns, place: int) -> list[Any]:

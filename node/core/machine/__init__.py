@@ -15,7 +15,7 @@ independent of each other and applied in order:
 | marker | decisions, then a consistent cut | ["marker", index, digest, count of open rounds, totals, answers to questions] |
 
 The last three answer ["stale_epoch", epoch] where the epoch of the request is over; `answers.py` has all of these by name,
-`requests.py` what is asked.
+`requests.py` what is asked. What a machine is asked without the log, and its answers to that, are in `questions.py`.
 
 A part is described by its contract, `part.py`; what clients may ask it for, by `operation.py`; how all parts of a shard judge
 transactions, by `docket.py`. What another version has written is refused before anything of it is acknowledged: `FORM` is a part of
@@ -96,6 +96,22 @@ from node.core.machine.part import (
     Part,
     Rows,
 )
+from node.core.machine.questions import (
+    MACHINE,
+    HeldVote,
+    MarkerQuestion,
+    OpenQuestion,
+    OpenRounds,
+    PartTrace,
+    Question,
+    Report,
+    RoundQuestion,
+    ShardTrace,
+    Sighting,
+    TraceQuestion,
+    TransferRecord,
+    VotesQuestion,
+)
 from node.core.machine.requests import (
     EpochRequest,
     Kind,
@@ -111,12 +127,14 @@ from node.core.machine.telling import FACTS
 from node.core.machine.trail import Trail
 
 __all__ = [
-    "FACTS", "FACTS_KEPT", "FORM", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED", "TABLE",
-    "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun",
-    "EpochRequest", "Fact", "Failure", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine", "Marker",
-    "MarkerRequest", "Marks", "Merging", "Need", "Opened", "Over", "Part", "Payments", "Precommit", "Prepare",
-    "RoundRequest", "Rows", "Served", "StaleEpoch", "Statuses", "Superseded", "Trail", "UnknownForm", "Votes",
-    "after_first", "apply_request", "check_apart", "check_form", "digest_of", "first_failures",
-    "is_round", "judge", "pack_decision", "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision",
-    "unpack_entry", "unpack_failed", "unpack_request", "unpack_vote",
+    "FACTS", "FACTS_KEPT", "FORM", "MACHINE", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED",
+    "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun",
+    "EpochRequest", "Fact", "Failure", "HeldVote", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine",
+    "Marker", "MarkerQuestion", "MarkerRequest", "Marks", "Merging", "Need", "OpenQuestion", "OpenRounds", "Opened",
+    "Over", "Part", "PartTrace", "Payments", "Precommit", "Prepare", "Question", "Report", "RoundQuestion",
+    "RoundRequest", "Rows", "Served", "ShardTrace", "Sighting", "StaleEpoch", "Statuses", "Superseded", "TraceQuestion",
+    "Trail", "TransferRecord", "UnknownForm", "Votes", "VotesQuestion", "after_first", "apply_request", "check_apart",
+    "check_form", "digest_of", "first_failures", "is_round", "judge", "pack_decision", "pack_entry",
+    "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed", "unpack_request",
+    "unpack_vote",
 ]  # fmt: skip

@@ -28,6 +28,19 @@ from node.core.machine.journal import FACTS_KEPT, Journal
 from node.core.machine.operation import Body, check_apart
 from node.core.machine.over import Over
 from node.core.machine.part import Alone, Answer, Asking, At, Change, Judged, Loaded, Need, Part, Rows
+from node.core.machine.questions import (
+    MACHINE,
+    HeldVote,
+    MarkerQuestion,
+    OpenQuestion,
+    OpenRounds,
+    OpenRow,
+    RoundQuestion,
+    ShardTrace,
+    TraceQuestion,
+    VotesQuestion,
+    unpack_question,
+)
 from node.core.machine.requests import (
     CoordinatorRequest,
     EpochRequest,
@@ -291,55 +304,48 @@ class Machine:
 
     def query(self, part: str, body: Body, loaded: Loaded) -> Answer | Need:
         """Answers a question from the applied state."""
-        if part != TABLE:
+        if part != MACHINE:
             return self.parts[part].query(body, loaded)
-        match body:
-            case ["facts", *_]:
-                return answer_facts(self.parts.values(), self.journal, not self.rounds, body, loaded)
-            case ["marker", name]:
+        if body[:1] == ["facts"]:
+            return answer_facts(self.parts.values(), self.journal, not self.rounds, body, loaded)
+        question = unpack_question(body)
+        match question:
+            case MarkerQuestion(name):
                 return Answer(self._markers.get(name, NOT_REACHED))
-            case ["trace", of_part, id]:
+            case TraceQuestion(of_part, id):
                 return self._trace(of_part, id, loaded)
-            case ["round", round_id, number, row]:
+            case RoundQuestion(round_id, number, row):
                 opened = self._recall(round_id)
-                return Answer(["round", None if opened is None else opened.report(number, row)])
-            case ["votes", round_id]:
+                return Answer(question.answer(None if opened is None else opened.report(number, row)))
+            case VotesQuestion(round_id):
                 opened = self.rounds.get(round_id)
-                return Answer(["votes", None if opened is None else [opened.leg_layout, opened.answer]])
-            case ["open", of_part]:
-                return Answer(
-                    ["open", [self._open_row(*item, of_part) for item in self.rounds.items()], [*self._finished]]
-                )
+                return Answer(question.answer(None if opened is None else HeldVote(opened.leg_layout, opened.vote)))
+            case OpenQuestion(of_part):
+                rows = [self._open_row(*item, of_part) for item in self.rounds.items()]
+                return Answer(OpenRounds(rows, [*self._finished]).pack())
             case _:
-                raise AssertionError(f"unknown question {body[:1]}")
+                assert_never(question)
 
     def _recall(self, round_id: int) -> OpenRound | None:
         return self.rounds.get(round_id) or self._trail.get(round_id)
 
     def _trace(self, part: str, id: bytes, loaded: Loaded) -> Answer | Need:
-        """`["trace", the part's record, [[round id, transaction, row, sides, report], ...]]`."""
-        answer = self.parts[part].query(["trace", id], loaded)
-        if isinstance(answer, Need):
-            return answer
-        _, record, sightings = answer.body
-        rows = [
-            [round_id, number, row, sides, opened.report(number, row)]
-            for round_id, number, row, sides in sightings
-            if (opened := self._recall(round_id)) is not None
+        traced = self.parts[part].trace(id, loaded)
+        if isinstance(traced, Need):
+            return traced
+        seen = [
+            (at, opened.report(at.number, at.row))
+            for at in traced.sightings
+            if (opened := self._recall(at.round_id)) is not None
         ]
-        return Answer(["trace", record, rows])
+        return Answer(ShardTrace(traced.record, seen).pack())
 
-    def _open_row(self, round_id: int, opened: OpenRound, part: str) -> Body:
-        """`[round id, protocol, groups, when it was opened, has prepared, epoch of the PRECOMMIT, the part's ids, transactions]`."""
-        ids = b""
-        if part in opened.parts:
-            answer = self.parts[part].query(["ids", round_id], {})
-            assert isinstance(answer, Answer), "open rounds are in memory"
-            _, ids = answer.body
-        has_prepared = isinstance(opened.vote, Votes)
-        return [
-            round_id, opened.protocol, opened.groups, opened.opened_ns, has_prepared, opened.attempt, ids, opened.count,
-        ]  # fmt: skip
+    def _open_row(self, round_id: int, opened: OpenRound, part: str) -> OpenRow:
+        ids = self.parts[part].open_ids(round_id) if part in opened.parts else b""
+        return OpenRow(
+            round_id, opened.protocol, opened.groups, opened.opened_ns, isinstance(opened.vote, Votes), opened.attempt, ids,
+            opened.count,
+        )  # fmt: skip
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> list[tuple[str, Body]]:
         """Commands, each with its part, that the leader should propose because of the time."""

@@ -31,6 +31,7 @@ import numpy as np
 from node.core.machine.docket import Docket, Int32s, Payments, Statuses
 from node.core.machine.facts import Fact
 from node.core.machine.operation import Body, Served
+from node.core.machine.questions import PartTrace
 from protocol.events import EventKind
 from protocol.status import Status
 
@@ -208,6 +209,14 @@ class Part(Protocol):
         """Answers a question from the applied state."""
         ...
 
+    def trace(self, id: bytes, loaded: Loaded) -> PartTrace | Need:
+        """What is recorded of a transfer, and the rounds that have seen it, open or remembered."""
+        ...
+
+    def open_ids(self, round_id: int) -> bytes:
+        """The first ids of what an open round has here, 16 bytes each: enough to know whose it is."""
+        ...
+
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """A command that the leader should propose because of the time (expiry), or None. It is resolved like a client's."""
         ...
@@ -287,6 +296,14 @@ class BasePart:
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Nobody asks."""
         raise AssertionError(f"{self.name}: unknown question {body[:1]}")
+
+    def trace(self, id: bytes, loaded: Loaded) -> PartTrace | Need:
+        """There are no transfers of its own."""
+        return PartTrace(None, ())
+
+    def open_ids(self, round_id: int) -> bytes:
+        """There are no transfers of its own."""
+        return b""
 
     def due(self, timestamp_ns: int, elapsed_ns: int) -> Body | None:
         """Nothing here depends on the time."""

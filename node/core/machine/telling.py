@@ -15,12 +15,12 @@ from collections.abc import Collection, Sequence
 from node.core.machine.journal import Journal, Row
 from node.core.machine.operation import Body, Served
 from node.core.machine.part import Answer, Loaded, Need, Part
+from node.core.machine.questions import MACHINE
 from protocol.answers import FactsAhead, FactsTold, FactsTooOld
 from protocol.events import FACTS_MAX, NEWEST, ROWS_MAX, JournalFact, Position, TransferEvents
 from protocol.operations import Operation
 from protocol.requests import FactsRequest
 
-MACHINE = "machine"  # whom the question is for: no part
 ROW_BYTES = 320  # of the record at its longest: two account ids, a reference and seven numbers
 FACT_BYTES = 1_536  # of the journal: an account with its metadata
 

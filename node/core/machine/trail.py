@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from node.core.machine.answers import Superseded, Votes, unpack_vote
 from node.core.machine.decision import status_of
 from node.core.machine.operation import Body
+from node.core.machine.questions import Report
 
 ROUNDS_MAX = 1_024  # a megabyte of lone payments a shard
 TRANSACTIONS_MAX = 32_768  # another one: at some 24 bytes each, with their ids; seconds of full load, hours of a little
@@ -75,19 +76,15 @@ class OpenRound:
             self.precommitted,
         ]  # fmt: skip
 
-    def report(self, number: int, row: int) -> Body:
-        """What a trace shows of a row of transaction `number`, None for what is not there (yet) or not known (any more).
-
-        `[protocol, groups, vote, prepared, precommitted, carried out, decision, attempt, what it proposes]`, with times in ns. The
-        vote is on the transaction, the decision and what is proposed tell of the row, which is -1 where each transaction is one.
-        """
+    def report(self, number: int, row: int) -> Report:
+        """What a trace shows of a row of transaction `number`, -1 where each transaction is one."""
         vote = self.vote
         has_voted = isinstance(vote, Votes)
-        return [
+        return Report(
             self.protocol, self.groups, vote.statuses[number] if isinstance(vote, Votes) else None,
             self.opened_ns if has_voted else None, self.precommitted_ns or None, self.decided_ns or None,
             _status(self.decision, number, row), self.attempt, _status(self.precommitted, number, row),
-        ]  # fmt: skip
+        )  # fmt: skip
 
 
 def _status(decision: bytes, number: int, row: int) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from node.core.commit import Answered, Ask, Coordinator, CutMade, Effect, Forget, Record, Ticket
+from node.core.commit.decisions import Records
 from node.core.commit.legs import DEBIT, Legs
 from node.core.machine import (
     Body,
@@ -88,7 +89,7 @@ class Bench:
     def __init__(
         self,
         epoch: int = 1,
-        records: dict[int, tuple[list[int], bytes]] | None = None,
+        records: Records | None = None,
         protocol: str = "2pc",
         groups: tuple[int, ...] = GROUPS,
     ) -> None:

@@ -15,6 +15,7 @@ from typing import Literal, assert_never
 import numpy as np
 
 from node.core.commit import Answered, Ask, Coordinator, CutMade, Decisions, Effect, Forget, Record, Ticket, epoch_of
+from node.core.commit.decisions import unpack_records
 from node.core.commit.phases import Phase
 from node.core.ledger import Ledger
 from node.core.machine import Body, Kind, unpack_decision
@@ -180,7 +181,7 @@ class CrashWorld:
         def begun(answer: Body) -> list[Effect]:
             if answer[0] != "begun":
                 return []
-            records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+            records = unpack_records(answer[1])
             return seat.core.lead(seat.epoch, (0, *GROUPS), records)
 
         self._send(seat, Call(0, [Kind.apply, "decisions", ["begin", seat.epoch, 1]], begun))

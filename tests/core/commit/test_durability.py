@@ -6,6 +6,7 @@ import pytest
 
 from node.core.commit import PROTOCOLS
 from node.core.commit.coordinator import FORGET_AT
+from node.core.commit.decisions import DecisionRecord
 from protocol.status import Status
 from tests.core.commit.bench import RETRY, Bench, decisions, packed, ready, round_id, vote
 
@@ -184,7 +185,7 @@ def test_records_are_forgotten_once_every_shard_has_carried_them_out() -> None:
 
 def test_many_finished_records_are_forgotten_by_themselves() -> None:
     """Records that wait for a companion do not pile up: `FORGET_AT` of them make an entry of their own."""
-    records = {number: ([1], b"") for number in range(1, FORGET_AT + 1)}
+    records = {number: DecisionRecord((1,), b"") for number in range(1, FORGET_AT + 1)}
     bench = Bench(epoch=2, records=records)
     bench.go_on()
     bench.decide_all()

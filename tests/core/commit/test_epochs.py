@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from node.core.commit import Decisions
+from node.core.commit.decisions import DecisionRecord
 from node.core.machine import ROUND_BITS, At, Change, Over, pack_decision
 from protocol.status import Status
 from tests.core.commit.bench import (
@@ -96,7 +97,7 @@ def test_a_recorded_commit_is_carried_out_by_the_next_coordinator() -> None:
     old.answer(payer, vote(payer, {2: NO_FUNDS}))
     old.abandon(number)
     record = old.records[0]
-    new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
+    new = Bench(epoch=2, records={record.round_id: DecisionRecord(record.groups, record.decision)})
     new.accept(opened={payer.group: [held(payer, vote(payer, {2: NO_FUNDS}))], payee.group: [held(payee, vote(payee))]})
     new.go_on()
     expected = {number: [RETRY, NO_FUNDS]}
@@ -111,7 +112,7 @@ def test_records_of_an_earlier_epoch_are_told_before_anybody_has_answered() -> N
     old.vote_all()
     old.linger()
     record = old.records[0]
-    new = Bench(epoch=2, records={record.round_id: (list(record.groups), record.decision)})
+    new = Bench(epoch=2, records={record.round_id: DecisionRecord(record.groups, record.decision)})
     new.go_on()
     assert [(ask.group, decisions(ask)) for ask in new.decides()] == [
         (1, {record.round_id: [0]}),
@@ -129,7 +130,7 @@ def test_records_of_an_earlier_epoch_are_told_before_anybody_has_answered() -> N
 def test_a_shard_that_ends_several_rounds_is_told_all_of_them() -> None:
     """Some with a record, some with all votes, some with neither."""
     decision = pack_decision(np.array([0, 56], np.uint8))
-    new = Bench(epoch=2, records={11: ([1], decision)})
+    new = Bench(epoch=2, records={11: DecisionRecord((1,), decision)})
     new.accept(opened={1: [open_round(10, 1, [1, 2]), open_round(11, 2, [1]), open_round(12, 3, [1])]})
     new.go_on()
     assert decisions(new.asks[0]) == {10: [RETRY], 11: [0, 56], 12: [0] * 3}
@@ -293,7 +294,7 @@ def test_a_record_is_written_once() -> None:
     part = Decisions()
     record(part, 5, b"first")
     record(part, 5, b"second")
-    assert part.records == {5: ([1, 2], b"first")}
+    assert part.records == {5: DecisionRecord((1, 2), b"first")}
     record(part, 6, forgotten=(5,))
     part.apply(["forget", [6, 99]], AT)
     assert opened(part) == []

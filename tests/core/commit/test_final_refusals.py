@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from node.core.commit import Ask, Decisions
+from node.core.commit.decisions import unpack_records
 from node.core.ledger import Ledger, history
 from node.core.machine import Body
 from protocol.columns import COMMIT_PROTOCOLS
@@ -53,7 +54,7 @@ class World:
         self.asked.clear()
         self.epoch += 1
         answer = self.shards[0].command("decisions", ["begin", self.epoch, 1])
-        records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+        records = unpack_records(answer[1])
         bench = Bench(self.epoch, records, self.protocol, SHARDS)
         self.random.shuffle(bench.asks)
         return bench

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from node.core.commit import Answered, Ask, Coordinator, Decisions, Effect, Forget, Record, Ticket
+from node.core.commit.decisions import unpack_records
 from node.core.ledger import Ledger
 from node.core.machine import ROUND_BITS, Body, EpochRequest, Kind, RoundRequest, unpack_decision
 from protocol.columns import Flag
@@ -102,7 +103,7 @@ class Script:
     def _coordinate(self, epoch: int, protocol: str) -> None:
         self.core, self.commit, self.records = Coordinator(protocol), protocol, []
         (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", epoch, 1]])
-        records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+        records = unpack_records(answer[1])
         self._take(self.core.lead(epoch, GROUPS, records))
 
     def _submit(self) -> None:

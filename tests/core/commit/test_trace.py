@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
-from node.core.commit import Decisions, Found, describe, find_transfer, undecided_rounds
+from node.core.commit import Decisions, NoteQuestion, TracedTransfer, describe, find_transfer, undecided_rounds
 from node.core.commit import trace as traces
+from node.core.commit.decisions import DecisionRecord, Records
 from node.core.commit.legs import Legs
-from node.core.commit.trace import Recorded
 from node.core.ledger import Ledger
-from node.core.machine import ROUND_BITS, Answer, At, Body, Kind, pack_decision
+from node.core.machine import (
+    ROUND_BITS,
+    Answer,
+    At,
+    Body,
+    Kind,
+    OpenQuestion,
+    Question,
+    RoundQuestion,
+    TraceQuestion,
+    TransferRecord,
+    VotesQuestion,
+    pack_decision,
+)
 from protocol.status import Status
 from tests.core.ledger.driving import id_bytes
 from tests.core.ledger.model import Transfer
@@ -22,6 +35,14 @@ LEADERS = [3, 1, 2, 0]
 GROUPS = {"a": 1, "b": 2, "c": 3}
 ROUND = 7 << ROUND_BITS | 1
 NO, YES, AGAIN = int(Status.exceeds_maximum_balance), 0, int(Status.retry)
+
+
+Told = TypeVar("Told")
+
+
+def ask(shard: Shard, question: Question[Told]) -> Told:
+    """A question and its answer as they travel."""
+    return question.read(shard.query(question.asked, *question.pack()).body)
 
 
 class World:
@@ -61,16 +82,13 @@ class World:
         """Group 0 records the decision."""
         self.zero.entry([Kind.apply, "decisions", ["record", [], ROUND, [1, 2], decision(status)]])
 
-    def ask(self, *question: object, without: tuple[int, ...] = ()) -> dict[int, Body | None]:
+    def ask(self, question: Question[Told], without: tuple[int, ...] = ()) -> dict[int, Told | None]:
         """All shards, but for those that are silent."""
-        return {
-            group: None if group in without else shard.query("machine", *question).body
-            for group, shard in self.shards.items()
-        }
+        return {group: None if group in without else ask(shard, question) for group, shard in self.shards.items()}
 
-    def find(self, id: int, debit: str = "", without: tuple[int, ...] = ()) -> Found | None:
+    def find(self, id: int, debit: str = "", without: tuple[int, ...] = ()) -> TracedTransfer | None:
         """A node's first step."""
-        answers = self.ask("trace", "ledger", id_bytes(id), without=without)
+        answers = self.ask(TraceQuestion("ledger", id_bytes(id)), without)
         return find_transfer(answers, debit, GROUPS.get(debit, 0))
 
     def trace(self, id: int, debit: str = "", without: tuple[int, ...] = ()) -> Body:
@@ -78,12 +96,13 @@ class World:
         found = self.find(id, debit, without)
         assert found is not None
         note = None
-        if found.round_id is not None:
-            found = found.completed(self.ask("round", found.round_id, found.number, found.row, without=without))
-            note = self.zero.query("decisions", "trace", found.round_id).body
+        if (place := found.place) is not None:
+            found = found.completed(self.ask(RoundQuestion(place.round_id, place.number, place.row), without))
+            note = ask(self.zero, NoteQuestion(place.round_id))
             if found.is_decided_by_votes:
-                found = found.decided_by({group: self.ask("votes", ROUND)[group] for group in found.groups}) or found
-        return describe(found, note, LEADERS, GROUPS.__getitem__)
+                votes = self.ask(VotesQuestion(ROUND))
+                found = found.decided_by({group: votes[group] for group in found.groups}) or found
+        return describe(id, found, note, LEADERS, GROUPS.__getitem__).pack()
 
     def now(self, group: int) -> int:
         """The stamp of a shard's last entry."""
@@ -222,11 +241,11 @@ def test_a_transfer_of_one_shard_has_no_round(world: World) -> None:
     nothing = [None] * 5
     time_ns = world.now(1)
     assert found is not None
-    alone = describe(found, None, LEADERS, lambda _: 1)
-    assert alone == [0, time_ns, "one shard", *nothing, [[1, 1, None, None, None, time_ns]]]
-    forgotten = Found(1, Recorded(0, 5, "a", "b"), None, 0, -1, {})
+    alone = describe(10, found, None, LEADERS, lambda _: 1)
+    assert alone.pack() == [0, time_ns, "one shard", *nothing, [[1, 1, None, None, None, time_ns]]]
+    forgotten = TracedTransfer(1, TransferRecord(0, 5, "a", "b"), None, {})
     rows = [[1, 1, None, None, None, 5], [2, 2, None, None, None, None]]
-    assert describe(forgotten, None, LEADERS, GROUPS.__getitem__) == [0, 5, None, *nothing, rows]
+    assert describe(10, forgotten, None, LEADERS, GROUPS.__getitem__).pack() == [0, 5, None, *nothing, rows]
 
 
 def test_silent_groups_leave_gaps(world: World) -> None:
@@ -237,7 +256,7 @@ def test_silent_groups_leave_gaps(world: World) -> None:
     assert (trace[0], trace[1], trace[7]) == (YES, None, YES)
     assert [row[3] for row in trace[8]] == [None, world.trace(10)[8][1][3]]
     found = world.find(10)
-    assert found is not None and describe(found, None, LEADERS, GROUPS.__getitem__)[5] is None
+    assert found is not None and describe(10, found, None, LEADERS, GROUPS.__getitem__).coordinator is None
 
 
 def test_what_is_undecided_is_listed(world: World) -> None:
@@ -251,15 +270,15 @@ def test_what_is_undecided_is_listed(world: World) -> None:
     oldest = [late, "3pc", [1, 2], [2], late_ns, id_bytes(11), 1]
     rows = [oldest, [ROUND, "2pc", [1, 2], [1], world.now(1), id_bytes(10), 1]]
 
-    def listed(records: Body | None = None) -> list[Body]:
-        found, count = undecided_rounds(world.ask("open", "ledger"), records)
+    def listed(records: Records | None = None) -> list[Body]:
+        found, count = undecided_rounds(world.ask(OpenQuestion("ledger")), records)
         assert count == len(found)
         return [
             [one.round_id, one.protocol, one.groups, one.prepared, one.opened_ns, one.ids, one.count] for one in found
         ]
 
     assert listed() == rows
-    assert listed([[ROUND, [1, 2], b""]]) == rows[:1]
+    assert listed({ROUND: DecisionRecord((1, 2), b"")}) == rows[:1]
     world.prepare(11, groups=(1,), round_id=late, protocol="3pc")
     oldest[3], oldest[4] = [1, 2], late_ns
     assert listed() == rows
@@ -278,7 +297,7 @@ def test_more_is_undecided_than_is_told(world: World) -> None:
     world.shards[1].prepare(ROUND, len(batch), ("ledger", legs(batch)), epoch=7)
     for number in range(1, traces.ROUNDS_MAX + 3):
         world.prepare(5_000 + number, 1, groups=(1,), round_id=ROUND + number)
-    rows, count = undecided_rounds(world.ask("open", "ledger"), None)
+    rows, count = undecided_rounds(world.ask(OpenQuestion("ledger")), None)
     assert (len(rows), count) == (traces.ROUNDS_MAX, traces.ROUNDS_MAX + 3)
     assert (rows[0].round_id, len(rows[0].ids), rows[0].count) == (ROUND, 16 * traces.IDS_MAX, len(batch))
 
@@ -303,6 +322,6 @@ def test_coordinators_are_known_by_epoch() -> None:
 
 def told(part: Decisions, round_id: int) -> Body:
     """What group 0 knows of a round."""
-    answer = part.query(["trace", round_id], {})
+    answer = part.query(NoteQuestion(round_id).pack(), {})
     assert isinstance(answer, Answer)
     return answer.body

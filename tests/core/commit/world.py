@@ -13,6 +13,7 @@ from random import Random
 import numpy as np
 
 from node.core.commit import Answered, Ask, Coordinator, Cut, CutMade, Decisions, Effect, Forget, Record, Ticket
+from node.core.commit.decisions import unpack_records
 from node.core.ledger import Ledger
 from node.core.machine import Body, EpochRequest, Kind, Marker, unpack_decision
 from protocol.columns import Flag, Transfers
@@ -94,7 +95,7 @@ class World:
         def deliver() -> None:
             (answer,) = self.zero.entry([Kind.apply, "decisions", ["begin", leader.epoch, 1]])
             if answer[0] == "begun" and leader in self.leaders and not leader.core.epoch:
-                records = {round_id: (groups, decision) for round_id, groups, decision in answer[1]}
+                records = unpack_records(answer[1])
                 self._take(leader, leader.core.lead(leader.epoch, (0, *self.groups), records))
 
         self._post(deliver)
