@@ -20,7 +20,7 @@ from node.actors.actor import RETRY_AFTER_MS, Failed, Outcome, Reply, Spawn, ove
 from node.actors.coordinator import Submit
 from node.actors.router import Call, Router
 from node.core.commit import number_transactions
-from node.core.ledger.operations import update_command
+from node.core.ledger.commands import FollowCommand, ShareCommand, UpdateCommand
 from node.core.machine import Body, apply_request
 from node.core.splits import Splits, add_command, moves_home, plan_moves
 from node.core.splits import status_of as listing_of
@@ -33,7 +33,7 @@ from protocol.operations import Operation, PeerOperation
 from protocol.placement import COORDINATOR, group_of
 from protocol.requests import BalancesRequest, SnapshotRequest, SplitRequest, UpdateRequest
 from protocol.rows import AccountRow, NewAccount
-from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus, Status
+from protocol.status import SPLIT_ACCOUNTS_MAX, AccountState, AccountStatus, Status
 
 ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others may take what was gathered
 CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
@@ -170,14 +170,14 @@ class SplitAccounts:
         """The home share takes the whole of it, or refuses it; the others then follow its state."""
         asked: UpdateRequest = call.request
         home = self._home(asked.account)
-        answer = await self._ask(call, home, PeerOperation.ledger, [*update_command(asked), True])
+        answer = await self._ask(call, home, PeerOperation.ledger, UpdateCommand(asked, is_for_share=True).pack())
         if isinstance(answer, Failed) or "status" not in asked.fields:
             return answer
         told = Updated.unpack(answer)
         if told.status is not AccountStatus.updated:
             return answer
         others = [group for group in self._groups if group != home]
-        body: Body = ["follow", asked.account, asked.fields["status"], told.version]
+        body = FollowCommand(asked.account, AccountState(asked.fields["status"]), told.version).pack()
         answers = await self._ask_all(call, others, PeerOperation.ledger, body)
         return _in_doubt(answers) if isinstance(answers, Failed) else answer
 
@@ -249,14 +249,15 @@ class SplitAccounts:
         if id not in self._router.split and len(self._router.split) >= SPLIT_ACCOUNTS_MAX:
             return [int(AccountStatus.too_many_split_accounts)]
         home, count = self._home(id), self._router.placement.shards
-        opened = await self._ask(call, home, PeerOperation.ledger, ["share", list(account), home, count])
+        opened = await self._ask(call, home, PeerOperation.ledger, ShareCommand(account, home, count).pack())
         done = (AccountStatus.created, AccountStatus.exists)
         if isinstance(opened, Failed) or status_of(opened) not in done:
             return opened
         other = NewAccount(id, account.currency, None if account.minimum is None else 0)
         others = [group for group in self._groups if group != home]
+        commands = [ShareCommand(other, group, count).pack() for group in others]
         shares = await asyncio.gather(
-            *(self._ask(call, group, PeerOperation.ledger, ["share", list(other), group, count]) for group in others)
+            *(self._ask(call, group, PeerOperation.ledger, body) for group, body in zip(others, commands, strict=True))
         )
         for share in shares:
             if isinstance(share, Failed):

@@ -27,9 +27,11 @@ from node.core.commit.rounds import Round
 from node.core.commit.votes import Vote
 from node.core.ledger import ledger, rounds, updates
 from node.core.ledger.books import Books
+from node.core.ledger.commands import UpdateCommand
 from node.core.ledger.exact import Exact
+from node.core.ledger.limits import NOT_HERE
 from node.core.locks import EndedClaims, Locks
-from node.core.machine import At, Body, Machine, MarkerRequest, RoundRequest, Votes, pack_decision
+from node.core.machine import At, Machine, MarkerRequest, RoundRequest, Votes, pack_decision
 from node.core.members import Member, MemberEvent, MemberState
 from node.core.raft import HardState, NodeId, Persist, Raft, Remains, StoredGroup, replication
 from node.core.raft.quorum import joint_index
@@ -248,9 +250,9 @@ def forget_version(patch: pytest.MonkeyPatch) -> None:
     """`if_version` is taken and not looked at."""
     honest = updates.apply_update
 
-    def apply_update(books: Books, body: Body, at: At) -> object:
-        fields = {name: value for name, value in body[2].items() if name != "if_version"}
-        return honest(books, [*body[:2], fields, *body[3:]], at)
+    def apply_update(books: Books, command: UpdateCommand, at: At) -> object:
+        fields = {name: value for name, value in command.asked.fields.items() if name != "if_version"}
+        return honest(books, replace(command, asked=replace(command.asked, fields=fields)), at)
 
     patch.setattr(ledger, "apply_update", apply_update)
 
@@ -321,11 +323,11 @@ def forget_updates(patch: pytest.MonkeyPatch) -> None:
     """An account does not know its last update: a copy that comes late is carried out again."""
     honest = updates.apply_update
 
-    def apply_update(books: Books, body: Body, at: At) -> object:
-        if body[4] is not None:
-            books.accounts.updates.pop(body[1], None)
-            body = [*body[:4], b"", *body[5:]]
-        return honest(books, body, at)
+    def apply_update(books: Books, command: UpdateCommand, at: At) -> object:
+        if command.asked.after is not None:
+            books.accounts.updates.pop(books.accounts.rows.get(command.asked.account, NOT_HERE), None)
+            command = replace(command, asked=replace(command.asked, after=b""))
+        return honest(books, command, at)
 
     patch.setattr(ledger, "apply_update", apply_update)
 

@@ -5,12 +5,12 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | command (client's shape) | answer |
 |---|---|
-| ["accounts", [[id, currency, minimum, maximum, owner, metadata], ...]], None: no limit | ["accounts", status bytes] |
-| ["share", row as above, shard, shards]: this shard's share of a split account | ["share", `AccountStatus`] |
-| ["update", account, {any of `requests.accounts.FIELDS`}, id, id of the update before it or None] | ["update", `AccountStatus`, version] |
-| ["follow", account, `AccountState`, version]: a share that follows its home share | ["follow", `AccountStatus`] |
+| ["accounts", rows, or an `AccountsRequest`] | ["accounts", status bytes] |
+| `ShareCommand` | ["share", `AccountStatus`] |
+| `UpdateCommand` | `UpdateAnswer` |
+| `FollowCommand` | ["follow", `AccountStatus`] |
 | ["transfers", `Transfers.pack()`] | ["transfers", `Status` bytes] |
-| ["cancel", id, debit account] | ["outcome", status, timestamp_ns] of the record; `cancelled` if there was none |
+| `CancelCommand` | `OutcomeAnswer`, of the record; `cancelled` if there was none |
 | ["expire"] | ["expire", how many holds were due] |
 | ["legs", `Transfers.pack()`, int32 transactions, uint8 sides, int32 rows of the round(, int64 tried)] | votes of a round, see `legs` |
 
@@ -21,12 +21,12 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 | ["row", account] | ["row", its place in the columns, by which other parts know it, or None] |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
-The files, from the bottom, each of which knows only those before it: `operations` (what clients may ask for), `limits` (bounds),
-`accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment`, `stored` and `history` (the record), `facts` (what readers
-are told), `repeats` (ids that it holds), `holds`, `reversals`, `prepared` (what a PREPARE leaves), `books` (all of it together), `record`
-(for readers), `origins` (what reversals name), `sheet` and `exact` (one by one; `posting` carries out, `reserving` sets aside for a
-round), `fast` and `transfers` (columns), `legs` and `rounds` (a PREPARE, its decision), `resolve`, `terms`, `account_commands`,
-`updates`, `settling`, `checkpoint`, `queries`, `ledger`.
+The files, from the bottom, each of which knows only those before it: `commands` (and answers), `operations` (what clients may ask
+for), `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment`, `stored` and `history` (the
+record), `facts` (what readers are told), `repeats` (ids that it holds), `holds`, `reversals`, `prepared` (what a PREPARE leaves),
+`books` (all of it together), `record` (for readers), `origins` (what reversals name), `sheet` and `exact` (one by one; `posting` carries
+out, `reserving` sets aside for a round), `fast` and `transfers` (columns), `legs` and `rounds` (a PREPARE, its decision), `resolve`,
+`terms`, `account_commands`, `updates`, `settling`, `checkpoint`, `queries`, `ledger`.
 
 Invariants
 - posted - held >= -2^62 and posted + incoming < 2^62 for every account, so no column and no sum of two can wrap; sums of a

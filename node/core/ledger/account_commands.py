@@ -2,112 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from node.core.ledger.books import Books
+from node.core.ledger.commands import AccountsCommand, ShareCommand
 from node.core.ledger.facts import AccountOpened
 from node.core.ledger.limits import currency_code
-from node.core.ledger.terms import ceiling_of, difference, digest_of, floor_of, form_status, is_typed, terms_of
-from node.core.machine.operation import Body
+from node.core.ledger.terms import Terms, ceiling_of, floor_of, form_status
 from node.core.machine.part import At
-from protocol.errors import ProtocolError
 from protocol.placement import group_of
-from protocol.status import TRANSFERS_MAX, AccountState, AccountStatus
+from protocol.rows import NewAccount
+from protocol.status import AccountState, AccountStatus
 
 
-def resolve_accounts(body: Body) -> Body:
-    """["accounts", rows] with the rows' form judged: ["accounts", rows, [position, status, ...]]."""
-    rows = body[1]
-    if not isinstance(rows, list) or not 1 <= len(rows) <= TRANSFERS_MAX:
-        raise ProtocolError(f"accounts: expected 1 to {TRANSFERS_MAX} rows")
-    hints: list[int] = []
-    for position, row in enumerate(rows):
-        if not isinstance(row, (list, tuple)) or len(row) != 6 or not is_typed(row):
-            raise ProtocolError("accounts: expected [id, currency, minimum, maximum, owner, metadata] in each row")
-        if status := form_status(*row):
-            hints += (position, int(status))
-    return ["accounts", rows, hints]
+def resolve_accounts(accounts: list[NewAccount]) -> AccountsCommand:
+    """With the rows' form judged."""
+    statuses = ((place, form_status(account)) for place, account in enumerate(accounts))
+    return AccountsCommand(accounts, {place: status for place, status in statuses if status})
 
 
-def apply_accounts(books: Books, body: Body, at: At) -> bytes:
+def apply_accounts(books: Books, command: AccountsCommand, at: At) -> bytes:
     """One `AccountStatus` a row."""
-    _, rows, hints = body
     accounts = books.accounts
-    statuses = bytearray(len(rows))
-    for position, status in zip(hints[0::2], hints[1::2], strict=True):
-        statuses[position] = status
-    fresh: dict[str, Any] = {}
-    for position, row in enumerate(rows):
-        if statuses[position]:
-            continue
-        id = row[0]
-        if id in accounts.rows:
-            status = _existing_status(books, accounts.rows[id], row)
-            is_share = status == AccountStatus.exists and accounts.is_share[accounts.rows[id]]
+    statuses = bytearray(len(command.accounts))
+    fresh: dict[str, NewAccount] = {}
+    for position, account in enumerate(command.accounts):
+        if position in command.wrong:
+            statuses[position] = command.wrong[position]
+        elif (row := accounts.rows.get(account.id)) is not None:
+            status = _existing_status(books, row, account)
+            is_share = status == AccountStatus.exists and accounts.is_share[row]
             statuses[position] = AccountStatus.exists_with_different_split if is_share else status
-        elif id in fresh:
-            statuses[position] = difference(tuple(fresh[id][1:]), tuple(row[1:]))
+        elif account.id in fresh:
+            statuses[position] = Terms.wanted(fresh[account.id]).difference(Terms.wanted(account))
         else:
-            fresh[id] = row
+            fresh[account.id] = account
     if fresh:
         _create(books, list(fresh.values()), at)
     return bytes(statuses)
 
 
-def _create(books: Books, rows: list[Any], at: At, *, is_share: bool = False, is_home: bool = True) -> None:
+def _create(
+    books: Books, opened: Sequence[NewAccount], at: At, *, is_share: bool = False, is_home: bool = True
+) -> None:
     """A split account is told of where its home share is."""
     accounts = books.accounts
-    codes = {currency: currency_code(currency) for currency in dict.fromkeys(row[1] for row in rows)}
+    codes = {currency: currency_code(currency) for currency in dict.fromkeys(account.currency for account in opened)}
     first = accounts.add(
-        [row[0] for row in rows], [codes[row[1]] for row in rows], [floor_of(row[2]) for row in rows],
-        [ceiling_of(row[3]) for row in rows],
+        [account.id for account in opened], [codes[account.currency] for account in opened],
+        [floor_of(account.minimum) for account in opened], [ceiling_of(account.maximum) for account in opened],
     )  # fmt: skip
     accounts.version[first : accounts.count] = at.index
-    for number, row in enumerate(rows, first):
-        if row[4]:
-            accounts.owners[number] = row[4]
-        if row[5]:
-            accounts.metadata[number] = row[5]
+    for row, account in enumerate(opened, first):
+        if account.owner:
+            accounts.owners[row] = account.owner
+        if account.metadata:
+            accounts.metadata[row] = account.metadata
     if is_home:
         books.untold += [
-            AccountOpened(id, currency, minimum, maximum, AccountState.open.name, owner, metadata, at.index, is_share)
-            for id, currency, minimum, maximum, owner, metadata in rows
-        ]
+            AccountOpened(
+                account.id, account.currency, account.minimum, account.maximum, AccountState.open.name, account.owner,
+                account.metadata, at.index, is_share,
+            )
+            for account in opened
+        ]  # fmt: skip
 
 
-def _existing_status(books: Books, row: int, wanted: Any) -> AccountStatus:
+def _existing_status(books: Books, row: int, account: NewAccount) -> AccountStatus:
     """Whoever repeats how an account was opened has opened it, whatever has been changed since."""
-    accounts, terms = books.accounts, tuple(wanted[1:])
-    status = difference(terms_of(accounts, row), terms)
+    accounts, wanted = books.accounts, Terms.wanted(account)
     last = accounts.updates.get(row)
-    is_repeat = last is not None and last.opened == digest_of(terms)
-    return AccountStatus.exists if is_repeat else status
+    is_repeat = last is not None and last.opened == wanted.digest()
+    return AccountStatus.exists if is_repeat else Terms.now(accounts, row).difference(wanted)
 
 
-def resolve_share(body: Body) -> Body:
-    """["share", [id, currency, minimum, maximum, owner, metadata], shard, shards], as it is logged."""
-    row = body[1] if len(body) == 4 else None
-    if not isinstance(row, list) or len(row) != 6 or not is_typed(row):
-        raise ProtocolError(
-            "share: expected [id, currency, minimum, maximum, owner, metadata], a shard and their count"
-        )
-    return body
-
-
-def apply_share(books: Books, body: Body, at: At) -> AccountStatus:
+def apply_share(books: Books, command: ShareCommand, at: At) -> AccountStatus:
     """Opens this shard's share of a split account."""
-    _, row, number, count = body
-    accounts = books.accounts
-    status = form_status(*row)
-    if row[3] is not None and (status is None or status > AccountStatus.split_account_must_have_no_maximum):
+    accounts, account = books.accounts, command.account
+    status = form_status(account)
+    if account.maximum is not None and (status is None or status > AccountStatus.split_account_must_have_no_maximum):
         status = AccountStatus.split_account_must_have_no_maximum
     if status is not None:
         return status
-    if (found := accounts.rows.get(row[0])) is not None:
-        is_share = bool(accounts.is_share[found])
-        return _existing_status(books, found, row) if is_share else AccountStatus.exists_with_different_split
-    is_home = group_of(row[0], count) == number
-    _create(books, [row], at, is_share=True, is_home=is_home)
+    if (row := accounts.rows.get(account.id)) is not None:
+        is_share = bool(accounts.is_share[row])
+        return _existing_status(books, row, account) if is_share else AccountStatus.exists_with_different_split
+    is_home = group_of(account.id, command.shards) == command.shard
+    _create(books, [account], at, is_share=True, is_home=is_home)
     accounts.is_share[accounts.count - 1] = accounts.has_shares = True
     accounts.only_takes[accounts.count - 1] = not is_home
     return AccountStatus.created

@@ -124,6 +124,10 @@ class Accounts:
             return np.array((get(names[0], NOT_HERE),), np.int32)
         return np.array([get(name, NOT_HERE) for name in names], np.int32)
 
+    def put_state(self, row: int, state: AccountState) -> None:
+        """Keeps the currency as it is."""
+        self.currency_and_state[row] = int(self.currency_and_state[row]) & CURRENCY_MASK | state << STATE_SHIFT
+
     def currency(self, row: int) -> str:
         """ISO 4217 letters."""
         return currency_text(int(self.currency_and_state[row]) & CURRENCY_MASK)

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from node.core.ledger import checkpoint, queries, rounds
-from node.core.ledger.account_commands import apply_accounts, apply_share, resolve_accounts, resolve_share
+from node.core.ledger.account_commands import apply_accounts, apply_share, resolve_accounts
 from node.core.ledger.batch import Batch
 from node.core.ledger.books import Books, wide_sum
+from node.core.ledger.commands import (
+    AccountsCommand,
+    CancelCommand,
+    FollowCommand,
+    OutcomeAnswer,
+    ShareCommand,
+    UpdateAnswer,
+    UpdateCommand,
+)
 from node.core.ledger.holds import Hold
 from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
@@ -19,7 +28,7 @@ from node.core.ledger.record import answer_record
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
 from node.core.ledger.transfers import TransfersDocket
-from node.core.ledger.updates import apply_follow, apply_update, resolve_follow, resolve_update
+from node.core.ledger.updates import apply_follow, apply_update
 from node.core.machine.docket import Int32s, Statuses
 from node.core.machine.facts import Fact, HoldEnded
 from node.core.machine.operation import Body
@@ -27,7 +36,7 @@ from node.core.machine.part import NO_ROWS, Alone, Answer, Asking, At, BasePart,
 from node.core.machine.questions import PartTrace
 from protocol.errors import ProtocolError
 from protocol.events import EventKind
-from protocol.status import AccountStatus, Status
+from protocol.status import Status
 
 DUE: Body = ["expire"]
 END_REASONS = {
@@ -63,22 +72,21 @@ class Ledger(BasePart):
             case ["legs", _, _, _, _, *_]:
                 return self._judged(resolve_legs(self.books, body, asking.loaded))
             case ["accounts", _]:
-                return Alone(resolve_accounts(body))
+                return Alone(resolve_accounts(AccountsCommand.asked_in(body)).pack())
             case ["share", *_]:
-                return Alone(resolve_share(body))
-            case ["update", *_]:
-                return Alone(resolve_update(self.books, body))
+                return Alone(ShareCommand.unpack(body).pack())
+            case ["update" | "update_share", *_]:
+                return Alone(UpdateCommand.unpack(body).pack())
             case ["follow", *_]:
-                return Alone(resolve_follow(self.books, body))
+                return Alone(FollowCommand.unpack(body).pack())
             case ["cancel", *_]:
-                cancel = resolve_cancel(self.books, body, asking.loaded)
-                return cancel if isinstance(cancel, Need) else Alone(cancel)
+                cancel = resolve_cancel(self.books, CancelCommand.asked_in(body), asking.loaded)
+                return cancel if isinstance(cancel, Need) else Alone(cancel.pack())
             case ["expire"]:
                 return Alone(body)
             case _:
-                raise ProtocolError(
-                    "ledger: expected transfers, legs, accounts, share, update, follow, cancel or expire"
-                )
+                known = "transfers, legs, accounts, share, update, update_share, follow, cancel or expire"
+                raise ProtocolError(f"ledger: expected {known}")
 
     def _judged(self, resolved: Batch | Need) -> Judged | Need:
         if isinstance(resolved, Need):
@@ -94,16 +102,15 @@ class Ledger(BasePart):
     def _apply(self, body: Body, at: At) -> Body:
         match body[0]:
             case "accounts":
-                return ["accounts", apply_accounts(self.books, body, at)]
+                return ["accounts", apply_accounts(self.books, AccountsCommand.unpack(body), at)]
             case "share":
-                return ["share", int(apply_share(self.books, body, at))]
-            case "update":
-                status, version = apply_update(self.books, body, at)
-                return ["update", int(status), version]
+                return ["share", int(apply_share(self.books, ShareCommand.unpack(body), at))]
+            case "update" | "update_share":
+                return apply_update(self.books, UpdateCommand.unpack(body), at).pack()
             case "follow":
-                return ["follow", int(apply_follow(self.books, body, at))]
+                return ["follow", int(apply_follow(self.books, FollowCommand.unpack(body), at))]
             case "cancel":
-                return apply_cancel(self.books, body, at)
+                return apply_cancel(self.books, CancelCommand.unpack(body), at).pack()
             case "expire":
                 return ["expire", apply_expire(self.books, at)]
             case _:
@@ -149,11 +156,11 @@ class Ledger(BasePart):
 
     def waits(self, answer: Body) -> bool:
         """Also of a single one that was judged: an update, or an id that is to be cancelled."""
-        match answer:
-            case ["outcome", status, *_]:
-                return status in (Status.undecided, Status.retry)
-            case ["update", status, *_]:
-                return bool(status == AccountStatus.retry)
+        match answer[0]:
+            case "outcome":
+                return OutcomeAnswer.unpack(answer).waits
+            case "update":
+                return UpdateAnswer.unpack(answer).waits
             case _:
                 return super().waits(answer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from node.core.ledger.commands import AccountsCommand, CancelCommand, UpdateCommand
 from node.core.machine.operation import Body, Merging, Served, after_first
 from protocol.answers import transfer_of
 from protocol.columns import SEPARATOR, Flag, Transfers
@@ -50,11 +51,6 @@ def _bytes_of_page(body: Body) -> int:
     return SEARCH_BYTES + ENTRY_BYTES * HistoryRequest.rows_in(body)
 
 
-def update_command(asked: UpdateRequest) -> Body:
-    """As the ledger takes it."""
-    return ["update", asked.account, asked.fields, asked.id, asked.after]
-
-
 def _history_question(asked: HistoryRequest) -> Body:
     return ["history", asked.account, asked.cursor, asked.rows, asked.newest_first]
 
@@ -88,11 +84,11 @@ def _merge(commands: Sequence[Body]) -> Body:
 OPERATIONS: tuple[Served[Any], ...] = (
     Served(
         Operation.accounts, LEDGER, True, AccountsRequest.unpack, lambda asked: [row.id for row in asked.accounts],
-        lambda asked: ["accounts", asked.accounts], lambda answer: list(answer[1]), is_work=True,
+        AccountsCommand.ask, lambda answer: list(answer[1]), is_work=True,
     ),
     Served(
-        Operation.update, LEDGER, True, UpdateRequest.unpack, lambda asked: [asked.account], update_command, after_first,
-        is_work=True,
+        Operation.update, LEDGER, True, UpdateRequest.unpack, lambda asked: [asked.account],
+        lambda asked: UpdateCommand(asked, is_for_share=False).pack(), after_first, is_work=True,
     ),
     Served(
         Operation.transfers, LEDGER, True, decode_transfers, _both_sides, lambda batch: ["transfers", batch], after_first,
@@ -100,7 +96,7 @@ OPERATIONS: tuple[Served[Any], ...] = (
     ),
     Served(
         Operation.outcome, LEDGER, True, OutcomeRequest.unpack, lambda asked: [asked.debit],
-        lambda asked: ["cancel", asked.id, asked.debit], after_first, is_work=True,
+        CancelCommand.ask, after_first, is_work=True,
     ),
     Served(
         Operation.balances, LEDGER, False, BalancesRequest.unpack, lambda asked: asked.accounts,

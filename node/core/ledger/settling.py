@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from node.core.ledger.books import Books
+from node.core.ledger.commands import CancelCommand, OutcomeAnswer
 from node.core.ledger.ids import Run, keys_of
 from node.core.ledger.limits import NOT_HERE
 from node.core.ledger.segment import Columns
 from node.core.ledger.stored import SEGMENTS, stored_segment
-from node.core.machine.operation import Body
 from node.core.machine.part import SEARCHED, At, Loaded, Need
-from protocol.errors import ProtocolError
+from protocol.requests import OutcomeRequest
 from protocol.status import Status
 
 SEGMENTS_AT_ONCE = 4  # looked through in one step, a millisecond or two: others want the loop, too
@@ -41,41 +39,36 @@ def find_anywhere(books: Books, id: bytes, loaded: Loaded) -> tuple[Columns, int
     return Need(tuple(missing[:SEGMENTS_AT_ONCE]), tuple(searched)) if missing else None
 
 
-def resolve_cancel(books: Books, body: Body, loaded: Loaded) -> Body | Need:
-    """["cancel", id, debit account id] with what sealed segments know: [..., through, status or -1, timestamp]."""
-    if len(body) != 3 or not isinstance(body[1], bytes) or len(body[1]) != 16 or not isinstance(body[2], str):
-        raise ProtocolError("cancel: expected a 16-byte id and the debit account's id")
-    found = find_anywhere(books, body[1], loaded)
+def resolve_cancel(books: Books, asked: OutcomeRequest, loaded: Loaded) -> CancelCommand | Need:
+    """With what sealed segments know."""
+    found = find_anywhere(books, asked.id, loaded)
     if isinstance(found, Need):
         return found
-    row = books.accounts.rows.get(body[2], NOT_HERE)
-    status, timestamp_ns = (-1, 0) if found is None else outcome_at(*found)
-    return ["cancel", body[1], row, books.history.sealed, status, timestamp_ns]
+    return CancelCommand(asked, books.history.sealed, None if found is None else _outcome_at(*found))
 
 
-def outcome_at(source: Columns, position: int) -> tuple[int, int]:
-    """Status and time of a record."""
-    return int(source.status[position]), int(source.timestamp_ns[position])
+def _outcome_at(source: Columns, position: int) -> OutcomeAnswer:
+    return OutcomeAnswer(Status(source.status.item(position)), source.timestamp_ns.item(position))
 
 
-def apply_cancel(books: Books, body: Body, at: At) -> list[Any]:
-    """["outcome", status, timestamp_ns]: of the id's record, which is `cancelled` if it had none."""
-    _, id, row, through, status, timestamp_ns = body
+def apply_cancel(books: Books, command: CancelCommand, at: At) -> OutcomeAnswer:
+    """Of the id's record, which is `cancelled` if it had none."""
+    id, row = command.asked.id, books.accounts.rows.get(command.asked.debit, NOT_HERE)
     if row >= 0 and books.accounts.only_takes[row]:
-        return ["outcome", int(Status.elsewhere), 0]
-    if status >= 0:
-        return ["outcome", status, timestamp_ns]
+        return OutcomeAnswer(Status.elsewhere)
+    if command.known is not None:
+        return command.known
     if id in (bytes(16), b"\xff" * 16):
-        wrong = Status.id_must_not_be_int_max if id[0] else Status.id_must_not_be_zero
-        return ["outcome", int(wrong), 0]
-    if books.is_stale(through):
-        return ["outcome", int(Status.retry), 0]
+        return OutcomeAnswer(Status.id_must_not_be_int_max if id[0] else Status.id_must_not_be_zero)
+    if books.is_stale(command.through):
+        return OutcomeAnswer(Status.retry)
     if (found := books.history.find(id, 0)) is not None:
-        return ["outcome", *outcome_at(*found)]
+        return _outcome_at(*found)
     if books.find_prepared(id):
-        return ["outcome", int(Status.undecided), 0]
-    cancelled = int(Status.cancelled)
-    return ["outcome", cancelled, books.history.append_one(id, row, NOT_HERE, 0, 0, 0, cancelled, at.timestamp_ns)]
+        return OutcomeAnswer(Status.undecided)
+    cancelled = Status.cancelled
+    stamp = books.history.append_one(id, row, NOT_HERE, 0, 0, 0, int(cancelled), at.timestamp_ns)
+    return OutcomeAnswer(cancelled, stamp)
 
 
 def apply_expire(books: Books, at: At) -> int:

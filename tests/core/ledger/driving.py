@@ -95,12 +95,13 @@ class Driver:
         """Creates accounts (id, currency, minimum, maximum)."""
         return list(self.command("accounts", [[*row, "", b""] for row in rows])[1])
 
-    def update(self, id: str, fields: dict[str, object], *is_for_share: bool) -> list[int]:
+    def update(self, id: str, fields: dict[str, object], *, is_for_share: bool = False) -> list[int]:
         """Status and version of an update by somebody who has just read the account, or (`if_version`) has not."""
         (row,) = self.query("accounts", [id])[1]
         after = None if "if_version" in fields else b"" if row is None else row[13]
         self.updates += 1
-        return list(self.command("update", id, fields, id_bytes(self.updates), after, *is_for_share)[1:])
+        name = "update_share" if is_for_share else "update"
+        return list(self.command(name, id, fields, id_bytes(self.updates), after)[1:])
 
     def transfers(self, rows: Sequence[Transfer]) -> list[int]:
         """A status a row."""

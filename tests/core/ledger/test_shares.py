@@ -34,7 +34,7 @@ def share(driver: Driver, id: str, minimum: int | None = 0, maximum: int | None 
 
 def update(driver: Driver, id: str, **fields: object) -> int:
     """As all shares are told."""
-    return int(driver.update(id, fields, True)[0])
+    return int(driver.update(id, fields, is_for_share=True)[0])
 
 
 def test_opening(driver: Driver) -> None:
