@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class NewAccount(NamedTuple):
@@ -34,6 +34,10 @@ class AccountRow(NamedTuple):
     is_split: bool
     last_update: bytes  # id of the update that came last; empty for none
 
+    def pack(self) -> list[Any]:
+        """As it travels."""
+        return list(self)
+
     @property
     def available(self) -> int | None:
         """What can be spent now; None without a lower limit."""
@@ -55,6 +59,14 @@ class TransferRow(NamedTuple):
     metadata: str = ""  # as `protocol.metadata` packs it
     reverses: bytes = b""  # the id of the transfer that this one gives back, wholly or in part; empty for none
     rest: int | None = None  # of a hold that is open; only in the answer to `transfer`
+
+    def pack(self) -> list[Any]:
+        """In the answer to `transfer`."""
+        return list(self)
+
+    def pack_entry(self) -> list[Any]:
+        """In that to `history`, which tells no rest."""
+        return list(self[:-1])
 
 
 class AllowanceRow(NamedTuple):

@@ -16,7 +16,7 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | `queries.account_rows` or None each; the last: does an open round touch it, is it a share, its last update |
+| ["accounts", [id, ...]] | an `AccountRow` or None each |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["row", account] | ["row", its place in the columns, by which other parts know it, or None] |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |

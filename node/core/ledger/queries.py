@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from node.core.ledger.accounts import COLUMNS
@@ -28,7 +26,7 @@ from node.core.machine.operation import Body
 from node.core.machine.part import Answer, Loaded, Need
 from node.core.machine.questions import PartTrace, TransferRecord
 from protocol.errors import ProtocolError
-from protocol.rows import TransferRow
+from protocol.rows import AccountRow, TransferRow
 from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
 
 LAST_POSITION = (1 << POSITION_BITS) - 1
@@ -39,10 +37,8 @@ CURRENCY_AND_STATE = COLUMNS.index("currency_and_state")
 SEGMENTS_A_PAGE = 8  # segments read for one page, about 1 MB each: a page takes milliseconds, however long the record
 
 
-def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
-    """Of each id, or None: [id, currency, posted, held, incoming, minimum, maximum, status, owner, metadata, version, undecided,
-    split, last update].
-    """
+def account_rows(books: Books, ids: list[str]) -> list[AccountRow | None]:
+    """Of each id, None where there is no such account."""
     accounts = books.accounts
     if not accounts.count:
         return [None] * len(ids)
@@ -54,12 +50,12 @@ def account_rows(books: Books, ids: list[str]) -> list[list[Any] | None]:
     told = {both: (currency_text(both & CURRENCY_MASK), both >> STATE_SHIFT) for both in columns[CURRENCY_AND_STATE]}
     owners, metadata, updates = accounts.owners, accounts.metadata, accounts.updates
     return [
-        None if row == NOT_HERE else [
+        None if row == NOT_HERE else AccountRow(
             id, told[both][0], posted, held, incoming,
             None if minimum == NO_MINIMUM else minimum, None if maximum == NO_MAXIMUM else maximum,
             told[both][1], owners.get(row, ""), metadata.get(row, b""), version, bool(incoming or unsettled), is_share,
             updates[row].id if row in updates else b"",
-        ]
+        )
         for id, row, posted, held, incoming, unsettled, minimum, maximum, version, both, is_share, _ in zip(
             ids, numbers, *columns, strict=True
         )
@@ -72,7 +68,8 @@ def answer_accounts(books: Books, body: Body) -> Answer:
     if not isinstance(ids, list) or len(ids) > TRANSFERS_MAX or not all(type(id) is str for id in ids):
         raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
     rows = account_rows(books, ids)
-    return Answer(["accounts", rows], is_undecided=any(row is not None and row[11] for row in rows))
+    packed = [None if row is None else row.pack() for row in rows]
+    return Answer(["accounts", packed], is_undecided=any(row is not None and row.is_undecided for row in rows))
 
 
 def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
@@ -87,7 +84,8 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
     is_settling = hold is not None and bool(hold.voiding or hold.undecided)  # a client may know its round's outcome
-    return Answer(["transfer", [*_row(books, *found), None if hold is None else hold.rest]], is_undecided=is_settling)
+    row = _row(books, *found)._replace(rest=None if hold is None else hold.rest)
+    return Answer(["transfer", row.pack()], is_undecided=is_settling)
 
 
 def trace(books: Books, id: bytes, loaded: Loaded) -> PartTrace | Need:
@@ -97,7 +95,7 @@ def trace(books: Books, id: bytes, loaded: Loaded) -> PartTrace | Need:
         return found
     record = None
     if found is not None:
-        row = TransferRow(*_row(books, *found))
+        row = _row(books, *found)
         record = TransferRecord(row.status, row.timestamp_ns, row.debit, row.credit)
     opened = ((round_id, [prepared.passed() for prepared in legs]) for round_id, legs in books.rounds.items())
     sightings = [
@@ -115,15 +113,14 @@ def open_ids(books: Books, round_id: int) -> bytes:
     return ids[: 16 * IDS_MAX]
 
 
-def _row(books: Books, source: Columns, place: int) -> list[Any]:
-    """The fields of a `TransferRow` but the last."""
+def _row(books: Books, source: Columns, place: int) -> TransferRow:
     flags = source.flags.item(place)
-    return [
+    return TransferRow(
         source.id_at(place), _name(books, source, source.debit.item(place)), _name(books, source, source.credit.item(place)),
         source.amount.item(place), source.code.item(place), flags & ~CREDIT_LEG, source.references.at(place),
         source.timestamp_ns.item(place), source.status.item(place), source.metadata.at(place),
         source.extra_at(place)[0] if flags & REVERSAL else b"",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _name(books: Books, source: Columns, value: int) -> str | None:
@@ -206,7 +203,7 @@ def answer_history(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if page is None:
         return Need(tuple(dict.fromkeys(pages.used)))
     found, following = page
-    rows = [_row(books, source, place) for source, places in found for place in places]
+    rows = [_row(books, source, place).pack_entry() for source, places in found for place in places]
     of_share = [True] if books.accounts.is_share[row] else []
     reaches_end = following is None and not is_newest_first
     return Answer(["history", rows, following, *of_share], is_undecided=is_undecided and reaches_end)

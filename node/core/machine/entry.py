@@ -7,7 +7,7 @@ import msgpack
 from node.core.machine.operation import Body
 
 # Of entries and checkpoints of all parts: raised when any of them changes, or what applying one does. Below 128, so that it takes one byte.
-FORM = 5
+FORM = 6
 FORM_PLACE = 1  # behind the byte that says that four items follow
 
 

@@ -18,6 +18,7 @@ from node.core.machine.answers import (
     Opened,
     StaleEpoch,
     Votes,
+    judged,
     without_told,
 )
 from node.core.machine.decision import unpack_decision, unpack_failed
@@ -118,7 +119,7 @@ class Machine:
             case [Kind.judge, count, commands]:
                 told, _ = self._judge(commands, count, at)
                 self._tell(at)
-                return ["judged", next(iter(told.values()))]
+                return judged(next(iter(told.values())))
             case [Kind.apply, part, body]:
                 answer = self.parts[part].apply(body, at)
                 self._tell(at)

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from node.core.machine.answers import told_in
 from node.core.machine.docket import Docket, Int32s, Payments, Statuses
 from node.core.machine.facts import Fact
 from node.core.machine.operation import Body, Served
@@ -291,7 +292,8 @@ class BasePart:
 
     def waits(self, answer: Body) -> bool:
         """Only transactions wait."""
-        return answer[0] == "judged" and (Status.undecided in answer[1] or Status.retry in answer[1])
+        told = told_in(answer)
+        return told is not None and (Status.undecided in told or Status.retry in told)
 
     def query(self, body: Body, loaded: Loaded) -> Answer | Need:
         """Nobody asks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node.core.machine import Alone, Asking, At, Body, Judged, Loaded, Part, judge
+from node.core.machine.answers import judged
 
 
 def asking(now_ns: int = 0, loaded: Loaded | None = None) -> Asking:
@@ -15,7 +16,7 @@ def carry_out(part: Part, resolved: Alone | Judged, at: At) -> Body:
     if isinstance(resolved, Alone):
         return part.apply(resolved.body, at)
     docket = part.open(resolved.commands[0][1], at, None)
-    return ["judged", docket.close(judge([docket], resolved.count))]
+    return judged(docket.close(judge([docket], resolved.count)))
 
 
 def prepare(part: Part, round_id: int, resolved: Alone | Judged, count: int, at: At) -> tuple[bytes, bytes]:
