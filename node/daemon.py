@@ -136,8 +136,7 @@ class Node:
 
     def _make_members(self) -> MemberDesk:
         def propose(request: Body, reply: Reply) -> None:
-            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-            self.router.call(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply))
+            self.router.call(self._to_machine(COORDINATOR, request, reply))
 
         adapters, cluster = self._adapters, self.config.cluster
         token = self.config.security.peer_token
@@ -145,10 +144,13 @@ class Node:
         ports = MembersPorts(adapters.clock, propose, self._members_changed, self.fail, self._operator)
         return MemberDesk(hello, cluster.nodes, adapters.folder, adapters.random, ports)
 
+    def _to_machine(self, group: int, request: Body, reply: Reply) -> Call:
+        deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
+        return Call(group, PeerOperation.machine, request, deadline, reply)
+
     def _make_coordinator(self) -> CoordinatorActor:
         def call(group: int, request: Body, reply: Reply) -> None:
-            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-            self.router.call_once(Call(group, PeerOperation.machine, request, deadline, reply))
+            self.router.call_once(self._to_machine(group, request, reply))
 
         def later(seconds: float, work: Callable[[], None]) -> None:
             asyncio.get_running_loop().call_later(seconds, work)
@@ -159,8 +161,7 @@ class Node:
 
     def _make_desk(self) -> LockDesk:
         def call(request: Body, reply: Reply) -> None:
-            deadline = self._adapters.clock.monotonic() + CALL_DEADLINE_SECONDS
-            self.router.call_once(Call(COORDINATOR, PeerOperation.machine, request, deadline, reply), self.number)
+            self.router.call_once(self._to_machine(COORDINATOR, request, reply), self.number)
 
         def locks() -> Locks:
             part = self.replicas[COORDINATOR].machine.parts[Locks.name]
@@ -182,8 +183,9 @@ class Node:
         store = self._adapters.shard(group)
         self._stores.append(store)
         ports = ReplicaPorts(
-            self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write, self._leads, self._spawn,
-            self._is_up, self._to_coordinator.hurry, self._reading.add, self._operator, self._tick_seconds,
+            self.number, self._adapters.clock, self._clocks.true_ns, self._send, self._send_piece, self._write,
+            self._leads, self._applied, self._spawn, self._is_up, self._to_coordinator.hurry, self._reading.add,
+            self._operator, self._tick_seconds,
         )  # fmt: skip
         kept = self.config.storage.facts_kept
         replica = Replica(
@@ -270,8 +272,6 @@ class Node:
         for group, replica in replicas.items():
             if group not in self.replicas:
                 self.replicas[group] = replica
-                if group == COORDINATOR:
-                    replica.on_applied = self._desk.applied
                 self._running.append(self._tasks.create_task(replica.run()))
 
     def _wire(self) -> None:
@@ -453,3 +453,8 @@ class Node:
         if group == COORDINATOR:
             self._coordinator.inbox.push(Leads(term if mine and is_serving else 0))
             self._desk.lead(term if mine and is_serving else 0)
+
+    def _applied(self, group: int) -> None:
+        """Clients wait for what the lock desk says of group 0's entries."""
+        if group == COORDINATOR:
+            self._desk.applied()

@@ -75,7 +75,7 @@ Invariants
   is installed only when no checkpoint is under way.
 - What a node goes by of group 0's state it reads from the part of its own replica. The lists of split accounts and of members are
   looked at once a tick: that is right after an entry, a checkpoint and an installed snapshot alike, and what follows (the folder is
-  written, peers are told) stays out of `_apply`. Only the lock desk is told behind each entry (`Replica.on_applied`): clients wait for
+  written, peers are told) stays out of `_apply`. Only the lock desk is told behind each entry (`ReplicaPorts.applied`): clients wait for
   what it says, and it has something to say only where its replica leads, which installs nothing.
 - An exception in any task stops the node; nothing is swallowed, and a restart recovers from the log.
 

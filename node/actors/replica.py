@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from node.actors.actor import RETRY_AFTER_MS, Actor, Failed, not_done
@@ -65,6 +65,15 @@ LAG_ENTRIES_MAX = 32  # of full batches that is a third of a second's worth
 LOADS_MAX = 4  # stored rows read at once: some tens of megabytes at the most
 
 
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """What a replica has told of who leads its group."""
+
+    role: Role  # its own
+    leader: NodeId  # 0 where unknown
+    term: int
+
+
 class Replica(Actor[ReplicaEvent]):
     """One group on this node."""
 
@@ -105,9 +114,8 @@ class Replica(Actor[ReplicaEvent]):
         self._installing: Persist | None = None
         self._unwritten: deque[Persist] = deque()
         self._has_hurried = False
-        self.on_applied: Callable[[], None] | None = None  # told of every entry, behind its answers
         self._hard_state: HardState | None = None  # the last one written
-        self._seen = (Role.follower, NodeId(0), -1)
+        self._seen = Leadership(Role.follower, NodeId(0), -1)
 
     # -- events ---------------------------------------------------------------------------------------------------
 
@@ -247,12 +255,12 @@ class Replica(Actor[ReplicaEvent]):
     @property
     def term(self) -> int:
         """The term that was seen last."""
-        return self._seen[2]
+        return self._seen.term
 
     @property
     def is_leader(self) -> bool:
         """Whether this replica leads its group."""
-        return self._seen[0] is Role.leader
+        return self._seen.role is Role.leader
 
     def best_peer(self, is_up: Callable[[int], bool]) -> int:
         """Who has most of the log among the peers that can be reached; 0 if none can."""
@@ -262,7 +270,7 @@ class Replica(Actor[ReplicaEvent]):
 
     def not_leader(self) -> Failed:
         """What a request is told that has come to the wrong replica."""
-        return not_done(ErrorCode.not_leader, called(self.group), 0, int(self._seen[1]))
+        return not_done(ErrorCode.not_leader, called(self.group), 0, int(self._seen.leader))
 
     # -- effects --------------------------------------------------------------------------------------------------
 
@@ -340,10 +348,10 @@ class Replica(Actor[ReplicaEvent]):
             self._send(message)
 
     def _note_role(self, ready: Ready) -> None:
-        seen = (ready.role, ready.leader, ready.term)
+        seen = Leadership(ready.role, ready.leader, ready.term)
         if seen == self._seen:
             return
-        was_leading_term = self._seen[2] if self._seen[0] is Role.leader else -1
+        was_leading_term = self.term if self.is_leader else -1
         self._seen = seen
         self._exports.give_up(ready.term if ready.role is Role.leader else 0)
         if ready.role is not Role.leader or ready.term != was_leading_term:
@@ -364,15 +372,14 @@ class Replica(Actor[ReplicaEvent]):
             self._log_bytes += len(entry.data) + ENTRY_BYTES
             if self._pipeline.applied(self.machine, entry.index, entry.term, answers, self.not_leader):
                 self.hurry()
-            if self.on_applied is not None:
-                self.on_applied()
+            self._ports.applied(self.group)
         self._pipeline.stamped(self.machine)
         self._has_hurried = False
         self.raft.applied(entries[-1].index)
-        if self._seen[0] is Role.leader and not self.is_serving and entries[-1].term == self._seen[2]:
+        if self.is_leader and not self.is_serving and entries[-1].term == self.term:
             self.is_serving = True
             self._pipeline.start()
-            self._ports.leads(self.group, int(self._seen[1]), self._seen[2], True)
+            self._ports.leads(self.group, int(self._seen.leader), self.term, True)
         self._questions.applied()
         if self._log_bytes >= self._checkpoint_bytes and not self._is_checkpointing and not self._exports:
             self.checkpoint()

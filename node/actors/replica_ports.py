@@ -25,6 +25,7 @@ class ReplicaPorts:
     send_piece: Callable[[NodeId, SnapshotPiece], Coroutine[Any, Any, int | None]]  # None unless the peer has stored it
     write: Callable[[LogWrite, Callable[[], None]], None]  # to the log writer
     leads: Callable[[int, int, int, bool], None]  # group, leader, term, whether this node serves it now
+    applied: Callable[[int], None]  # an entry of the group, behind its answers
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     is_up: Callable[[int], bool]  # whether a node is connected
     hurry: Callable[[int], None]  # tells the coordinator that somebody waits for a decision in this group

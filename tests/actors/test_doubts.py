@@ -62,7 +62,7 @@ class Folder:
         disk, time = Disk(), Time()
         ports = ReplicaPorts(
             1, time, time.wall_ns, lambda to, group, message: self.sent.append(message), self._send_piece,
-            lambda write, done: self._writes.append(done), lambda *_: None, self._spawn,
+            lambda write, done: self._writes.append(done), lambda *_: None, lambda _: None, self._spawn,
             lambda node: True, lambda group: None, lambda *_: None, UNHEARD, 0.05,
         )  # fmt: skip
         store = MemoryShard(disk, GROUP)
