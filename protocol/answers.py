@@ -12,6 +12,7 @@ from protocol.events import EventBatch, JournalFact, Position, TransferEvents
 from protocol.operations import Body, Operation
 from protocol.rows import AccountRow, AllowanceRow, TransferRow
 from protocol.status import AccountStatus, AllowanceStatus, LockStatus, Status
+from protocol.views import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,12 @@ def transfer_of(body: Body) -> TransferRow | None:
     """To `transfer` and `find`."""
     (row,) = body
     return None if row is None else TransferRow(*row)
+
+
+def trace_of(id: int, body: Body) -> Trace | None:
+    """To `trace`; None for an id that no shard has seen."""
+    (row,) = body
+    return None if row is None else Trace.unpack(id, row)
 
 
 def allowance_of(body: Body) -> AllowanceRow | None:

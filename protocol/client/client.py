@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol import ids as transfer_ids
-from protocol.answers import accounts_of, status_of
+from protocol.answers import accounts_of, status_of, trace_of
 from protocol.client import allowances
 from protocol.client.arguments import (
     account_ids,
@@ -440,10 +440,10 @@ class Client(Following):
         Raises Refused(transfer_not_found), and Busy where a shard that may have seen the id does not answer.
         """
         asked = TraceRequest(id_bytes(id), check_text(debit or "", "debit account"))
-        (row,) = await self._calls.call(Operation.trace, -1, asked.pack(), timeout)
-        if row is None:
+        trace = trace_of(id, await self._calls.call(Operation.trace, -1, asked.pack(), timeout))
+        if trace is None:
             raise Refused("transfer_not_found", "the id of a transfer that some shard has seen")
-        return Trace.unpack(id, row)
+        return trace
 
     async def undecided(self, *, timeout: float | None = None) -> Undecided:
         """The rounds between shards that are not decided now, the oldest first."""
