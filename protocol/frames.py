@@ -29,8 +29,12 @@ Buffer = bytes | bytearray | memoryview
 
 
 def pack(value: object) -> bytes:
-    """msgpack of lists, maps with text keys, text, bytes, integers, booleans and None."""
-    packed: bytes = msgpack.packb(value)
+    """msgpack of lists, maps with text keys, text, bytes, integers, booleans and None. Raises ProtocolError for integers beyond 64 bits."""
+    try:
+        packed: bytes = msgpack.packb(value)
+    except OverflowError as error:  # a sum, as all that comes from outside was within them
+        text = "an integer beyond 64 bits: expected -2^63 to 2^64 - 1"
+        raise ProtocolError(text, ErrorCode.bad_request) from error
     return packed
 
 

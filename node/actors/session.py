@@ -262,8 +262,10 @@ class Session:
     def _send_reply(self, number: int, body: list[object]) -> None:
         try:
             self._connection.send(Reply(number, body, self._clock_ms()))
-        except ProtocolError as error:  # only answers to reads are so long
-            self._send_failure(number, not_done(error.code, f"the answer is a {error}: ask for less at once"))
+        except ProtocolError as error:  # only answers to reads are so long, or have sums
+            is_long = error.code is ErrorCode.frame_too_large
+            text = f"the answer is a {error}: ask for less at once" if is_long else f"the answer has {error}"
+            self._send_failure(number, not_done(error.code, text))
 
     def _send_failure(self, number: int, failed: Failed) -> None:
         code, text, wait_ms, hint = failed.code.value, failed.message[:1_000], failed.retry_after_ms, failed.hint

@@ -39,6 +39,7 @@ ATTEMPTS_MAX = 16  # of a batch: between gathering and the next attempt, others 
 CUTS_BEFORE_REFUSAL = 2  # a cut may miss a credit and hold a later debit of another shard; two in a row hardly do
 GRACE_SECONDS = 0.1  # after the deadline: whoever is asked may be the one to say so
 PAUSE_SECONDS_MAX = 0.2  # between two cuts
+SPENDABLE_MAX = 2**63 - 1  # of a share: its balance is below 2^62, its limit above -2^62; who wants more is refused
 MOVE_REFERENCE = "between shares"  # what the record says of a gathering
 
 WATCHED = (Operation.transfers, Operation.balances, Operation.update, Operation.outcome, Operation.transfer)
@@ -223,7 +224,7 @@ class SplitAccounts:
             mine = [row for row in np.flatnonzero(takes).tolist() if debits[row] == account]
             wanted: dict[int, int] = {}
             for row in mine:
-                wanted[numbers[row]] = wanted.get(numbers[row], 0) + amounts[row]
+                wanted[numbers[row]] = min(wanted.get(numbers[row], 0) + amounts[row], SPENDABLE_MAX)
             answer = await self._ask(call, COORDINATOR, PeerOperation.gather, [account, list(wanted.values())])
             if isinstance(answer, Failed):
                 return answer, batch
