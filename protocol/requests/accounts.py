@@ -71,13 +71,11 @@ class SplitRequest:
 
 def _new_account(row: Any) -> NewAccount:
     expect(type(row) is list and len(row) == 6, "[id, currency, minimum, maximum, owner, metadata] an account")
-    account = NewAccount(*row)
-    texts = account.id, account.currency, account.owner
-    expect(all(type(text) is str for text in texts), "id, currency and owner as text")
-    are_limits = is_limit(account.minimum) and is_limit(account.maximum)
-    expect(are_limits, "limits as integers of minor units, or null")
-    expect(type(account.metadata) is bytes, "metadata as bytes")
-    return account
+    id, currency, minimum, maximum, owner, metadata = row
+    expect(type(id) is type(currency) is type(owner) is str, "id, currency and owner as text")
+    expect(is_limit(minimum) and is_limit(maximum), "limits as integers of minor units, or null")
+    expect(type(metadata) is bytes, "metadata as bytes")
+    return NewAccount._make(row)
 
 
 @dataclass(frozen=True, slots=True)
