@@ -54,6 +54,15 @@ class Flag(IntFlag):
     reversal = 128
 
 
+def kind_of(flags: int) -> str:
+    """What a row is called: transfer (a reversal, too), hold, capture or void."""
+    if flags & Flag.hold:
+        return "hold"
+    if flags & Flag.capture:
+        return "capture"
+    return "void" if flags & Flag.void else "transfer"
+
+
 COMMIT_PROTOCOLS = ("2pc", "3pc")
 ONE_SHARD = "one shard"  # what decides where there is nothing to agree on
 _WIDTHS = {

@@ -57,16 +57,18 @@ class TransferRow(NamedTuple):
     timestamp_ns: int
     status: int
     metadata: str = ""  # as `protocol.metadata` packs it
-    reverses: bytes = b""  # the id of the transfer that this one gives back, wholly or in part; empty for none
-    rest: int | None = None  # of a hold that is open; only in the answer to `transfer`
+    # The id of the transfer that a reversal gives back, or of the hold of a capture or void; empty for none.
+    named: bytes = b""
+    rest: int | None = None  # of a hold that is open; only in the answer to `transfer`, as what follows
+    ttl: int = 0  # seconds that a hold lives
 
     def pack(self) -> list[Any]:
         """In the answer to `transfer`."""
         return list(self)
 
     def pack_entry(self) -> list[Any]:
-        """In that to `history`, which tells no rest."""
-        return list(self[:-1])
+        """In that to `history`, which tells nothing of what only an open hold has."""
+        return list(self[:-2])
 
 
 class AllowanceRow(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from protocol.columns import Flag, kind_of
 from protocol.ids import unpack as unpack_id
 from protocol.metadata import Metadata
 from protocol.metadata import unpack as unpack_metadata
@@ -12,6 +13,7 @@ from protocol.placement import Placement
 from protocol.rows import AccountRow, TransferRow
 from protocol.status import AccountState, Status
 
+SECOND_NS = 1_000_000_000
 ACCOUNT_STATES = tuple(state.name for state in AccountState)
 
 
@@ -88,18 +90,37 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One transfer in an account's history."""
+    """A transfer, hold, capture or void that has happened: what `find` tells, and an account's history row by row."""
 
     id: int
     debit: str
     credit: str
-    amount: int
+    amount: int  # minor units; of a void what it gave back
     code: int
-    flags: int
+    flags: Flag
     reference: str
     timestamp_ns: int
     metadata: Metadata = field(default_factory=dict, hash=False)
     reverses: int | None = None  # the transfer that this one gives back, wholly or in part
+    hold: int | None = None  # that a capture takes from, or a void ends
+    rest: int | None = (
+        None  # of a hold, what captures may still take: 0 once it has ended. Only `find` tells it, as what follows
+    )
+    expires_ns: int | None = None  # of a hold: not before then; later where its shard had no leader for a while
+
+    @property
+    def kind(self) -> str:
+        """transfer, hold, capture or void, as events name it."""
+        return kind_of(self.flags)
+
+    @staticmethod
+    def found(row: TransferRow) -> Entry:
+        """As `of`, from an answer that tells how a hold stands."""
+        entry = Entry.of(row)
+        if entry.kind != "hold":
+            return entry
+        expires_ns = row.timestamp_ns + row.ttl * SECOND_NS if row.ttl else None
+        return replace(entry, rest=row.rest or 0, expires_ns=expires_ns)
 
     @staticmethod
     def of(row: TransferRow) -> Entry:
@@ -111,11 +132,12 @@ class Entry:
             row.credit,
             row.amount,
             row.code,
-            row.flags,
+            Flag(row.flags),
             row.reference,
             row.timestamp_ns,
             unpack_metadata(row.metadata),
-            unpack_id(row.reverses) if row.reverses else None,
+            unpack_id(row.named) if row.named and row.flags & Flag.reversal else None,
+            unpack_id(row.named) if row.named and row.flags & (Flag.capture | Flag.void) else None,
         )
 
 

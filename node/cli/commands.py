@@ -12,7 +12,7 @@ from node.cli.legs import transaction
 from node.cli.options import parse
 from node.cli.output import show
 from node.cli.payments import capture, outcome, transfer, void
-from node.cli.questions import history, status
+from node.cli.questions import find, history, status
 from node.cli.tracing import show_trace
 from protocol import __version__
 from protocol.client import connect
@@ -20,7 +20,7 @@ from protocol.errors import RingpayError
 
 COMMANDS = {
     "account": account, "transfer": transfer, "hold": transfer, "capture": capture, "void": void,
-    "history": history, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
+    "history": history, "find": find, "outcome": outcome, "audit": show_audit, "status": status, "trace": show_trace,
     "lock": hold_lock, "allowance": allowance, "transaction": transaction, "events": events,
 }  # fmt: skip
 

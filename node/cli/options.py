@@ -18,7 +18,7 @@ from node.cli.holding import add_lock, read_outer_owners, split_program
 from node.cli.legs import add_transaction, read_legs
 from node.cli.output import OutputLost, show
 from node.cli.payments import add_outcome, add_payments, guards
-from node.cli.questions import add_history, add_status
+from node.cli.questions import add_find, add_history, add_status
 from node.cli.tracing import add_trace
 from protocol import money
 
@@ -36,6 +36,7 @@ Examples:
   scripts/pay transaction legs.json
   scripts/pay history alice -o json
   scripts/pay allowance alice 250.00 --currency EUR --zone Europe/Berlin
+  scripts/pay find 0192f3c4a5b6000102030405060708ff
   scripts/pay trace 0192f3c4a5b6000102030405060708ff
   scripts/pay lock settlement:bob -- ./settle.sh
   scripts/pay events --follow --kind transfers --prefix shops: -o json
@@ -84,6 +85,7 @@ def parse() -> argparse.Namespace:
     add_transaction(commands, guarded)
     add_payments(commands, guarded)
     add_history(commands, shared)
+    add_find(commands, shared)
     add_outcome(commands, shared)
     add_audit(commands, shared)
     add_status(commands, shared)

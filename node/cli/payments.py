@@ -184,8 +184,9 @@ def moved(client: SyncClient, options: argparse.Namespace, amount: int | None) -
 def add_outcome(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Declares `pay outcome`; `shared` has the options of all commands."""
     outcome = commands.add_parser(
-        "outcome", help="settle what became of a transfer: one that has not happened never will", parents=[shared]
-    )
+        "outcome", help="settle what became of a transfer: one that has not happened never will", parents=[shared],
+        description="Settles it for good: what has not happened by now is cancelled, and never will. To look only: pay find.",
+    )  # fmt: skip
     outcome.add_argument("id", type=parse_id)
     outcome.add_argument("--debit", type=account_id, required=True, help="its debit account")
 

@@ -1,4 +1,4 @@
-"""`pay history` and `status`."""
+"""`pay history`, `find` and `status`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from node.cli.arguments import account_id, positive
+from node.cli.arguments import account_id, parse_id, positive
 from node.cli.health import health
-from node.cli.output import complain, show, show_pages
+from node.cli.output import complain, show, show_pages, show_record
 from node.cli.shown import NANOSECONDS, amount, metadata_text, moment, seconds
 from protocol import ids
 from protocol.client import Entry, SyncClient
-from protocol.columns import Flag
+from protocol.errors import Refused
 from protocol.views import NodeClock
 
 
@@ -36,17 +36,50 @@ def history(client: SyncClient, options: argparse.Namespace) -> int:
 
 def entry_row(entry: Entry, currency: str, form: str) -> Mapping[str, Any]:
     """A transfer for printing."""
-    flags = ",".join(flag.name or "" for flag in Flag(entry.flags)) or "transfer"
-    about: dict[str, Any] = {"id": ids.format(entry.id), "kind": flags}
+    about: dict[str, Any] = {"id": ids.format(entry.id), "kind": entry.kind}
     parties = {"currency": currency, "debit": entry.debit, "credit": entry.credit}
     own = {"code": entry.code, "reference": entry.reference}
-    reverses = None if entry.reverses is None else ids.format(entry.reverses)
+    reverses, hold = (None if id is None else ids.format(id) for id in (entry.reverses, entry.hold))
     if form == "json":
-        own |= {"metadata": dict(entry.metadata), "reverses": reverses, "timestamp_ns": entry.timestamp_ns}
+        about["flags"] = [flag.name for flag in entry.flags]
+        own |= {
+            "metadata": dict(entry.metadata),
+            "reverses": reverses,
+            "hold": hold,
+            "timestamp_ns": entry.timestamp_ns,
+        }
         return about | {"amount": entry.amount} | parties | own
     own["metadata"] = metadata_text(entry.metadata)
-    own["reverses"] = reverses
+    own["of"] = hold or reverses
     return {"time": moment(entry.timestamp_ns)} | about | {"amount": amount(entry.amount, currency)} | parties | own
+
+
+def add_find(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Declares `pay find`; `shared` has the options of all commands."""
+    find = commands.add_parser(
+        "find", parents=[shared], help="look up what happened under an id, and what is left of a hold; changes nothing",
+        description="Looks only. A payment that is not found may still be on its way: pay outcome settles it for good.",
+    )  # fmt: skip
+    find.add_argument("id", type=parse_id)
+    find.add_argument(
+        "--debit", type=account_id, metavar="ACCOUNT", help="its debit account: asks that account's shard alone (all)"
+    )
+
+
+def find(client: SyncClient, options: argparse.Namespace) -> int:
+    """`pay find`: what happened under an id. Returns the exit code; raises RingpayError."""
+    entry = client.find(options.id, options.debit)
+    if entry is None:
+        raise Refused("transfer_not_found", "the id of a transfer, hold, capture or void that has happened")
+    currency = client.account(entry.debit).currency
+    row = dict(entry_row(entry, currency, options.form))
+    if options.form == "json":
+        show([row | {"left": entry.rest, "expires_ns": entry.expires_ns}], options.form)
+        return 0
+    if entry.rest is not None:
+        row |= {"left": amount(entry.rest, currency), "expires": moment(entry.expires_ns) if entry.rest else "ended"}
+    show_record(row)
+    return 0
 
 
 def clock_cells(clock: NodeClock | None, form: str) -> dict[str, Any]:

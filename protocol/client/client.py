@@ -429,9 +429,12 @@ class Client(Following):
         """
         return await settle(self._calls, self._holds, id, debit, self._calls.deadline(timeout))
 
-    async def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
-        """The transfer, hold, capture or void that happened under an id; None if none did. Every shard is asked, and must answer."""
-        return await self._holds.find(id, timeout)
+    async def find(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Entry | None:
+        """The transfer, hold, capture or void that happened under an id, and what is left of a hold; None if none did. Changes nothing.
+
+        Every shard is asked, and must answer; with `debit` only that of this debit account.
+        """
+        return await self._holds.find(id, timeout, debit)
 
     async def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:
         """What became of a transfer: round, coordinator, participants, their votes, the decision, and when each phase was.

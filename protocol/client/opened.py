@@ -7,7 +7,7 @@ from protocol.client.arguments import check_text, id_bytes
 from protocol.client.calls import Calls
 from protocol.client.refusals import refused
 from protocol.operations import Operation
-from protocol.requests import FindRequest
+from protocol.requests import FindRequest, TransferRequest
 from protocol.status import TRANSFERS_MAX, Status
 from protocol.views import Entry
 
@@ -28,12 +28,19 @@ class OpenedHolds:
         if len(self._known) > TRANSFERS_MAX:
             del self._known[next(iter(self._known))]
 
-    async def find(self, id: int, timeout: float | None) -> Entry | None:
-        """What happened under an id. Every shard is asked, and must answer."""
-        row = transfer_of(await self._calls.ask(Operation.find_by_id, [], FindRequest(id_bytes(id)).pack(), timeout))
-        if row is None or row.status != Status.created:
+    async def find(self, id: int, timeout: float | None, debit: str | None = None) -> Entry | None:
+        """What happened under an id. Every shard is asked, and must answer; with `debit` that of this account alone."""
+        if debit is None:
+            answer = await self._calls.ask(Operation.find_by_id, [], FindRequest(id_bytes(id)).pack(), timeout)
+        else:
+            name = check_text(debit, "debit account")
+            answer = await self._calls.ask(
+                Operation.transfer, [name], TransferRequest(id_bytes(id), name).pack(), timeout
+            )
+        row = transfer_of(answer)
+        if row is None or row.status != Status.created or row.debit != (debit or row.debit):
             return None
-        entry = Entry.of(row)
+        entry = Entry.found(row)
         self.remember(id, entry.debit, entry.credit)
         return entry
 

@@ -309,8 +309,8 @@ class SyncClient:
         return self._run(self._client.outcome(id, debit, timeout=timeout))
 
     @documented_as(Client.find)
-    def find(self, id: int, *, timeout: float | None = None) -> Entry | None:
-        return self._run(self._client.find(id, timeout=timeout))
+    def find(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Entry | None:
+        return self._run(self._client.find(id, debit, timeout=timeout))
 
     @documented_as(Client.trace)
     def trace(self, id: int, debit: str | None = None, *, timeout: float | None = None) -> Trace:

@@ -47,7 +47,7 @@ def test_a_payment_is_reversed(cluster: LocalCluster) -> None:
         refused.returncode == 1 and "exceeds_reversible_amount" in refused.stderr and "what is left" in refused.stderr
     )
     (row,) = json.loads(pay(cluster, "history", "alice", "--newest-first", "--limit", 1, "-o", "json").stdout)
-    assert (row["kind"], row["amount"], row["reverses"]) == ("reversal", 60, paid["id"])
+    assert (row["kind"], row["flags"], row["amount"], row["reverses"]) == ("transfer", ["reversal"], 60, paid["id"])
     assert paid["id"] in pay(cluster, "history", "alice", "--newest-first", "--limit", 1).stdout
     assert pay(cluster, *back, 1, "--reverses", "x").returncode == 2
 

@@ -22,11 +22,12 @@ from protocol.client import (
     sync,
 )
 from protocol.client.background import Background
+from protocol.columns import Flag
 from protocol.views import Account, Receipt
 
 TWINS: dict[object, object] = {Client: SyncClient, Lock: SyncLock, Subscription: SyncSubscription}
 ADDRESS = "127.0.0.1:1"  # nobody listens there
-ENTRIES = [Entry(id, "a", "b", 1, 0, 0, "", 0) for id in range(1, 8)]
+ENTRIES = [Entry(id, "a", "b", 1, 0, Flag.none, "", 0) for id in range(1, 8)]
 
 
 class Face(NamedTuple):

@@ -18,7 +18,7 @@ from node.core.ledger.limits import (
     Positions,
     currency_text,
 )  # fmt: skip
-from node.core.ledger.origins import REVERSAL
+from node.core.ledger.origins import NAMING
 from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
 from node.core.ledger.stored import SEGMENTS, stored_segment
@@ -73,7 +73,7 @@ def answer_accounts(books: Books, body: Body) -> Answer:
 
 
 def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
-    """["transfer", row or None]: a row as in history, then what is left of its hold (None: not open)."""
+    """["transfer", row or None]: a row as in history, then what is left of its hold (None: not open) and its seconds to live."""
     id = body[1]
     if not isinstance(id, bytes) or len(id) != 16:
         raise ProtocolError("transfer: expected a 16-byte id")
@@ -84,7 +84,9 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
     is_settling = hold is not None and bool(hold.voiding or hold.undecided)  # a client may know its round's outcome
-    row = _row(books, *found)._replace(rest=None if hold is None else hold.rest)
+    source, place = found
+    row = _row(books, source, place)
+    row = row._replace(rest=None if hold is None else hold.rest, ttl=source.extra_at(place)[1])
     return Answer(["transfer", row.pack()], is_undecided=is_settling)
 
 
@@ -119,7 +121,7 @@ def _row(books: Books, source: Columns, place: int) -> TransferRow:
         source.id_at(place), _name(books, source, source.debit.item(place)), _name(books, source, source.credit.item(place)),
         source.amount.item(place), source.code.item(place), flags & ~CREDIT_LEG, source.references.at(place),
         source.timestamp_ns.item(place), source.status.item(place), source.metadata.at(place),
-        source.extra_at(place)[0] if flags & REVERSAL else b"",
+        source.extra_at(place)[0] if flags & NAMING else b"",
     )  # fmt: skip
 
 
