@@ -33,8 +33,9 @@ def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "events", parents=[shared], help="what has happened to accounts, transfers, holds, allowances and locks",
         description="Up to now, or with --follow from then on, too. In the order of each shard, at least once. -o json prints an object a "
-        "line: minor units, ns, bytes in hexadecimal, and the cursor by which --cursor goes on behind it. A table has the columns of its "
-        "kind, with a head wherever another kind follows; of is the hold that a capture takes from, or what a reversal gives back.",
+        "line: minor units, ns, bytes in hexadecimal, and the cursor by which --cursor goes on behind it; Client.subscribe says what each "
+        "kind tells by which names, and what is none is left out. A table has the columns of its kind, with a head wherever another kind "
+        "follows; of is the hold that a capture takes from, or what a reversal gives back.",
     )  # fmt: skip
     kinds = [kind.value for kind in EventKind]
     command.add_argument("--kind", action="append", choices=kinds, help="of these only, given once or often (all)")
@@ -44,7 +45,9 @@ def add_events(commands: Any, shared: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--cursor", default=OLDEST, help="behind this one: of an earlier line, oldest (what is kept) or newest (oldest)"
     )
-    command.add_argument("--follow", action="store_true", help="wait for what comes, until interrupted")
+    command.add_argument(
+        "--follow", action="store_true", help="wait for what comes, until interrupted, also while shards are away"
+    )
 
 
 def events(client: SyncClient, options: argparse.Namespace) -> int:

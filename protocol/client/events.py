@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 from protocol.answers import FactsAhead, FactsTold, FactsTooOld, facts_of
 from protocol.client.arguments import check_bool, check_text, wrong
 from protocol.client.calls import Calls, check_seconds
-from protocol.errors import Busy, CursorTooOld
+from protocol.errors import Busy, CursorTooOld, Unreachable
 from protocol.events import (
     CLUSTER_KINDS,
     NEWEST,
@@ -32,6 +32,7 @@ from protocol.placement import COORDINATOR, called
 from protocol.requests import FactsRequest
 
 Result = TypeVar("Result")
+Kind = EventKind | Literal["accounts", "transfers", "holds", "allowances", "locks"]
 
 WAIT_MS = 2_000  # for news, a question: shorter than an attempt of a call
 SETTLING_MS = 1_000  # that rounds may take to be decided which have been answered already: some milliseconds, usually
@@ -41,6 +42,7 @@ WAITING_ROWS = (
 GATHERING_SECONDS = (
     0.1  # between two answers of a shard that has much to tell: many small ones would take its time from payments
 )
+AWAY_SECONDS = 0.2  # between two calls to a shard that a follower waits for
 WHOLE_AT_ONCE = 2  # questions of a subscription that may be answered with a whole segment: some megabytes each
 
 
@@ -187,6 +189,8 @@ class Subscription:
         return groups
 
     async def _stand(self) -> list[int]:
+        if self._follow and self._has_begun:  # whatever is away now is waited for
+            return list(self._ends)
         table = await self._calls.table(self._timeout)
         if isinstance(self._start, Cursor):
             self._check_cursor(self._start, table.shards)
@@ -231,6 +235,20 @@ class Subscription:
             raise wrong(f"a cursor with {called(unknown[0])}: expected shards of 0 to {shards}")
 
     async def _next(self, group: int, position: Position) -> EventBatch:
+        """What comes next of a shard. A follower waits while it does not answer: the others go on meanwhile."""
+        is_away = False
+        while True:
+            try:
+                if is_away:  # a small question takes no turn from shards with much to tell
+                    await self._ask(group, position, 0, 0)
+                return await self._read(group, position)
+            except (Unreachable, Busy):
+                if not self._follow or not self._calls.left(self._calls.deadline(self._timeout)):
+                    raise
+                is_away = True
+            await asyncio.sleep(AWAY_SECONDS)
+
+    async def _read(self, group: int, position: Position) -> EventBatch:
         """As much as there is where the shard is ahead of the position, as far as that is known; else what comes."""
         is_behind = not self._follow or position.is_before(self._ends[group])
         if not is_behind and group in self._busy:
@@ -299,7 +317,7 @@ class Following:
 
     def subscribe(
         self,
-        kinds: str | Sequence[str],
+        kinds: Kind | Sequence[Kind],
         *,
         prefix: str = "",
         cursor: str = OLDEST,
@@ -310,8 +328,16 @@ class Following:
 
         Of accounts (locks) whose ids (names) begin with `prefix`. From `oldest`, `newest` (what happens from now on) or a `cursor` of an
         earlier subscription on; of shards that this one did not read, from their oldest. Without `follow` it ends with what there was when
-        it began. In the order of each shard, each event at least once. Raises Unreachable or Busy when a shard has not answered within
-        `timeout`, CursorTooOld, and ProtocolError(bad_request) for a cursor of another cluster, or one ahead of it.
+        it began. In the order of each shard, each event at least once. Raises CursorTooOld, ProtocolError(bad_request) for a cursor of
+        another cluster, or one ahead of it, and Unreachable or Busy when a shard has not answered within `timeout`: a follower only when
+        it begins. From then on it waits for a shard that is away, while the others go on.
+
+        What an event tells stands in its `.data`; amounts in minor units, ids as integers, `metadata` of an account as bytes:
+        transfer, capture, void: id, debit, credit, amount, currency, code, reference; hold, of a capture or void; reverses and metadata,
+        where there are some. hold: the same, with ttl in seconds. hold_ended: hold, debit, credit, rest (given back), currency, and
+        reason (captured, voided or expired). account_opened, account_updated: account, currency, minimum, maximum, status, owner,
+        metadata, version, split. allowance_set: account, amount (None: none any more), zone. lock_granted, lock_released: lock, token,
+        owner; of the latter reason.
         """
         seconds = None if timeout is None else check_seconds(timeout)
         return Subscription(

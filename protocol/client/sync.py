@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from protocol.client.background import Background
 from protocol.client.balancing import Balancing
 from protocol.client.client import HISTORY_PAGE, LOCK_TTL_SECONDS, TIMEOUT_SECONDS, Client
+from protocol.client.events import Kind
 from protocol.client.guards import Guard
 from protocol.client.legs import Leg
 from protocol.client.locks import LockOwner
@@ -325,7 +326,7 @@ class SyncClient:
     @documented_as(Client.subscribe)
     def subscribe(
         self,
-        kinds: str | Sequence[str],
+        kinds: Kind | Sequence[Kind],
         *,
         prefix: str = "",
         cursor: str = OLDEST,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from protocol.client import Client, Event, Subscription, SyncSubscription, connect
+from protocol.client.events import Kind
 from protocol.errors import Busy, CursorTooOld, OutcomeUnknown, ProtocolError, Refused, Unreachable
 from protocol.events import OLDEST, Cursor, EventKind, Position, Series
 from protocol.status import Status
@@ -21,7 +23,7 @@ from tests.e2e.nodes import running
 
 SHARDS = 4
 PATIENCE_SECONDS = 20.0  # of a test: it fails then instead of hanging
-KINDS = [kind.value for kind in EventKind]
+KINDS = list(EventKind)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def place_of(event: Event) -> tuple[int, str, int]:
     return event.shard, event.series, event.number
 
 
-async def up_to_now(client: Client, kinds: list[str] | str = KINDS, **options: Any) -> list[Event]:
+async def up_to_now(client: Client, kinds: Kind | Sequence[Kind] = KINDS, **options: Any) -> list[Event]:
     """All that there is."""
     return [event async for event in client.subscribe(kinds, follow=False, **options)]
 
@@ -105,6 +107,8 @@ async def test_every_kind_is_told(cluster: LocalCluster) -> None:
     assert allowance.data == {"account": "all:alice", "amount": 500, "zone": "Europe/Berlin"}
     locked = [(event.name, event.data["token"]) for event in events if event.kind is EventKind.locks]
     assert locked == [("lock_granted", token), ("lock_released", token)]
+    guide = re.findall(r"[a-z_]+", Client.subscribe.__doc__ or "")
+    assert {word for event in events for word in (event.name, *event.data)} <= set(guide)
 
 
 # -- whatever dies ------------------------------------------------------------------------------------------------
