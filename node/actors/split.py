@@ -22,7 +22,7 @@ from node.actors.router import Call, Router
 from node.core.commit import number_transactions
 from node.core.ledger.commands import FollowCommand, ShareCommand, UpdateCommand
 from node.core.machine import Body, apply_request
-from node.core.splits import Splits, add_command, moves_home, plan_moves
+from node.core.splits import ShareMove, Splits, add_command, moves_home, plan_moves
 from node.core.splits import status_of as listing_of
 from node.ports import Clock
 from protocol import ids
@@ -343,13 +343,13 @@ class SplitAccounts:
                 job.reply(overdue("gathering"))
         return [job for job in jobs if job.deadline >= now]
 
-    async def _move(self, account: str, moves: list[tuple[int, int, int]], deadline: float) -> None:
+    async def _move(self, account: str, moves: list[ShareMove], deadline: float) -> None:
         """One round between the shares. Whatever becomes of it, the next attempt of the transfers finds out."""
         names = SEPARATOR.join([account] * len(moves))
-        amounts = np.array([amount for _, _, amount in moves], "<i8").tobytes()
+        amounts = np.array([move.amount for move in moves], "<i8").tobytes()
         references = SEPARATOR.join([MOVE_REFERENCE] * len(moves))
         batch = Transfers(self._ids.take(len(moves)), names, names, amounts, reference=references)
-        groups = np.array([[debit_group, credit_group] for debit_group, credit_group, _ in moves], np.int32)
+        groups = np.array([[move.debit_group, move.credit_group] for move in moves], np.int32)
         done, reply = promised()
         self._submit(Submit(batch, groups[:, 0], groups[:, 1], deadline, reply, source=0))
         await done

@@ -7,8 +7,8 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 
 | command | logged as | answer |
 |---|---|---|
-| ["set", account, amount or None, zone, id, id of the change before it] | [..., row, until_ns, status] | ["allowance", `AllowanceStatus`] |
-| ["renew"] | ["renew", [allowance, until_ns, ...]] | ["renew"] |
+| ["set", a `SetAllowanceRequest`, packed] | `SetCommand` | ["allowance", `AllowanceStatus`] |
+| ["renew"] | `RenewCommand` | ["renew"] |
 
 | question | answer |
 |---|---|
@@ -16,6 +16,7 @@ whole amount; what its end gives back on the same day may be paid out again. Cap
 
 What happens where, as a guide to a part of your own:
 - `operations`, in `operations.py`: what clients may ask it for (in the form of `protocol/requests/`), and which account places it.
+- Commands have names, and one place where they are packed and unpacked: `commands.py`.
 - `resolve`, at the leader: the account's row is asked of the ledger, and when the day ends is found out (`days`). Time zones are
   changed by governments and by updates of the machine, so replicas must not look at them: the log holds when each day ends. A leader whose
   tz database lacks a zone refuses changes that name it, and lets each day of those that are set last 24 hours from the last midnight.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from node.core.allowances.columns import NONE, PAGES, TERMS, Columns, Positions, Terms
+from node.core.allowances.commands import DayEnd, RenewCommand, SetCommand, pack_days, unpack_days
 from node.core.allowances.counted import HOLDS, ROUNDS, Counted, Pending
 from node.core.allowances.days import end_after_whole_days_ns, end_of_day_ns, find_zone
 from node.core.allowances.docket import AllowancesDocket, ending_rows, find_counting
@@ -35,6 +36,7 @@ from node.core.machine import (
 )
 from protocol.errors import ProtocolError
 from protocol.events import EventKind
+from protocol.requests import SetAllowanceRequest
 from protocol.status import AMOUNT_MAX, AllowanceStatus
 
 RENEWED_PER_ENTRY_MAX = 1_024  # days that begin in one entry: a millisecond of every replica
@@ -59,40 +61,38 @@ class Allowances(BasePart):
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """A change, or the days that are over. Raises ProtocolError for one that has the wrong form."""
         match body:
-            case ["set", str(account), int() | None as amount, str(zone), bytes(id), bytes(after)]:
-                return Alone(["set", account, amount, zone, id, after, *self._look_up(account, amount, zone, asking)])
+            case ["set", *_]:
+                return Alone(self._look_up(SetCommand.asked_in(body), asking).pack())
             case ["renew"]:
                 ended = self._columns.ended(asking.now_ns)[:RENEWED_PER_ENTRY_MAX]
-                return Alone(["renew", self._following_days(ended, asking)])
+                return Alone(RenewCommand(self._following_days(ended, asking)).pack())
             case _:
                 raise ProtocolError("allowances: expected set or renew")
 
-    def _look_up(self, account: str, amount: int | None, zone: str, asking: Asking) -> tuple[int, int, int]:
-        """The account's row, when its day ends, and why the change is refused whatever the state, or 0."""
-        found = asking.ask(LEDGER, ["row", account])
+    def _look_up(self, asked: SetAllowanceRequest, asking: Asking) -> SetCommand:
+        found = asking.ask(LEDGER, ["row", asked.account])
         assert isinstance(found, Answer), "accounts are in memory"
-        (row,) = found.body[1:]
-        known = find_zone(zone)
+        _, row = found.body
+        known = find_zone(asked.zone)
         status = AllowanceStatus.set
         if row is None:
             status = AllowanceStatus.account_not_found
-        elif amount is not None and not 0 <= amount <= AMOUNT_MAX:
+        elif asked.amount is not None and not 0 <= asked.amount <= AMOUNT_MAX:
             status = AllowanceStatus.amount_out_of_range
         elif known is None:
             status = AllowanceStatus.time_zone_unknown
-        return -1 if row is None else row, 0 if known is None else end_of_day_ns(known, asking.now_ns), int(status)
+        return SetCommand(asked, row, 0 if known is None else end_of_day_ns(known, asking.now_ns), status)
 
-    def _following_days(self, allowances: Positions, asking: Asking) -> list[int]:
-        """allowance, when its next day ends, ..."""
-        flat: list[int] = []
+    def _following_days(self, allowances: Positions, asking: Asking) -> list[DayEnd]:
+        days: list[DayEnd] = []
         for allowance in allowances.tolist():
             zone = find_zone(self._columns.terms[allowance].zone)
             if zone is None:
                 ends_ns = end_after_whole_days_ns(self._columns.until_ns.item(allowance), asking.now_ns)
             else:
                 ends_ns = end_of_day_ns(zone, asking.now_ns)
-            flat += (allowance, ends_ns)
-        return flat
+            days.append(DayEnd(allowance, ends_ns))
+        return days
 
     def joins(self) -> bool:
         """As soon as there is an allowance."""
@@ -104,53 +104,54 @@ class Allowances(BasePart):
             return None
         allowances = np.unique(find_counting(self._columns, payments).of)
         over = allowances[self._columns.until_ns[allowances] <= asking.now_ns]
-        return self._following_days(over, asking) if len(over) else None
+        return pack_days(self._following_days(over, asking)) if len(over) else None
 
     # -- on every replica -----------------------------------------------------------------------------------------
 
     def apply(self, body: Body, at: At) -> Body:
         """Carries out a change, or begins days."""
-        match body:
-            case ["set", *change]:
-                return ["allowance", int(self._set(change, at))]
-            case ["renew", flat]:
-                self._begin_days(flat, at)
+        match body[0]:
+            case "set":
+                return ["allowance", int(self._set(SetCommand.unpack(body), at))]
+            case "renew":
+                self._begin_days(RenewCommand.unpack(body).days, at)
                 return ["renew"]
             case _:
                 raise AssertionError(f"unknown command {body[:1]}")
 
-    def _set(self, change: Body, at: At) -> AllowanceStatus:
+    def _set(self, change: SetCommand, at: At) -> AllowanceStatus:
         """Once: a repeat of the change that came last is answered as that was, an earlier one conflicts.
 
         When the day ends was found before this entry was stamped: if it is over by now, the leader is to look again.
         """
-        account, amount, zone, id, after, row, until_ns, status = change
-        allowance = self._columns.find(account)
+        asked, until_ns = change.asked, change.until_ns
+        allowance = self._columns.find(asked.account)
         last = b"" if allowance == NONE else self._columns.terms[allowance].last_change
-        if id == last:
+        if asked.id == last:
             return AllowanceStatus.set
-        if status != AllowanceStatus.set:
-            return AllowanceStatus(status)
-        if after != last:
+        if change.status != AllowanceStatus.set or change.row is None:
+            return change.status
+        if asked.after != last:
             return AllowanceStatus.version_conflict
         if until_ns <= at.timestamp_ns:
             return AllowanceStatus.retry
         if allowance != NONE:
             self._columns.begin_day(allowance, until_ns, at.timestamp_ns)
-            if zone == self._columns.terms[allowance].zone:
+            if asked.zone == self._columns.terms[allowance].zone:
                 until_ns = self._columns.until_ns.item(allowance)
-        self._columns.put(Terms(account, row, zone, amount is not None, id), amount or 0, until_ns)
-        self._untold.append(AllowanceSet(account, amount, zone))
+        terms = Terms(asked.account, change.row, asked.zone, asked.amount is not None, asked.id)
+        self._columns.put(terms, asked.amount or 0, until_ns)
+        self._untold.append(AllowanceSet(asked.account, asked.amount, asked.zone))
         return AllowanceStatus.set
 
-    def _begin_days(self, flat: list[int], at: At) -> None:
-        for allowance, until_ns in zip(flat[0::2], flat[1::2], strict=True):
-            self._columns.begin_day(allowance, until_ns, at.timestamp_ns)
+    def _begin_days(self, days: Sequence[DayEnd], at: At) -> None:
+        for day in days:
+            self._columns.begin_day(day.allowance, day.until_ns, at.timestamp_ns)
 
     def join(self, payments: Payments, body: Body | None, at: At, round_id: int | None) -> Docket | None:
         """A say in what leaves accounts with an allowance."""
         if body is not None:
-            self._begin_days(body, at)
+            self._begin_days(unpack_days(body), at)
         counting = find_counting(self._columns, payments)
         ending = ending_rows(self._columns, payments)
         if not len(counting.rows) and (round_id is None or not len(ending)):

@@ -190,14 +190,33 @@ class Pending:
 
 
 @dataclass(slots=True)
+class CountedRows:
+    """Rows that were taken by columns."""
+
+    transactions: Int32s
+    allowances: Int32s
+    amounts: Int64s
+
+
+@dataclass(slots=True)
+class CountedRow:
+    """A row that was taken alone."""
+
+    transaction: int
+    allowance: int
+    amount: int
+    hold_id: bytes  # of the hold that it opens, or empty
+
+
+@dataclass(slots=True)
 class Counted:
     """What one batch counts; `close` hands it on."""
 
     pending: Pending
     columns: Columns
     round_id: int | None
-    _pieces: list[tuple[Int32s, Int32s, Int64s]] = field(default_factory=list)
-    _single: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    _pieces: list[CountedRows] = field(default_factory=list)
+    _single: list[CountedRow] = field(default_factory=list)
     _ending: list[int] = field(default_factory=list)
     _opening: dict[bytes, int] = field(default_factory=dict)  # amounts of the holds among `_single`
     _ended: list[bytes] = field(default_factory=list)  # holds whose rest was given back, in a local batch
@@ -205,19 +224,19 @@ class Counted:
     def add(self, transactions: Int32s, allowances: Positions, amounts: Int64s) -> None:
         """Rows that were taken by columns; none of them opens a hold."""
         if self.round_id is not None:
-            self._pieces.append((transactions, allowances.astype(np.int32), amounts))
+            self._pieces.append(CountedRows(transactions, allowances.astype(np.int32), amounts))
 
     def add_one(self, transaction: int, allowance: int, amount: int, hold_id: bytes) -> None:
         """A row that was taken alone."""
-        self._single.append((transaction, allowance, amount, hold_id))
+        self._single.append(CountedRow(transaction, allowance, amount, hold_id))
         if hold_id:
             self._opening[hold_id] = amount
 
     def forget_one(self) -> None:
         """The row that was added last has been given back."""
-        *_, hold_id = self._single.pop()
-        if hold_id:
-            del self._opening[hold_id]
+        row = self._single.pop()
+        if row.hold_id:
+            del self._opening[row.hold_id]
 
     def held_today(self, hold_id: bytes, allowance: int) -> int | None:
         """What a hold of the account was opened with, if it has counted for the day under way, in this batch or before; else None."""
@@ -250,29 +269,32 @@ class Counted:
     def close(self) -> None:
         """Hands on what was not given back."""
         if self.round_id is None:
-            for _, allowance, amount, hold_id in self._single:
-                if hold_id:
-                    self.pending.open(hold_id, allowance, amount, self.columns.day.item(allowance))
+            for row in self._single:
+                if row.hold_id:
+                    self.pending.open(row.hold_id, row.allowance, row.amount, self.columns.day.item(row.allowance))
             for hold_id in self._ended:
                 self.pending.forget(hold_id)
             return
         if self._ending:
             self.pending.end_later(self.round_id, self._ending)
         pieces = [*self._pieces, self._columns_of_single()]
-        transactions = np.concatenate([piece[0] for piece in pieces])
-        allowances = np.concatenate([piece[1] for piece in pieces])
-        amounts = np.concatenate([piece[2] for piece in pieces])
+        transactions = np.concatenate([piece.transactions for piece in pieces])
+        allowances = np.concatenate([piece.allowances for piece in pieces])
+        amounts = np.concatenate([piece.amounts for piece in pieces])
         order = transactions.argsort(kind="stable")  # whichever way a row was taken
         if len(order):
             allowances = allowances[order]
             single_from = len(order) - len(self._single)
             places = order.argsort()[single_from:].tolist()
-            holds = [(place, row[3]) for place, row in zip(places, self._single, strict=True) if row[3]]
+            holds = [(place, row.hold_id) for place, row in zip(places, self._single, strict=True) if row.hold_id]
             reserved = Reserved(
                 transactions[order], allowances, amounts[order], self.columns.day[allowances], sorted(holds)
             )
             self.pending.reserve(self.round_id, reserved)
 
-    def _columns_of_single(self) -> tuple[Int32s, Int32s, Int64s]:
-        transactions, allowances, amounts = ([one[place] for one in self._single] for place in range(3))
-        return np.array(transactions, np.int32), np.array(allowances, np.int32), np.array(amounts, np.int64)
+    def _columns_of_single(self) -> CountedRows:
+        rows = self._single
+        return CountedRows(
+            np.array([row.transaction for row in rows], np.int32), np.array([row.allowance for row in rows], np.int32),
+            np.array([row.amount for row in rows], np.int64),
+        )  # fmt: skip

@@ -20,12 +20,22 @@ NOTHING: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(slots=True)
+class Before:
+    """An allowance as it was before a step of the transaction judged last."""
+
+    allowance: int
+    spent: int
+    reserved: int
+    held: int
+    undo: Callable[[], None]  # takes the rest of the step back
+
+
+@dataclass(slots=True)
 class Taken:
     """What the transaction judged last counts for."""
 
     transaction: int
-    # Allowance, and what was spent, reserved and held of it; how to take the rest of the step back.
-    before: list[tuple[int, int, int, int, Callable[[], None]]] = field(default_factory=list)
+    before: list[Before] = field(default_factory=list)  # a step each
     ending: list[int] = field(default_factory=list)  # the allowance of each row of a round that ends a hold
     reserved: dict[int, int] = field(default_factory=dict)  # by allowance, in a round
     returning: dict[int, int] = field(default_factory=dict)  # likewise, what it gives back of holds of this day
@@ -34,7 +44,7 @@ class Taken:
 class AllowancesDocket:
     """Rows that pay out of accounts with an allowance; implements `Docket`.
 
-    What a round takes is reserved, and `closed` with it; what a local batch takes is spent.
+    What a round takes is reserved until it is decided; what a local batch takes is spent.
     """
 
     def __init__(
@@ -162,8 +172,12 @@ class AllowancesDocket:
     def _note(self, taken: Taken, allowance: int, undo: Callable[[], None]) -> None:
         """An allowance is about to change."""
         columns = self._columns
-        numbers = (columns.spent.item(allowance), columns.reserved.item(allowance), columns.held.item(allowance))
-        taken.before.append((allowance, *numbers, undo))
+        spent, reserved, held = (
+            columns.spent.item(allowance),
+            columns.reserved.item(allowance),
+            columns.held.item(allowance),
+        )
+        taken.before.append(Before(allowance, spent, reserved, held, undo))
         columns.touch_one(allowance)
 
     def _judge_line(self, taken: Taken, line: int) -> int:
@@ -199,9 +213,11 @@ class AllowancesDocket:
         """See `Docket`."""
         assert self._taken is not None and self._taken.transaction == number, "only the transaction judged last"
         columns = self._columns
-        for allowance, spent, reserved, held, undo in reversed(self._taken.before):
-            columns.spent[allowance], columns.reserved[allowance], columns.held[allowance] = spent, reserved, held
-            undo()
+        for before in reversed(self._taken.before):
+            columns.spent[before.allowance] = before.spent
+            columns.reserved[before.allowance] = before.reserved
+            columns.held[before.allowance] = before.held
+            before.undo()
         self._counted.keep_holds(self._taken.ending)
         self._taken = None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from node.core.machine.operation import Body, Served, after_first
+from node.core.allowances.commands import SetCommand
+from node.core.machine.operation import Served, after_first
 from protocol.operations import Operation
 from protocol.requests import AllowanceRequest, SetAllowanceRequest
 
@@ -12,13 +13,9 @@ NAME = "allowances"
 ANSWER_BYTES = 256  # a zone's name and four numbers
 
 
-def _set(asked: SetAllowanceRequest) -> Body:
-    return ["set", asked.account, asked.amount, asked.zone, asked.id, asked.after]
-
-
 OPERATIONS: tuple[Served[Any], ...] = (
     Served(
-        Operation.set_allowance, NAME, True, SetAllowanceRequest.unpack, lambda asked: [asked.account], _set,
+        Operation.set_allowance, NAME, True, SetAllowanceRequest.unpack, lambda asked: [asked.account], SetCommand.ask,
         after_first, is_work=True,
     ),
     Served(

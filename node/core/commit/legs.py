@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from node.core.machine import Body
+from node.core.machine import Body, Guard, guards_command
 from protocol.columns import SEPARATOR, Cutter, Flag, Transfers
 
 LOCKS_GROUP = 0  # the cluster's own group keeps the locks
@@ -127,9 +127,9 @@ def _cut_many(
 
 
 def _add_guards(legs: dict[int, Legs], batch: Transfers, numbers: NDArray[np.int32]) -> None:
-    """Rows with a lock: `["guards", [[transaction, lock, token], ...]]`."""
+    """Rows with a lock."""
     names, tokens = batch.lock.split(SEPARATOR), np.frombuffer(batch.token or bytes(8 * len(batch)), "<u8")
     rows = np.flatnonzero([name != "" for name in names])
     if len(rows):
-        guards = [[int(numbers[row]), names[row], int(tokens[row])] for row in rows.tolist()]
-        legs[LOCKS_GROUP] = Legs(rows, np.zeros(len(rows), np.uint8), "locks", ["guards", guards])
+        guards = [Guard(int(numbers[row]), names[row], int(tokens[row])) for row in rows.tolist()]
+        legs[LOCKS_GROUP] = Legs(rows, np.zeros(len(rows), np.uint8), "locks", guards_command(guards))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from node.core.locks.claims import Claim
-from node.core.machine import At, Body, Failure, Marks, Payments, Statuses
+from node.core.machine import At, Failure, Guard, Marks, Payments, Statuses
 from protocol.status import Status
 
 
@@ -24,9 +25,9 @@ class Pins(Protocol):
 
 
 class GuardsDocket:
-    """`[[transaction, lock, token], ...]`; implements `Docket`. Closed, it gives one status a guard."""
+    """Implements `Docket`. Closed, it gives one status a guard."""
 
-    def __init__(self, locks: Pins, round_id: int, guards: list[Body], at: At) -> None:
+    def __init__(self, locks: Pins, round_id: int, guards: Sequence[Guard], at: At) -> None:
         self._locks = locks
         self._round_id = round_id
         self._guards = guards
@@ -34,8 +35,8 @@ class GuardsDocket:
         self._statuses = bytearray(len(guards))
         self._rows: dict[int, list[int]] = {}  # by transaction
         self._pinned: list[Claim] = []  # by the transaction judged last
-        for row, (number, _, _) in enumerate(guards):
-            self._rows.setdefault(number, []).append(row)
+        for row, guard in enumerate(guards):
+            self._rows.setdefault(guard.number, []).append(row)
 
     def few(self) -> None:
         """See `Docket`."""
@@ -54,8 +55,8 @@ class GuardsDocket:
         self._pinned = []
         failure: Failure | None = None
         for row in self._rows.get(number, ()):
-            _, name, token = self._guards[row]
-            status, pinned = self._locks.guard(self._round_id, name, token, self._at)
+            guard = self._guards[row]
+            status, pinned = self._locks.guard(self._round_id, guard.lock, guard.token, self._at)
             if pinned is not None:
                 self._pinned.append(pinned)
             if status and (failure is None or status < failure[1]):

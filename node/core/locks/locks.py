@@ -31,6 +31,8 @@ from node.core.machine import (
     Rows,
     Statuses,
     digest_of,
+    guards_of,
+    is_guards,
 )
 from protocol.answers import LockTold
 from protocol.events import EventKind
@@ -53,7 +55,7 @@ class Owner:
 
 class Locks(BasePart):
     """Commands: `["words", [LockWord, ...]]`, each looked at by `refusal_of` before, and `["expire"]`; both are answered by
-    `pack_answers`. In a commit round: `["guards", [[transaction, name, token], ...]]`.
+    `pack_answers`. In a commit round: `guards_command`.
     """
 
     name = "locks"
@@ -78,7 +80,7 @@ class Locks(BasePart):
 
     def resolve(self, body: Body, asking: Asking) -> Alone | Judged | Need:
         """Guards are judged with the transactions of their round; all else is logged as it comes."""
-        return Judged(((self.name, body),), None, 0) if _is_guards(body) else Alone(body)
+        return Judged(((self.name, body),), None, 0) if is_guards(body) else Alone(body)
 
     def apply(self, body: Body, at: At) -> Body:
         """Carries out a round of operations in their order, or ends the leases whose time is over."""
@@ -287,10 +289,9 @@ class Locks(BasePart):
 
     def open(self, body: Body, at: At, round_id: int | None) -> GuardsDocket:
         """The guards of a round."""
-        assert round_id is not None and _is_guards(body), "a lock guards the transactions of rounds"
-        _, guards = body
+        assert round_id is not None and is_guards(body), "a lock guards the transactions of rounds"
         self._begin(at)
-        return GuardsDocket(self, round_id, guards, at)
+        return GuardsDocket(self, round_id, guards_of(body), at)
 
     def guard(self, round_id: int, name: str, token: int, at: At) -> tuple[Status, Claim | None]:
         """Yes where the token holds its lock; from then on the lock passes to nobody before the round is decided.
@@ -397,11 +398,6 @@ def _order(claim: Claim) -> tuple[int, bytes]:
 def _wounds(claim: Claim, holder: Claim) -> bool:
     """Whether the holder is younger and not ending already."""
     return claim.order < holder.order and holder.state is ClaimState.holding
-
-
-def _is_guards(body: Body) -> bool:
-    kind, *_ = body
-    return bool(kind == "guards")
 
 
 def _why_ended(claim: Claim, at: At, status: LockStatus) -> str:

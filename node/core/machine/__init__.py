@@ -78,6 +78,7 @@ from node.core.machine.entry import (
     unpack_entry,
 )
 from node.core.machine.facts import Fact, HoldEnded
+from node.core.machine.guard import Guard, guards_command, guards_of, is_guards
 from node.core.machine.journal import FACTS_KEPT
 from node.core.machine.machine import TABLE, Machine
 from node.core.machine.operation import Body, Merging, Served, after_first, check_apart
@@ -129,12 +130,12 @@ from node.core.machine.trail import Trail
 __all__ = [
     "FACTS", "FACTS_KEPT", "FORM", "MACHINE", "NOT_SURE", "NOT_TOLD", "NO_ROWS", "ROUND_BITS", "SETTLED", "SUPERSEDED",
     "TABLE", "Alone", "Answer", "Asking", "At", "BasePart", "Body", "Change", "Decided", "Docket", "EpochBegun",
-    "EpochRequest", "Fact", "Failure", "HeldVote", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded", "Machine",
-    "Marker", "MarkerQuestion", "MarkerRequest", "Marks", "Merging", "Need", "OpenQuestion", "OpenRounds", "Opened",
-    "Over", "Part", "PartTrace", "Payments", "Precommit", "Prepare", "Question", "Report", "RoundQuestion",
+    "EpochRequest", "Fact", "Failure", "Guard", "HeldVote", "HoldEnded", "Int32s", "Judged", "Kind", "Loaded",
+    "Machine", "Marker", "MarkerQuestion", "MarkerRequest", "Marks", "Merging", "Need", "OpenQuestion", "OpenRounds",
+    "Opened", "Over", "Part", "PartTrace", "Payments", "Precommit", "Prepare", "Question", "Report", "RoundQuestion",
     "RoundRequest", "Rows", "Served", "ShardTrace", "Sighting", "StaleEpoch", "Statuses", "Superseded", "TraceQuestion",
     "Trail", "TransferRecord", "UnknownForm", "Votes", "VotesQuestion", "after_first", "apply_request", "check_apart",
-    "check_form", "digest_of", "first_failures", "is_round", "judge", "pack_decision", "pack_entry",
-    "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed", "unpack_request",
-    "unpack_vote",
+    "check_form", "digest_of", "first_failures", "guards_command", "guards_of", "is_guards", "is_round", "judge", "pack_decision",
+    "pack_entry", "rows_of", "status_of", "unpack_answer", "unpack_decision", "unpack_entry", "unpack_failed",
+    "unpack_request", "unpack_vote",
 ]  # fmt: skip

@@ -27,7 +27,7 @@ debit of another shard, so two cuts in a row are asked before a refusal; both co
 of an audit, on both sides.
 """
 
-from node.core.splits.plan import moves_home, plan_moves
+from node.core.splits.plan import ShareMove, moves_home, plan_moves
 from node.core.splits.splits import Splits, add_command, status_of
 
-__all__ = ["Splits", "add_command", "moves_home", "plan_moves", "status_of"]
+__all__ = ["ShareMove", "Splits", "add_command", "moves_home", "plan_moves", "status_of"]

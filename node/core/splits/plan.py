@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 
-def plan_moves(
-    available: Mapping[int, int], home: int, wanted: Sequence[int]
-) -> tuple[list[bool], list[tuple[int, int, int]]]:
-    """Whether the sum is enough for each transaction alone, and the moves (from group, to group, amount) for all of them together.
+@dataclass(frozen=True, slots=True)
+class ShareMove:
+    """Funds that go from one share of an account to another."""
+
+    debit_group: int
+    credit_group: int
+    amount: int
+
+
+def plan_moves(available: Mapping[int, int], home: int, wanted: Sequence[int]) -> tuple[list[bool], list[ShareMove]]:
+    """Whether the sum is enough for each transaction alone, and the moves for all of them together.
 
     `available` is what each group's share can give, `wanted` what each transaction takes, in order. A transaction that finds too
     little only beside those before it is not refused: they may fail for another reason. If the home share is short of what the sum
@@ -23,6 +31,6 @@ def plan_moves(
     return possible, moves_home(available, home)
 
 
-def moves_home(available: Mapping[int, int], home: int) -> list[tuple[int, int, int]]:
+def moves_home(available: Mapping[int, int], home: int) -> list[ShareMove]:
     """The moves of all that the other shares have."""
-    return [(group, home, amount) for group, amount in available.items() if group != home and amount > 0]
+    return [ShareMove(group, home, amount) for group, amount in available.items() if group != home and amount > 0]

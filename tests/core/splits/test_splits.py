@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.core.machine import At
-from node.core.splits import Splits, plan_moves
+from node.core.splits import ShareMove, Splits, plan_moves
 from protocol.status import SPLIT_ACCOUNTS_MAX, AccountStatus
 
 
@@ -44,11 +44,11 @@ def test_the_list_survives_a_restart() -> None:
 
 def test_the_home_part_gets_all_there_is() -> None:
     """Where it is short of what the sum covers; each transaction alone is measured by the sum."""
-    assert plan_moves({1: 0, 2: 100, 3: 20, 4: 0}, 1, [40]) == ([True], [(2, 1, 100), (3, 1, 20)])
-    assert plan_moves({1: 10, 2: 100}, 1, [110]) == ([True], [(2, 1, 100)])
-    assert plan_moves({1: 10, 2: 100}, 1, [111, 11]) == ([False, True], [(2, 1, 100)])
+    assert plan_moves({1: 0, 2: 100, 3: 20, 4: 0}, 1, [40]) == ([True], [ShareMove(2, 1, 100), ShareMove(3, 1, 20)])
+    assert plan_moves({1: 10, 2: 100}, 1, [110]) == ([True], [ShareMove(2, 1, 100)])
+    assert plan_moves({1: 10, 2: 100}, 1, [111, 11]) == ([False, True], [ShareMove(2, 1, 100)])
     assert plan_moves({1: 50, 2: 100}, 1, [50]) == ([True], [])
-    assert plan_moves({1: 0, 2: 100}, 1, [60, 50]) == ([True, True], [(2, 1, 100)])
+    assert plan_moves({1: 0, 2: 100}, 1, [60, 50]) == ([True, True], [ShareMove(2, 1, 100)])
     assert plan_moves({1: 10, 2: 5}, 1, [16]) == ([False], [])
 
 
@@ -60,10 +60,10 @@ def test_plans_are_sound(available: dict[int, int], wanted: list[int]) -> None:
     """No share gives what it has not; afterwards each covered debit is there; what is not possible never could be."""
     possible, moves = plan_moves(dict(available), 1, wanted)
     after = dict(available)
-    for payer, payee, amount in moves:
-        assert amount > 0 and payer != payee == 1
-        after[payer] -= amount
-        after[payee] += amount
+    for move in moves:
+        assert move.amount > 0 and move.debit_group != move.credit_group == 1
+        after[move.debit_group] -= move.amount
+        after[move.credit_group] += move.amount
     total = left = sum(available.values())
     for amount, is_possible in zip(wanted, possible, strict=True):
         assert is_possible == (amount <= total)
