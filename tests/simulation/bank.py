@@ -229,14 +229,13 @@ class Bank:
             return
         await self._send(transfer)
 
-    def _new_end(self, hold: Transfer | None = None) -> Transfer | None:
-        """Of this hold, or of one that was accepted; None where there is none."""
-        if hold is None:
-            now, known = self._loop.time(), self._records.transfers.values()
-            holds = [one for one in known if one.kind == "hold" and one.accepted_at < now]
-            if not holds:
-                return None
-            hold = self._random.choice(holds[-10:])
+    def _new_end(self) -> Transfer | None:
+        """Of a hold that was accepted; None where there is none."""
+        now, known = self._loop.time(), self._records.transfers.values()
+        holds = [one for one in known if one.kind == "hold" and one.accepted_at < now]
+        if not holds:
+            return None
+        hold = self._random.choice(holds[-10:])
         kind = self._random.choice(("capture", "capture", "capture", "void"))
         end = Transfer(self.client.new_id(), hold.debit, hold.credit, 0, kind, hold.id)
         if kind == "capture":
@@ -288,16 +287,13 @@ class Bank:
         rows: list[Transfer] = []
         count = self._random.randint(2, 5)
         while len(rows) < count:
-            match self._random.choice(("plain", "plain", "balancing", "hold", "both", "end", "reversal")):
+            match self._random.choice(("plain", "plain", "balancing", "hold", "hold", "end", "reversal")):
                 case "plain":
                     rows.append(self._new())
                 case "balancing":
                     rows.append(self._new_balancing())
                 case "hold":
                     rows.append(self._new("hold"))
-                case "both":
-                    rows.append(self._new("hold"))
-                    rows += filter(None, [self._new_end(rows[-1])])
                 case "end":
                     rows += filter(None, [self._new_end()])
                 case "reversal":
