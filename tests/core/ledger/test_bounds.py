@@ -7,6 +7,7 @@ import numpy as np
 from node.core.machine import Statuses
 from protocol import frames
 from protocol.columns import Flag
+from protocol.rows import TransferRow
 from protocol.status import AMOUNT_MAX
 from tests.core.ledger.driving import Driver, id_bytes
 from tests.core.ledger.model import Transfer
@@ -69,7 +70,7 @@ def test_a_hold_that_a_round_is_ending_is_not_looked_up_yet() -> None:
         assert driver.prepare(round_id, [row], 1) == [0]
         assert driver.ledger.query(["transfer", id_bytes(10)], {}).is_undecided  # type: ignore[union-attr]  # no stored rows
         driver.ledger.decide(round_id, _all_happen(), driver.at())
-        assert driver.query("transfer", id_bytes(10))[1][-1] == left
+        assert TransferRow(*driver.query("transfer", id_bytes(10))[1]).rest == left
 
 
 def _all_happen() -> Statuses:
