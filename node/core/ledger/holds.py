@@ -69,9 +69,53 @@ class Hold:
     @property
     def state(self) -> HoldState:
         """By what is reserved of it, and its time."""
-        if self.undecided or self.voiding:
+        if self.is_reserved:
             return HoldState.lapsing if self.expired else HoldState.settling
         return HoldState.lapsed if self.expired else HoldState.open
+
+    def take(self, amount: int) -> None:
+        """A round is to capture so much."""
+        before = self.state
+        self.rest -= amount
+        self.undecided += amount
+        self._step(before, HoldEvent.taken)
+
+    def take_rest(self) -> int:
+        """A round is to give back what is left: how much that is."""
+        before = self.state
+        self.voiding = self.rest
+        self._step(before, HoldEvent.taken)
+        return self.rest
+
+    def release(self, amount: int, *, happens: bool) -> None:
+        """A round that took so much is decided. Other rows of it may have taken more."""
+        before = self.state
+        self.undecided -= amount
+        self.rest += 0 if happens else amount
+        if not self.is_reserved:
+            self._step(before, HoldEvent.released)
+
+    def release_rest(self) -> None:
+        """The round that was to give back the rest is decided."""
+        before = self.state
+        self.voiding = 0
+        if not self.is_reserved:
+            self._step(before, HoldEvent.released)
+
+    def lapse(self) -> None:
+        """Its time has passed while a round takes of it."""
+        before = self.state
+        self.expired = True
+        self._step(before, HoldEvent.lapsed)
+
+    def _step(self, before: HoldState, event: HoldEvent) -> None:
+        after = TRANSITIONS.get((before, event))
+        assert after is self.state, f"a hold that is {before} would be {self.state} once {event}"
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether an open round takes of it."""
+        return bool(self.undecided or self.voiding)
 
     def pack(self) -> bytes:
         """All fields as bytes."""
@@ -80,6 +124,15 @@ class Hold:
             self.undecided, self.voiding, self.expired,
         ])  # fmt: skip
         return packed
+
+
+@dataclass(frozen=True, slots=True)
+class EndedHold:
+    """A hold, what was left of it, and how it ended."""
+
+    hold: Hold
+    rest: int
+    status: Status
 
 
 def stored_key(id: bytes) -> int:
@@ -98,9 +151,7 @@ class Holds:
         self.changed: dict[int, bytes] = {}  # serial -> id
         self.next_serial = 0
         self._expiries: list[tuple[int, bytes]] = []
-        self.untold: list[
-            tuple[Hold, int, Status]
-        ] = []  # that have ended, with their rest: the other parts do not know yet
+        self.untold: list[EndedHold] = []  # the other parts do not know yet
 
     def add(self, id: bytes, debit: int, credit: int, other: str, amount: int, expiry_ns: int) -> None:
         """Opens a hold."""
@@ -121,7 +172,7 @@ class Holds:
         self.changed[hold.serial] = id
         self.ended[-1][id] = int(status)
         self.unsaved_ended[id] = int(status)
-        self.untold.append((hold, hold.rest, status))
+        self.untold.append(EndedHold(hold, hold.rest, status))
 
     def reopen(self, hold: Hold) -> None:
         """Takes back an `end` of the same chain."""

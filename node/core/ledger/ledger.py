@@ -19,7 +19,7 @@ from node.core.ledger.commands import (
     UpdateAnswer,
     UpdateCommand,
 )
-from node.core.ledger.holds import Hold
+from node.core.ledger.holds import EndedHold
 from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
 from node.core.ledger.operations import OPERATIONS
@@ -135,13 +135,14 @@ class Ledger(BasePart):
             return ()
         ended, books.holds.untold = books.holds.untold, []
         others, books.untold = books.untold, []
-        return [*others, *(self._ended(*each) for each in ended)]
+        return [*others, *map(self._ended, ended)]
 
-    def _ended(self, hold: Hold, rest: int, status: Status) -> HoldEnded:
-        accounts = self.books.accounts
+    def _ended(self, ended: EndedHold) -> HoldEnded:
+        hold, accounts = ended.hold, self.books.accounts
         names = accounts.names
         credit = names[hold.credit] if hold.credit >= 0 else hold.other
-        return HoldEnded(hold.id, rest, END_REASONS[status], names[hold.debit], credit, accounts.currency(hold.debit))
+        currency = accounts.currency(hold.debit)
+        return HoldEnded(hold.id, ended.rest, END_REASONS[ended.status], names[hold.debit], credit, currency)
 
     def recorded(self) -> int:
         """Rows of the record."""

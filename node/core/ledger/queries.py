@@ -83,7 +83,7 @@ def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:
     if found is None:
         return Answer(["transfer", None], is_undecided=books.find_prepared(id))
     hold = books.holds.open.get(id)
-    is_settling = hold is not None and bool(hold.voiding or hold.undecided)  # a client may know its round's outcome
+    is_settling = hold is not None and hold.is_reserved  # a client may know its round's outcome
     source, place = found
     row = _row(books, source, place)
     row = row._replace(rest=None if hold is None else hold.rest, ttl=source.extra_at(place)[1])

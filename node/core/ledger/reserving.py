@@ -75,15 +75,13 @@ class Reserving(Exact):
         hold = self.books.holds.open[self.batch.hold_id(self.lines.positions[line])]
         self.note_hold(hold)
         if kind == VOID:
-            hold.voiding = self.moved[line] = hold.rest
+            self.moved[line] = hold.take_rest()
             self.own_holds[hold.id] = VOIDED
             return 0, hold.rest
         amount = self.lines.amount[line]
-        hold.rest -= amount
-        hold.undecided += amount
+        hold.take(amount)
         if self.lines.flags[line] & FINAL and hold.rest:
-            hold.voiding = hold.rest
             self.own_holds[hold.id] = CAPTURED
-            return amount, hold.rest
+            return amount, hold.take_rest()
         self.own_holds[hold.id] = self.own_holds.get(hold.id, 0) + amount
         return amount, 0

@@ -191,7 +191,7 @@ def _settle_hold(books: Books, batch: Batch, row: int, amount: int, happens: boo
 
 
 def _settle_void(books: Books, hold: Hold, ended: Status, happens: bool) -> None:
-    hold.voiding = 0
+    hold.release_rest()
     books.holds.touch(hold)
     if happens:
         books.end_hold(hold, ended)
@@ -201,15 +201,13 @@ def _settle_void(books: Books, hold: Hold, ended: Status, happens: bool) -> None
 
 def _settle_capture(books: Books, hold: Hold, debit: int, amount: int, happens: bool) -> None:
     accounts = books.accounts
-    hold.undecided -= amount
+    hold.release(amount, happens=happens)
     books.holds.touch(hold)
     if happens:
         accounts.posted[debit] -= amount
         accounts.held[debit] -= amount
         books.add_turnover(int(accounts.currency_and_state[debit]) & CURRENCY_MASK, amount, 0)
-    else:
-        hold.rest += amount
-    if hold.undecided or hold.voiding:  # by the same transaction
+    if hold.is_reserved:  # by the same transaction
         return
     if not hold.rest:
         books.end_hold(hold, Status.hold_already_captured)

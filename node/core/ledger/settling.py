@@ -75,8 +75,8 @@ def apply_expire(books: Books, at: At) -> int:
     """Ends holds whose time has passed; those in an open round end with it. How many were due."""
     due = books.holds.take_due(at.elapsed_ns)
     for hold in due:
-        if hold.undecided or hold.voiding:
-            hold.expired = True
+        if hold.is_reserved:
+            hold.lapse()
             books.holds.touch(hold)
             continue
         books.end_hold(hold, Status.hold_expired)

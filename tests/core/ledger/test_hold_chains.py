@@ -7,6 +7,7 @@ import pytest
 
 from node.core.machine import Statuses
 from protocol.columns import Flag
+from protocol.rows import TransferRow
 from protocol.status import Status
 from tests.core.ledger.driving import Driver, id_bytes
 from tests.core.ledger.model import Transfer
@@ -72,4 +73,4 @@ def test_the_hold_may_expire_meanwhile(outcome: int) -> None:
     assert driver.balances("a") == (100, 60, 0)
     decide(driver, 2, outcome)
     assert driver.balances("a") == ((80, 0, 0) if outcome == HAPPENS else (100, 0, 0))
-    assert driver.query("transfer", id_bytes(10))[1][-1] is None
+    assert TransferRow(*driver.query("transfer", id_bytes(10))[1]).rest is None
