@@ -9,9 +9,9 @@ from typing import Any
 from node.actors.actor import Failed, Outcome, Reply, Spawn, promised
 from node.actors.coordinator import MakeCut
 from node.actors.router import Call, Router
-from node.core.machine import Marker, unpack_answer
+from node.core.ledger.questions import AccountsQuestion
+from node.core.machine import Marker, PartQuestion, unpack_answer
 from node.ports import Clock
-from protocol.answers import accounts_of
 from protocol.operations import PeerOperation
 from protocol.placement import groups_of
 from protocol.requests import SnapshotRequest
@@ -85,10 +85,11 @@ class Auditor:
         """Reads accounts at one cut: for each its row, or where it is split a row a share, the home share first."""
         shards = self._router.placement.shards
         homes = groups_of(ids, shards).tolist()
-        asked: dict[int, list[str]] = {}
+        names: dict[int, list[str]] = {}
         for id, home in zip(ids, homes, strict=True):
             for group in range(1, shards + 1) if id in self._router.split else (home,):
-                asked.setdefault(group, []).append(id)
+                names.setdefault(group, []).append(id)
+        asked = {group: AccountsQuestion(mine) for group, mine in names.items()}
 
         def marked(name: str, answers: dict[int, Marker] | Failed) -> None:
             if isinstance(answers, Failed):
@@ -96,8 +97,8 @@ class Auditor:
                 return
             rows = {
                 (id, group): row
-                for group, names in asked.items()
-                for id, row in zip(names, _accounts_in(answers[group]), strict=True)
+                for group, question in asked.items()
+                for id, row in zip(question.accounts, _answered(question, answers[group]), strict=True)
                 if row is not None
             }
             groups = range(1, shards + 1)
@@ -106,7 +107,8 @@ class Auditor:
                 for id, home in zip(ids, homes, strict=True)
             ])  # fmt: skip
 
-        self._make_cut(MakeCut({group: [["ledger", ["accounts", names]]] for group, names in asked.items()}, marked))
+        questions = {group: [PartQuestion(each.asked, each.pack())] for group, each in asked.items()}
+        self._make_cut(MakeCut(questions, marked))
 
     async def _report(self, name: str, answers: dict[int, Marker], deadline: float, reply: Reply) -> None:
         limit = min(deadline, self._clock.monotonic() + REPLICA_SECONDS)
@@ -134,10 +136,10 @@ class Auditor:
         return None, is_recovering
 
 
-def _accounts_in(marker: Marker) -> list[AccountRow | None]:
-    """Those that `shares` has asked for."""
-    ((_, rows),) = marker.answers
-    return accounts_of(rows)
+def _answered(question: AccountsQuestion, marker: Marker) -> list[AccountRow | None]:
+    """To the only question at a marker."""
+    (answer,) = marker.answers
+    return question.read(answer)
 
 
 def add_shares(rows: list[AccountRow]) -> list[Any] | None:

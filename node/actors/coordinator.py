@@ -30,7 +30,7 @@ from node.core.commit import (
     is_stale,
     records_of,
 )
-from node.core.machine import Body, Marker, apply_request
+from node.core.machine import Body, Marker, PartQuestion, apply_request
 from node.notices import CoordinatorBegun, CoordinatorEnded, CoordinatorReady, RoundRecovered
 from node.ports import Clock, OperatorLog
 from protocol.answers import Transferred
@@ -109,7 +109,7 @@ class Recorded:
 class MakeCut:
     """Somebody wants a consistent cut; the reply gets each group's answer at its marker."""
 
-    questions: dict[int, list[Body]]  # by group; empty: totals and digests of all groups
+    questions: dict[int, list[PartQuestion]]  # by group; empty: totals and digests of all groups
     reply: Callable[[str, dict[int, Marker] | Failed], None]
 
 

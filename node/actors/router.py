@@ -19,6 +19,7 @@ from node.actors.events import Command, Propose, Query, ReplicaEvent
 from node.actors.operations import Operations
 from node.actors.replica import Replica
 from node.actors.routes import Routes
+from node.core.ledger.questions import AccountsQuestion
 from node.core.machine import MACHINE, Answer, MarkerQuestion, Served, after_first
 from node.ports import Clock
 from protocol.answers import is_conflict
@@ -28,7 +29,6 @@ from protocol.errors import ErrorCode, ProtocolError
 from protocol.messages import Placed, Request
 from protocol.operations import PEER_OPERATIONS, Operation, PeerOperation
 from protocol.placement import COORDINATOR, Placement, called, groups_of, groups_of_transfers
-from protocol.rows import AccountRow
 from protocol.status import ACCOUNT_ID_BYTES_MAX
 
 RETRY_SECONDS = 0.02  # a shard without a leader has one again within tenths of a second
@@ -364,10 +364,11 @@ def _translated(served: Served[Any], reply: Reply) -> Reply:
 
 def _is_split(replica: Replica, account: str) -> bool:
     """As the replica here knows it."""
-    answer = replica.machine.query("ledger", ["accounts", [account]], {})
+    question = AccountsQuestion([account])
+    answer = replica.machine.query(question.asked, question.pack(), {})
     assert isinstance(answer, Answer), "accounts are in memory"
-    _, (row,) = answer.body
-    return row is not None and AccountRow(*row).is_split
+    (row,) = question.read(answer.body)
+    return row is not None and row.is_split
 
 
 def _with_recovery(reply: Reply, replica: Replica) -> Reply:

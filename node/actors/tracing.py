@@ -87,13 +87,7 @@ class Tracer:
         now_ns = self._true_ns()  # before a silent group is waited for
         answers = await self._ask(groups, OpenQuestion(LEDGER))
         records = await self._ask([COORDINATOR], RecordsQuestion())
-        silent = [group for group in groups if answers[group] is None]
-        found, count = undecided_rounds(answers, records[COORDINATOR])
-        rows = [
-            [one.round_id, one.protocol, one.groups, one.prepared, max(0, now_ns - one.opened_ns) // 1_000_000, one.ids]
-            for one in found
-        ]
-        call.reply([rows, silent, count, [one.count for one in found]])
+        call.reply(undecided_rounds(answers, records[COORDINATOR]).pack(now_ns))
 
     def _group_of(self, account: str) -> int:
         return group_of(account, self._router.placement.shards)

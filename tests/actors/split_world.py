@@ -103,7 +103,9 @@ class LocalRouter(Router):
         answers = {}
         for group, questions in asked.questions.items():
             name = f"cut {len(self.calls)}"
-            told = unpack_answer(self.shards[group].mark(name, 1, tuple(questions), is_audit=False))
+            told = unpack_answer(
+                self.shards[group].mark(name, 1, tuple(each.pack() for each in questions), is_audit=False)
+            )
             assert isinstance(told, Marker)
             answers[group] = told
         asked.reply("cut", answers)

@@ -19,7 +19,7 @@ from node.actors.coordinator import (
 )
 from node.adapters.operator_log import MemoryOperatorLog
 from node.core.commit import ROUNDS_IN_FLIGHT_MAX
-from node.core.machine import Body, Kind, Marker
+from node.core.machine import Body, Kind, Marker, PartQuestion
 from protocol.errors import ErrorCode
 from protocol.status import TRANSFERS_MAX
 from tests.actors.desk_world import Time
@@ -147,7 +147,9 @@ async def test_a_deposed_coordinator_reads_nothing_at_a_cut() -> None:
     """Shards may not have heard of the next one yet, which may have decided since; group 0 has."""
     desk = await Desk().lead()
     heard: list[dict[int, Marker] | Failed] = []
-    await desk.step(MakeCut({2: [["ledger", ["accounts", ["a"]]]]}, lambda _, answers: heard.append(answers)))
+    await desk.step(
+        MakeCut({2: [PartQuestion("ledger", ["accounts", ["a"]])]}, lambda _, answers: heard.append(answers))
+    )
     calls, desk.calls = desk.calls, []
     for group, (kind, *_), reply in calls:
         assert kind == Kind.marker

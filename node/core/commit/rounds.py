@@ -20,6 +20,7 @@ from node.core.machine import (
     EpochRequest,
     Marker,
     MarkerRequest,
+    PartQuestion,
     Prepare,
     RoundRequest,
     Statuses,
@@ -210,5 +211,5 @@ class Cut:
     name: str
     groups: tuple[int, ...]
     wants_digest: bool
-    questions: dict[int, list[Body]]  # part and question, by group; answered from the state at the cut
+    questions: dict[int, list[PartQuestion]]  # by group; answered from the state at the cut
     answers: dict[int, Marker] = field(default_factory=dict)

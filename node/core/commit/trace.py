@@ -15,7 +15,7 @@ from node.core.commit.legs import DEBIT, legs_of
 from node.core.commit.protocols import PROTOCOLS
 from node.core.commit.rounds import epoch_of
 from node.core.commit.votes import merge_votes
-from node.core.machine import HeldVote, OpenRounds, Report, ShardTrace, Sighting, TransferRecord, status_of
+from node.core.machine import Body, HeldVote, OpenRounds, Report, ShardTrace, Sighting, TransferRecord, status_of
 from protocol.columns import ONE_SHARD
 from protocol.status import Status
 from protocol.views import Participant, Trace
@@ -29,7 +29,7 @@ Answers = Mapping[int, Told | None]
 
 
 @dataclass(slots=True)
-class Open:
+class UndecidedRound:
     """A round that no decision of is known."""
 
     round_id: int
@@ -41,12 +41,35 @@ class Open:
     ids: bytes = b""  # of transfers that participants have told, 16 bytes each
     attempts: list[int] = field(default_factory=list)  # epochs of PRECOMMITs, one a group that has told
 
+    def pack(self, now_ns: int) -> Body:
+        """As a client is told it, at this time."""
+        age_ms = max(0, now_ns - self.opened_ns) // 1_000_000
+        return [self.round_id, self.protocol, self.groups, self.prepared, age_ms, self.ids]
+
     @property
     def stands(self) -> bool:
         """Whether all have voted, where votes decide; else whether a majority of the participants has precommitted one attempt."""
         if PROTOCOLS[self.protocol].decides_by_votes:
             return len(self.prepared) == len(self.groups)
         return any(epoch and 2 * self.attempts.count(epoch) > len(self.groups) for epoch in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """What is undecided in the cluster, as a client is told it: `protocol.views.Undecided` reads it."""
+
+    rounds: list[UndecidedRound]  # the oldest ones
+    count: int  # of all
+    silent: list[int]  # groups that did not answer
+
+    def pack(self, now_ns: int) -> Body:
+        """As it travels, at this time."""
+        return [
+            [each.pack(now_ns) for each in self.rounds],
+            self.silent,
+            self.count,
+            [each.count for each in self.rounds],
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +222,17 @@ def _describe_record(id: int, found: TracedTransfer, leaders: Sequence[int], gro
     return Trace(id, Status(found.record.status), timestamp_ns, protocol, None, None, None, None, None, participants)
 
 
-def undecided_rounds(answers: Answers[OpenRounds], records: Records | None) -> tuple[list[Open], int]:
-    """The oldest ones, and how many there are in all.
-
-    From what the groups hold open, and then group 0's records. A round whose decision stands is left out, though some shard may not
+def undecided_rounds(answers: Answers[OpenRounds], records: Records | None) -> Undecided:
+    """From what the groups hold open, and then group 0's records. A round whose decision stands is left out, though some shard may not
     have heard of it.
     """
     decided = dict.fromkeys(records or ())
-    merged: dict[int, Open] = {}
+    merged: dict[int, UndecidedRound] = {}
     for group, told in _heard(answers).items():
         decided.update(dict.fromkeys(told.finished))
         for row in told.rows:
             known = merged.setdefault(
-                row.round_id, Open(row.round_id, row.protocol, row.groups, row.opened_ns, row.count)
+                row.round_id, UndecidedRound(row.round_id, row.protocol, row.groups, row.opened_ns, row.count)
             )
             known.opened_ns = min(known.opened_ns, row.opened_ns)
             known.prepared += [group] if row.has_prepared else []
@@ -221,7 +242,7 @@ def undecided_rounds(answers: Answers[OpenRounds], records: Records | None) -> t
     undecided.sort(key=lambda known: known.opened_ns)
     for known in undecided[:ROUNDS_MAX]:
         known.ids = _without_repeats(known.ids)
-    return undecided[:ROUNDS_MAX], len(undecided)
+    return Undecided(undecided[:ROUNDS_MAX], len(undecided), [group for group, told in answers.items() if told is None])
 
 
 def _without_repeats(ids: bytes) -> bytes:

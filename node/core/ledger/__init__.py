@@ -16,13 +16,13 @@ rows; form, old ids and old holds are judged once), is logged, and is applied al
 
 | question | answer |
 |---|---|
-| ["accounts", [id, ...]] | an `AccountRow` or None each |
+| `AccountsQuestion` | an `AccountRow` or None each |
 | ["transfer", id] | a row of history and what is left of the hold it opened, or None |
 | ["row", account] | ["row", its place in the columns, by which other parts know it, or None] |
 | ["history", account, cursor or None, limit, newest first(, with refused ones)] | ["history", rows, next cursor] |
 
-The files, from the bottom, each of which knows only those before it: `commands` (and answers), `operations` (what clients may ask
-for), `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment`, `stored` and `history` (the
+The files, from the bottom, each of which knows only those before it: `commands` (and answers), `questions`, `operations` (what clients
+may ask for), `limits` (bounds), `accounts` (columns), `ids` (sorted keys), `batch` (a logged batch), `segment`, `stored` and `history` (the
 record), `facts` (what readers are told), `repeats` (ids that it holds), `holds`, `reversals`, `prepared` (what a PREPARE leaves),
 `books` (all of it together), `record` (for readers), `origins` (what reversals name), `sheet` and `exact` (one by one; `posting` carries
 out, `reserving` sets aside for a round), `fast` and `transfers` (columns), `legs` and `rounds` (a PREPARE, its decision), `resolve`,

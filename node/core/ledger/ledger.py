@@ -24,6 +24,7 @@ from node.core.ledger.legs import LegsDocket
 from node.core.ledger.limits import CURRENCY_MASK, currency_text
 from node.core.ledger.operations import OPERATIONS
 from node.core.ledger.queries import answer_accounts, answer_history, answer_transfer
+from node.core.ledger.questions import AccountsQuestion
 from node.core.ledger.record import answer_record
 from node.core.ledger.resolve import resolve_legs, resolve_transfers
 from node.core.ledger.settling import apply_cancel, apply_expire, resolve_cancel
@@ -169,7 +170,7 @@ class Ledger(BasePart):
         """Answers from the applied state. `loaded` holds all rows named by the last `Need`."""
         match body:
             case ["accounts", _]:
-                return answer_accounts(self.books, body)
+                return answer_accounts(self.books, AccountsQuestion.unpack(body))
             case ["transfer", _]:
                 return answer_transfer(self.books, body, loaded)
             case ["history", _, _, _, _] | ["history", _, _, _, _, _]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from node.core.ledger.commands import AccountsCommand, CancelCommand, UpdateCommand
+from node.core.ledger.questions import AccountsQuestion
 from node.core.machine.operation import Body, Merging, Served, after_first
 from protocol.answers import transfer_of
 from protocol.columns import SEPARATOR, Flag, Transfers
@@ -100,7 +101,7 @@ OPERATIONS: tuple[Served[Any], ...] = (
     ),
     Served(
         Operation.balances, LEDGER, False, BalancesRequest.unpack, lambda asked: asked.accounts,
-        lambda asked: ["accounts", asked.accounts], lambda answer: list(answer[1]), answer_bytes=bytes_of_accounts,
+        lambda asked: AccountsQuestion(asked.accounts).pack(), lambda answer: list(answer[1]), answer_bytes=bytes_of_accounts,
         is_heavy=lambda asked: len(asked.accounts) > LIGHT_ROWS,
     ),
     Served(

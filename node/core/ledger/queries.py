@@ -19,6 +19,7 @@ from node.core.ledger.limits import (
     currency_text,
 )  # fmt: skip
 from node.core.ledger.origins import NAMING
+from node.core.ledger.questions import AccountsQuestion
 from node.core.ledger.segment import Columns, Links
 from node.core.ledger.settling import find_anywhere
 from node.core.ledger.stored import SEGMENTS, stored_segment
@@ -27,7 +28,7 @@ from node.core.machine.part import Answer, Loaded, Need
 from node.core.machine.questions import PartTrace, TransferRecord
 from protocol.errors import ProtocolError
 from protocol.rows import AccountRow, TransferRow
-from protocol.status import HISTORY_ROWS_MAX, TRANSFERS_MAX
+from protocol.status import HISTORY_ROWS_MAX
 
 LAST_POSITION = (1 << POSITION_BITS) - 1
 LINKS_A_PAGE = 32  # segments asked whether they hold the account; their links are about 80 kB each
@@ -62,14 +63,10 @@ def account_rows(books: Books, ids: list[str]) -> list[AccountRow | None]:
     ]  # fmt: skip
 
 
-def answer_accounts(books: Books, body: Body) -> Answer:
-    """["accounts", [fields or None, ...]]."""
-    ids = body[1]
-    if not isinstance(ids, list) or len(ids) > TRANSFERS_MAX or not all(type(id) is str for id in ids):
-        raise ProtocolError(f"accounts: expected up to {TRANSFERS_MAX} account ids")
-    rows = account_rows(books, ids)
-    packed = [None if row is None else row.pack() for row in rows]
-    return Answer(["accounts", packed], is_undecided=any(row is not None and row.is_undecided for row in rows))
+def answer_accounts(books: Books, asked: AccountsQuestion) -> Answer:
+    """A row an account."""
+    rows = account_rows(books, asked.accounts)
+    return Answer(asked.answer(rows), is_undecided=any(row is not None and row.is_undecided for row in rows))
 
 
 def answer_transfer(books: Books, body: Body, loaded: Loaded) -> Answer | Need:

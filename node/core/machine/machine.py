@@ -242,8 +242,8 @@ class Machine:
         if name in self._markers:
             return self._markers[name]
         answers = []
-        for part, body in request.questions:
-            answer = self.parts[part].query(body, {})
+        for question in request.questions:
+            answer = self.parts[question.part].query(question.body, {})
             assert isinstance(answer, Answer), "a cut asks only for what is in memory"
             answers.append(answer.body)
         if not request.wants_digest:

@@ -83,6 +83,18 @@ class EpochRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PartQuestion:
+    """For a part, at a cut; nobody but that part and whoever asks reads what is in it."""
+
+    part: str
+    body: Body
+
+    def pack(self) -> Body:
+        """As it is sent and logged."""
+        return [self.part, self.body]
+
+
+@dataclass(frozen=True, slots=True)
 class MarkerRequest:
     """The marker of a cut, behind these decisions."""
 
@@ -91,12 +103,13 @@ class MarkerRequest:
     decisions: Mapping[int, bytes]  # by round
     name: str  # of the cut
     wants_digest: bool
-    questions: Sequence[Body]  # part and question
+    questions: Sequence[PartQuestion]
 
     def pack(self) -> Body:
         """As it is sent and logged."""
         decisions = _pack_decisions(self.decisions)
-        return [Kind.marker, self.epoch, self.over.pack(), decisions, self.name, self.wants_digest, self.questions]
+        questions = [question.pack() for question in self.questions]
+        return [Kind.marker, self.epoch, self.over.pack(), decisions, self.name, self.wants_digest, questions]
 
 
 CoordinatorRequest = RoundRequest | EpochRequest | MarkerRequest
@@ -122,7 +135,8 @@ def unpack_request(body: Body) -> CoordinatorRequest:
         case [Kind.epoch, epoch]:
             return EpochRequest(epoch)
         case [Kind.marker, epoch, over, decisions, name, wants_digest, questions]:
-            return MarkerRequest(epoch, Over.unpack(over), dict(decisions), name, wants_digest, questions)
+            to_parts = [PartQuestion(*each) for each in questions]
+            return MarkerRequest(epoch, Over.unpack(over), dict(decisions), name, wants_digest, to_parts)
         case _:
             raise AssertionError(f"unknown request {body[:1]}")
 

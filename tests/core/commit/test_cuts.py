@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.core.commit import Cut
-from node.core.machine import ROUND_BITS, Body, EpochRequest, Marker, Over
+from node.core.machine import ROUND_BITS, Body, EpochRequest, Marker, Over, PartQuestion
 from tests.core.commit.bench import GROUPS, Bench, decisions, marker_of, open_round, packed, ready, round_id, round_of
 
 OLD = 1 << ROUND_BITS | 1  # a round of the first epoch
@@ -116,7 +116,7 @@ def test_a_cut_over_some_groups_asks_only_them() -> None:
     bench = ready()
     bench.submit(1, (1, 1, 2))
     bench.go_on()
-    questions: dict[int, list[Body]] = {2: [["ledger", ["accounts", ["b"]]]]}
+    questions = {2: [PartQuestion("ledger", ["accounts", ["b"]])]}
     bench.core.make_cut(Cut("snapshot", (2,), False, questions))
     bench.go_on()
     assert [ask.group for ask in bench.marked()] == [2]

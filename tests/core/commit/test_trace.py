@@ -271,10 +271,11 @@ def test_what_is_undecided_is_listed(world: World) -> None:
     rows = [oldest, [ROUND, "2pc", [1, 2], [1], world.now(1), id_bytes(10), 1]]
 
     def listed(records: Records | None = None) -> list[Body]:
-        found, count = undecided_rounds(world.ask(OpenQuestion("ledger")), records)
-        assert count == len(found)
+        undecided = undecided_rounds(world.ask(OpenQuestion("ledger")), records)
+        assert undecided.count == len(undecided.rounds) and not undecided.silent
         return [
-            [one.round_id, one.protocol, one.groups, one.prepared, one.opened_ns, one.ids, one.count] for one in found
+            [one.round_id, one.protocol, one.groups, one.prepared, one.opened_ns, one.ids, one.count]
+            for one in undecided.rounds
         ]
 
     assert listed() == rows
@@ -297,8 +298,9 @@ def test_more_is_undecided_than_is_told(world: World) -> None:
     world.shards[1].prepare(ROUND, len(batch), ("ledger", legs(batch)), epoch=7)
     for number in range(1, traces.ROUNDS_MAX + 3):
         world.prepare(5_000 + number, 1, groups=(1,), round_id=ROUND + number)
-    rows, count = undecided_rounds(world.ask(OpenQuestion("ledger")), None)
-    assert (len(rows), count) == (traces.ROUNDS_MAX, traces.ROUNDS_MAX + 3)
+    undecided = undecided_rounds(world.ask(OpenQuestion("ledger")), None)
+    rows = undecided.rounds
+    assert (len(rows), undecided.count) == (traces.ROUNDS_MAX, traces.ROUNDS_MAX + 3)
     assert (rows[0].round_id, len(rows[0].ids), rows[0].count) == (ROUND, 16 * traces.IDS_MAX, len(batch))
 
 

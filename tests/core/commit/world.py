@@ -15,7 +15,7 @@ import numpy as np
 from node.core.commit import Answered, Ask, Coordinator, Cut, CutMade, Decisions, Effect, Forget, Record, Ticket
 from node.core.commit.decisions import unpack_records
 from node.core.ledger import Ledger
-from node.core.machine import Body, EpochRequest, Kind, Marker, unpack_decision
+from node.core.machine import Body, EpochRequest, Kind, Marker, PartQuestion, unpack_decision
 from protocol.columns import Flag, Transfers
 from protocol.status import Status, split_status
 from tests.core.commit.bench import resolved
@@ -277,10 +277,10 @@ class World:
         if self.random.random() < 0.5:
             self.leader.core.make_cut(Cut(name, (), True, {}))
             return
-        questions: dict[int, list[Body]] = {}
+        questions: dict[int, list[PartQuestion]] = {}
         for group in self.groups:
             names = [f"{group}:world", f"{group}:usd", *(own for own in self._names() if own.startswith(f"{group}:"))]
-            questions[group] = [["ledger", ["accounts", names]]]
+            questions[group] = [PartQuestion("ledger", ["accounts", names])]
         self.leader.core.make_cut(Cut(name, self.groups, False, questions))
 
     def abandon_cut(self) -> None:

@@ -49,7 +49,7 @@ def test_opening(driver: Driver) -> None:
     assert driver.query("accounts", ["shop", "a"])[1][1][12] is False
 
 
-def test_a_short_part_says_nothing_of_the_sum(driver: Driver) -> None:
+def test_a_short_share_says_nothing_of_the_sum(driver: Driver) -> None:
     """It is answered as transient, recorded only when it is final, and may be tried again with the same id."""
     short = Transfer(10, "shop", "a", 51)
     assert names(driver.transfers([short])) == ["share_short"]
@@ -62,7 +62,7 @@ def test_a_short_part_says_nothing_of_the_sum(driver: Driver) -> None:
     assert driver.balances("shop") == (0, 0, 0)
 
 
-def test_a_chain_with_a_short_part_leaves_nothing(driver: Driver) -> None:
+def test_a_chain_with_a_short_share_leaves_nothing(driver: Driver) -> None:
     """All of it may be tried again."""
     chain = [Transfer(10, "a", "world", 5, flags=Flag.linked), Transfer(11, "shop", "a", 51)]
     assert names(driver.transfers(chain)) == ["linked_event_failed", "share_short"]
