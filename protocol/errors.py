@@ -65,6 +65,7 @@ class Refused(RingpayError):
 
     `.version` is the account's version now, after a `version_conflict`; None if it could not be read at once.
     `.leg` is the place of the leg of a transaction that was refused, counted from 0; None where it is no transaction.
+    `.id` is the payment's, or the leg's; None where it is no payment, or nothing was sent.
 
     A transfer's id keeps its refusal, whatever changes later. Where it had been refused before this request, `.is_repeat` is
     true, `.expected` is what was expected then, and `.first_refused_at` is when, by the clock of its shard's leader; None if
@@ -80,6 +81,7 @@ class Refused(RingpayError):
         is_repeat: bool = False,
         first_refused_at: datetime | None = None,
         leg: int | None = None,
+        id: int | None = None,
     ) -> None:
         text = f"{status}: expected {expected}" if expected else status
         if is_repeat:
@@ -94,6 +96,7 @@ class Refused(RingpayError):
         self.is_repeat = is_repeat
         self.first_refused_at = first_refused_at
         self.leg = leg
+        self.id = id
 
 
 class Busy(RingpayError):
@@ -133,6 +136,13 @@ class ProtocolError(RingpayError):
     def __init__(self, message: str, code: ErrorCode = ErrorCode.bad_message) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BadArgument(ProtocolError, ValueError):
+    """What a caller gave cannot be, whoever found that out: trying again is of no use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ErrorCode.bad_request)
 
 
 class CursorTooOld(ProtocolError):

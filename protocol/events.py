@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.columns import SEPARATOR, Flag
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import BadArgument
 from protocol.metadata import unpack as unpack_metadata
 from protocol.operations import Body
 
@@ -305,4 +305,4 @@ class Cursor:
             return cls(cluster, {shard: Position(row, fact) for shard, row, fact in rows})
         except (ValueError, TypeError, binascii.Error, msgpack.UnpackException):
             expected = f"{OLDEST}, {NEWEST}, or the cursor of an earlier subscription, whole and unchanged"
-            raise ProtocolError(f"cursor {text!r:.40}: expected {expected}", ErrorCode.bad_request) from None
+            raise BadArgument(f"cursor {text!r:.40}: expected {expected}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import BadArgument, ProtocolError
 from protocol.status import (
     METADATA_KEY_BYTES_MAX,
     METADATA_KEYS_MAX,
@@ -77,5 +77,5 @@ def _is_value(value: object) -> bool:
     return is_number or _is_text(value, METADATA_TEXT_BYTES_MAX)
 
 
-def _wrong(found: str, expected: str) -> ProtocolError:
-    return ProtocolError(f"metadata {found}: expected {expected}", ErrorCode.bad_request)
+def _wrong(found: str, expected: str) -> BadArgument:
+    return BadArgument(f"metadata {found}: expected {expected}")

@@ -10,8 +10,18 @@ from __future__ import annotations
 from enum import IntEnum, unique
 
 
+class Named(IntEnum):
+    """Numbers on the wire that people read by name: `str` and f-strings give it, as `.name` does."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
 @unique
-class Status(IntEnum):
+class Status(Named):
     """What became of one transfer."""
 
     created = 0
@@ -127,7 +137,7 @@ def split_status(answered: int) -> tuple[Status, bool]:
 
 
 @unique
-class AccountStatus(IntEnum):
+class AccountStatus(Named):
     """What became of one account command."""
 
     created = 0
@@ -163,7 +173,7 @@ class AccountStatus(IntEnum):
 
 
 @unique
-class AllowanceStatus(IntEnum):
+class AllowanceStatus(Named):
     """What became of a change of an allowance."""
 
     set = 0
@@ -175,7 +185,7 @@ class AllowanceStatus(IntEnum):
 
 
 @unique
-class LockStatus(IntEnum):
+class LockStatus(Named):
     """What became of one word to the locks."""
 
     granted = 0
@@ -199,7 +209,7 @@ class LockStatus(IntEnum):
 
 
 @unique
-class AccountState(IntEnum):
+class AccountState(Named):
     """What an account lets happen."""
 
     open = 0

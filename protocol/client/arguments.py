@@ -1,6 +1,7 @@
 """What callers give, checked before anything is sent: one value, or a column of up to 8,192 of them, alike.
 
-Whatever the wire could not carry, or would carry as something else, raises ProtocolError(bad_request) that says what was expected.
+Whatever the wire could not carry, or would carry as something else, raises ProtocolError(bad_request), as a BadArgument that says what
+was expected.
 What only the books can judge travels, to be refused with its status.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.columns import SEPARATOR, Flag
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import BadArgument
 from protocol.ids import ID_BYTES
 from protocol.metadata import pack as pack_metadata
 from protocol.money import CURRENCIES, RETIRED_CURRENCIES
@@ -32,9 +33,9 @@ def is_list(value: object) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
-def wrong(text: str) -> ProtocolError:
+def wrong(text: str) -> BadArgument:
     """The error of a caller's mistake."""
-    return ProtocolError(text, ErrorCode.bad_request)
+    return BadArgument(text)
 
 
 # -- one value ----------------------------------------------------------------------------------------------------
@@ -125,9 +126,14 @@ def currency_bytes(currency: object, name: str = "currency") -> bytes:
     """A currency as it travels: three letters, or zeros for an empty text, which is any."""
     if currency == "":
         return bytes(3)
+    return check_currency(currency, name).encode()
+
+
+def check_currency(currency: object, name: str) -> str:
+    """A code that is, or was, a currency's."""
     if not isinstance(currency, str) or (currency not in CURRENCIES and currency not in RETIRED_CURRENCIES):
         raise wrong(f"{name} {currency!r:.80}: expected an ISO 4217 code such as EUR")
-    return currency.encode()
+    return currency
 
 
 # -- lists --------------------------------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ def _account_row(row: Any, place: int) -> NewAccount:
         raise wrong(f"account {place}: expected ({', '.join(ROW)}), got {row!r:.80}")
     id, currency, minimum, maximum, owner, metadata = row
     return NewAccount(
-        check_text(id, f"account {place}: id"), check_text(currency, f"account {place}: currency"),
+        check_text(id, f"account {place}: id"), check_currency(currency, f"account {place}: currency"),
         check_limit(minimum, f"account {place}: minimum balance"),
         check_limit(maximum, f"account {place}: maximum balance"),
         check_text(owner, f"account {place}: owner"), check_bytes(metadata, f"account {place}: metadata"),

@@ -283,6 +283,8 @@ class Calls:
                 self._pace.shed(seconds)
             if not attempts.may_have_happened:
                 raise Busy(seconds, failure.message)
+        elif code is ErrorCode.bad_request:
+            raise wrong(failure.message)
         elif not code.is_transient:
             raise ProtocolError(failure.message, code)
         if 0 <= attempts.group < len(self._leaders) and code is not ErrorCode.overdue:

@@ -25,7 +25,7 @@ from protocol.client.guards import Guards, check_version
 from protocol.client.opened import Accounts, OpenedHolds
 from protocol.client.refusals import refusal
 from protocol.columns import SEPARATOR, Flag, Transfers
-from protocol.errors import ProtocolError, Refused
+from protocol.errors import BadArgument, ProtocolError, Refused
 from protocol.metadata import Metadata
 from protocol.metadata import pack as pack_metadata
 from protocol.status import TRANSFERS_MAX, Status, split_status
@@ -200,8 +200,8 @@ def _amount_and_flags(leg: Known) -> tuple[int, Flag]:
             return named_amount(leg.amount), Flag.void
 
 
-def _at_leg(place: int, error: ProtocolError) -> ProtocolError:
-    return ProtocolError(f"leg {place}: {error}", error.code)
+def _at_leg(place: int, error: ProtocolError) -> BadArgument:
+    return wrong(f"leg {place}: {error}")
 
 
 def _columns_of(rows: Sequence[Row], accounts: Sequence[Accounts], ids: Sequence[int], guards: Guards) -> Transfers:

@@ -39,16 +39,16 @@ async def refusal(
         recorded = None if answer is None else transfer_of(answer)
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
-        return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg)
+        return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg, id=id)
     if status == Status.transfer_must_have_the_same_currency_as_accounts:
         found = [await _account(calls, name, deadline) for name in accounts]
         rows = [row for row in found if row is not None]
         kept = ", ".join(f"{row.id} is kept in {row.currency}" for row in rows)
-        return Refused(status.name, f"{expected}: {kept}" if kept else expected, leg=leg)
+        return Refused(status.name, f"{expected}: {kept}" if kept else expected, leg=leg, id=id)
     if status != Status.version_conflict:
-        return Refused(status.name, expected, leg=leg)
+        return Refused(status.name, expected, leg=leg, id=id)
     account = await _account(calls, debit, deadline)
-    return Refused(status.name, expected, None if account is None else account.version, leg=leg)
+    return Refused(status.name, expected, None if account is None else account.version, leg=leg, id=id)
 
 
 def refused(status: Status) -> Refused:

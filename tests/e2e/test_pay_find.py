@@ -10,9 +10,11 @@ import pytest
 
 from node.cli.shown import moment
 from protocol import ids
-from protocol.client import connect
+from protocol.client import Transfer, connect
 from protocol.columns import Flag
+from protocol.errors import Refused
 from protocol.placement import group_of
+from protocol.status import Status
 from scripts.local import LocalCluster
 from tests.e2e.paying import alice_has_100_eur, pay
 
@@ -83,3 +85,18 @@ def test_pay_find_shows_a_hold(cluster: LocalCluster) -> None:
     assert "\nexpires    ended\n" in pay(cluster, "find", hold["id"]).stdout
     (captured,) = [row for row in rows(cluster, "history", FAR) if row["id"] == taken["id"]]
     assert (captured["kind"], captured["hold"], captured["reverses"]) == ("capture", hold["id"], None)
+
+
+@pytest.mark.parametrize("shop", [NEAR, FAR])
+def test_who_was_refused_is_told(cluster: LocalCluster, shop: str) -> None:
+    """By the id that the payment, or the leg, was sent under, made by the client or given."""
+    with connect(cluster.addresses) as client:
+        for given in (None, client.new_id()):
+            with pytest.raises(Refused) as refused:
+                client.transfer("alice", shop, 10**9, id=given)
+            id = refused.value.id
+            assert id is not None and id == (given or id) and client.outcome(id, "alice") == Status.insufficient_funds
+        numbers = [client.new_id() for _ in range(2)]
+        with pytest.raises(Refused) as refused:
+            client.transaction([Transfer("alice", shop, 1), Transfer("alice", shop, 10**9)], ids=numbers)
+        assert (refused.value.leg, refused.value.id) == (1, numbers[1])

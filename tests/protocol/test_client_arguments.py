@@ -13,7 +13,7 @@ import pytest
 from protocol.client import Capture, Client, Hold, Transfer, Void, connect
 from protocol.client.arguments import amount_column, number_column, text_column
 from protocol.columns import Flag
-from protocol.errors import ErrorCode, ProtocolError, Refused, Unreachable
+from protocol.errors import BadArgument, ErrorCode, ProtocolError, Refused, Unreachable
 
 LEG = Transfer("a", "b", 1)
 CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
@@ -70,7 +70,7 @@ CALLS: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
 @pytest.mark.parametrize(("call", "expected"), CALLS)
 async def test_an_argument_that_cannot_be(call: Callable[[Client], Awaitable[object]], expected: str) -> None:
     """Nobody listens at this address: the error is the client's own."""
-    with pytest.raises(ProtocolError) as raised:
+    with pytest.raises(BadArgument) as raised:
         await call(Client("127.0.0.1:1", timeout=0.2))
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
@@ -87,7 +87,7 @@ async def test_true_or_false_takes_nothing_that_only_counts_as_one(name: str, gi
         "final": lambda client, value: client.capture(1, debit="a", credit="b", final=value),
     }
     client = Client("127.0.0.1:1", timeout=0.2)
-    with pytest.raises(ProtocolError, match=f"{name} {given!r}: expected true or false") as raised:
+    with pytest.raises(BadArgument, match=f"{name} {given!r}: expected true or false") as raised:
         await calls[name](client, given)
     assert raised.value.code is ErrorCode.bad_request
     with pytest.raises(Unreachable):
@@ -151,7 +151,7 @@ COLUMNS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("given", "expected"), COLUMNS, ids=[expected for _, expected in COLUMNS])
 async def test_a_column_that_cannot_be(given: dict[str, Any], expected: str) -> None:
     """As a single call would say it: nothing becomes something else on its way."""
-    with pytest.raises(ProtocolError) as raised:
+    with pytest.raises(BadArgument) as raised:
         await Client("127.0.0.1:1", timeout=0.2).transfer_many(**(MANY | given))
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
@@ -168,7 +168,7 @@ NO_COLUMNS: list[Any] = [
 async def test_no_column_takes_what_is_no_list_of_its_kind(name: str, column: Any) -> None:
     """One row is checked as many are."""
     one: dict[str, Any] = {"debit": ["a"], "credit": ["b"], "amount": [1]}
-    with pytest.raises(ProtocolError) as raised:
+    with pytest.raises(BadArgument) as raised:
         await Client("127.0.0.1:1", timeout=0.2).transfer_many(**(one | {name: column}))
     assert raised.value.code is ErrorCode.bad_request and "expected " in str(raised.value)
 
@@ -200,7 +200,8 @@ ACCOUNTS: list[tuple[Any, str]] = [
     ([ROW, ROW[:5]], "account 1: expected (id,"),
     ([(b"a", *ROW[1:])], "account 0: id b'a': expected text"),
     ([("\ud800", *ROW[1:])], "without lone surrogates"),
-    ([("a", None, *ROW[2:])], "account 0: currency None: expected text"),
+    ([("a", None, *ROW[2:])], "account 0: currency None: expected an ISO 4217 code"),
+    ([("a", "eur", *ROW[2:])], "account 0: currency 'eur': expected an ISO 4217 code such as EUR"),
     (
         [("a", "EUR", 0.5, *ROW[3:])],
         "account 0: minimum balance 0.5: expected an integer of minor units within 64 bits",
@@ -215,7 +216,7 @@ ACCOUNTS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("rows", "expected"), ACCOUNTS, ids=[expected for _, expected in ACCOUNTS])
 async def test_accounts_that_cannot_be(rows: Any, expected: str) -> None:
     """Each value of each row."""
-    with pytest.raises(ProtocolError) as raised:
+    with pytest.raises(BadArgument) as raised:
         await Client("127.0.0.1:1", timeout=0.2).create_accounts(rows)
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
@@ -263,7 +264,7 @@ ODD: dict[str, tuple[Callable[[Client], Awaitable[object]], str]] = {
 async def test_what_nothing_can_carry(name: str) -> None:
     """A sentence, and no traceback from inside."""
     call, expected = ODD[name]
-    with pytest.raises(ProtocolError) as raised:
+    with pytest.raises(BadArgument) as raised:
         await call(Client("127.0.0.1:1", timeout=0.2))
     assert raised.value.code is ErrorCode.bad_request and expected in str(raised.value)
 
@@ -288,7 +289,7 @@ async def test_what_nothing_can_carry(name: str) -> None:
 )
 def test_addresses_that_cannot_be(addresses: Any) -> None:
     """Told when the client is made."""
-    with pytest.raises(ProtocolError, match="expected"):
+    with pytest.raises(BadArgument, match="expected"):
         Client(addresses)
 
 
@@ -298,7 +299,7 @@ def test_addresses_that_cannot_be(addresses: Any) -> None:
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
     """Of either client; its twin leaves no thread behind."""
     for make in (Client, connect):
-        with pytest.raises(ProtocolError, match="expected"):
+        with pytest.raises(BadArgument, match="expected"):
             make("127.0.0.1:1", **options)
 
 
@@ -335,7 +336,7 @@ async def test_a_client_that_is_closed(name: str) -> None:
     """It stays closed, and says so."""
     client = Client("127.0.0.1:1", timeout=0.1)
     await client.close()
-    with pytest.raises(ProtocolError, match="the client is closed"):
+    with pytest.raises(BadArgument, match="the client is closed"):
         await CALLS_OF_ALL[name](client)
 
 
