@@ -90,6 +90,7 @@ def _page_changes(books: Books) -> list[Change]:
         changes.append(Change(STATICS, page, packed))
     for page in np.flatnonzero(accounts.dirty_pages).tolist():
         first, last = page * PAGE_ACCOUNTS, min((page + 1) * PAGE_ACCOUNTS, accounts.count)
+        accounts.assert_sound(slice(first, last))
         packed = b"".join(getattr(accounts, name)[first:last].tobytes() for name in COLUMNS)
         changes.append(Change(BALANCES, page, packed))
     accounts.dirty_statics[:] = False

@@ -122,6 +122,7 @@ class Sheet:
             a.incoming[rows] = [cell.incoming for _, cell in changed]
             a.unsettled[rows] = [cell.unsettled for _, cell in changed]
             a.note_reserved(rows) if index is None else a.touch(rows, index)
+            a.assert_sound(rows)
             return
         for row, cell in changed:
             a.posted[row] = cell.posted
@@ -129,3 +130,4 @@ class Sheet:
             a.incoming[row] = cell.incoming
             a.unsettled[row] = cell.unsettled
             a.note_reserved_one(row) if index is None else a.touch_one(row, index)
+            a.assert_sound_one(row)
