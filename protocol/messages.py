@@ -327,7 +327,8 @@ def check_hello(
         return ProtocolError(text, ErrorCode.wrong_version)
     is_peer = hello.role == Role.peer
     if hello.cluster != expected.cluster and (is_peer or hello.cluster):
-        return ProtocolError(f"cluster {hello.cluster!r}: this is {expected.cluster!r}", ErrorCode.wrong_cluster)
+        asked, here = full_name(hello.cluster, hello.identity), full_name(expected.cluster, expected.identity)
+        return ProtocolError(f"cluster {asked!r}: this is {here!r}", ErrorCode.wrong_cluster)
     token, setting = (peer_token, "peer_token") if is_peer else (client_token, "client_token")
     if hello.token and not token:  # who shows one believes that nobody gets in without
         text = (
@@ -355,7 +356,8 @@ def check_welcome(welcome: Welcome, hello: Hello, node: int = 0) -> ProtocolErro
         text = f"protocol version {welcome.version}: expected {PROTOCOL_VERSION}"
         return ProtocolError(text, ErrorCode.wrong_version)
     if hello.cluster and welcome.cluster != hello.cluster:
-        return ProtocolError(f"cluster {welcome.cluster!r}: expected {hello.cluster!r}", ErrorCode.wrong_cluster)
+        asked, found = full_name(hello.cluster, hello.identity), full_name(welcome.cluster, welcome.identity)
+        return ProtocolError(f"cluster {found!r}: expected {asked!r}", ErrorCode.wrong_cluster)
     if node and welcome.node != node:
         return ProtocolError(f"node {welcome.node} answered: expected {node}", ErrorCode.unknown_peer)
     if node and welcome.settings != hello.settings:

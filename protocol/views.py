@@ -162,9 +162,9 @@ class CurrencyTotals:
 
 @dataclass(frozen=True, slots=True)
 class ShardDigest:
-    """One group in an audit: each replica's digest at the cut, None for a node that did not answer."""
+    """One shard in an audit, 0 for the coordinator's group: each replica's digest at the cut, None for a node that did not answer."""
 
-    group: int
+    shard: int
     index: int
     digests: dict[int, int | None]
     recovering: tuple[int, ...] = ()  # nodes whose replica is getting back what its disk has lost
@@ -172,9 +172,9 @@ class ShardDigest:
     @staticmethod
     def unpack(row: list[Any]) -> ShardDigest:
         """Of a node's answer: `[group, index, open rounds, [[node, digest, is recovering], ...]]`."""
-        group, index, _, told = row
+        shard, index, _, told = row
         digests = {node: digest for node, digest, _ in told}
-        return ShardDigest(group, index, digests, tuple(node for node, _, is_recovering in told if is_recovering))
+        return ShardDigest(shard, index, digests, tuple(node for node, _, is_recovering in told if is_recovering))
 
     @property
     def silent(self) -> tuple[int, ...]:
@@ -297,8 +297,8 @@ class ClusterStatus:
 class Participant:
     """A shard in a trace. None: not yet, or not known any more. Times are its leader's clock, in ns since 1970."""
 
-    group: int
-    node: int  # that leads the group now; 0 where nobody does
+    shard: int
+    node: int  # that leads the shard now; 0 where nobody does
     vote: Status | None  # `created` is yes; else what it objected with
     prepared_ns: int | None
     precommitted_ns: int | None  # 3pc only
@@ -307,7 +307,7 @@ class Participant:
     def pack(self) -> list[Any]:
         """As a node tells it."""
         times = self.prepared_ns, self.precommitted_ns, self.carried_out_ns
-        return [self.group, self.node, _number(self.vote), *times]
+        return [self.shard, self.node, _number(self.vote), *times]
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +363,7 @@ class Trace:
     def unpack(id: int, row: list[Any]) -> Trace:
         """Reads the answer to `trace`."""
         status, timestamp_ns, protocol, round_id, epoch, coordinator, recorded_ns, decision, participants = row
-        shards = tuple(Participant(group, node, _status(vote), *times) for group, node, vote, *times in participants)
+        shards = tuple(Participant(shard, node, _status(vote), *times) for shard, node, vote, *times in participants)
         return Trace(
             id, Status(status), timestamp_ns, protocol, round_id, epoch, coordinator, recorded_ns, _status(decision), shards
         )  # fmt: skip

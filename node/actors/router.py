@@ -294,7 +294,7 @@ class Router:
         """For this node's own replica or coordinator."""
         if call.group > self.placement.shards:
             raise ProtocolError(
-                f"expected a group of 0 to {self.placement.shards}, not {call.group}", ErrorCode.bad_request
+                f"expected a shard of 0 to {self.placement.shards}, not {call.group}", ErrorCode.bad_request
             )
         if call.group == COORDINATOR and call.operation in self.coordinated:
             self.coordinated[call.operation](call)

@@ -34,6 +34,8 @@ def add_account(commands: Any, shared: argparse.ArgumentParser) -> None:
     update.add_argument("account", type=account_id)
     update.add_argument("--status", choices=("open", "frozen", "closed"))
     update.add_argument("--if-version", type=positive, metavar="VERSION", help="only if the account is at this version")
+    for command in account.choices.values():
+        command.set_defaults(parser=command)
 
 
 def limits(minimum: str, maximum: str) -> argparse.ArgumentParser:
@@ -82,5 +84,5 @@ def account_row(row: Account, form: str) -> Mapping[str, Any]:
     shown: dict[str, Any] = {"account": row.id, "currency": row.currency, "status": row.status}
     for name in amounts:
         value = getattr(row, name)
-        shown[name] = value if form == "json" else amount(value, row.currency)
+        shown[name] = value if form == "json" else amount(value, row.currency) or "none"
     return shown | {"owner": row.owner, "version": row.version}

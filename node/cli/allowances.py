@@ -9,11 +9,10 @@ from typing import Any
 from node.cli.arguments import Parser, account_id, currency, fail_usage
 from node.cli.failing import changing
 from node.cli.output import show
-from node.cli.payments import check_currency
 from node.cli.shown import amount, moment
 from protocol import money
 from protocol.client import Allowance, SyncClient
-from protocol.errors import OutcomeUnknown
+from protocol.errors import OutcomeUnknown, Refused
 
 
 def add_allowance(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -47,7 +46,9 @@ def read_limit(parser: Parser, options: argparse.Namespace) -> None:
 def allowance(client: SyncClient, options: argparse.Namespace) -> int:
     """`pay allowance`: shows what an account may pay out a day, or sets it. Returns the exit code; raises RingpayError."""
     if options.is_set:
-        check_currency(client, options.account, options.currency)
+        if options.currency and (kept_in := client.account(options.account).currency) != options.currency:
+            reason = "allowance_must_have_the_same_currency_as_account"
+            raise Refused(reason, f"--currency {kept_in}: {options.account} is kept in {kept_in}")
         with changing(options, OutcomeUnknown((), "interrupted", "allowance")):
             status = client.set_allowance(options.account, options.limit, zone=options.zone)
         show([{"account": options.account, "status": status.name}], options.form)
@@ -64,5 +65,7 @@ def allowance_row(account: str, found: Allowance | None, currency: str, form: st
     zone, ends_ns = getattr(found, "zone", None), getattr(found, "ends_ns", None)
     if form == "json":
         return {**row, **values, "zone": zone, "ends_ns": ends_ns}
+    if found is None:
+        return {**row, "amount": "none"}
     shown = {name: amount(value, currency) for name, value in values.items()}
     return {**row, **shown, "zone": zone, "ends": moment(ends_ns)}

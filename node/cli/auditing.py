@@ -50,10 +50,10 @@ def in_decimals(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def shard_row(shard: ShardDigest) -> dict[str, Any]:
-    """One group; digests in hexadecimal, as some readers of JSON cannot hold 64 bits, and null where a node did not answer."""
+    """One shard; digests in hexadecimal, as some readers of JSON cannot hold 64 bits, and null where a node did not answer."""
     digests = {str(node): None if digest is None else f"{digest:016x}" for node, digest in shard.digests.items()}
     return {
-        "group": shard.group,
+        "shard": shard.shard,
         "index": shard.index,
         "digests": digests,
         "agree": shard.agrees,
@@ -69,14 +69,14 @@ def agreement(report: Report) -> str:
 def _recovering(report: Report) -> dict[int, list[int]]:
     """By node the groups whose replica there gets back what its disk has lost."""
     nodes = sorted({node for shard in report.shards for node in shard.recovering})
-    return {node: [shard.group for shard in report.shards if node in shard.recovering] for node in nodes}
+    return {node: [shard.shard for shard in report.shards if node in shard.recovering] for node in nodes}
 
 
 def _agreement(report: Report) -> str:
-    if differing := [shard.group for shard in report.shards if shard.differs]:
+    if differing := [shard.shard for shard in report.shards if shard.differs]:
         return f"replicas of {called(*differing)} differ"
     silent = sum(len(shard.silent) for shard in report.shards)
     missing = f"{silent} of {sum(len(shard.digests) for shard in report.shards)} did not answer"
-    if lacking := [shard.group for shard in report.shards if not shard.agrees]:
+    if lacking := [shard.shard for shard in report.shards if not shard.agrees]:
         return f"too few replicas of {called(*lacking)} answered; {missing}"
     return f"replicas agree; {missing}" if silent else "replicas agree"

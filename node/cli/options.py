@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
 from itertools import pairwise
 
 from node.cli.accounts import add_account, changes_of
@@ -94,10 +96,12 @@ def parse() -> argparse.Namespace:
     add_lock(commands, shared)
     add_events(commands, shared)
     commands.add_parser("version", help="of this program", parents=[formed])
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)  # which tells of its own options
     arguments, program = split_program(sys.argv[1:])
     options = argparse.Namespace()
     _, left = parser.parse_known_args(arguments, options)  # type: ignore[no-untyped-call]  # overloaded in argparse
-    take_amount(parser, options, left)
+    take_amount(options, left)
     if options.command == "version":
         return options
     options.program, options.token, options.cluster = program, token(parser), options.cluster or ""
@@ -142,10 +146,15 @@ def read_amounts(parser: Parser, options: argparse.Namespace) -> None:
         setattr(options, f"has_{name}", True)
 
 
-def take_amount(parser: Parser, options: argparse.Namespace, left: list[str]) -> None:
+def take_amount(options: argparse.Namespace, left: list[str]) -> None:
     """What is left over is the amount where one may be left out: argparse finds that only in front of the options."""
     name = OPTIONAL_AMOUNTS.get(options.command)
     if name is not None and getattr(options, name) is None and len(left) == 1 and not left[0].startswith("-"):
         setattr(options, name, left.pop())
     if left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        known = re.findall(r"--[a-z][a-z-]*", options.parser.format_help())
+        similar = [get_close_matches(word.partition("=")[0], known, 1) for word in left if word.startswith("--")]
+        meant = ", ".join(word for words in similar for word in words)
+        options.parser.error(
+            f"unrecognized arguments: {' '.join(left)}" + (f"; did you mean {meant}?" if meant else "")
+        )

@@ -85,8 +85,11 @@ def parse_metadata(text: str) -> dict[str, str | int | bool]:
     is_typed = key.endswith(":")
     found: dict[str, Any] = {key.removesuffix(":"): value}
     if is_typed:
-        is_integer = re.fullmatch(r"-?[0-9]{1,19}", value) is not None
-        found = {key[:-1]: int(value) if is_integer else {"true": True, "false": False}.get(value)}
+        if re.fullmatch(r"-?[0-9]{1,19}|true|false", value) is None:
+            raise argparse.ArgumentTypeError(
+                f"{text!r:.60}: expected an integer of 64 bits, true or false behind :=, or KEY=VALUE for text"
+            )
+        found = {key[:-1]: {"true": True, "false": False}[value] if value[0] in "tf" else int(value)}
     try:
         metadata.pack(found)
     except ProtocolError as error:

@@ -59,7 +59,7 @@ def phase_rows(participants: Sequence[Participant]) -> list[dict[str, Any]]:
         rows += known or [(None, shard, "nothing yet")]
     rows.sort(key=lambda row: (row[0] is None, row[0] or 0))
     return [
-        {"time": moment(stamp_ns), "shard": shard.group, "leader": shard.node, "phase": phase}
+        {"time": moment(stamp_ns), "shard": shard.shard, "leader": shard.node, "phase": phase}
         for stamp_ns, shard, phase in rows
     ]
 

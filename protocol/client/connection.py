@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, tuple[asyncio.Future[Reply | Failure], float]] = {}  # and since when
         self._error = "connection lost"
         self.is_open = False
+        self._is_node = False  # until it has said something that a node would
         self.heard_at = 0.0
         self._outgoing: list[bytes] = []
 
@@ -62,9 +63,16 @@ class Connection(asyncio.Protocol):
         self.heard_at = asyncio.get_running_loop().time()
         try:
             for body in self._decoder.feed(data):
-                self._on_message(decode(body))
+                message = decode(body)
+                self._is_node = True
+                self._on_message(message)
         except ProtocolError as error:
-            self._end(error)
+            self._end(error if self._is_node else self._no_node(error, data))
+
+    def _no_node(self, error: ProtocolError, data: bytes) -> ProtocolError:
+        """What its first words were is no message."""
+        what = "it speaks HTTP" if data.startswith(b"HTTP/") else error
+        return ProtocolError("{}:{} is no ringpay node: {}".format(*self.address, what), error.code)
 
     def _on_message(self, message: Message) -> None:
         match message:

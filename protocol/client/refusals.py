@@ -15,6 +15,9 @@ from protocol.rows import AccountRow
 from protocol.status import Status
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OF_CURRENCY = (
+    Status.transfer_must_have_the_same_currency_as_accounts, Status.accounts_must_have_the_same_currency,
+)  # fmt: skip
 DETAIL_SECONDS = 0.5  # longer than a fail-over; what is known already is not kept back for more
 
 
@@ -40,7 +43,7 @@ async def refusal(
         is_told = recorded is not None and recorded.status == status
         first = EPOCH + timedelta(microseconds=recorded.timestamp_ns // 1_000) if recorded and is_told else None
         return Refused(status.name, expected, is_repeat=True, first_refused_at=first, leg=leg, id=id)
-    if status == Status.transfer_must_have_the_same_currency_as_accounts:
+    if status in OF_CURRENCY:
         found = [await _account(calls, name, deadline) for name in accounts]
         rows = [row for row in found if row is not None]
         kept = ", ".join(f"{row.id} is kept in {row.currency}" for row in rows)

@@ -231,4 +231,4 @@ class Reader:
                 self._bank.violations.append(f"an audit does not balance: {row.currency} {text}")
         for shard in report.shards:
             if shard.differs:
-                self._bank.violations.append(f"an audit: replicas of group {shard.group} differ: {shard.digests}")
+                self._bank.violations.append(f"an audit: replicas of shard {shard.shard} differ: {shard.digests}")

@@ -121,7 +121,7 @@ def test_texts_are_shown_as_they_are_and_command_no_terminal(cluster: LocalClust
 def test_history_is_shown_whole_and_in_line(cluster: LocalCluster) -> None:
     """Nothing is folded; each transfer has its lines, of columns below each other: when, which and what, how much and whose, the rest."""
     lines = pay(cluster, "history", STRANGE).stdout.splitlines()
-    heads = ["time id kind", "amount currency debit credit code", "reference metadata reverses"]
+    heads = ["time id kind", "amount currency debit credit code", "reference metadata of"]
     assert [line.split() for line in lines[:3]] == [head.split() for head in heads]
     assert len(lines) == 3 * (1 + ROWS)
     for number in range(ROWS):

@@ -89,7 +89,7 @@ def test_money_survives_the_coordinator(cluster: Cluster) -> None:
     assert [row["posted"] for row in rows] == [700, 300]
     (report,) = cluster.paid("audit")
     assert all(row["balanced"] for row in report["currencies"])
-    assert [shard["group"] for shard in report["shards"]] == [*range(GROUPS)]
+    assert [shard["shard"] for shard in report["shards"]] == [*range(GROUPS)]
     for shard in report["shards"]:
         assert (sorted(shard["digests"]), shard["agree"], shard["index"] > 0) == (["1", "2", "3"], True, True)
 

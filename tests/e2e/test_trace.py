@@ -62,10 +62,10 @@ async def test_a_transfer_between_shards(client: Client, commit: str) -> None:
     seen = await client.cluster()
     assert (trace.status, trace.decision, trace.protocol) == (Status.created, Status.created, commit)
     assert (trace.coordinator, trace.epoch) == (seen.coordinator, (trace.round_id or 0) >> 40)
-    assert [shard.group for shard in trace.participants] == [GIVING, TAKING]
+    assert [shard.shard for shard in trace.participants] == [GIVING, TAKING]
     assert trace.recorded_ns is None or commit == "2pc"
     for shard in trace.participants:
-        assert (shard.node, shard.vote) == (seen.leaders[shard.group], Status.created)
+        assert (shard.node, shard.vote) == (seen.leaders[shard.shard], Status.created)
         assert (shard.precommitted_ns is not None) == (commit == "3pc")
         assert shard.prepared_ns and shard.carried_out_ns and abs(time.time_ns() - shard.prepared_ns) < FRESH_NS
         assert shard.prepared_ns < (shard.precommitted_ns or shard.carried_out_ns) <= shard.carried_out_ns
@@ -97,7 +97,7 @@ async def test_a_transfer_within_a_shard(client: Client) -> None:
     ):
         trace = await client.trace(traced)
         (shard,) = trace.participants
-        assert (trace.status, trace.protocol, trace.round_id, shard.group) == (status, "one shard", None, GIVING)
+        assert (trace.status, trace.protocol, trace.round_id, shard.shard) == (status, "one shard", None, GIVING)
         assert shard.carried_out_ns == trace.timestamp_ns is not None
         assert shard.vote is shard.prepared_ns is trace.decision is trace.decided_ns is None
 
