@@ -29,6 +29,9 @@ GUIDE = """Moves money from the command line: the client as a command.
 
 Amounts are integers in minor units; with --currency they are decimals of it, such as 12.34 with --currency EUR.
 
+With -o json a command prints a list of rows, one of one row, too, and of a failure: jq -r '.[0].id' takes the id of a
+payment. Amounts are in minor units there, times in ns. events prints an object a line instead.
+
 Examples:
   scripts/pay account create world:EUR --minimum-balance none
   scripts/pay account create alice

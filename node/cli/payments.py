@@ -15,8 +15,10 @@ from node.cli.output import show
 from protocol import ids, metadata
 from protocol.client import Receipt, SyncClient
 from protocol.columns import COMMIT_PROTOCOLS
-from protocol.errors import OutcomeUnknown, ProtocolError, Refused
+from protocol.errors import OutcomeUnknown, ProtocolError, Refused, RingpayError
 from protocol.status import Status
+
+DETAIL_SECONDS = 1.0  # in which the currency of what was moved is to be told: the payment is done
 
 
 def guards(shared: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -170,18 +172,24 @@ def send(client: SyncClient, options: argparse.Namespace, call: Callable[..., Re
     id = client.new_id() if options.id is None else options.id
     with changing(options, OutcomeUnknown(id, "interrupted")):
         receipt = call(id=id, if_version=options.if_version, lock=options.lock, commit=options.commit)
-        row = {"id": ids.format(receipt.id), "status": receipt.status.name}
-        if getattr(options, "balancing", None) or (options.command == "capture" and options.amount is None):
-            row["amount"] = moved(client, options, receipt.amount)
+        row: dict[str, Any] = {"id": ids.format(receipt.id), "status": receipt.status.name}
+        if options.form == "table":
+            row |= moved(client, options.debit, receipt.amount)
+        elif getattr(options, "balancing", None) or (options.command == "capture" and options.amount is None):
+            row["amount"] = receipt.amount
         show([row], options.form)
     return 0
 
 
-def moved(client: SyncClient, options: argparse.Namespace, amount: int | None) -> Any:
-    """An amount that only the books knew: minor units for programs, a decimal for people; nothing where they could not say in time."""
-    if amount is None or options.form == "json":
-        return amount
-    return shown.amount(amount, client.account(options.debit).currency)
+def moved(client: SyncClient, debit: str, amount: int | None) -> dict[str, Any]:
+    """For people: what was moved or set aside; nothing of a void. It is done: who cannot name its currency in time tells minor units."""
+    if amount is None:
+        return {}
+    try:
+        currency = client.account(debit, timeout=DETAIL_SECONDS).currency
+    except RingpayError:
+        return {"amount": f"{amount} in minor units"}
+    return {"amount": shown.amount(amount, currency), "currency": currency}
 
 
 def add_outcome(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from node.notices import HEAD, Level, Notice, event_of, names_of
 from protocol.placement import called
 
 POLL_SECONDS = 0.2  # between two looks at logs that are followed
-TIME_CHARACTERS = 23  # of a timestamp as it is shown: up to milliseconds
+TIME_CHARACTERS = 27  # of a timestamp: ISO 8601 to the microsecond, as all commands show times
 EVENT_CHARACTERS = 20  # most names are shorter; what follows a longer one is moved
 
 
@@ -40,9 +40,9 @@ class Line:
 
     def shown(self) -> str:
         """For a person; nothing that it quotes ends the line or commands a terminal."""
-        when = self.time[:TIME_CHARACTERS].replace("T", " ")
+        when = f"{visible(self.time):{TIME_CHARACTERS}}"
         if not self.told:
-            return f"{when:{TIME_CHARACTERS}}  node {self.node:<3} {visible(self.text)}"
+            return f"{when}  node {self.node:<3} {visible(self.text)}"
         rest = {name: value for name, value in self.told.items() if name not in HEAD}
         fields = " ".join(_field(name, value) for name, value in rest.items())
         event = visible(str(self.told["event"]))

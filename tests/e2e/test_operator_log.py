@@ -198,8 +198,8 @@ def test_the_command_shows_all_logs_as_one(cluster: LocalCluster) -> None:
     shown = logs(cluster, "--lines", 10_000)
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
-    assert {" ".join(line.split()[2:4]) for line in lines} == {"node 1", "node 2", "node 3"}
-    assert lines == sorted(lines, key=lambda line: line[:23])
+    assert {" ".join(line.split()[1:3]) for line in lines} == {"node 1", "node 2", "node 3"}
+    assert lines == sorted(lines, key=lambda line: line[:27])
     assert any("info     serving               address=127.0.0.1:" in line for line in lines)
     raw = [json.loads(line) for line in logs(cluster, "--lines", 10_000, "-o", "json").stdout.splitlines()]
     assert len(raw) >= len(lines) and [line["timestamp"] for line in raw] == sorted(line["timestamp"] for line in raw)

@@ -8,6 +8,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from node.cli.arguments import EXIT_USAGE
 from protocol.client import connect
 from scripts.local import LocalCluster
 from tests.e2e.paying import alice_has_100_eur, pay
-from tests.e2e.programs import run
+from tests.e2e.programs import Outcome, run
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,22 @@ def test_a_shard_has_one_name(cluster: LocalCluster) -> None:
     (audit,) = json.loads(pay(cluster, "audit", "-o", "json").stdout)
     rows = [*trace["participants"], *audit["shards"]]
     assert rows and all("shard" in row and "group" not in row for row in rows)
+
+
+def test_a_receipt_shows_what_was_moved(cluster: LocalCluster) -> None:
+    """As balances are shown: who took minor units for euros sees it at once."""
+    for arguments, shown in (
+        (("transfer", "alice", "shop", 1234), ["12.34", "EUR"]),
+        (("hold", "alice", "shop", "0.50", "--currency", "EUR"), ["0.50", "EUR"]),
+        (("transfer", "shop", "alice", "--balancing", "debit", 34), ["0.34", "EUR"]),
+    ):
+        head, row = pay(cluster, *arguments).stdout.splitlines()
+        assert head.split() == ["id", "status", "amount", "currency"] and row.split()[1:] == ["created", *shown]
+    hold = row_of(pay(cluster, "hold", "alice", "shop", 300, "-o", "json"))["id"]
+    assert pay(cluster, "capture", hold, 100).stdout.split()[-2:] == ["1.00", "EUR"]
+    assert pay(cluster, "capture", hold).stdout.split()[-2:] == ["2.00", "EUR"]
+
+
+def row_of(told: Outcome) -> dict[str, Any]:
+    """The first row for programs, as `pay --help` takes it."""
+    return dict(json.loads(told.stdout)[0])

@@ -41,7 +41,9 @@ def test_durations_are_in_seconds(ns: int, text: str) -> None:
 def test_a_line_of_the_log_calls_shards_as_all_else_does(fields: dict[str, object], shown: str) -> None:
     """For people; whatever else stands in such a field is shown as it is."""
     told = {"timestamp": "2026-01-02T03:04:05.123456Z", "level": "info", "node": 1, "event": "leader changed", **fields}
-    assert Line("2026-01-02T03:04:05.123456Z", 1, "", told).shown().endswith(f"leader changed        {shown}")
+    line = Line("2026-01-02T03:04:05.123456Z", 1, "", told).shown()
+    assert line.startswith(f"{moment(1_767_323_045_123_456_000)}  node 1 ")
+    assert line.endswith(f"leader changed        {shown}")
 
 
 def test_the_phases_of_a_trace_name_shards() -> None:
