@@ -104,7 +104,7 @@ class Inbox(Generic[Event]):
                 await self._waiter
             finally:
                 self._waiter = None
-        else:
+        elif len(self._events) > 0:
             await asyncio.sleep(0)  # a busy actor still lets the others run
         if len(self._events) <= limit:
             events = list(self._events)

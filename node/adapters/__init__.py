@@ -15,8 +15,7 @@ above.
 
 Every file has one connection, used by one worker thread; each call is one function on that thread, because a hop costs more
 than most statements; `log.promises` is written on the log's. A call that has started runs to its end on that thread, even if its
-caller is cancelled; closing waits for it. One exception: while the disk has been swift, a small write of the log is done on the
-loop's thread (`sqlite_log.Pace`), which takes a sixth of the CPU off a lone payment.
+caller is cancelled; closing waits for it.
 
 Invariants: what a store's `write` was given is on disk as a whole when it returns (`synchronous=FULL`); a foreign, newer or damaged
 file is refused; a damaged row of the log's hard states or cuts counts as none, and a damaged entry continues no chain: what that

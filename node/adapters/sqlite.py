@@ -6,8 +6,7 @@ import asyncio
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,9 +54,7 @@ class SqliteFile:
         of one that also makes the file longer.
         """
         try:
-            self._connection = await aiosqlite.connect(
-                self.path, isolation_level=None, cached_statements=256, check_same_thread=False
-            )
+            self._connection = await aiosqlite.connect(self.path, isolation_level=None, cached_statements=256)
             self._connection.text_factory = _text
             await self.run(self._prepare, schema, preallocate)
         except sqlite3.Error as error:
@@ -101,28 +98,16 @@ class SqliteFile:
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Runs `work(connection, *arguments)` on the file's thread, to its end: cancelling the caller does not stop it."""
-        connection = self._opened()
-        with self._translated():
-            # aiosqlite's public calls are one statement a hop; a whole transaction in one hop needs its internal one.
-            return await connection._execute(  # type: ignore[no-untyped-call,no-any-return]  # untyped there
-                lambda: work(connection._conn, *arguments)
-            )
+        connection = self._connection
+        if connection is None:
+            raise StorageFailed(f"{self.path}: closed")
 
-    def run_here(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """The same on the caller's thread, for work that takes less than the way to another; nothing else may be running."""
-        connection = self._opened()
-        with self._translated():
+        def on_thread() -> Result:
             return work(connection._conn, *arguments)
 
-    def _opened(self) -> aiosqlite.Connection:
-        if self._connection is None:
-            raise StorageFailed(f"{self.path}: closed")
-        return self._connection
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
         try:
-            yield
+            # aiosqlite's public calls are one statement a hop; a whole transaction in one hop needs its internal one.
+            return await connection._execute(on_thread)  # type: ignore[no-untyped-call,no-any-return]  # untyped there
         except sqlite3.Error as error:
             raise _failed(self.path, error) from error
         except UnicodeDecodeError as error:  # out of SQLite's own names and texts

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
 from zlib import crc32
 
 from node.adapters.promises import PromiseFile, promise_after, reach_after
@@ -25,45 +24,15 @@ CREATE TABLE IF NOT EXISTS cut(number INTEGER PRIMARY KEY, position INTEGER, ter
 """
 INDEX_BITS = 48  # key = group << 48 | index: the entries of a group lie together
 INDEX_MASK = (1 << INDEX_BITS) - 1
-SMALL_BYTES = 8_192  # of entries; a page or two of the write-ahead log
-SWIFT_SECONDS = (
-    0.0005  # a flash disk flushes in a tenth of a millisecond; the way to another thread and back takes as long
-)
-SWIFT_STREAK = 16
 ROW_CHARACTERS_MAX = 100  # of a damaged row, for people: enough to see whose it was
-
-
-class Pace:
-    """Whether a disk is so swift that a small write is sooner done on the loop's thread than handed to another and back.
-
-    One slow write sends those behind it to the other thread, so that a disk that stands still holds up the loop once, not again and
-    again; the node's own notice of slow writes (`LogWriter`) begins with the next.
-    """
-
-    def __init__(self) -> None:
-        self._streak = 0
-
-    def note(self, seconds: float) -> None:
-        """A write took so long."""
-        self._streak = self._streak + 1 if seconds < SWIFT_SECONDS else 0
-
-    @property
-    def is_swift(self) -> bool:
-        """Whether the last `SWIFT_STREAK` writes were swift."""
-        return self._streak >= SWIFT_STREAK
 
 
 class SqliteLog:
     """Implements `LogStore`: `log.db`, and beside it `log.promises`, which notices a log that was put back from a copy or lost its
     end (a write-ahead log deleted, or with one flipped bit, behind which SQLite drops all in silence)."""
 
-    def __init__(
-        self, folder: Path, stamp: str, operator: OperatorLog = UNHEARD, clock: Callable[[], float] = perf_counter
-    ) -> None:
-        """`clock` counts seconds, from any start."""
+    def __init__(self, folder: Path, stamp: str, operator: OperatorLog = UNHEARD) -> None:
         self._folder = folder
-        self._clock = clock
-        self._pace = Pace()
         self._operator = operator
         self._damaged: dict[str, list[str]] = {}  # rows by table, found on the file's thread
         self._file = SqliteFile(folder / "log.db", stamp)
@@ -115,15 +84,7 @@ class SqliteLog:
 
     async def write(self, writes: Sequence[LogWrite]) -> None:
         """One transaction with one fsync, and behind it the promises."""
-        if self._pace.is_swift and sum(len(entry.data) for write in writes for entry in write.entries) <= SMALL_BYTES:
-            self._file.run_here(self._write_timed, writes)
-        else:
-            await self._file.run(self._write_timed, writes)
-
-    def _write_timed(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
-        since = self._clock()
-        self._write(connection, writes)
-        self._pace.note(self._clock() - since)
+        await self._file.run(self._write, writes)
 
     def _write(self, connection: sqlite3.Connection, writes: Sequence[LogWrite]) -> None:
         if len(writes) == 1 and self._is_lone_entry(writes[0]):

@@ -13,8 +13,8 @@ import pytest
 
 from node.adapters.memory import Disk, MemoryLog
 from node.adapters.sqlite import FORMAT
-from node.adapters.sqlite_log import SMALL_BYTES, SWIFT_SECONDS, SWIFT_STREAK, SqliteLog
-from node.core.raft import Entry, HardState, LogCut, Membership, NodeId, Promise, restore_log
+from node.adapters.sqlite_log import SqliteLog
+from node.core.raft import HardState, LogCut, Membership, NodeId, Promise, restore_log
 from node.ports import DiskFull, LogStore, LogWrite, StorageFailed
 from tests.core.raft.entries import chain
 
@@ -264,56 +264,3 @@ async def test_a_dying_disk_fails_every_write() -> None:
     with pytest.raises(StorageFailed):
         await log.write([LogWrite(1, None, chain(1, 1))])
     assert disk.groups == {}
-
-
-class ScriptedDisk:
-    """A clock that makes each write last as it is told, and notes on which thread it was asked."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.is_loops: list[bool] = []
-        self._now = 0.0
-
-    def __call__(self) -> float:
-        self.is_loops.append(threading.current_thread() is threading.main_thread())
-        self._now += self.seconds * (len(self.is_loops) % 2 == 0)
-        return self._now
-
-
-async def test_small_writes_are_done_at_once_while_the_disk_is_swift(tmp_path: Path) -> None:
-    """A large one, and all that come soon after a slow one, leave the loop free; what is read back is the same."""
-    disk = ScriptedDisk()
-    log = SqliteLog(tmp_path, STAMP, clock=disk)
-    await log.open()
-    entries = chain(1, 3 * SWIFT_STREAK + 2)
-
-    async def put(*written: Entry) -> bool:
-        await log.write([LogWrite(1, None, list(written))])
-        return disk.is_loops[-1]
-
-    first = [await put(entry) for entry in entries[:SWIFT_STREAK]]
-    assert first == [False] * SWIFT_STREAK
-    assert await put(entries[SWIFT_STREAK])
-    disk.seconds = SWIFT_SECONDS
-    assert await put(entries[SWIFT_STREAK + 1])
-    disk.seconds = 0.0
-    later = [await put(entry) for entry in entries[SWIFT_STREAK + 2 : 3 * SWIFT_STREAK + 2]]
-    assert later == [False] * SWIFT_STREAK + [True] * SWIFT_STREAK
-    (large,) = chain(3 * SWIFT_STREAK + 3, 1, checksum=entries[-1].checksum, data=bytes(SMALL_BYTES + 1))
-    assert not await put(large)
-    await log.close()
-    assert (await stored(lambda: SqliteLog(tmp_path, STAMP)))[0] == [entry.index for entry in [*entries, large]]
-
-
-async def test_a_small_write_that_fails_at_once_fails_as_any_other(tmp_path: Path) -> None:
-    """The loop's thread translates the same exceptions."""
-    log = SqliteLog(tmp_path, STAMP, clock=ScriptedDisk())
-    await log.open()
-    entries = chain(1, SWIFT_STREAK + 2)
-    for entry in entries[:-2]:
-        await log.write([LogWrite(1, None, [entry])])
-    await log.write([LogWrite(1, None, [entries[-2]])])
-    twice = [entries[-1], entries[-1]]
-    with pytest.raises(StorageFailed, match="UNIQUE"):
-        await log.write([LogWrite(1, None, twice)])
-    await log.close()
