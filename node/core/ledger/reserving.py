@@ -22,7 +22,7 @@ class Reserving(Exact):
         self.begin(keeps_journal=keeps_journal or last - first > 1)
         self.own, self.own_holds, self.own_reversed = {}, {}, {}
         line, status, self.has_happened = self.known_of_chain(first, last) if last - first > 1 else (first, 0, True)
-        goes_on = not status
+        is_settled, goes_on = bool(status), not status
         for one in range(first, last):
             found = int(self.judge(one)) if goes_on else 0
             if found and not status:
@@ -39,7 +39,10 @@ class Reserving(Exact):
             return None
         if self.journal is not None:
             self.undo()
-        return line, status | SETTLED if self.known[line] else status
+        is_settled = is_settled or (
+            self.known[line] and last - first == 1
+        )  # a row that repeats one of its own chain is not
+        return line, status | SETTLED if is_settled else status
 
     def _note_waiting(self, line: int) -> None:
         """Notes the id of a row that may happen: a later row of its transaction repeats it, one of another transaction waits."""

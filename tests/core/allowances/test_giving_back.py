@@ -111,3 +111,16 @@ def test_who_asks_while_a_round_ends_a_hold_waits_for_it(shard: Shard, row: Tran
     assert shard.query("allowances", "allowance", "a").is_undecided
     shard.decide((8, decision(0)))
     assert not shard.query("allowances", "allowance", "a").is_undecided
+
+
+def test_a_row_that_repeats_one_of_its_own_chain_is_not_settled_by_that(shard: Shard) -> None:
+    """The first row that fails counts, whichever part refuses it: within a shard, and in a round."""
+    rows = [
+        Transfer(10, "a", "b", 60, HOLD, ttl=60),
+        Transfer(11, "a", "b", 50),
+        Transfer(10, "a", "b", 20, HOLD, ttl=60),
+    ]
+    linked = [replace(row, flags=row.flags | (LINKED if place < 2 else 0)) for place, row in enumerate(rows)]
+    assert shard.transfers(*linked) == [Status.linked_event_failed, OVER, Status.linked_event_failed]
+    away = [replace(row, id=row.id + 20, credit="far", side=1) for row in rows]
+    assert votes(shard.prepare(9, 1, ("ledger", legs(away)))) == [OVER]
