@@ -21,7 +21,12 @@ def add_allowance(commands: Any, shared: argparse.ArgumentParser) -> None:
         "allowance", help="show, or with an amount set, what an account may pay out a day", parents=[shared]
     )
     command.add_argument("account", type=account_id)
-    command.add_argument("limit", nargs="?", metavar="AMOUNT|none", help="a day from now on; none: as much as there is")
+    command.add_argument(
+        "limit",
+        nargs="?",
+        metavar="AMOUNT|none",
+        help="a day from now on; none: as much as there is. Voids count back, reversals do not",
+    )
     command.add_argument("--zone", help="whose midnight ends the day, such as Europe/Berlin (as it is; UTC at first)")
     command.add_argument("--currency", type=currency, help="read the amount as a decimal of this currency")
 

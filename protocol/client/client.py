@@ -176,8 +176,8 @@ class Client(Following):
     ) -> AllowanceStatus:
         """How much the account may pay out a day, in minor units, from now on; None: as much as it has.
 
-        A day ends at midnight in `zone`, a name of the tz database such as Europe/Berlin; None leaves it as it is, at first UTC. What
-        was paid out today under an earlier allowance counts. Happens once. Raises Refused.
+        A day ends at midnight in `zone` of the tz database, such as Europe/Berlin; None leaves it as it is, at first UTC. What was paid out
+        today counts; what a void or final capture gives back counts no more, a reversal changes nothing. Happens once. Raises Refused.
         """
         number, limit = id_bytes(self._ids.next()), check_limit(amount, "amount")
         name, deadline = check_text(account, "account"), self._calls.deadline(timeout)

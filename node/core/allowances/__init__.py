@@ -49,9 +49,10 @@ Invariants
 - Days go forward only: one begins where the last is over by the stamps of the log, whoever leads and whatever changes; none comes twice.
 - Behind `until_ns` nobody is judged: such a payment is answered `retry` and comes again with the next day.
 
-Left out: allowances over other spans than a day, and over several accounts of one owner. A round that captures a part of a hold whose
-time passes meanwhile gives the rest back with its decision, and nobody waits for that; neither for a hold that a round has begun to end
-while the account had no allowance.
+Left out: allowances over other spans than a day, and over several accounts of one owner. A reversal gives nothing back of a day: it is
+a payment of its own, perhaps of another day. A balancing payment is not bounded by an allowance, but refused where it exceeds it. A
+round that captures a part of a hold whose time passes meanwhile gives the rest back with its decision, and nobody waits for that;
+neither for a hold that a round has begun to end while the account had no allowance.
 """
 
 from node.core.allowances.allowances import Allowances
