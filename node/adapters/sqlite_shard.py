@@ -93,8 +93,9 @@ class SqliteShard:
         sums = dict(self._sums)
         with _transaction(connection):
             for change in changes:
-                sums[change.table] = _summed(sums[change.table], _crc_of(connection, change), change)
-                _put(connection, "rows", change)
+                before = _crc_of(connection, change)
+                after = _put(connection, "rows", change)
+                sums[change.table] = _summed(sums[change.table], change.key, before, after)
             _save_sums(connection, {table: sums[table] for table in {change.table for change in changes}})
         self._sums = sums
 
@@ -184,13 +185,15 @@ def _add_import(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
             _put(connection, "incoming", Change(*row))
 
 
-def _put(connection: sqlite3.Connection, prefix: str, change: Change) -> None:
+def _put(connection: sqlite3.Connection, prefix: str, change: Change) -> int | None:
+    """The CRC of the row that stands there now, None where none does."""
     table = f'"{prefix}_{change.table}"'
     if change.value is None:
         connection.execute(f"DELETE FROM {table} WHERE key = ?", (change.key,))  # noqa: S608  # own name
-    else:
-        row = (change.key, _crc(change.table, change.key, change.value), change.value)
-        connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", row)
+        return None
+    crc = _crc(change.table, change.key, change.value)
+    connection.execute(f"INSERT OR REPLACE INTO {table} VALUES(?, ?, ?)", (change.key, crc, change.value))
+    return crc
 
 
 def _crc(table: str, key: int, value: bytes) -> int:
@@ -212,12 +215,12 @@ def _sums(connection: sqlite3.Connection, table: str) -> Sums:
     return rows, crcs, lower, upper
 
 
-def _summed(before: Sums, crc_before: int | None, change: Change) -> Sums:
-    rows, crcs, lower, upper = before
-    sign = (change.value is not None) - (crc_before is not None)
-    crc = 0 if change.value is None else _crc(change.table, change.key, change.value)
-    crcs += crc - (crc_before or 0)
-    return rows + sign, crcs, lower + sign * (change.key & LOWER), upper + sign * (change.key >> LOWER_BITS)
+def _summed(sums: Sums, key: int, before: int | None, after: int | None) -> Sums:
+    """With the row under `key` changed, given its CRC before and after, None where there is none."""
+    rows, crcs, lower, upper = sums
+    sign = (after is not None) - (before is not None)
+    crcs += (after or 0) - (before or 0)
+    return rows + sign, crcs, lower + sign * (key & LOWER), upper + sign * (key >> LOWER_BITS)
 
 
 def _save_sums(connection: sqlite3.Connection, sums: Mapping[str, Sums]) -> None:
